@@ -1,0 +1,223 @@
+"""The vocabulary between the layers: immutable, without behaviour that reaches outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine as SSH reaches it.
+
+    Attributes:
+        name: what the user wrote, or the local host's name; an alias of `~/.ssh/config`, a DNS name or an address.
+        user: login name; empty: as `~/.ssh/config` says, else the operator's own.
+        port: TCP port of sshd; 0: as `~/.ssh/config` says, else 22.
+        key: path of a private key file; empty: as `~/.ssh/config` says, the agent, the default files.
+        address: where to connect, if that is not `name` (local hosts).
+        private_key: a private key held in memory, in OpenSSH's format (local hosts).
+        host_key: the host's public key, "TYPE BASE64", where it is known from a trusted source (local hosts).
+    """
+
+    name: str
+    user: str = ""
+    port: int = 0
+    key: str = ""
+    address: str = ""
+    private_key: str = field(default="", repr=False)
+    host_key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.port}" if self.port and not self.address else self.name
+
+
+class Role(str, Enum):
+    """What a host does in a cluster."""
+
+    SERVER = "server"
+    WORKER = "worker"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a host says of itself before anything is changed (see `cloudmesh/images/host/facts.sh`).
+
+    Attributes:
+        machine_id: tells apart two machines, and finds one machine under two addresses.
+        hostname: its own name.
+        address: the IPv4 address that other hosts reach it by.
+        os: "debian-13", "ubuntu-24.04".
+        arch: Debian's name of the architecture: "amd64", "arm64".
+        cores: processors.
+        memory_mb: memory in MiB.
+        disk_free_mb: free MiB where the cluster's data goes.
+        clock: seconds since the epoch by its clock, when asked.
+        skew: its clock minus the operator's, in seconds, the half round trip taken off.
+        marker: the cluster marker as its JSON text; empty where the host belongs to no cluster.
+        busy_ports: those of the ports asked about that something listens on.
+        systemd: whether PID 1 is systemd.
+        root: whether the script ran as root.
+        addresses: every IPv4 address with its interface and prefix, "eth0 10.0.0.5/24".
+    """
+
+    machine_id: str
+    hostname: str
+    address: str
+    os: str
+    arch: str
+    cores: int
+    memory_mb: int
+    disk_free_mb: int
+    clock: float
+    skew: float
+    marker: str = ""
+    busy_ports: tuple[int, ...] = ()
+    systemd: bool = True
+    root: bool = True
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The file by which a host knows its cluster; root-only, on every host of it.
+
+    Attributes:
+        cluster: the cluster's name.
+        id: random, made with the cluster: tells it from another of the same name.
+        provider: "nomad" or "kubernetes".
+        role: what this host does.
+        address: by which other hosts reach this one.
+        servers: addresses of the servers, the first one first.
+        complete: whether the create or add that wrote it got to its end.
+    """
+
+    cluster: str
+    id: str
+    provider: str
+    role: Role
+    address: str
+    servers: tuple[str, ...]
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class Node:
+    """A host as the engine knows it.
+
+    Attributes:
+        name: the host as the operator reaches it, or the engine's name where that is unknown.
+        address: within the cluster.
+        roles: "server", "worker" or both.
+        status: "ready", "down", "draining", "missing" (has the marker, unknown to the engine).
+        cores: processors that jobs can use; 0 where unknown.
+        memory_mb: MiB that jobs can use; 0 where unknown.
+        free_cores: processors not taken by jobs.
+        free_memory_mb: MiB not taken by jobs.
+        version: the engine's version on it.
+    """
+
+    name: str
+    address: str
+    roles: tuple[Role, ...]
+    status: str
+    cores: float = 0
+    memory_mb: int = 0
+    free_cores: float = 0
+    free_memory_mb: int = 0
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster, as its hosts and its engine tell it."""
+
+    name: str
+    id: str
+    provider: str
+    api: str
+    registry: str
+    nodes: tuple[Node, ...] = ()
+    healthy: bool = False
+
+
+class State(str, Enum):
+    """What a job or task is doing, in words that both engines share."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (State.SUCCEEDED, State.FAILED, State.STOPPED)
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """One task of a job: the driver, a worker.
+
+    Attributes:
+        exit_code: None while it has not ended.
+        reason: why it failed or waits, in words; empty where there is nothing to say.
+    """
+
+    name: str
+    host: str
+    state: State
+    exit_code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job as the engine tells it.
+
+    Attributes:
+        submitted: seconds since the epoch.
+        duration: seconds from the start of the driver until it ended, or until now; 0 where it has not started.
+        exit_code: of the driver; None while it has not ended.
+        reason: why it failed or waits, in words.
+        digest: of what was submitted, so that the same id and content can be known again.
+    """
+
+    id: str
+    name: str
+    state: State
+    submitted: float = 0.0
+    duration: float = 0.0
+    exit_code: int | None = None
+    reason: str = ""
+    digest: str = ""
+    tasks: tuple[TaskStatus, ...] = ()
+
+
+class Report(Protocol):
+    """Where long work tells how it gets on; `console/progress.py` shows it, tests collect it."""
+
+    def step(self, where: str, what: str) -> None:
+        """`where` (a host, an image, "engine") has begun `what`; the step before, there, has ended well."""
+
+    def done(self, where: str, what: str = "") -> None:
+        """`where` has finished its last step."""
+
+    def failed(self, where: str, why: str) -> None:
+        """`where` will do no more."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know, in one line."""
+
+
+LineHandler = Callable[[str], None]

@@ -1,0 +1,1 @@
+"""What runs elsewhere: host scripts, Dockerfiles and entry points, as real files."""
