@@ -64,6 +64,9 @@ class Facts:
         systemd: whether PID 1 is systemd.
         root: whether the script ran as root.
         addresses: every IPv4 address with its interface and prefix, "eth0 10.0.0.5/24".
+        apt: whether there is apt-get.
+        docker: version of the Docker engine that is installed; empty where there is none.
+        cgroup: version of control groups, 1 or 2 (a mixture is 1).
     """
 
     machine_id: str
@@ -81,6 +84,9 @@ class Facts:
     systemd: bool = True
     root: bool = True
     addresses: tuple[str, ...] = ()
+    apt: bool = True
+    docker: str = ""
+    cgroup: int = 2
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,9 @@ class Node:
         free_cores: processors not taken by jobs.
         free_memory_mb: MiB not taken by jobs.
         version: the engine's version on it.
+        contact: how the operator reaches it, "user@host:port".
+        host_key: its SSH host key, "TYPE BASE64", as it was when it joined.
+        id: the engine's own name for it.
     """
 
     name: str
@@ -131,6 +140,9 @@ class Node:
     free_cores: float = 0
     free_memory_mb: int = 0
     version: str = ""
+    contact: str = ""
+    host_key: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True)

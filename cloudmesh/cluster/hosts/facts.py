@@ -1,0 +1,77 @@
+"""What a host is, before anything is changed on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster.errors import HostError
+from cloudmesh.cluster.hosts import script
+from cloudmesh.cluster.model import Facts
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+# Twice the clock skew that a cluster can bear: the skew is known to half the round trip only.
+_TIMEOUT = 60.0
+
+
+def gather(connection: Connection, *, ports: Sequence[int], interface: str = "", data_dir: str = "/var/lib") -> Facts:
+    """Ask a host what it is; nothing is changed there.
+
+    Args:
+        connection: to the host.
+        ports: TCP ports that must be free; the taken ones are told.
+        interface: NAME or CIDR of the address that the other hosts reach it by; empty: that of its default route.
+        data_dir: where the cluster's data will go; it need not exist.
+
+    Raises:
+        HostError: the host has no such interface, or its answer makes no sense.
+    """
+    files = {
+        "ports": "".join(f"{port}\n" for port in ports).encode(),
+        "interface": f"{interface}\n".encode(),
+        "data_dir": f"{data_dir}\n".encode(),
+    }
+    before = time.time()
+    result = connection.run(script.load("host/facts.sh"), files=files, timeout=_TIMEOUT)
+    middle = (before + time.time()) / 2
+    try:
+        return parse(result.facts, asked_at=middle)
+    except (KeyError, ValueError) as error:
+        raise HostError(str(connection.host), f"what the host tells of itself makes no sense: {error!r}") from error
+
+
+def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
+    """Return the facts that `facts.sh` told.
+
+    Args:
+        answer: the fact lines by key; lines of the same key joined by a newline.
+        asked_at: when the host read its clock, in seconds since the epoch by the operator's clock.
+
+    Raises:
+        KeyError: a fact is missing.
+        ValueError: a number is none.
+    """
+    clock = float(answer["clock"])
+    return Facts(
+        machine_id=answer["machine_id"],
+        hostname=answer["hostname"],
+        address=answer.get("address", ""),
+        os=answer["os"],
+        arch=answer["arch"],
+        cores=int(answer["cores"]),
+        memory_mb=int(answer["memory_mb"]),
+        disk_free_mb=int(answer["disk_free_mb"]),
+        clock=clock,
+        skew=clock - asked_at,
+        marker=answer.get("marker", "").strip(),
+        busy_ports=tuple(int(port) for port in answer.get("busy_ports", "").split()),
+        systemd=answer["systemd"] == "yes",
+        root=answer["root"] == "yes",
+        addresses=tuple(answer.get("addresses", "").splitlines()),
+        apt=answer["apt"] == "yes",
+        docker=answer.get("docker", ""),
+        cgroup=int(answer["cgroup"]),
+    )

@@ -1,0 +1,189 @@
+#!/bin/sh
+# Tells what a host is, and changes nothing on it.
+#
+# Reads from the current directory, each may be missing:
+#   ports      TCP port numbers, one a line: which of them are taken?
+#   interface  NAME or CIDR of the address that other hosts reach this one by; empty: the default route's
+#   data_dir   where the cluster's data will go; need not exist
+# Prints a line "::fact KEY VALUE" for each fact that has a value, or "::fail CAUSE".
+# Needs a shell, coreutils and awk; uses iproute2 where it is there.
+set -eu
+export LC_ALL=C
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+fact() { [ -z "$2" ] || printf '::fact %s %s\n' "$1" "$2"; }
+fail() { printf '::fail %s\n' "$1"; exit 1; }
+line() { if [ -r "$1" ]; then head -n 1 "$1"; fi; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Clones share /etc/machine-id, containers the kernel's boot id and product_uuid, snapshots the boot id and the
+# namespace's number: two machines differ in one of them, and one machine under two names in none.
+machine_id() {
+    {
+        line /etc/machine-id
+        line /sys/class/dmi/id/product_uuid
+        line /proc/sys/kernel/random/boot_id
+        readlink /proc/self/ns/pid
+    } 2>/dev/null | sha256sum | head -c 32
+}
+
+os() (
+    ID=unknown VERSION_ID='' VERSION_CODENAME=unknown
+    # shellcheck source=/dev/null
+    if [ -r /etc/os-release ]; then . /etc/os-release; fi
+    printf '%s-%s\n' "$ID" "${VERSION_ID:-$VERSION_CODENAME}"
+)
+
+arch() {
+    case $(uname -m) in
+        x86_64) echo amd64 ;;
+        aarch64) echo arm64 ;;
+        *) uname -m ;;
+    esac
+}
+
+# "eth0 10.0.0.5/24" for each IPv4 address that is not loopback's.
+addresses() {
+    if has ip; then
+        ip -o -4 addr show scope global | awk '{ sub(/[@:].*/, "", $2); print $2, $4 ($4 ~ /\// ? "" : "/32") }'
+    else
+        addresses_of_proc
+    fi | awk '$2 !~ /^127\./ && !seen[$0]++'
+}
+
+# The kernel tells its own addresses in fib_trie, and the interface and prefix only by the routes to the networks
+# around them (little-endian hexadecimal).
+addresses_of_proc() {
+    awk '
+        function hex(text,  n, i) {
+            for (i = 1; i <= 8; i++) n = n * 16 + index("0123456789ABCDEF", substr(text, i, 1)) - 1
+            return n
+        }
+        function swapped(text) {
+            return hex(substr(text, 7, 2) substr(text, 5, 2) substr(text, 3, 2) substr(text, 1, 2))
+        }
+        function number(quad,  part) {
+            split(quad, part, ".")
+            return ((part[1] * 256 + part[2]) * 256 + part[3]) * 256 + part[4]
+        }
+        FILENAME ~ /route$/ && FNR > 1 && $2 != "00000000" && $3 == "00000000" {
+            routes++
+            device[routes] = $1; net[routes] = swapped($2); size[routes] = 4294967296 - swapped($8)
+        }
+        FILENAME ~ /fib_trie$/ && $1 == "|--" { address = $2 }
+        FILENAME ~ /fib_trie$/ && $1 == "/32" && $2 == "host" && $3 == "LOCAL" {
+            best = 0
+            for (i = 1; i <= routes; i++)
+                if (int(number(address) / size[i]) == int(net[i] / size[i]) && (!best || size[i] < size[best])) best = i
+            prefix = 32
+            for (span = best ? size[best] : 1; span > 1; span /= 2) prefix--
+            print (best ? device[best] : "?"), address "/" prefix
+        }' /proc/net/route /proc/net/fib_trie
+}
+
+# "DEVICE SOURCE" of the default route, of the best one where there are several; the source may be missing.
+default_route() {
+    if has ip; then
+        ip -o -4 route show default | awk 'NR == 1 {
+            for (i = 1; i < NF; i++) { if ($i == "dev" && !dev) dev = $(i + 1); if ($i == "src") src = $(i + 1) }
+            print dev, src
+        }'
+    else
+        awk 'FNR > 1 && $2 == "00000000" && $8 == "00000000" && (!dev || $7 < metric) { dev = $1; metric = $7 }
+            END { print dev }' /proc/net/route
+    fi
+}
+
+# The address to use, of the lines of `addresses`; nothing where none fits. Bridges of container engines have the
+# same address on every host: they are never chosen unasked.
+choose() {
+    WANTED=$1 ROUTE=$2 awk '
+        function number(quad,  part) {
+            split(quad, part, ".")
+            return ((part[1] * 256 + part[2]) * 256 + part[3]) * 256 + part[4]
+        }
+        function inside(address, cidr,  part, size) {
+            split(cidr, part, "/")
+            size = 2 ^ (32 - (part[2] == "" ? 32 : part[2]))
+            return int(number(address) / size) == int(number(part[1]) / size)
+        }
+        BEGIN {
+            wanted = ENVIRON["WANTED"]
+            by_network = wanted ~ /^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(\/[0-9]+)?$/
+            split(ENVIRON["ROUTE"], route, " ")
+        }
+        function rank(device, address) {
+            if (wanted != "") return (by_network ? inside(address, wanted) : device == wanted) ? 3 : 0
+            if (address == route[2]) return 3
+            if (device == route[1]) return 2
+            return device !~ /^(docker|br-|cni|flannel|cali|veth|virbr|lxcbr|lxdbr|nomad)/
+        }
+        { split($2, part, "/"); r = rank($1, part[1]); if (r > best) { best = r; chosen = part[1] } }
+        END { print chosen }'
+}
+
+disk_free_mb() {
+    dir=$1
+    while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
+    df -Pk "$dir" | awk 'NR == 2 { print int($4 / 1024) }'
+}
+
+busy_ports() {
+    [ -s ports ] || return 0
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '
+        function hex(text,  n, i) {
+            for (i = 1; i <= length(text); i++) n = n * 16 + index("0123456789ABCDEF", substr(text, i, 1)) - 1
+            return n
+        }
+        FILENAME == "ports" { asked[$1 + 0] = 1; next }
+        $4 == "0A" { sub(/.*:/, "", $2); if (hex($2) in asked) print hex($2) }' ports - | sort -nu
+}
+
+# An installed systemd that is not PID 1 answers "offline"; a broken one may not answer at all.
+systemd() {
+    if [ "$(line /proc/1/comm)" != systemd ] || ! has systemctl; then echo no; return; fi
+    case $(timeout 10 systemctl is-system-running 2>/dev/null || true) in
+        '' | offline | unknown) echo no ;;
+        *) echo yes ;;
+    esac
+}
+
+# Asked of the program: asking the engine would start one that waits on its socket.
+docker_version() {
+    if has dockerd; then timeout 10 dockerd --version 2>/dev/null | sed -n 's/^Docker version \([^, ]*\).*/\1/p'; fi
+}
+
+yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
+
+fact clock "$(date +%s.%N)"
+fact machine_id "$(machine_id)"
+fact hostname "$(uname -n)"
+fact os "$(os)"
+fact arch "$(arch)"
+fact cores "$(nproc)"
+fact memory_mb "$(awk '$1 == "MemTotal:" { print int($2 / 1024) }' /proc/meminfo)"
+fact root "$(yes_if [ "$(id -u)" -eq 0 ])"
+fact apt "$(yes_if has apt-get)"
+fact systemd "$(systemd)"
+fact docker "$(docker_version)"
+fact cgroup "$(if [ -f /sys/fs/cgroup/cgroup.controllers ]; then echo 2; else echo 1; fi)"
+
+data_dir=$(line data_dir)
+case ${data_dir:=/var/lib} in
+    /*) fact disk_free_mb "$(disk_free_mb "$data_dir")" ;;
+    *) fail "the data directory '$data_dir' is not an absolute path" ;;
+esac
+
+# A line break within JSON is never part of a value.
+marker=/etc/cloudmesh/cluster/marker.json
+if [ -r "$marker" ]; then fact marker "$(tr '\r\n' '  ' <"$marker")"; fi
+for port in $(busy_ports); do fact busy_ports "$port"; done
+
+all=$(addresses)
+interface=$(line interface)
+address=$(printf '%s\n' "$all" | choose "$interface" "$(default_route)")
+if [ -n "$interface" ] && [ -z "$address" ]; then
+    fail "no IPv4 address matches --interface '$interface'; there are: $(printf '%s\n' "$all" | paste -s -d ,)"
+fi
+fact address "$address"
+printf '%s\n' "$all" | while read -r one; do fact addresses "$one"; done

@@ -1,0 +1,192 @@
+"""The script runs here, as it is; what it tells is held against what Python sees."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from cloudmesh.cluster.hosts import facts
+from cloudmesh.cluster.model import Facts
+
+SCRIPT = Path(__file__).parents[2] / "cloudmesh/images/host/facts.sh"
+BARE = (
+    "awk",
+    "cat",
+    "cut",
+    "date",
+    "df",
+    "dirname",
+    "head",
+    "id",
+    "nproc",
+    "paste",
+    "readlink",
+    "sed",
+    "sh",
+    "sha256sum",
+    "sort",
+    "timeout",
+    "tr",
+    "uname",
+)
+
+
+def _run(cwd: Path, script: str = "", path: str = os.environ["PATH"], **files: str) -> str:
+    for name, content in files.items():
+        (cwd / name).write_text(content)
+    command = ["sh", "-c", script or SCRIPT.read_text()]
+    return subprocess.run(
+        command, cwd=cwd, env={"PATH": path}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    ).stdout
+
+
+def _told(output: str) -> dict[str, list[str]]:
+    told = defaultdict(list)
+    for line in output.splitlines():
+        sign, key, value = line.split(" ", 2)
+        assert sign == "::fact", output
+        told[key].append(value)
+    return told
+
+
+def _facts(output: str, asked_at: float = 0.0) -> Facts:
+    return facts.parse({key: "\n".join(values) for key, values in _told(output).items()}, asked_at=asked_at)
+
+
+@pytest.fixture(name="without_iproute")
+def _without_iproute(tmp_path: Path) -> str:
+    """A PATH that has what the script may rely on, and no more."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in BARE:
+        where = shutil.which(tool)
+        assert where, tool
+        (folder / tool).symlink_to(where)
+    return str(folder)
+
+
+def _bare_script() -> str:
+    script, path = SCRIPT.read_text(), "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\n"
+    assert path in script
+    return script.replace(path, "")
+
+
+def test_the_facts_are_true(tmp_path: Path) -> None:
+    told = _facts(_run(tmp_path))
+    assert told.hostname == socket.gethostname()
+    assert told.cores == len(os.sched_getaffinity(0))
+    assert told.memory_mb == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    assert told.root == (os.geteuid() == 0)
+    assert told.systemd == (Path("/run/systemd/system").is_dir() and Path("/proc/1/comm").read_text() == "systemd\n")
+    assert told.apt == bool(shutil.which("apt-get"))
+    assert told.cgroup == (2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1)
+    assert abs(told.disk_free_mb - shutil.disk_usage("/var/lib").free // 2**20) < 2000
+    assert told.os.count("-") >= 1
+    assert len(told.machine_id) == 32
+
+
+def test_the_clock_is_this_machines(tmp_path: Path) -> None:
+    assert abs(_facts(_run(tmp_path), asked_at=time.time()).skew) < 5
+
+
+def test_the_address_is_one_of_the_machine_and_not_loopback(tmp_path: Path) -> None:
+    told = _facts(_run(tmp_path))
+    assert told.address in [line.split()[1].split("/")[0] for line in told.addresses]
+    with socket.socket() as listener:
+        listener.bind((told.address, 0))
+    assert not told.address.startswith("127.")
+
+
+def test_the_same_machine_has_the_same_id_twice(tmp_path: Path) -> None:
+    assert _facts(_run(tmp_path)).machine_id == _facts(_run(tmp_path)).machine_id
+
+
+@pytest.mark.parametrize(
+    "source", ["/etc/machine-id", "/sys/class/dmi/id/product_uuid", "/proc/sys/kernel/random/boot_id"]
+)
+def test_clones_that_differ_in_one_thing_have_different_ids(tmp_path: Path, source: str) -> None:
+    (tmp_path / "other").write_text("another\n")
+    script = SCRIPT.read_text()
+    assert source in script
+    clone = _facts(_run(tmp_path, script=script.replace(f"line {source}", f"line '{tmp_path}/other'")))
+    assert clone.machine_id != _facts(_run(tmp_path)).machine_id
+
+
+def test_addresses_are_the_same_where_iproute2_is_missing(tmp_path: Path, without_iproute: str) -> None:
+    bare = _facts(_run(tmp_path, script=_bare_script(), path=without_iproute))
+    full = _facts(_run(tmp_path))
+    assert sorted(bare.addresses) == sorted(full.addresses)
+    assert bare.address == full.address
+    assert (bare.apt, bare.docker, bare.systemd) == (False, "", False)
+
+
+def test_ports_that_something_listens_on_are_told_and_no_others(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as four, socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        ports = [four.getsockname()[1], bound.getsockname()[1]]
+        told = _facts(_run(tmp_path, ports="".join(f"{port}\n" for port in ports)))
+    assert told.busy_ports == (ports[0],)
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="there is no IPv6 here")
+def test_a_port_taken_on_ipv6_only_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6) as six:
+        six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        six.bind(("::", 0))
+        six.listen()
+        port = six.getsockname()[1]
+        assert _facts(_run(tmp_path, ports=f"{port}\n")).busy_ports == (port,)
+
+
+def test_the_interface_is_chosen_by_its_name_or_its_network(tmp_path: Path) -> None:
+    for line in _facts(_run(tmp_path)).addresses:
+        device, cidr = line.split()
+        for wanted in (device, cidr, cidr.split("/")[0]):
+            chosen = _facts(_run(tmp_path, interface=f"{wanted}\n"))
+            assert f"{device} {chosen.address}/" in "\n".join(chosen.addresses)
+
+
+@pytest.mark.parametrize("wanted", ["nosuch0", "203.0.113.0/24", "203.0.113.7", "$(id)", "a'b"])
+def test_an_interface_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path, wanted: str) -> None:
+    last = _run(tmp_path, interface=f"{wanted}\n").splitlines()[-1]
+    assert last.startswith(f"::fail no IPv4 address matches --interface '{wanted}'; there are: ")
+    assert _facts(_run(tmp_path, interface="")).address in last
+
+
+def test_the_marker_is_told_on_one_line(tmp_path: Path) -> None:
+    (tmp_path / "marker.json").write_text('{\n  "cluster": "demo"\r\n}\n')
+    script = SCRIPT.read_text()
+    assert "/etc/cloudmesh/cluster/" in script
+    told = _facts(_run(tmp_path, script=script.replace("/etc/cloudmesh/cluster/", f"{tmp_path}/")))
+    assert told.marker.startswith("{")
+    assert '"cluster": "demo"' in told.marker
+    assert told.marker.endswith("}")
+
+
+def test_the_disk_is_that_of_the_deepest_folder_that_exists(tmp_path: Path) -> None:
+    deep = _facts(_run(tmp_path, data_dir=f"{tmp_path}/not/yet there\n"))
+    assert abs(deep.disk_free_mb - shutil.disk_usage(tmp_path).free // 2**20) < 2000
+    proc = _facts(_run(tmp_path, data_dir="/proc/nothing\n"))
+    assert proc.disk_free_mb == 0
+
+
+def test_a_relative_data_directory_is_refused(tmp_path: Path) -> None:
+    assert "::fail the data directory 'data' is not an absolute path" in _run(tmp_path, data_dir="data\n")
+
+
+def test_nothing_is_changed_in_the_current_directory(tmp_path: Path) -> None:
+    _run(tmp_path, ports="1\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["ports"]
+
+
+@pytest.mark.parametrize("broken", [{"cores": "many"}, {"clock": None}])
+def test_an_answer_that_makes_no_sense_is_not_believed(tmp_path: Path, broken: dict[str, str | None]) -> None:
+    told = {key: "\n".join(values) for key, values in _told(_run(tmp_path)).items()}
+    answer = {key: value for key, value in (told | broken).items() if value is not None}
+    with pytest.raises((KeyError, ValueError)):
+        facts.parse(answer, asked_at=0.0)
