@@ -1,0 +1,124 @@
+"""Where the rest of the program gets engine binaries from."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from cloudmesh.cluster.engines import golang, sources, store
+from cloudmesh.cluster.engines.specs import Spec, find
+from cloudmesh.cluster.engines.store import AbsentError, Bundle
+from cloudmesh.cluster.errors import EngineError, UsageError
+from cloudmesh.cluster.model import Report
+
+_ARCHITECTURES = ("amd64", "arm64")
+
+
+def provide(engine: str, *, arch: str = "amd64", mirror: str = "", report: Report) -> Bundle:
+    """Return the verified binaries of `engine`: cached, mirrored, released or built, the first that has them.
+
+    A source that does not answer or has not got them is noted, and the next one is asked. A source that gives something
+    else than it must ends the search: that is for a person to look at. Only the cache, which is ours, is mended.
+
+    Args:
+        engine: "nomad".
+        arch: of the hosts: "amd64", "arm64".
+        mirror: a directory or URL with a copy of a cache, see `sources.Mirror`; empty: none.
+
+    Raises:
+        UsageError: there is no such engine, architecture or mirror.
+        EngineError: no source has it, or one gave the wrong thing.
+    """
+    return obtain(find(engine), arch=arch, mirror=mirror, report=report)
+
+
+def obtain(spec: Spec, *, arch: str, mirror: str, report: Report) -> Bundle:
+    """Do the work of `provide`, for any spec."""
+    if arch not in _ARCHITECTURES:
+        raise UsageError(f"architecture {arch!a} is not known: use {' or '.join(_ARCHITECTURES)}")
+    given = sources.Mirror(mirror) if mirror else None
+    try:
+        bundle = _cached(spec, arch, report) or _fill(spec, arch, given, report)
+    except OSError as error:
+        raise EngineError(
+            f"cache {store.cache_directory()}: {error.strerror or error}; make room or set CLOUDMESH_CLUSTER_CACHE"
+        ) from error
+    except EngineError as error:
+        report.failed("engine", str(error))
+        raise
+    report.done("engine", f"{spec.name} {spec.version} ({bundle.source})")
+    return bundle
+
+
+def listing(engine: str, *, arch: str = "amd64") -> list[dict[str, str | int]]:
+    """Return a row for each file of `engine`, as the cache has it; without source and checksum where it has not.
+
+    Raises:
+        UsageError: there is no such engine.
+    """
+    return rows(find(engine), arch)
+
+
+def rows(spec: Spec, arch: str) -> list[dict[str, str | int]]:
+    """Do the work of `listing`, for any spec."""
+    try:
+        bundle = store.load(spec, arch)
+    except EngineError:
+        return [_row(spec, name, "", "", 0, "") for name in spec.files]
+    return [_row(spec, one.name, bundle.source, one.sha256, one.size, str(one.path)) for one in bundle.files]
+
+
+def _row(spec: Spec, file: str, source: str, digest: str, size: int, path: str) -> dict[str, str | int]:
+    return {
+        "engine": spec.name,
+        "version": spec.version,
+        "file": file,
+        "source": source,
+        "sha256": digest,
+        "size": size,
+        "path": path,
+    }
+
+
+def _cached(spec: Spec, arch: str, report: Report) -> Bundle | None:
+    try:
+        return store.load(spec, arch)
+    except AbsentError:
+        return None
+    except EngineError as error:
+        report.note(str(error))
+        return None
+
+
+def _fill(spec: Spec, arch: str, mirror: sources.Mirror | None, report: Report) -> Bundle:
+    """Fill the cache from the first source that has the engine."""
+    with store.scratch(spec, arch, report) as scratch:
+        with contextlib.suppress(EngineError):  # another process may have filled it while this one waited
+            return store.load(spec, arch)
+        files, work = scratch / "files", scratch / "work"
+        attempts: list[Callable[[], str]] = [
+            lambda: sources.release(spec, arch, files, report),
+            lambda: golang.build(spec, arch, files, work, report),
+        ]
+        if mirror:
+            attempts.insert(0, lambda: mirror.give(spec, arch, files, report))
+        source = _first(attempts, files, work, spec, arch, report)
+        store.seal(files, spec, arch, source)
+        store.publish(files, spec, arch)
+        return store.load(spec, arch)
+
+
+def _first(attempts: list[Callable[[], str]], files: Path, work: Path, spec: Spec, arch: str, report: Report) -> str:
+    causes = []
+    for attempt in attempts:
+        for directory in (files, work):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+        try:
+            return attempt()
+        except AbsentError as error:
+            causes.append(str(error))
+            report.note(f"{spec.name} {spec.version}: {error}")
+    raise EngineError(f"{spec.name} {spec.version} for {arch} is not to be had: {'; '.join(causes)}")

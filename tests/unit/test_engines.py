@@ -1,0 +1,447 @@
+"""Engine files from a cache, mirrors and a release site, over real files and a real HTTP server."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import io
+import json
+import shutil
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cloudmesh.cluster.engines import listing, provide
+from cloudmesh.cluster.engines.fetch import fetch
+from cloudmesh.cluster.engines.specs import NOMAD, SPECS, Download, Spec
+from cloudmesh.cluster.engines.store import AbsentError, Bundle
+from cloudmesh.cluster.engines.supply import obtain, rows
+from cloudmesh.cluster.errors import EngineError, UsageError
+
+CONTENT = bytes(range(256)) * 8192
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+OTHER = "0" * 64
+
+
+class Collected:
+    """A Report that keeps what it was told."""
+
+    def __init__(self, interrupt_at: str = "") -> None:
+        self.lines: list[str] = []
+        self.interrupt_at = interrupt_at
+
+    def step(self, where: str, what: str) -> None:
+        self.lines.append(what)
+        if self.interrupt_at and self.interrupt_at in what:
+            raise KeyboardInterrupt
+
+    def done(self, where: str, what: str = "") -> None:
+        self.lines.append(what)
+
+    def failed(self, where: str, why: str) -> None:
+        self.lines.append(why)
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+class Site(http.server.ThreadingHTTPServer):
+    """Serves `routes`: a path → (status, headers, body); keeps the paths that were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.routes: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self.asked: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def add(self, path: str, body: bytes, status: int = 200, **headers: str) -> None:
+        fields = {"Content-Length": str(len(body))} | {name.replace("_", "-"): text for name, text in headers.items()}
+        self.routes[path] = (status, fields, body)
+
+    def add_tree(self, directory: Path, below: str = "") -> None:
+        for file in directory.rglob("*"):
+            if file.is_file():
+                self.add(f"{below}/{file.relative_to(directory)}", file.read_bytes())
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Site
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        status, fields, body = self.server.routes.get(self.path, (404, {"Content-Length": "0"}, b""))
+        self.send_response(status)
+        for name, text in fields.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "cache"
+    monkeypatch.setenv("CLOUDMESH_CLUSTER_CACHE", str(directory))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return directory
+
+
+def zipped(content: bytes = CONTENT) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("LICENSE.txt", "free")
+        file.writestr("toy", content)
+    return buffer.getvalue()
+
+
+def tarred(content: bytes = CONTENT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
+        member = tarfile.TarInfo("toy-1.0/toy")
+        member.size = len(content)
+        file.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def spec_of(url: str, served: bytes, member: str = "toy") -> Spec:
+    digest = hashlib.sha256(served).hexdigest()
+    download = Download(url=url, sha256={"amd64": digest}, members={"toy": member})
+    return Spec(name="toy", version="1.0", files=("toy",), downloads=(download,), builds=())
+
+
+@pytest.fixture
+def toy(site: Site) -> Spec:
+    """An engine that the site serves as its pins say."""
+    site.add("/toy_1.0_amd64.zip", zipped())
+    return spec_of(site.url + "/toy_{version}_{arch}.zip", zipped())
+
+
+@pytest.fixture
+def mirror(toy: Spec, site: Site, cache: Path, tmp_path: Path) -> Path:
+    """A copy of a filled cache; the cache is empty again and the release site has nothing."""
+    get(toy)
+    directory = tmp_path / "mirror"
+    shutil.copytree(cache, directory)
+    shutil.rmtree(cache)
+    site.routes.clear()
+    site.asked.clear()
+    return directory
+
+
+def get(spec: Spec, mirror: str | Path = "", report: Collected | None = None, arch: str = "amd64") -> Bundle:
+    return obtain(spec, arch=arch, mirror=str(mirror), report=report or Collected())
+
+
+def kept(cache: Path) -> list[str]:
+    """Everything in the cache but lock files."""
+    return sorted(
+        str(file.relative_to(cache)) for file in cache.rglob("*") if file.is_file() and file.suffix != ".lock"
+    )
+
+
+def test_a_release_is_verified_unpacked_and_cached(toy: Spec, site: Site, cache: Path) -> None:
+    first = get(toy)
+    site.routes.clear()
+    second = get(toy)
+
+    assert first == second
+    assert first.source == "release 127.0.0.1"
+    assert [(file.name, file.sha256, file.size) for file in first.files] == [("toy", DIGEST, len(CONTENT))]
+    assert first.files[0].path.read_bytes() == CONTENT
+    assert first.files[0].path.stat().st_mode & 0o111
+    assert kept(cache) == ["toy/1.0/linux_amd64/manifest.json", "toy/1.0/linux_amd64/toy"]
+    assert site.asked == ["/toy_1.0_amd64.zip"]
+
+
+@pytest.mark.parametrize(("name", "body", "member"), [("t.tar.gz", tarred(), "toy-1.0/toy"), ("t", CONTENT, "")])
+def test_a_release_may_be_a_tar_archive_or_the_binary_itself(site: Site, name: str, body: bytes, member: str) -> None:
+    site.add(f"/{name}", body)
+
+    assert get(spec_of(f"{site.url}/{name}", body, member)).files[0].sha256 == DIGEST
+
+
+def test_a_download_reports_how_far_it_is(toy: Spec) -> None:
+    report = Collected()
+    get(toy, report=report)
+
+    assert "downloading toy 1.0 from 127.0.0.1: 100 %" in str(report)
+
+
+def test_a_release_with_another_checksum_is_refused_and_nothing_of_it_stays(toy: Spec, site: Site, cache: Path) -> None:
+    site.add("/toy_1.0_amd64.zip", zipped(b"evil"))
+
+    with pytest.raises(EngineError, match=r"toy_1\.0_amd64\.zip: wrong checksum, the file was deleted"):
+        get(toy)
+    assert kept(cache) == []
+
+
+def test_a_truncated_release_is_refused_and_nothing_of_it_stays(toy: Spec, site: Site, cache: Path) -> None:
+    site.add("/toy_1.0_amd64.zip", zipped()[:-100], Content_Length=str(len(zipped())))
+
+    with pytest.raises(EngineError, match=r"toy_1\.0_amd64\.zip: the transfer was cut"):
+        get(toy)
+    assert kept(cache) == []
+
+
+def test_what_no_source_has_is_an_error_that_names_each_cause(toy: Spec, site: Site) -> None:
+    site.routes.clear()
+
+    with pytest.raises(
+        EngineError, match=r"toy 1\.0 for amd64 is not to be had: .*answered 404.*not built from source"
+    ):
+        get(toy)
+
+
+def test_an_architecture_without_a_pinned_checksum_is_not_downloaded(toy: Spec, site: Site) -> None:
+    with pytest.raises(EngineError, match="no checksum is pinned for arm64"):
+        get(toy, arch="arm64")
+    assert site.asked == []
+
+
+def test_a_closed_port_is_named_with_its_cause(site: Site) -> None:
+    site.server_close()
+
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1:\d+/t: .*Connection refused"):
+        get(spec_of(f"{site.url}/t", CONTENT, ""))
+
+
+def test_a_server_that_does_not_answer_costs_bounded_time(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(AbsentError, match=r"no answer in"):
+            fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/x", tmp_path / "x", patience=0.4)
+        assert time.monotonic() - began < 2
+
+
+def test_redirects_over_http_are_followed(toy: Spec, site: Site) -> None:
+    site.add("/elsewhere.zip", zipped())
+    site.add("/toy_1.0_amd64.zip", b"", status=302, Location="/elsewhere.zip")
+
+    assert get(toy).files[0].sha256 == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("file:///etc/passwd", "redirected to file:///etc/passwd, which is refused"),
+        ("ftp://host/x", "which is refused"),
+        ("/toy_1.0_amd64.zip", "redirected more than 5 times"),
+    ],
+)
+def test_redirects_elsewhere_or_without_end_are_refused(toy: Spec, site: Site, target: str, complaint: str) -> None:
+    site.add("/toy_1.0_amd64.zip", b"", status=302, Location=target)
+
+    with pytest.raises(EngineError, match=complaint):
+        get(toy)
+
+
+def test_a_copy_of_the_cache_is_a_mirror(toy: Spec, mirror: Path) -> None:
+    bundle = get(toy, mirror)
+
+    assert bundle.files[0].path.read_bytes() == CONTENT
+    assert bundle.source == f"mirror {mirror} (release 127.0.0.1)"
+
+
+def test_a_copy_of_the_cache_on_a_web_server_is_a_mirror(toy: Spec, mirror: Path, site: Site, cache: Path) -> None:
+    site.add_tree(mirror, "/engines")
+    bundle = get(toy, f"{site.url}/engines/")
+
+    assert bundle.files[0].path.read_bytes() == CONTENT
+    assert bundle.files[0].path.is_relative_to(cache)
+    assert set(site.asked) == {"/engines/toy/1.0/linux_amd64/manifest.json", "/engines/toy/1.0/linux_amd64/toy"}
+
+
+def test_a_mirrors_manifest_can_be_pinned(toy: Spec, mirror: Path, cache: Path) -> None:
+    manifest = (mirror / "toy/1.0/linux_amd64/manifest.json").read_bytes()
+
+    with pytest.raises(EngineError, match=r"manifest\.json: wrong checksum"):
+        get(toy, f"{mirror}#sha256={OTHER}")
+    assert kept(cache) == []
+    assert get(toy, f"{mirror}#sha256={hashlib.sha256(manifest).hexdigest()}").files[0].sha256 == DIGEST
+
+
+def change(file: Path) -> None:
+    file.write_bytes(b"evil")
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [change, cut])
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_mirror_that_belies_its_manifest_is_refused_and_the_file_named(
+    toy: Spec, mirror: Path, site: Site, cache: Path, damage: Callable[[Path], None], remote: bool
+) -> None:
+    damage(mirror / "toy/1.0/linux_amd64/toy")
+    site.add_tree(mirror)
+
+    with pytest.raises(EngineError, match=r"toy/1\.0/linux_amd64/toy: wrong checksum, the file was deleted") as caught:
+        get(toy, site.url if remote else mirror)
+    assert DIGEST in str(caught.value)
+    assert kept(cache) == []
+    assert (mirror / "toy/1.0/linux_amd64/toy").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "<html>", '{"engine": "toy", "files": {"toy": 3}}'])
+def test_a_malformed_manifest_is_refused(toy: Spec, mirror: Path, text: str) -> None:
+    (mirror / "toy/1.0/linux_amd64/manifest.json").write_text(text)
+
+    with pytest.raises(EngineError, match=r"manifest\.json: not a manifest of toy 1\.0"):
+        get(toy, mirror)
+
+
+def test_a_mirror_filled_under_other_pins_is_refused(toy: Spec, mirror: Path) -> None:
+    newer = dataclasses.replace(toy, downloads=(dataclasses.replace(toy.downloads[0], sha256={"amd64": OTHER}),))
+
+    with pytest.raises(EngineError, match="not of what this version of cms pins"):
+        get(newer, mirror)
+
+
+def test_a_mirror_without_the_engine_is_noted_and_the_next_source_asked(toy: Spec, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    report = Collected()
+
+    assert get(toy, tmp_path / "empty", report).source == "release 127.0.0.1"
+    assert f"{tmp_path}/empty/toy/1.0/linux_amd64/manifest.json: there is no such file" in str(report)
+
+
+@pytest.mark.parametrize("text", ["ftp://host/x", "file:///tmp", "http://", "/no/such/dir", "http://h/x#sha256=12"])
+def test_a_bad_mirror_is_a_usage_error(toy: Spec, site: Site, text: str) -> None:
+    with pytest.raises(UsageError, match="--mirror="):
+        get(toy, text)
+    assert site.asked == []
+
+
+def test_a_mirrors_password_is_never_shown(toy: Spec, mirror: Path, site: Site, cache: Path) -> None:
+    site.add_tree(mirror)
+    report = Collected()
+    get(toy, site.url.replace("//", "//user:hunter2@"), report)
+    shutil.rmtree(cache / "toy")
+    site.routes.clear()
+    with pytest.raises(EngineError):
+        get(toy, site.url.replace("//", "//user:hunter2@"), report)
+
+    assert "404" in str(report)
+    assert "hunter2" not in str(report)
+    assert "hunter2" not in "".join(file.read_text(errors="replace") for file in cache.rglob("*.json"))
+
+
+@pytest.mark.parametrize("damage", [change, cut, Path.unlink])
+def test_a_damaged_cache_is_named_and_mended(toy: Spec, damage: Callable[[Path], None]) -> None:
+    file = get(toy).files[0].path
+    damage(file)
+    report = Collected()
+
+    assert get(toy, report=report).files[0].path.read_bytes() == CONTENT
+    assert str(file) in str(report)
+
+
+def test_a_changed_pin_voids_the_cache(toy: Spec, site: Site) -> None:
+    get(toy)
+    site.add("/toy_1.0_amd64.zip", zipped(b"newer"))
+    newer = spec_of(toy.downloads[0].url, zipped(b"newer"))
+
+    assert get(newer).files[0].path.read_bytes() == b"newer"
+
+
+def test_an_interrupted_download_leaves_nothing_and_the_next_run_ends_well(toy: Spec, cache: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        get(toy, report=Collected(interrupt_at="100 %"))
+    assert kept(cache) == []
+    assert get(toy).files[0].sha256 == DIGEST
+
+
+def test_what_a_killed_process_left_is_removed(toy: Spec, cache: Path) -> None:
+    leftover = cache / ".toy-1.0-amd64.partial" / "files" / "toy"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    get(toy)
+
+    assert not (cache / ".toy-1.0-amd64.partial").exists()
+
+
+def test_two_at_once_download_once(toy: Spec, site: Site) -> None:
+    found: list[Bundle] = []
+    threads = [threading.Thread(target=lambda: found.append(get(toy))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [bundle.files[0].sha256 for bundle in found] == [DIGEST] * 4
+    assert site.asked == ["/toy_1.0_amd64.zip"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(toy: Spec, cache: Path) -> None:
+    cache.write_text("a file where the directory should be")
+
+    with pytest.raises(EngineError, match=r"cache .*/cache: .*CLOUDMESH_CLUSTER_CACHE"):
+        get(toy)
+
+
+def test_the_listing_has_a_row_for_each_file_cached_or_not(toy: Spec) -> None:
+    before = rows(toy, "amd64")
+    file = get(toy).files[0]
+
+    assert before == [
+        {"engine": "toy", "version": "1.0", "file": "toy", "source": "", "sha256": "", "size": 0, "path": ""}
+    ]
+    assert rows(toy, "amd64") == [
+        {
+            "engine": "toy",
+            "version": "1.0",
+            "file": "toy",
+            "source": "release 127.0.0.1",
+            "sha256": DIGEST,
+            "size": len(CONTENT),
+            "path": str(file.path),
+        }
+    ]
+
+
+def test_an_unknown_engine_or_architecture_is_a_usage_error(toy: Spec) -> None:
+    with pytest.raises(UsageError, match="engine 'swarm' is not known"):
+        provide("swarm", report=Collected())
+    with pytest.raises(UsageError, match="engine 'swarm' is not known"):
+        listing("swarm")
+    with pytest.raises(UsageError, match=r"architecture '\.\./x' is not known"):
+        get(toy, arch="../x")
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_every_engine_is_pinned_by_checksum_and_each_source_gives_all_files(spec: Spec) -> None:
+    for download in spec.downloads:
+        assert download.url.startswith("https://")
+        assert all(len(bytes.fromhex(digest)) == 32 for digest in download.sha256.values())
+    assert {name for one in spec.downloads for name in one.members} in ({*spec.files}, set())
+    assert {name for one in spec.builds for name in one.packages} == {*spec.files}
+    assert json.loads(json.dumps(spec.pins())) == spec.pins()
+
+
+def test_the_nomad_module_builds_the_version_that_is_pinned() -> None:
+    module = NOMAD.builds[0].module
+
+    assert f"require github.com/hashicorp/nomad v{NOMAD.version}\n" in (module / "go.mod").read_text()
+    assert f"github.com/hashicorp/nomad v{NOMAD.version} h1:" in (module / "go.sum").read_text()
