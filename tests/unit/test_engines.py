@@ -8,6 +8,7 @@ import http.server
 import io
 import json
 import shutil
+import socket
 import tarfile
 import threading
 import time
@@ -217,16 +218,15 @@ def test_an_architecture_without_a_pinned_checksum_is_not_downloaded(toy: Spec, 
     assert site.asked == []
 
 
-def test_a_closed_port_is_named_with_its_cause(site: Site) -> None:
-    site.server_close()
-
-    with pytest.raises(EngineError, match=r"127\.0\.0\.1:\d+/t: .*Connection refused"):
-        get(spec_of(f"{site.url}/t", CONTENT, ""))
+def test_a_closed_port_is_named_with_its_cause() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: nothing else can take it meanwhile
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/t"
+        with pytest.raises(EngineError, match=rf"{url}: .*Connection refused"):
+            get(spec_of(url, CONTENT, ""))
 
 
 def test_a_server_that_does_not_answer_costs_bounded_time(tmp_path: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(AbsentError, match=r"no answer in"):
