@@ -1,0 +1,45 @@
+# Everything runs in the virtual environment .venv, which `make setup` makes. PYTHON=... chooses the interpreter.
+BIN := $(CURDIR)/.venv/bin
+TESTS ?= tests
+SHELL_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
+DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Dockerfile*')
+# cms keeps its variables in the user's home; commands that are run here leave that alone.
+export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test unit clear-tests demo bench docs clean
+
+help: ## show the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## make .venv, and see to a Docker engine and a C compiler
+	@sh tools/setup.sh
+
+check: setup ## formatting, lint, types, shell scripts, Dockerfiles
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(if $(SHELL_FILES),$(BIN)/shellcheck $(SHELL_FILES))
+	$(if $(DOCKER_FILES),$(BIN)/hadolint $(DOCKER_FILES))
+
+unit: setup ## tests that need no Docker engine; seconds
+	$(BIN)/python -m pytest -q -m "not cluster" $(TESTS)
+
+clear-tests: setup
+	@$(BIN)/python tools/clear_tests.py
+
+test: unit clear-tests ## all tests, on real clusters of local hosts; minutes
+	$(BIN)/python -m pytest -v --durations=15 -m cluster $(TESTS)
+
+demo: setup ## one cluster from nothing to a Spark result, and gone again
+	@PATH="$(BIN):$$PATH" sh examples/demo.sh
+
+bench: setup ## the figures of the README
+	$(BIN)/python bench/startup.py
+
+docs: setup ## docs/commands from the command's own help
+	$(BIN)/python docs/generate.py
+
+clean: ## remove what building and testing made; clusters stay
+	rm -rf build dist *.egg-info .venv .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

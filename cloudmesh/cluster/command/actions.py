@@ -1,0 +1,239 @@
+"""What each verb of `cms cluster` does: typed values out of the arguments, one call, the result on stdout.
+
+`cms help` imports every module beside the command's own, so this one imports nothing that takes time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster.command.call import Call
+from cloudmesh.cluster.errors import ClusterError, UsageError
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.model import Cluster, JobStatus
+
+SERVERS = (1, 3, 5)
+MAX_NODES = 100
+
+CLUSTER_COLUMNS = ("name", "provider", "healthy", "nodes", "api", "registry")
+NODE_COLUMNS = ("name", "address", "roles", "status", "cores", "free_cores", "memory_mb", "free_memory_mb", "version")
+JOB_COLUMNS = ("id", "name", "state", "submitted", "duration", "exit_code", "reason")
+TASK_COLUMNS = ("name", "host", "state", "exit_code", "reason")
+
+
+def perform(arguments: Mapping[str, Any]) -> None:
+    """Do what docopt's `arguments` say.
+
+    Raises:
+        ClusterError: it failed; a UsageError where nothing was done.
+    """
+    from cloudmesh.cluster.console.progress import Progress
+
+    with Progress() as progress:
+        call = Call(arguments, progress)
+        call.check_names()
+        next(action for verb, action in ACTIONS.items() if arguments[verb])(call)
+
+
+def create(call: Call) -> None:
+    """Make a cluster, or complete it."""
+    from cloudmesh.cluster import operations
+
+    servers = call.number("--servers", 1, max(SERVERS))
+    if servers not in SERVERS:
+        raise UsageError(f"--servers={servers} is not valid: use 1, 3 or 5, so that a majority is always clear")
+    cluster = operations.create(
+        call.context,
+        call.name,
+        call.text("--provider"),
+        call.hostnames,
+        nodes=call.number("--nodes", 1, MAX_NODES),
+        servers=servers,
+        images=call.words("--images"),
+        debian=call.text("--debian"),
+        dryrun=call.flag("--dryrun"),
+    )
+    if not call.flag("--dryrun"):
+        _tell_ready(call, cluster)
+
+
+def add(call: Call) -> None:
+    """Let hosts join a cluster."""
+    from cloudmesh.cluster import operations
+
+    _tell_ready(call, operations.add(call.context, call.name, call.hostnames))
+
+
+def remove(call: Call) -> None:
+    """Take hosts out of a cluster."""
+    from cloudmesh.cluster import operations
+
+    hosts = call.hostnames
+    call.confirm(f"Remove {', '.join(map(str, hosts))} from cluster {call.name}?")
+    operations.remove(call.context, call.name, hosts, force=call.flag("--force"))
+
+
+def kill(call: Call) -> None:
+    """Take a cluster apart."""
+    from cloudmesh.cluster import operations
+
+    call.confirm(f"Kill cluster {call.name} with all its jobs and data?")
+    operations.kill(call.context, call.name, force=call.flag("--force"))
+
+
+def list_clusters(call: Call) -> None:
+    """Print the clusters' names."""
+    from cloudmesh.cluster import operations
+
+    rows = [{"name": cluster.name, "provider": cluster.provider} for cluster in operations.list_clusters(call.context)]
+    call.show(rows, ("name", "provider"), nothing="no cluster found")
+
+
+def info(call: Call) -> None:
+    """Show all clusters, or one with its hosts."""
+    from cloudmesh.cluster import operations
+
+    if not call.name:
+        call.show(operations.list_clusters(call.context), CLUSTER_COLUMNS, nothing="no cluster found")
+        return
+    cluster = operations.info(call.context, call.name)
+    call.show(cluster, CLUSTER_COLUMNS)
+    if call.format == "table":
+        call.show(cluster.nodes, NODE_COLUMNS)
+
+
+def submit(call: Call) -> None:
+    """Run a job."""
+    from cloudmesh.cluster import operations
+    from cloudmesh.cluster.jobs import load
+    from cloudmesh.cluster.model import State
+
+    file, *arguments = program(call.arguments)
+    job = load.load(file, arguments, parameters(call.arguments["--param"]), call.text("--params"))
+    status = operations.submit(
+        call.context,
+        call.name,
+        job,
+        job_id=call.job_id,
+        detach=call.flag("--detach"),
+        dryrun=call.flag("--dryrun"),
+        output=call.print,
+    )
+    if call.flag("--dryrun"):
+        return
+    if call.flag("--detach"):
+        call.print(status.id)
+    elif status.state is not State.SUCCEEDED:
+        raise ClusterError(f"job {status.id} {status.state}{f': {status.reason}' if status.reason else ''}")
+
+
+def jobs(call: Call) -> None:
+    """Show all jobs, or one with its tasks."""
+    from cloudmesh.cluster import operations
+
+    found = operations.jobs(call.context, call.name, call.job_id)
+    if not call.job_id:
+        call.show(_readable(call, found), JOB_COLUMNS, nothing=f"cluster {call.name} has no jobs")
+        return
+    call.show(_readable(call, found) if call.format == "table" else found[0], JOB_COLUMNS)
+    if call.format == "table":
+        call.show(found[0].tasks, TASK_COLUMNS)
+
+
+def logs(call: Call) -> None:
+    """Print a job's log."""
+    from cloudmesh.cluster import operations
+
+    operations.logs(call.context, call.name, call.job_id, follow=call.flag("--follow"), output=call.print)
+
+
+def stop(call: Call) -> None:
+    """End a job."""
+    from cloudmesh.cluster import operations
+
+    operations.stop(call.context, call.name, call.job_id)
+
+
+def image(call: Call) -> None:
+    """List or build images."""
+    from cloudmesh.cluster import operations
+
+    if call.flag("build"):
+        operations.images_build(call.words("IMAGES"), report=call.progress, ca_bundle=call.text("--ca-bundle"))
+    else:
+        call.show(operations.images_list(call.words("IMAGES")), ())
+
+
+def engines(call: Call) -> None:
+    """Fetch or build engine programs."""
+    from cloudmesh.cluster import operations
+
+    operations.engines(call.text("--provider"), mirror=call.text("--mirror"), report=call.progress)
+
+
+def program(arguments: Mapping[str, Any]) -> list[str]:
+    """Return the job file and its arguments, without the `--` that lets arguments start with a dash.
+
+    Raises:
+        UsageError: there is no job file.
+    """
+    words = [arguments["JOB"], *arguments["ARGS"]]
+    if "--" in words and not arguments["--"]:
+        words.remove("--")
+    if not words:
+        raise UsageError("'submit' needs a job: a job file, a .py or a .jar")
+    return words
+
+
+def parameters(given: Sequence[str]) -> dict[str, str]:
+    """Return parameters written as K=V.
+
+    Raises:
+        UsageError: one is written otherwise.
+    """
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--param={ascii(text)[1:-1]} is not valid: write --param=KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def _tell_ready(call: Call, cluster: Cluster) -> None:
+    call.progress.stop()
+    call.progress.note(f"cluster {cluster.name} is ready: {cluster.provider}, hosts {len(cluster.nodes)}")
+
+
+def _readable(call: Call, found: tuple[JobStatus, ...]) -> Any:
+    """Return jobs as they are for programs, and with readable times for a table."""
+    if call.format != "table":
+        return found
+    import time
+
+    from cloudmesh.cluster.console import output
+
+    def row(job: JobStatus) -> dict[str, Any]:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted)) if job.submitted else ""
+        return {**output.as_plain(job), "submitted": when, "duration": f"{job.duration:.0f} s"}
+
+    return [row(job) for job in found]
+
+
+# `image` stands before `list`, which is a word of `image list` too.
+ACTIONS: Mapping[str, Callable[[Call], None]] = {
+    "image": image,
+    "create": create,
+    "add": add,
+    "remove": remove,
+    "kill": kill,
+    "list": list_clusters,
+    "info": info,
+    "submit": submit,
+    "jobs": jobs,
+    "logs": logs,
+    "stop": stop,
+    "engines": engines,
+}

@@ -1,0 +1,170 @@
+"""The arguments of one command, as typed values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster.errors import ClusterError, UsageError
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.hosts.ssh import SshSettings
+
+    from cloudmesh.cluster.console.progress import Progress
+    from cloudmesh.cluster.context import Context
+    from cloudmesh.cluster.model import Host
+
+HOSTS_VARIABLE = "CLOUDMESH_CLUSTER_HOSTS"
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one command, as typed values.
+
+    Attributes:
+        arguments: docopt's dictionary.
+        progress: where to tell how it gets on.
+    """
+
+    arguments: Mapping[str, Any]
+    progress: Progress
+
+    @cached_property
+    def name(self) -> str:
+        """The cluster's name, checked; empty where none is given."""
+        from cloudmesh.cluster import names
+
+        given = self.arguments["--name"]
+        return "" if given is None else names.check(given, "cluster name")
+
+    @cached_property
+    def job_id(self) -> str:
+        """The job's id, checked; empty where none is given."""
+        from cloudmesh.cluster import names
+
+        given = self.arguments["--id"] if self.arguments["submit"] else self.arguments["JOBID"]
+        return "" if given is None else names.check(given, "job id")
+
+    def check_names(self) -> None:
+        """Check every name given, before anything else is done.
+
+        Raises:
+            UsageError: one is malformed.
+        """
+        _ = self.name, self.job_id
+
+    @cached_property
+    def format(self) -> str:
+        """The output format."""
+        from cloudmesh.cluster.console import output
+
+        return output.check(self.text("--output"))
+
+    def text(self, option: str) -> str:
+        """Return an option's value, empty where it is not given."""
+        return self.arguments[option] or ""
+
+    def flag(self, option: str) -> bool:
+        """Return whether an option without a value is given."""
+        return bool(self.arguments[option])
+
+    def number(self, option: str, low: int, high: int) -> int:
+        """Return an option's value as a whole number from `low` to `high`; 0 where it is not given.
+
+        Raises:
+            UsageError: it is none.
+        """
+        given = self.text(option)
+        if given and not (given.isascii() and given.isdigit() and low <= int(given) <= high):
+            raise UsageError(f"{option}={ascii(given)[1:-1]} is not valid: use a whole number from {low} to {high}")
+        return int(given or 0)
+
+    def words(self, option: str) -> tuple[str, ...]:
+        """Return the words of an option or argument that takes several, with commas between them or apart."""
+        given = self.arguments[option] or ()
+        words = [given] if isinstance(given, str) else given
+        return tuple(word.strip() for part in words for word in part.split(",") if word.strip())
+
+    @property
+    def key(self) -> str:
+        """The private key's path."""
+        return str(Path(self.text("--key")).expanduser()) if self.text("--key") else ""
+
+    def hosts(self, text: str) -> tuple[Host, ...]:
+        """Return the hosts that a text names, with --user, --port and --key applied."""
+        from cloudmesh.cluster.hosts import address
+
+        port = self.number("--port", 1, 65535)
+        return address.parse(text, user=self.text("--user"), port=port, key=self.key) if text.strip() else ()
+
+    @cached_property
+    def hostnames(self) -> tuple[Host, ...]:
+        """The hosts named by the command's arguments."""
+        return self.hosts(",".join(self.arguments["HOSTNAMES"]))
+
+    @cached_property
+    def context(self) -> Context:
+        """What every operation needs to know."""
+        import getpass
+        import socket
+
+        from cloudmesh.cluster.context import Context
+
+        return Context(
+            hosts=self.hosts(self.text("--hosts") or os.environ.get(HOSTS_VARIABLE, "")),
+            settings=self._settings(),
+            report=self.progress,
+            interface=self.text("--interface"),
+            mirror=self.text("--mirror"),
+            operator=f"{getpass.getuser()}@{socket.gethostname()}",
+            ca_bundle=self.text("--ca-bundle"),
+            user=self.text("--user"),
+            key=self.key,
+            port=self.number("--port", 1, 65535),
+        )
+
+    def _settings(self) -> SshSettings:
+        from cloudmesh.cluster.hosts.ssh import SshSettings
+
+        from cloudmesh.cluster.console import ask
+        from cloudmesh.cluster.hosts import known
+
+        meets_hosts = self.flag("create") or self.flag("add")
+        return SshSettings(
+            known_hosts=known.default_path(),
+            accept_new_hostkeys=self.flag("--accept-new-hostkeys"),
+            confirm=(lambda question: ask.yes(self.progress, question)) if meets_hosts and ask.possible() else None,
+            sudo_password=(lambda prompt: ask.password(self.progress, prompt)) if ask.possible() else None,
+        )
+
+    def confirm(self, question: str) -> None:
+        """Ask before something that cannot be undone; where nobody can answer, or with --yes, it is taken as meant.
+
+        Raises:
+            ClusterError: the answer is no.
+        """
+        from cloudmesh.cluster.console import ask
+
+        if not self.flag("--yes") and ask.possible() and not ask.yes(self.progress, question):
+            raise ClusterError("nothing was done")
+
+    def print(self, line: str) -> None:
+        """Write one line of a result to stdout, beneath the progress display."""
+        from cloudmesh.cluster.console import output
+
+        with self.progress.suspended():
+            output.emit(f"{line}\n")
+
+    def show(self, value: Any, columns: tuple[str, ...], nothing: str = "") -> None:
+        """Write a result to stdout in the format asked for; `nothing` says in words that a table would be empty."""
+        from cloudmesh.cluster.console import output
+
+        self.progress.stop()
+        text = output.render(value, self.format, columns)
+        if not text and nothing:
+            self.progress.note(nothing)
+        output.emit(text)

@@ -1,0 +1,116 @@
+"""The command `cms cluster`: the docopt text, and the way to what it does. No logic, and no import that takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloudmesh.shell.command import PluginCommand
+
+from cloudmesh.cluster.console.exitcodes import command
+
+
+class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type hints
+    """Mixes `cluster` into the cms shell."""
+
+    @command
+    def do_cluster(self, args: str, arguments: Mapping[str, Any]) -> None:
+        """::
+
+        Usage:
+          cluster create -n NAME [-p PROVIDER] [--nodes=N] [--servers=N] [--images=IMAGES] [--debian=RELEASE]
+                         [--interface=DEVICE] [--mirror=PLACE] [--ca-bundle=FILE] [--yes] [--dryrun] [options]
+                         [HOSTNAMES...]
+          cluster add -n NAME [--interface=DEVICE] [--mirror=PLACE] [--yes] [options] HOSTNAMES...
+          cluster remove -n NAME [--force] [--yes] [options] HOSTNAMES...
+          cluster kill -n NAME [--force] [--yes] [options]
+          cluster list [--output=FORMAT] [options]
+          cluster info [-n NAME] [--output=FORMAT] [options]
+          cluster submit -n NAME [--param=K=V]... [--params=FILE] [--id=ID] [--detach] [--dryrun]
+                         [--ca-bundle=FILE] [options] JOB [--] [ARGS...]
+          cluster jobs -n NAME [--output=FORMAT] [options] [JOBID]
+          cluster logs -n NAME [--follow] [options] JOBID
+          cluster stop -n NAME [options] JOBID
+          cluster image list [--output=FORMAT] [IMAGES...]
+          cluster image build [--ca-bundle=FILE] [IMAGES...]
+          cluster engines [-p PROVIDER] [--mirror=PLACE]
+
+        Makes a Nomad or Kubernetes cluster of machines that answer SSH, and runs Spark jobs on it. Nothing about a
+        cluster is kept on this machine: every command asks the hosts and the engine. A command that was interrupted
+        is finished by running it again.
+
+        Commands:
+          create   Makes a cluster of the hosts, or of containers on this machine's Docker engine that stand for
+                   machines (local hosts) where no host is given. The first host, or the first --servers of them,
+                   are servers. Every host is checked before any is changed. Nothing is done to a cluster that
+                   is complete; one that is not is completed.
+          add      Lets more hosts join. Jobs go on running.
+          remove   Drains the hosts, takes them out of the cluster and cleans them. Their jobs move to other hosts.
+          kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
+          list     Prints the name of each cluster found.
+          info     Shows all clusters, or one with its API address, hosts, roles, health and resources.
+          submit   Runs a job, follows its log, and ends with its outcome as exit code.
+          jobs     Shows the jobs of a cluster, or one job with its tasks, their hosts and exit codes.
+          logs     Prints the log of a job's driver.
+          stop     Ends a job.
+          image    Lists the container images, or builds them (all, or those named) on this machine's Docker engine.
+          engines  Fetches or builds the engine's programs into the cache, before they are needed.
+
+        Arguments:
+          HOSTNAMES  [user@]host[:port], several with commas or blanks between them; node[01-10] is ten hosts.
+                     ~/.ssh/config and the SSH agent are honoured.
+          JOB        A job file (.yaml), a Python program (.py) or a Java archive (.jar).
+          ARGS       Arguments of the job's program. Those that start with - come after a lone -- .
+          JOBID      The id of a job, as submit --detach and jobs print it.
+          IMAGES     Names of images: spark.
+
+        Options:
+          -n NAME --name=NAME              The cluster: lower-case letters, digits and -, at most 40.
+          -p PROVIDER --provider=PROVIDER  The engine: nomad, or kubernetes (k8s). [default: nomad]
+          --nodes=N            How many local hosts to make, where no host is given. [default: 1]
+          --servers=N          How many of the hosts are servers: 1, 3 or 5. [default: 1]
+          --images=IMAGES      Images to deliver beforehand, with commas between them; submit delivers what it
+                               needs.
+          --debian=RELEASE     The Debian release of the local hosts: 12 or 13. [default: 13]
+          --hosts=HOSTS        Where to look for clusters, written as HOSTNAMES; else CLOUDMESH_CLUSTER_HOSTS in the
+                               environment. Local hosts and hosts used before are looked at anyhow.
+          --user=USER          The login name on the hosts; root, or one that may use sudo.
+          --key=FILE           The private SSH key to use.
+          --port=PORT          The port of the hosts' SSH servers.
+          --interface=DEVICE   The network device, or network (10.0.0.0/24), by which the hosts reach each other,
+                               where they have several.
+          --accept-new-hostkeys  Take the host key of a host not met before. A changed key is refused regardless.
+          --mirror=PLACE       A directory or URL that has the engine's programs, for sites without internet.
+          --ca-bundle=FILE     Certificates that image builds shall trust as well, for sites with their own CA.
+          --param=K=V          A parameter of the job file; may be given many times.
+          --params=FILE        A YAML file of parameters; --param goes before it.
+          --id=ID              The job's id. The same id with the same content again is the same job, not a second.
+          --detach             Print the job's id as soon as the engine has accepted it, and do not wait.
+          --follow             Go on until the job ends.
+          --dryrun             Print what would be done, and do nothing.
+          --force              Go on where a host does not answer or cannot be drained.
+          --yes                Ask nothing. Questions are asked on a terminal only.
+          --output=FORMAT      table, json, yaml or csv. [default: table]
+
+        Exit codes:
+          0 done, or nothing to do    1 it failed, or the job did    2 wrong usage, name or job file
+          3 no such cluster, job or host    130 interrupted
+          The result goes to stdout; progress, notes and errors go to stderr.
+
+        Examples:
+          cms cluster create -n demo --nodes=3
+              three local hosts, a Nomad cluster on them
+          cms cluster create -n prod --user=admin --servers=3 node[01-10]
+              a cluster of ten machines
+          cms cluster submit -n demo pi.py -- 100
+              runs a Spark program, prints what it prints
+          cms cluster submit -n demo --param=input=/data/a --id=nightly wordcount.yaml
+              runs a job file with a parameter, exactly once
+          cms cluster jobs -n demo --output=json
+              the cluster's jobs, for a program to read
+          cms cluster kill -n demo
+              nothing is left
+        """
+        from cloudmesh.cluster.command.actions import perform
+
+        perform(arguments)

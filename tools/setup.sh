@@ -1,0 +1,50 @@
+#!/bin/sh
+# Makes the development environment in .venv of the checkout, and sees to what tests need from the machine.
+# Quick when there is nothing to do. Give another interpreter by PYTHON=..., another place by VENV=...
+set -eu
+cd "$(dirname "$0")/.."
+venv="${VENV:-.venv}"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# install PACKAGE...: by apt, where this user may; else says what is missing.
+install() {
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        say "missing: $*; install it and run this again"
+        return 1
+    fi
+    say "installing $*"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >/dev/null
+}
+
+suits() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; }
+
+python() {
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10; do
+        if command -v "$candidate" >/dev/null && suits "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    say "no Python from 3.10 to 3.13 found; name one by PYTHON=..."
+    return 1
+}
+
+make_venv() {
+    python="$(python)"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || install python3-venv
+    [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv"
+    say "installing the packages into $venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -e '.[dev]'
+}
+
+stamp="$(cat setup.py pyproject.toml requirements.txt requirements-dev.txt tools/setup.sh | cksum)"
+if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
+    make_venv
+    printf '%s\n' "$stamp" >"$venv/stamp"
+fi
+# An engine that no cache, mirror or release site has is built from its Go module, which takes a C compiler.
+command -v gcc >/dev/null || install gcc libc6-dev
+if [ -f cloudmesh/images/local/docker-engine.sh ]; then
+    sh cloudmesh/images/local/docker-engine.sh
+fi
