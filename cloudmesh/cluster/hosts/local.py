@@ -1,0 +1,116 @@
+"""Local hosts: containers on this machine's Docker engine that stand for machines, reached over SSH like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster import containers, names
+from cloudmesh.cluster.errors import HostError, HostsError, ImageError, UsageError
+from cloudmesh.cluster.hosts import local_engine, machine
+from cloudmesh.cluster.images.hostimage import host_image
+from cloudmesh.cluster.model import Host
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.model import Report
+
+MAX_NODES = 64
+_FIND_SECONDS = 5.0
+
+
+def create(cluster: str, nodes: int, *, debian: str = "13", report: Report) -> tuple[Host, ...]:
+    """Return the local hosts of a cluster, NAME-1 to NAME-N: kept if running, started if stopped, made if missing.
+
+    Args:
+        cluster: the cluster's name.
+        nodes: how many at least; hosts that are there beyond that stay.
+        debian: "12" or "13", for new hosts.
+        report: where progress goes.
+
+    Raises:
+        UsageError: a bad name, number or release.
+        ImageError: the Docker engine does not answer or refused; the image could not be made.
+        HostsError: some hosts did not boot.
+    """
+    names.check(cluster, "cluster name")
+    if not 1 <= nodes <= MAX_NODES:
+        raise UsageError(f"{nodes} local hosts: use 1 to {MAX_NODES}")
+    client = containers.client()
+    try:
+        with containers.mapped():
+            there = local_engine.usable(client, cluster)
+            wanted = [machine.name_of(cluster, index) for index in range(1, nodes + 1)]
+            missing = [name for name in wanted if name not in there]
+            if missing:
+                image = host_image(client, debian, report=report)
+                plan = local_engine.plan(client, cluster, image, there)
+                _each(missing, lambda name: local_engine.make(client, name, plan))
+            _each((*there, *missing), lambda name: local_engine.boot(client, name, report))
+            return local_engine.hosts(client, local_engine.listed(client, cluster))[cluster]
+    finally:
+        client.close()
+
+
+def find(cluster: str = "") -> dict[str, tuple[Host, ...]]:
+    """Return the local hosts of one cluster or of all, by cluster; nothing where no Docker engine answers.
+
+    A host that does not run is listed too, at a port that nobody answers.
+    """
+    if not containers.within_reach():
+        return {}
+    try:
+        client = containers.client(timeout=_FIND_SECONDS)
+    except ImageError:
+        return {}
+    try:
+        with containers.mapped():
+            return local_engine.hosts(client, local_engine.listed(client, cluster))
+    except ImageError:
+        return {}
+    finally:
+        client.close()
+
+
+def destroy(cluster: str) -> bool:
+    """Remove a cluster's local hosts, with their volumes and network; return whether there was anything.
+
+    Raises:
+        UsageError: a bad name.
+        ImageError: the Docker engine does not answer or refused.
+    """
+    names.check(cluster, "cluster name")
+    if not containers.within_reach():
+        return False
+    client = containers.client()
+    try:
+        with containers.mapped(f"removing the local hosts of {cluster}"):
+            removed = False
+            for kind in local_engine.removals(client, {"label": f"{machine.LABEL}={cluster}"}):
+                _each(kind, local_engine.gone)
+                removed = removed or bool(kind)
+            return removed
+    finally:
+        client.close()
+
+
+def _each(items: Iterable[Any], act: Callable[[Any], object]) -> None:
+    """Act on all in parallel.
+
+    Raises:
+        HostsError: hosts failed.
+    """
+    pool = ThreadPoolExecutor(max_workers=8)
+    futures = [pool.submit(act, item) for item in items]
+    failures: dict[str, HostError] = {}
+    try:
+        for future in futures:
+            try:
+                future.result()
+            except HostError as error:
+                failures[error.host] = error
+    finally:
+        # an interrupt does not wait for what is under way
+        pool.shutdown(wait=False, cancel_futures=True)
+    if failures:
+        raise HostsError(failures)

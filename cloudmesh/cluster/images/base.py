@@ -1,0 +1,116 @@
+"""The Debian base of every image: pulled where a registry answers, else made from the machine's own package mirror."""
+
+from __future__ import annotations
+
+import importlib.resources
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster import containers
+from cloudmesh.cluster.errors import ImageError, UsageError
+from cloudmesh.cluster.hosts.script import Lines
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.model import Report
+
+CODENAMES = {"12": "bookworm", "13": "trixie"}
+_PULL_SILENCE = 10.0
+
+
+def base_image(release: str, *, report: Report) -> str:
+    """Return the tag of a Debian slim image, made if it is not there yet.
+
+    Args:
+        release: "12" or "13".
+        report: where progress goes.
+
+    Raises:
+        UsageError: no such release.
+        ImageError: neither a registry nor debootstrap gave one, or no Docker engine answers.
+    """
+    if release not in CODENAMES:
+        raise UsageError(f"Debian release {release!a} is not one of {', '.join(CODENAMES)}")
+    tag = f"cloudmesh/debian:{release}-slim"
+    client = containers.client()
+    try:
+        if exists(client, tag):
+            return tag
+        where = f"debian-{release}"
+        report.step(where, "pull")
+        refused = _pull(release, tag)
+        if refused:
+            report.note(f"debian:{release}-slim cannot be pulled ({refused}): making it with debootstrap")
+            _bootstrap(client, release, tag, report)
+        report.done(where)
+        return tag
+    finally:
+        client.close()
+
+
+def exists(client: Any, tag: str) -> bool:
+    """Whether the engine has an image of this tag."""
+    import docker.errors
+
+    with containers.mapped():
+        try:
+            client.images.get(tag)
+        except docker.errors.ImageNotFound:
+            return False
+        return True
+
+
+def _pull(release: str, tag: str) -> str:
+    """Pull the official image; return why it cannot be had, or nothing. A silent network is given up on early."""
+    client = containers.client(timeout=_PULL_SILENCE)
+    repository, _, version = tag.partition(":")
+    try:
+        with containers.mapped():
+            client.images.pull("debian", tag=f"{release}-slim").tag(repository, tag=version)
+    except ImageError as error:
+        return str(error)
+    finally:
+        client.close()
+    return ""
+
+
+def _bootstrap(client: Any, release: str, tag: str, report: Report) -> None:
+    """Make the base with debootstrap and import it under `tag`."""
+    repository, _, version = tag.partition(":")
+    script = importlib.resources.files("cloudmesh.images") / "debian" / "debootstrap.sh"
+    with tempfile.TemporaryDirectory(prefix="cloudmesh-base.", dir=_roomy()) as directory:
+        archive = Path(directory) / "base.tar"
+        with importlib.resources.as_file(script) as path:
+            _run(path, CODENAMES[release], archive, Lines(f"debian-{release}", report))
+        report.step(f"debian-{release}", "import")
+        with containers.mapped(f"importing {tag}"):
+            client.api.import_image_from_file(
+                str(archive), repository=repository, tag=version, changes=['CMD ["bash"]', "ENV LANG=C.UTF-8"]
+            )
+
+
+def _roomy() -> str | None:
+    """A place for some hundred megabytes that is not in memory, where there is one."""
+    return "/var/tmp" if Path("/var/tmp").is_dir() else None  # noqa: S108  # a private directory is made in it
+
+
+def _run(script: Path, codename: str, archive: Path, lines: Lines) -> None:
+    """Run the debootstrap script.
+
+    Raises:
+        ImageError: it failed; the message is its own.
+    """
+    command = ["sh", str(script), codename, str(archive)]
+    with subprocess.Popen(  # noqa: S603  # our own script and arguments
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                lines.feed(line.rstrip())
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        last = lines.output[-1] if lines.output else f"exit status {process.returncode}"
+        raise ImageError(lines.failure or f"debootstrap {codename}: {last}")
