@@ -1,0 +1,80 @@
+"""From what the user gave to `submit` to a job, checked to the last field before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cloudmesh.cluster import names
+from cloudmesh.cluster.errors import UsageError
+from cloudmesh.cluster.jobs import document, files, parameters
+from cloudmesh.cluster.jobs.document import Place, Scalar, flaw, shown
+from cloudmesh.cluster.jobs.fields import Fields, suggestion
+from cloudmesh.cluster.jobs.model import API_VERSION, SparkJob
+from cloudmesh.cluster.jobs.sparkfile import spark_job
+
+_KINDS = ("SparkJob", "HadoopJob", "HadoopService", "ContainerJob")
+_NATIVE = (".nomad", ".hcl", ".json")
+
+
+def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str = "") -> SparkJob:
+    """Return the job that a path stands for, with its parameters filled in and its files found.
+
+    Args:
+        job: a job file (.yaml, .yml), a .py or a .jar.
+        arguments: the application's, as with spark-submit; where there are any, a job file's own are left out.
+        params: values by name, which go before those of `params_file`, which go before defaults.
+        params_file: a YAML or JSON file with values by name; empty for none.
+
+    Raises:
+        UsageError: anything is wrong; the message names file, line and field where there are some.
+    """
+    for text in (job, params_file, *arguments):
+        if problem := flaw(text):
+            raise UsageError(f"{shown(text)} {problem}")
+    suffix = Path(job).suffix
+    if suffix in (".yaml", ".yml"):
+        return _from_file(job, arguments, params, params_file)
+    if suffix in files.MAIN_SUFFIXES:
+        parameters.refused(params, params_file, job)
+        return _from_application(job, arguments)
+    if suffix in _NATIVE:
+        raise Place(job).error(
+            f"native job files ({', '.join(_NATIVE)}) are not supported by this version; give a .yaml"
+        )
+    raise UsageError(f"{shown(job)} is no job: give a job file (.yaml), a .py or a .jar")
+
+
+def _from_application(job: str, arguments: Sequence[str]) -> SparkJob:
+    value = Scalar(job, "str", Place("submit"))
+    path = files.find(value, Path.cwd(), files.MAIN_SUFFIXES)
+    files.check([(value.place, path)])
+    main_class = files.main_class(path, value.place) if path.suffix == ".jar" else ""
+    return SparkJob(names.label_from(path.name), main=path, main_class=main_class, arguments=tuple(arguments))
+
+
+def _from_file(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str) -> SparkJob:
+    root = Fields.of(document.read(job), "")
+    _check_kind(root)
+    root.only("apiVersion", "kind", "metadata", "params", "spec")
+    given = parameters.from_file(params_file) if params_file else {}
+    given |= parameters.from_options(params)
+    settled = parameters.settled(parameters.declared(root.table("params")), given, job)
+    folder = document.local_path(job).parent.absolute()
+    return spark_job(Fields(root.entries, root.place, settled.substitute), folder, arguments)
+
+
+def _check_kind(root: Fields) -> None:
+    version = root.required("apiVersion")
+    if version.text != API_VERSION:
+        hint = (
+            "native Kubernetes manifests are not supported by this version"
+            if "kind" in root.entries
+            else "no such version"
+        )
+        raise version.place.error(f"must be {API_VERSION}, not {shown(version.text)}; {hint}")
+    kind = root.required("kind")
+    if kind.text not in _KINDS:
+        raise kind.place.error(f"unknown kind {shown(kind.text)}; {suggestion(kind.text, _KINDS)}")
+    if kind.text != "SparkJob":
+        raise kind.place.error(f"{kind.text} is not supported by this version; SparkJob is")

@@ -1,0 +1,116 @@
+"""What the values in a job file may be."""
+
+from __future__ import annotations
+
+import re
+
+from cloudmesh.cluster.jobs.document import Scalar, shown
+
+MIN_MEMORY_MB = 512
+MAX_MEMORY_MB = 4 << 20
+_MEMORY = re.compile(r"([0-9]{1,9})([mg])", re.IGNORECASE)
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+_CLASS = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OUR_VARIABLES = ("CMS_", "SPARK_", "NOMAD_", "KUBERNETES_")
+_PROPERTY = re.compile(r"spark\.[A-Za-z0-9._/-]+")
+_FIELD_OF = {
+    "spark.app.name": "metadata.name",
+    "spark.driver.cores": "spec.driver.cores",
+    "spark.driver.memory": "spec.driver.memory",
+    "spark.executor.cores": "spec.executor.cores",
+    "spark.executor.memory": "spec.executor.memory",
+    "spark.executor.instances": "spec.executor.instances",
+    "spark.cores.max": "spec.executor.instances and spec.executor.cores",
+    "spark.jars": "spec.deps.jars",
+    "spark.files": "spec.deps.files",
+    "spark.submit.pyFiles": "spec.deps.pyFiles",
+}
+_OURS = (
+    "spark.master",
+    "spark.submit.deployMode",
+    "spark.driver.host",
+    "spark.driver.bindAddress",
+    "spark.driver.port",
+    "spark.driver.blockManager.port",
+    "spark.blockManager.port",
+    "spark.ui.enabled",
+    "spark.ui.port",
+    "spark.ui.killEnabled",
+)
+_OUR_PREFIXES = ("spark.authenticate", "spark.network.crypto.", "spark.ssl.", "spark.kubernetes.")
+
+
+def memory_mb(value: Scalar) -> int:
+    """Return a size like "512m" or "2g" in MiB.
+
+    Raises:
+        UsageError: it is no such size, or no Spark process could run in it.
+    """
+    match = _MEMORY.fullmatch(value.text)
+    if not match:
+        raise value.place.error(f"must be a size like 512m or 2g, not {shown(value.text)}")
+    size = int(match[1]) * (1024 if match[2] in "gG" else 1)
+    if size < MIN_MEMORY_MB:
+        raise value.place.error(
+            f"{value.text} is too little: Spark refuses less than 471m, give {MIN_MEMORY_MB}m or more"
+        )
+    if size > MAX_MEMORY_MB:
+        raise value.place.error(f"{shown(value.text)} is more than {MAX_MEMORY_MB >> 10}g, which no process can have")
+    return size
+
+
+def image(value: Scalar) -> str:
+    """Return the name of an image.
+
+    Raises:
+        UsageError: no image can be called so.
+    """
+    if len(value.text) > 255 or not _IMAGE.fullmatch(value.text):
+        raise value.place.error(f"{shown(value.text)} is no name of an image, like spark or registry:5000/name:tag")
+    return value.text
+
+
+def class_name(value: Scalar) -> str:
+    """Return the full name of a Java class.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not _CLASS.fullmatch(value.text):
+        raise value.place.error(f"{shown(value.text)} is no name of a class, like org.example.Main")
+    return value.text
+
+
+def variable(name: str, value: Scalar) -> str:
+    """Return the name of an environment variable that a job may set.
+
+    Raises:
+        UsageError: it is no name, or one that the cluster sets.
+    """
+    if not _VARIABLE.fullmatch(name):
+        raise value.place.error("is no name of an environment variable: use letters, digits and '_', not a digit first")
+    if name.startswith(_OUR_VARIABLES):
+        raise value.place.error(f"is set by the cluster; names must not start with {', '.join(_OUR_VARIABLES)}")
+    return name
+
+
+def spark_property(name: str, value: Scalar) -> str:
+    """Return the name of a Spark property that a job may set.
+
+    Raises:
+        UsageError: Spark would ignore it, or the cluster sets it; the message names the field to use.
+    """
+    if not _PROPERTY.fullmatch(name):
+        raise value.place.error("is no Spark property: their names start with 'spark.'")
+    if name in _FIELD_OF:
+        raise value.place.error(f"is set by the cluster; use {_FIELD_OF[name]}")
+    if name.startswith("spark.executorEnv."):
+        raise value.place.error("use spec.env, which the executors get too")
+    if name in _OURS or name.startswith(_OUR_PREFIXES):
+        raise value.place.error("is set by the cluster and cannot be changed; remove it")
+    return name
