@@ -1,0 +1,132 @@
+"""One remote command on an SSH channel of its own, with all three of its streams served at once."""
+
+from __future__ import annotations
+
+import codecs
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import paramiko
+    from typing_extensions import Self
+
+_CHUNK = 1 << 18
+_STDERR_KEPT = 1 << 16
+
+
+class Command:
+    """A running remote command; a context manager, which closes the channel.
+
+    Args:
+        transport: an authenticated SSH connection.
+        command: for the login shell.
+        payload: goes to its stdin.
+        keep_open: leave stdin open after the payload.
+        timeout: seconds to open the channel.
+
+    Raises:
+        paramiko.SSHException: no channel could be opened.
+    """
+
+    def __init__(
+        self, transport: paramiko.Transport, command: str, payload: bytes, *, keep_open: bool = False, timeout: float
+    ) -> None:
+        self.channel = transport.open_session(timeout=timeout)
+        self._transport = transport
+        self._payload = payload
+        self._keep_open = keep_open
+        self._stderr = b""
+        self.channel.settimeout(timeout)
+        self.channel.exec_command(command)
+        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._write, self._read_stderr)]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def lines(self, deadline: float) -> Iterator[str]:
+        """Yield the lines of stdout, without newlines, until it ends.
+
+        Args:
+            deadline: of `time.monotonic`.
+
+        Raises:
+            TimeoutError: the deadline has come.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        rest: list[str] = []  # pieces of the line that has not ended yet
+        while data := self._receive(deadline):
+            first, *others = decoder.decode(data).split("\n")
+            rest.append(first)
+            for piece in others:
+                yield "".join(rest).rstrip("\r")
+                rest = [piece]
+        if last := "".join(rest) + decoder.decode(b"", final=True):
+            yield last
+
+    def status(self, deadline: float) -> int:
+        """Return the exit status; -1 if the command was killed by a signal.
+
+        Raises:
+            TimeoutError: the deadline has come.
+            ConnectionError: the link was cut.
+        """
+        if not self.channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        self._threads[1].join(1.0)
+        status = int(self.channel.exit_status)
+        if status == -1 and self._link_is_gone():
+            raise ConnectionError("the SSH link was cut")
+        return status
+
+    @property
+    def stderr(self) -> str:
+        """The last 64 KiB of stderr so far."""
+        return self._stderr.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Close the channel; what the command does then is its own business."""
+        self.channel.close()
+
+    def _receive(self, deadline: float) -> bytes:
+        self.channel.settimeout(max(0.001, deadline - time.monotonic()))
+        data: bytes = self.channel.recv(_CHUNK)
+        return data
+
+    def _link_is_gone(self) -> bool:
+        # A dying transport closes its channels a moment before it says that it is dead; a live one answers exit-signal.
+        self._transport.join(0.5)
+        return not self._transport.is_active()
+
+    def _write(self) -> None:
+        view, sent = memoryview(self._payload), 0
+        try:
+            while sent < len(view):
+                try:
+                    sent += self.channel.send(bytes(view[sent : sent + _CHUNK]))
+                except TimeoutError:  # the timeout is the reader's; a full window only means that the host is busy
+                    if self.channel.closed:
+                        return
+            if not self._keep_open:
+                self.channel.shutdown_write()
+        except OSError:
+            pass  # the command has ended without reading all; its exit status tells the rest
+
+    def _read_stderr(self) -> None:
+        while True:
+            try:
+                data = self.channel.recv_stderr(_CHUNK)
+            except TimeoutError:
+                continue
+            if not data:
+                return
+            self._stderr = (self._stderr + data)[-_STDERR_KEPT:]

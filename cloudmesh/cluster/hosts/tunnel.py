@@ -1,0 +1,156 @@
+"""Local ports that lead elsewhere: the listener that all of them share, and the one that leads through SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import paramiko
+    from typing_extensions import Self
+
+_CHUNK = 1 << 16
+_OPEN = 15.0  # seconds to open a channel
+
+
+class _Stream(Protocol):
+    """What sockets and SSH channels have in common."""
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Listener:
+    """A port on 127.0.0.1 whose connections are served by `serve`, each in a thread; a context manager.
+
+    Attributes:
+        port: the port listened on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[_Stream] = set()
+        self._closed = False
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening and end all connections."""
+        with self._lock:
+            self._closed = True
+            streams = [*self._open]
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept; close alone does not
+        self._listener.close()
+        for stream in streams:
+            _abort(stream)
+
+    def serve(self, client: socket.socket) -> None:
+        """Serve one connection until it ends; runs in a thread of its own."""
+        raise NotImplementedError
+
+    def track(self, stream: _Stream) -> bool:
+        """Have `stream` ended when the listener is closed; False if that has happened already."""
+        with self._lock:
+            self._open.add(stream)
+            return not self._closed
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            if self.track(client):
+                self.serve(client)
+        finally:
+            client.close()
+            with self._lock:
+                self._open.discard(client)
+
+    def _untrack(self, stream: _Stream) -> None:
+        with self._lock:
+            self._open.discard(stream)
+
+
+class Tunnel(Listener):
+    """A port on 127.0.0.1 that leads through an SSH connection.
+
+    Args:
+        transport: the SSH connection.
+        address: where to, as the host at its end resolves it.
+        port: where to.
+    """
+
+    def __init__(self, transport: paramiko.Transport, address: str, port: int) -> None:
+        self._transport = transport
+        self._destination = (address, port)
+        super().__init__()
+
+    def serve(self, client: socket.socket) -> None:
+        """Carry one connection both ways, through a channel of its own."""
+        try:
+            channel = self._transport.open_channel(
+                "direct-tcpip", self._destination, client.getpeername()[:2], timeout=_OPEN
+            )
+        except Exception:  # whatever the reason, a client learns no more than that the connection ended
+            return
+        try:
+            if self.track(channel):
+                self._carry(client, channel)
+        finally:
+            channel.close()
+            self._untrack(channel)
+
+    def _carry(self, client: socket.socket, channel: paramiko.Channel) -> None:
+        back = threading.Thread(target=_pump, args=(channel, client), daemon=True)
+        back.start()
+        _pump(client, channel)
+        back.join()
+
+
+def _pump(source: _Stream, sink: _Stream) -> None:
+    """Copy until `source` ends, then tell `sink` so; the other direction may go on."""
+    try:
+        while data := source.recv(_CHUNK):
+            sink.sendall(data)
+        _end_writing(sink)
+    except (OSError, EOFError):
+        _abort(source)
+        _abort(sink)
+
+
+def _end_writing(stream: _Stream) -> None:
+    if isinstance(stream, socket.socket):
+        stream.shutdown(socket.SHUT_WR)
+    else:
+        stream.shutdown_write()  # type: ignore[attr-defined]
+
+
+def _abort(stream: _Stream) -> None:
+    """End both directions at once, and wake whoever reads."""
+    with contextlib.suppress(OSError, EOFError):
+        if isinstance(stream, socket.socket):
+            stream.shutdown(socket.SHUT_RDWR)
+        else:
+            stream.close()

@@ -1,0 +1,171 @@
+"""The way to a host: TCP, a proxy command or jump hosts; then the key exchange, the host's key, the login."""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster.errors import HostError, UnreachableError, UsageError
+from cloudmesh.cluster.hosts import address, keys, known, sshconfig
+from cloudmesh.cluster.hosts.hostkeys import HostKeys
+from cloudmesh.cluster.hosts.jump import JUMPS
+from cloudmesh.cluster.hosts.link import Link, SshSettings, mapped
+from cloudmesh.cluster.hosts.proxycommand import ProxyProcess
+from cloudmesh.cluster.hosts.sshconfig import Target
+from cloudmesh.cluster.model import Host
+
+if TYPE_CHECKING:
+    import paramiko
+
+_ATTEMPTS = 5
+_MAX_JUMPS = 8
+_Stream = tuple["socket.socket | paramiko.Channel", Callable[[], None]]
+
+
+def open_link(host: Host, settings: SshSettings) -> Link:
+    """Connect to `host` and log in.
+
+    Raises:
+        UnreachableError, HostKeyError, AuthenticationError, TimeoutError_: why that was not possible.
+        UsageError: the SSH configuration cannot be used.
+    """
+    _silence_paramiko()
+    return _open(host, sshconfig.resolve(host), settings, known.comment_for(host), _MAX_JUMPS)
+
+
+def _open(host: Host, target: Target, settings: SshSettings, comment: str, depth: int) -> Link:
+    host_keys = HostKeys(
+        str(host),
+        target,
+        trusted=host.host_key,
+        store=settings.known_hosts,
+        comment=comment,
+        accept_new=settings.accept_new_hostkeys,
+        confirm=settings.confirm,
+    )
+    transport, release = _exchange_keys(host, target, settings, host_keys, depth)
+    try:
+        with mapped(host):
+            key = _shown_key(transport)
+            host_keys.verify(key)
+            keys.log_in(transport, host, target, settings.passphrase)
+    except BaseException:
+        transport.close()
+        release()
+        raise
+    return Link(transport, target.user, lambda: host_keys.remember(key, known.comment_for(host)), release)
+
+
+def _exchange_keys(
+    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys, depth: int
+) -> tuple[paramiko.Transport, Callable[[], None]]:
+    """Return a transport after its key exchange; tried again where sshd hangs up at once, as MaxStartups makes it."""
+    import paramiko
+
+    for attempt in range(_ATTEMPTS):
+        stream, release = _connect(host, target, settings, depth)
+        began = time.monotonic()
+        transport = paramiko.Transport(stream)
+        timeout = settings.connect_timeout
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+        host_keys.prefer_known_types(transport)
+        try:
+            transport.start_client(timeout=2 * timeout)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            transport.close()
+            release()
+            quick = time.monotonic() - began < timeout / 2
+            if isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or not quick or attempt == _ATTEMPTS - 1:
+                raise UnreachableError(str(host), _no_handshake(target, error)) from error
+        else:
+            return transport, release
+        time.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+    raise AssertionError("unreachable")
+
+
+def _no_handshake(target: Target, error: Exception) -> str:
+    if "banner" in str(error):
+        return f"port {target.port} answers, but not as sshd does: is it the right port, and is sshd overloaded?"
+    return f"the SSH key exchange failed: {error or 'the connection was closed'}"
+
+
+def _shown_key(transport: paramiko.Transport) -> str:
+    import paramiko
+
+    try:
+        key = transport.get_remote_server_key()
+    except paramiko.SSHException as error:  # the key exchange did not end in time; start_client does not say so
+        raise TimeoutError from error
+    return f"{key.get_name()} {key.get_base64()}"
+
+
+def _connect(host: Host, target: Target, settings: SshSettings, depth: int) -> _Stream:
+    """Return a byte stream to the host's sshd, and what releases all but the stream itself."""
+    if target.jumps:
+        return _through(host, target, settings, depth)
+    if target.proxy_command:
+        process = ProxyProcess(target.proxy_command)
+        return process.stream, process.close
+    return _tcp(host, target, settings.connect_timeout), lambda: None
+
+
+def _tcp(host: Host, target: Target, timeout: float) -> socket.socket:
+    where = f"{target.address} port {target.port}"
+    try:
+        stream = socket.create_connection((target.address, target.port), timeout)
+    except socket.gaierror as error:
+        raise UnreachableError(str(host), f"DNS knows no address of {target.address} ({error.strerror})") from error
+    except ConnectionRefusedError as error:
+        raise UnreachableError(str(host), f"connection refused at {where}: is sshd running there?") from error
+    except TimeoutError as error:
+        raise UnreachableError(
+            str(host), f"no answer from {where} in {timeout:g} s: is it up, is a firewall on the way?"
+        ) from error
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError(str(host), f"no way to {where}: {getattr(error, 'strerror', error)}") from error
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return stream
+
+
+def _through(host: Host, target: Target, settings: SshSettings, depth: int) -> _Stream:
+    """Return a channel through the last jump host; its connection is shared by all hosts behind it."""
+
+    if not depth:
+        raise UsageError(f"{host}: more than {_MAX_JUMPS} jump hosts, or ProxyJump goes round in a circle")
+    *before, last = target.jumps
+    try:
+        lease = JUMPS.lease((target.jumps, settings), lambda: _jump_link(tuple(before), last, settings, depth - 1))
+    except HostError as error:
+        raise type(error)(str(host), f"jump host {error.host}: {error.cause}") from error
+    where = (target.address, target.port)
+    try:
+        with mapped(host):
+            channel = lease.link.transport.open_channel(
+                "direct-tcpip", where, ("127.0.0.1", 0), timeout=settings.connect_timeout
+            )
+    except HostError as error:
+        lease.release()
+        raise UnreachableError(
+            str(host), f"jump host {last} has no way to {where[0]} port {where[1]}: {error.cause}"
+        ) from error
+    return channel, lease.release
+
+
+def _jump_link(before: tuple[str, ...], last: str, settings: SshSettings, depth: int) -> Link:
+    (host,) = address.parse(last)
+    target = sshconfig.resolve(host)
+    if before:
+        target = replace(target, jumps=before, proxy_command="")
+    return _open(host, target, settings, known.JUMP, depth)
+
+
+def _silence_paramiko() -> None:
+    """Keep paramiko's own log off the terminal: what matters of it arrives as exceptions."""
+    logger = logging.getLogger("paramiko")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
