@@ -1,4 +1,4 @@
-"""Removes what a crashed test run left on the Docker engine: local hosts, volumes and networks of clusters named t-*."""
+"""Removes what a crashed test run left on the Docker engine: hosts, volumes, networks of clusters named t-*."""
 
 import sys
 from collections.abc import Callable

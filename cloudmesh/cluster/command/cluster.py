@@ -102,10 +102,18 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
               three local hosts, a Nomad cluster on them
           cms cluster create -n prod --user=admin --servers=3 node[01-10]
               a cluster of ten machines
+          cms cluster add -n prod --user=admin node11
+              one more machine
+          cms cluster remove -n prod --user=admin node03
+              its jobs move to other machines, then it is clean
+          cms cluster info -n demo
+              API address, hosts, roles, health and resources
           cms cluster submit -n demo pi.py -- 100
               runs a Spark program, prints what it prints
           cms cluster submit -n demo --param=input=/data/a --id=nightly wordcount.yaml
               runs a job file with a parameter, exactly once
+          cms cluster logs -n demo --follow nightly
+              what the job prints, until it ends
           cms cluster jobs -n demo --output=json
               the cluster's jobs, for a program to read
           cms cluster kill -n demo

@@ -1,0 +1,187 @@
+"""The command line of `cms cluster`, in a real cms."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import runpy
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudmesh.cluster.command import actions
+from cloudmesh.cluster.command.call import Call
+from cloudmesh.cluster.command.cluster import ClusterCommand
+from cloudmesh.cluster.console import usage
+from cloudmesh.cluster.console.progress import Progress
+from cloudmesh.cluster.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+CMS = [sys.executable, "-c", "from cloudmesh.shell.shell import main; main()"]
+TEXT = ClusterCommand.do_cluster.__doc__ or ""
+HEAVY = ("paramiko", "docker", "nomad", "kubernetes", "requests", "cryptography", "yaml", "rich", "asyncio")
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDMESH_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def cms(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CMS, *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=60, cwd="/"
+    )
+
+
+def parsed(*argv: str) -> dict[str, Any]:
+    found = usage.parse(TEXT, argv, "cluster")
+    assert found is not None
+    return found
+
+
+def call(*argv: str) -> Call:
+    return Call(parsed(*argv), Progress(terminal=False))
+
+
+def test_help_is_had_in_every_way_of_calling() -> None:
+    form = "cluster create -n NAME"
+    assert form in cms("cluster", "-h").stdout
+    assert form in cms("cluster", "create", "-n", "x", "-h").stdout
+    assert form in cms("help", "cluster").stdout
+    assert form in cms(stdin="cluster -h\n").stdout
+    assert re.search(r"\bcluster\b", cms("help").stdout)
+
+
+def test_wrong_usage_ends_with_2_and_leaves_stdout_empty() -> None:
+    done = cms("cluster", "list", "--nodes=3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ERROR: option --nodes is not one of 'list'\n")
+    assert "cms cluster list [--output=FORMAT]" in done.stderr
+
+
+def test_a_script_ends_at_the_first_failure_with_its_code() -> None:
+    done = cms(stdin="cluster info -n ../x\ncluster -h\n")
+    assert done.returncode == 2
+    assert "ERROR: cluster name '../x' is not valid" in done.stderr
+    assert "Usage" not in done.stdout
+
+
+def test_an_interactive_shell_shows_the_error_and_stays() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(CMS, stdin=theirs, stdout=theirs, stderr=theirs, cwd="/") as shell:
+        os.close(theirs)
+        os.write(ours, b"cluster info -n ../x\nquit\n")
+        said = _read_all(ours)
+    assert shell.returncode == 0
+    assert "ERROR: cluster name '../x' is not valid" in said
+    assert "Traceback" not in said
+
+
+def _read_all(terminal: int) -> str:
+    said = b""
+    while select.select([terminal], [], [], 60)[0]:
+        try:
+            said += os.read(terminal, 65536)
+        except OSError:  # the other side is closed
+            break
+    return said.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    "name", ["a/../../acl/tokens", "x?y", "$(id)", "a\nb", "x" * 64, "", "Ab", "-x", "a b", '";reboot;"', "ä"]
+)
+def test_a_bad_name_is_refused_before_anything_is_asked(name: str) -> None:
+    done = cms("cluster", "stop", f"--name={name}", "j")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0].startswith("ERROR: cluster name ")
+
+
+@pytest.mark.parametrize("name", ["a/../../acl/tokens", "x?y", "x" * 41])
+def test_a_bad_job_id_is_refused(name: str) -> None:
+    for argv in (["logs", "-n", "c", name], ["stop", "-n", "c", name], ["submit", "-n", "c", f"--id={name}", "a.py"]):
+        with pytest.raises(UsageError, match="job id"):
+            call(*argv).check_names()
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "no command given; the commands are create, add,"),
+        (["frob"], "unknown command 'frob'"),
+        (["info", "--colour"], "unknown option --colour"),
+        (["kill"], "'kill' needs the cluster's name: -n NAME"),
+        (["add", "-n", "x"], "the arguments do not fit 'add'"),
+        (["list", "x"], "the arguments do not fit 'list'"),
+        (["kill", "-n"], "-n requires argument"),
+        (["jobs", "-n", "x", "--detach"], "option --detach is not one of 'jobs'"),
+    ],
+)
+def test_wrong_usage_says_what_is_wrong(argv: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        usage.parse(TEXT, argv, "cluster")
+    assert str(refused.value).startswith(said)
+    assert str(refused.value).endswith("Help: cms help cluster")
+
+
+@pytest.mark.parametrize("argv", [["-n", "x"], ["-nx"], ["--name=x"], ["--name", "x"]])
+def test_the_name_can_be_given_in_every_usual_form(argv: list[str]) -> None:
+    assert call("info", *argv).name == "x"
+
+
+def test_arguments_after_a_lone_dash_dash_are_the_jobs_own() -> None:
+    argv = ["submit", "-n", "x", "--param=a=1", "--param=b=2", "pi.py", "1", "--", "-h", "--nodes=3", "--", "--help"]
+    arguments = parsed(*argv)
+    assert actions.program(arguments) == ["pi.py", "1", "-h", "--nodes=3", "--", "--help"]
+    assert actions.parameters(arguments["--param"]) == {"a": "1", "b": "2"}
+    assert actions.program(parsed("submit", "-n", "x", "--", "pi.py", "-v")) == ["pi.py", "-v"]
+    assert actions.program(parsed("submit", "-n", "x", "pi.py", "--", "-v")) == ["pi.py", "-v"]
+
+
+def test_a_parameter_without_a_value_is_refused() -> None:
+    with pytest.raises(UsageError, match="write --param=KEY=VALUE"):
+        actions.parameters(["slices"])
+
+
+@pytest.mark.parametrize("nodes", ["0", "-1", "x", "1e3", "101", "²"])
+def test_a_number_out_of_range_is_refused(nodes: str) -> None:
+    with pytest.raises(UsageError, match="use a whole number from 1 to 100"):
+        call("create", "-n", "x", f"--nodes={nodes}").number("--nodes", 1, 100)
+
+
+def test_words_come_apart_at_commas() -> None:
+    assert call("image", "build", "spark,hadoop", "cloudmesh").words("IMAGES") == ("spark", "hadoop", "cloudmesh")
+    assert call("create", "-n", "x", "--images=spark, hadoop").words("--images") == ("spark", "hadoop")
+
+
+def test_every_verb_of_the_help_has_an_action() -> None:
+    assert set(actions.ACTIONS) == set(usage.forms(TEXT))
+    assert parsed("image", "list")["image"]
+
+
+def test_every_option_is_explained_and_used() -> None:
+    forms = "".join(usage.forms(TEXT).values())
+    explained = set(re.findall(r"^  (?:-\w \w+ )?(--[a-z-]+)", TEXT, flags=re.MULTILINE))
+    assert set(re.findall(r"--[a-z][a-z-]*", forms)) <= explained
+
+
+def test_the_command_line_layer_imports_nothing_that_takes_time() -> None:
+    program = (
+        "import sys, types; shell = types.ModuleType('cloudmesh.shell.command'); shell.PluginCommand = object;"
+        "sys.modules['cloudmesh.shell.command'] = shell;"
+        "import cloudmesh.cluster.command.cluster, cloudmesh.cluster.command.actions;"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
+
+
+def test_the_pages_of_the_commands_are_up_to_date() -> None:
+    pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]()
+    written = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "commands").glob("*.md")}
+    assert written == pages, "run `make docs`"
