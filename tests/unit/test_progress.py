@@ -7,6 +7,8 @@ import re
 import threading
 from itertools import count
 
+import pytest
+
 from cloudmesh.cluster.console.progress import Progress
 
 
@@ -47,13 +49,11 @@ def test_a_terminal_shows_each_host_once_with_its_last_step() -> None:
 
 def test_the_terminal_is_given_back_when_an_error_leaves_the_display() -> None:
     stream = io.StringIO()
-    try:
-        with Progress(stream, terminal=True) as progress:
-            progress.step("node-1", "working")
-            raise RuntimeError
-    except RuntimeError:
-        pass
-    assert stream.getvalue().rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in stream.getvalue()
+    with pytest.raises(RuntimeError), Progress(stream, terminal=True) as progress:
+        progress.step("node-1", "working")
+        raise RuntimeError
+    hidden, shown_again = stream.getvalue().rfind("\x1b[?25l"), stream.getvalue().rfind("\x1b[?25h")
+    assert shown_again > hidden >= 0
 
 
 def test_what_a_host_says_cannot_steer_the_terminal() -> None:
@@ -64,9 +64,12 @@ def test_what_a_host_says_cannot_steer_the_terminal() -> None:
 
 def test_lines_of_many_threads_stay_whole() -> None:
     progress, stream = plain()
-    threads = [
-        threading.Thread(target=lambda n=n: [progress.step(f"h{n}", "x" * 50) for _ in range(50)]) for n in range(8)
-    ]
+
+    def work(name: str) -> None:
+        for _ in range(50):
+            progress.step(name, "x" * 50)
+
+    threads = [threading.Thread(target=work, args=(f"h{n}",)) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
