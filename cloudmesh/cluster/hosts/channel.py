@@ -85,7 +85,7 @@ class Command:
         self._threads[1].join(1.0)
         status = int(self.channel.exit_status)
         if status == -1 and self._link_is_gone():
-            raise ConnectionError("the SSH link was cut")
+            raise ConnectionError("it was cut while the host was at work")
         return status
 
     @property

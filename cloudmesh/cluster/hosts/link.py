@@ -46,15 +46,25 @@ class Link:
     Args:
         transport: authenticated.
         user: whom it is logged in as.
+        contact: how the host was reached, whatever the SSH configuration calls it: "user@host" or "user@[host]:port".
+        host_key: the host's key, "TYPE BASE64".
         remember: puts the host's key into our known_hosts file.
         on_close: releases what the connection runs through.
     """
 
     def __init__(
-        self, transport: paramiko.Transport, user: str, remember: Callable[[], None], on_close: Callable[[], None]
+        self,
+        transport: paramiko.Transport,
+        user: str,
+        contact: str,
+        host_key: str,
+        remember: Callable[[], None],
+        on_close: Callable[[], None],
     ) -> None:
         self.transport = transport
         self.user = user
+        self.contact = contact
+        self.host_key = host_key
         self.remember = remember
         self._on_close = on_close
         threading.Thread(target=self._watch, daemon=True).start()
@@ -97,6 +107,7 @@ def mapped(host: Host) -> Iterator[None]:
     except paramiko.ChannelException as error:
         raise HostError(name, f"sshd opened no channel ({error}): see MaxSessions, AllowTcpForwarding there") from error
     except paramiko.SSHException as error:
-        raise UnreachableError(name, f"SSH failed: {error}") from error
+        lost = "not active" in str(error)  # paramiko's words for a connection that has ended
+        raise UnreachableError(name, "the SSH connection was lost" if lost else f"SSH failed: {error}") from error
     except OSError as error:
         raise UnreachableError(name, f"the SSH connection failed: {error.strerror or error}") from error

@@ -67,11 +67,15 @@ class Connection:
     Attributes:
         host: as the user wrote it.
         user: whom it is logged in as.
+        contact: how it was reached, whatever the SSH configuration calls it: "user@host" or "user@[host]:port".
+        host_key: its SSH host key, "TYPE BASE64".
     """
 
     def __init__(self, host: Host, link: Link, root: Privilege) -> None:
         self.host = host
         self.user = link.user
+        self.contact = link.contact
+        self.host_key = link.host_key
         self._link = link
         self._root = root
 

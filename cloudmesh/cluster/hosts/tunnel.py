@@ -64,11 +64,28 @@ class Listener:
         """Serve one connection until it ends; runs in a thread of its own."""
         raise NotImplementedError
 
+    def carry(self, client: socket.socket, server: _Stream) -> None:
+        """Copy both ways until both have ended, or this listener is closed; `server` is closed then."""
+        try:
+            if self.track(server):
+                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+                back.start()
+                _pump(client, server)
+                back.join()
+        finally:
+            server.close()
+            self.untrack(server)
+
     def track(self, stream: _Stream) -> bool:
         """Have `stream` ended when the listener is closed; False if that has happened already."""
         with self._lock:
             self._open.add(stream)
             return not self._closed
+
+    def untrack(self, stream: _Stream) -> None:
+        """Forget `stream`, which has ended."""
+        with self._lock:
+            self._open.discard(stream)
 
     def _accept(self) -> None:
         while not self._closed:
@@ -85,12 +102,7 @@ class Listener:
                 self.serve(client)
         finally:
             client.close()
-            with self._lock:
-                self._open.discard(client)
-
-    def _untrack(self, stream: _Stream) -> None:
-        with self._lock:
-            self._open.discard(stream)
+            self.untrack(client)
 
 
 class Tunnel(Listener):
@@ -115,18 +127,7 @@ class Tunnel(Listener):
             )
         except Exception:  # whatever the reason, a client learns no more than that the connection ended
             return
-        try:
-            if self.track(channel):
-                self._carry(client, channel)
-        finally:
-            channel.close()
-            self._untrack(channel)
-
-    def _carry(self, client: socket.socket, channel: paramiko.Channel) -> None:
-        back = threading.Thread(target=_pump, args=(channel, client), daemon=True)
-        back.start()
-        _pump(client, channel)
-        back.join()
+        self.carry(client, channel)
 
 
 def _pump(source: _Stream, sink: _Stream) -> None:

@@ -58,7 +58,10 @@ def _open(host: Host, target: Target, settings: SshSettings, comment: str, depth
         transport.close()
         release()
         raise
-    return Link(transport, target.user, lambda: host_keys.remember(key, known.comment_for(host)), release)
+    contact = f"{target.user}@{known.label(target.address, target.port)}"
+    return Link(
+        transport, target.user, contact, key, lambda: host_keys.remember(key, known.comment_for(host)), release
+    )
 
 
 def _exchange_keys(
