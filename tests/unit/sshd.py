@@ -1,0 +1,129 @@
+"""A real sshd on a loopback port, for tests of the SSH layer."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from cloudmesh.cluster.hosts.ssh import SshSettings
+from cloudmesh.cluster.model import Host
+
+BINARY = "/usr/sbin/sshd"
+MISSING = not Path(BINARY).exists()
+
+
+def make_key(path: Path, passphrase: str = "") -> str:
+    """Make an Ed25519 key and return its public part, "TYPE BASE64"."""
+    path.unlink(missing_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "", "-f", str(path)], check=True)
+    return path.with_name(path.name + ".pub").read_text().strip()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+class Sshd:
+    """An sshd of its own: configuration, host key and authorized keys below `directory`."""
+
+    def __init__(self, directory: Path, *options: str, authorized: str = "", port: int = 0) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.port = port or free_port()
+        self.host_key = make_key(directory / "host_key")
+        self.client_key = directory / "client_key"
+        public = make_key(self.client_key)
+        keys = directory / "authorized_keys"
+        keys.write_text(f"{authorized or public}\n")
+        lines = [
+            *options,
+            f"Port {self.port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {directory}/host_key",
+            f"AuthorizedKeysFile {keys}",
+            f"PidFile {directory}/pid",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "StrictModes no",
+            "PermitRootLogin prohibit-password",
+        ]
+        (directory / "sshd_config").write_text("\n".join(lines) + "\n")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        self._process = subprocess.Popen(
+            [BINARY, "-D", "-f", f"{self.directory}/sshd_config", "-E", f"{self.directory}/log"]
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise RuntimeError((self.directory / "log").read_text())
+
+    def stop(self) -> None:
+        """End the listening sshd and its sessions."""
+        if self._process:
+            self.kill_sessions()
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+    def sessions(self) -> list[int]:
+        """Return the process ids of the sessions' monitors and workers."""
+        assert self._process
+        found: list[int] = []
+        level = [self._process.pid]
+        while level:
+            level = [child for parent in level for child in _children(parent) if _name(child).startswith("sshd")]
+            found += level
+        return found
+
+    def kill_sessions(self, number: int = signal.SIGKILL) -> None:
+        for pid in self.sessions():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def host(self, name: str = "127.0.0.1", **fields: object) -> Host:
+        return Host(name, **{"user": _user(), "port": self.port, "key": str(self.client_key), **fields})
+
+    def settings(self, **fields: object) -> SshSettings:
+        """Return settings whose known_hosts file, of our own, holds this sshd's key."""
+        known = self.directory / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{self.port} {self.host_key}\n")
+        return SshSettings(**{"known_hosts": known, **fields})
+
+
+def _user() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def installed(program: str) -> bool:
+    return shutil.which(program) is not None

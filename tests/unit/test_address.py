@@ -1,0 +1,83 @@
+"""Host lists as users write them."""
+
+import pytest
+
+from cloudmesh.cluster.errors import UsageError
+from cloudmesh.cluster.hosts.address import parse
+from cloudmesh.cluster.model import Host
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("h1", [Host("h1")]),
+        ("bob@h1:2222", [Host("h1", user="bob", port=2222)]),
+        ("h1:22,h2", [Host("h1", port=22), Host("h2")]),
+        ("node[01-03]", [Host("node01"), Host("node02"), Host("node03")]),
+        ("bob@node[1,3].lan:22", [Host("node1.lan", "bob", 22), Host("node3.lan", "bob", 22)]),
+        ("127.0.0.1:[2201-2202]", [Host("127.0.0.1", port=2201), Host("127.0.0.1", port=2202)]),
+        ("[fe80::1]:22", [Host("fe80::1", port=22)]),
+        ("bob@[::1]", [Host("::1", user="bob")]),
+        ("2001:DB8::1", [Host("2001:db8::1")]),
+        (" h1 , h2,, ", [Host("h1"), Host("h2")]),
+        ("a@b@h1", [Host("h1", user="a@b")]),
+    ],
+)
+def test_what_users_write_is_understood(text, expected):
+    assert list(parse(text)) == expected
+
+
+def test_options_fill_what_is_not_written():
+    assert parse("h1,bob@h2:1", user="ann", port=2, key="/k") == (
+        Host("h1", user="ann", port=2, key="/k"),
+        Host("h2", user="bob", port=1, key="/k"),
+    )
+
+
+def test_a_host_written_twice_counts_once():
+    assert parse("h2,h1,h[1-2]") == (Host("h2"), Host("h1"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ",",
+        "a b",
+        "h1:0",
+        "h1:65536",
+        "h1:x",
+        "h1:",
+        "-oProxyCommand=x",
+        "$(id)",
+        "h1;id",
+        "h\n1",
+        "@h1",
+        "node[1-",
+        "node[2-1]",
+        "node[]",
+        "[::zz]",
+        "[::1]:0",
+        "a" * 300,
+        "bo b@h",
+        "-x@h",
+        "h1/..",
+        "n[1-9999999999]",
+        "h[1-2]x[1-2",
+    ],
+)
+def test_what_cannot_be_a_host_is_refused(text):
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+@pytest.mark.parametrize("options", [{"user": "a b"}, {"user": "-l"}, {"port": -1}, {"port": 70000}])
+def test_bad_options_are_refused(options):
+    with pytest.raises(UsageError):
+        parse("h1", **options)
+
+
+def test_a_thousand_hosts_are_the_limit():
+    assert len(parse("n[1-1000]")) == 1000
+    with pytest.raises(UsageError, match="more than 1000"):
+        parse("n[1-1001]")
