@@ -20,6 +20,8 @@ MAX_NODES = 100
 CLUSTER_COLUMNS = ("name", "provider", "healthy", "nodes", "api", "registry")
 NODE_COLUMNS = ("name", "address", "roles", "status", "cores", "free_cores", "memory_mb", "free_memory_mb", "version")
 JOB_COLUMNS = ("id", "name", "state", "submitted", "duration", "exit_code", "reason")
+IMAGE_COLUMNS = ("name", "tag", "built", "size_mb")
+ENGINE_COLUMNS = ("engine", "version", "file", "source", "sha256", "size", "path")
 TASK_COLUMNS = ("name", "host", "state", "exit_code", "reason")
 
 
@@ -106,23 +108,19 @@ def info(call: Call) -> None:
 
 def submit(call: Call) -> None:
     """Run a job."""
+    import json
+
     from cloudmesh.cluster import operations
     from cloudmesh.cluster.jobs import load
     from cloudmesh.cluster.model import State
 
     file, *arguments = program(call.arguments)
     job = load.load(file, arguments, parameters(call.arguments["--param"]), call.text("--params"))
-    status = operations.submit(
-        call.context,
-        call.name,
-        job,
-        job_id=call.job_id,
-        detach=call.flag("--detach"),
-        dryrun=call.flag("--dryrun"),
-        output=call.print,
-    )
     if call.flag("--dryrun"):
+        call.print(json.dumps(operations.specification(call.context, call.name, job, call.job_id), indent=2))
         return
+    output = None if call.flag("--detach") else call.pass_on
+    status = operations.submit(call.context, call.name, job, job_id=call.job_id, output=output)
     if call.flag("--detach"):
         call.print(status.id)
     elif status.state is not State.SUCCEEDED:
@@ -146,7 +144,7 @@ def logs(call: Call) -> None:
     """Print a job's log."""
     from cloudmesh.cluster import operations
 
-    operations.logs(call.context, call.name, call.job_id, follow=call.flag("--follow"), output=call.print)
+    operations.logs(call.context, call.name, call.job_id, call.pass_on, follow=call.flag("--follow"))
 
 
 def stop(call: Call) -> None:
@@ -161,16 +159,18 @@ def image(call: Call) -> None:
     from cloudmesh.cluster import operations
 
     if call.flag("build"):
-        operations.images_build(call.words("IMAGES"), report=call.progress, ca_bundle=call.text("--ca-bundle"))
+        for tag in operations.images_build(call.context, call.words("IMAGES")):
+            call.print(tag)
     else:
-        call.show(operations.images_list(call.words("IMAGES")), ())
+        call.show(operations.images_list(call.words("IMAGES")), IMAGE_COLUMNS)
 
 
 def engines(call: Call) -> None:
     """Fetch or build engine programs."""
     from cloudmesh.cluster import operations
 
-    operations.engines(call.text("--provider"), mirror=call.text("--mirror"), report=call.progress)
+    rows = operations.engines(call.text("--provider"), mirror=call.text("--mirror"), report=call.progress)
+    call.show(rows, ENGINE_COLUMNS)
 
 
 def program(arguments: Mapping[str, Any]) -> list[str]:

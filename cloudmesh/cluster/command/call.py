@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import SshSettings
 
     from cloudmesh.cluster.console.progress import Progress
+    from cloudmesh.cluster.api import Chunk
     from cloudmesh.cluster.context import Context
     from cloudmesh.cluster.model import Host
 
@@ -158,6 +159,15 @@ class Call:
 
         with self.progress.suspended():
             output.emit(f"{line}\n")
+
+    def pass_on(self, chunk: Chunk) -> None:
+        """Write a piece of a job's output to the stream it came from, as it is."""
+        import sys
+
+        stream = sys.stdout if chunk.stream == "stdout" else sys.stderr
+        with self.progress.suspended():
+            stream.buffer.write(chunk.data)
+            stream.flush()
 
     def show(self, value: Any, columns: tuple[str, ...], nothing: str = "") -> None:
         """Write a result to stdout in the format asked for; `nothing` says in words that a table would be empty."""

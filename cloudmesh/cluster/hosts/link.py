@@ -46,7 +46,7 @@ class Link:
     Args:
         transport: authenticated.
         user: whom it is logged in as.
-        contact: how the host was reached, whatever the SSH configuration calls it: "user@host" or "user@[host]:port".
+        contact: how the host was reached, whatever the SSH configuration calls it: "user@host:port".
         host_key: the host's key, "TYPE BASE64".
         remember: puts the host's key into our known_hosts file.
         on_close: releases what the connection runs through.

@@ -67,7 +67,7 @@ class Connection:
     Attributes:
         host: as the user wrote it.
         user: whom it is logged in as.
-        contact: how it was reached, whatever the SSH configuration calls it: "user@host" or "user@[host]:port".
+        contact: how it was reached, whatever the SSH configuration calls it: "user@host:port".
         host_key: its SSH host key, "TYPE BASE64".
     """
 

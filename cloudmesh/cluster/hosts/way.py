@@ -58,7 +58,8 @@ def _open(host: Host, target: Target, settings: SshSettings, comment: str, depth
         transport.close()
         release()
         raise
-    contact = f"{target.user}@{known.label(target.address, target.port)}"
+    address_ = f"[{target.address}]" if ":" in target.address else target.address
+    contact = f"{target.user}@{address_}:{target.port}"
     return Link(
         transport, target.user, contact, key, lambda: host_keys.remember(key, known.comment_for(host)), release
     )

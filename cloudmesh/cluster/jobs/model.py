@@ -95,6 +95,11 @@ class SparkJob:
     secrets: tuple[Secret, ...] = ()
 
     @property
+    def is_python(self) -> bool:
+        """Whether the application is a Python program, whose workers take memory beside the JVM's."""
+        return (self.main.name if self.main else self.main_in_image).endswith(".py")
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """Every local file that travels with the job, the main one first."""
         main = (self.main,) if self.main else ()

@@ -1,0 +1,153 @@
+"""Hosts made into members of a cluster, step by step; each step may be run again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster import delivery, engines
+from cloudmesh.cluster.api import Api
+from cloudmesh.cluster.blueprint import Blueprint, Member
+from cloudmesh.cluster.context import Context
+from cloudmesh.cluster.errors import ApiError, ClusterError, HostError, HostsError
+from cloudmesh.cluster.hosts import fleet
+from cloudmesh.cluster.model import Host
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+_PREPARE_SECONDS = 900.0
+_START_SECONDS = 240.0
+_READY_SECONDS = 120.0
+_POLL_SECONDS = 0.3
+
+
+@dataclass
+class Installation:
+    """One run of `create` or `add` over hosts that passed the preflight.
+
+    Attributes:
+        connections: to the members.
+        server: the connection to the first server, which may be a member or not.
+        script: the engine's host script.
+        files: what a member gets.
+        api: opens the engine's API through the server.
+        digests: SHA-256 of the engine files by name, once the cluster has them.
+        failures: what went wrong, by host; the other hosts go on.
+    """
+
+    context: Context
+    blueprint: Blueprint
+    connections: Mapping[Host, Connection]
+    server: Connection
+    script: str
+    files: Callable[[Member], Mapping[str, bytes]]
+    api: Callable[[], AbstractContextManager[Api]]
+    digests: Mapping[str, str] = field(default_factory=dict)
+    failures: dict[str, ClusterError] = field(default_factory=dict)
+
+    def run(self, members: Sequence[Member], images: Sequence[str] = ()) -> None:
+        """Take every member through all steps; the engine and the images are built while the hosts are prepared.
+
+        Raises:
+            HostsError: some members failed; the others are in.
+            ClusterError: the first server failed, or an image; nothing more can be done.
+        """
+        first = [member for member in members if member.facts.address == self.blueprint.servers[0]]
+        others = [member for member in members if member not in first]
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            engine = pool.submit(self._provide, members[0].facts.arch) if first else None
+            built = [pool.submit(build_image, image, self.context) for image in images]
+            self._step("prepare", members, _PREPARE_SECONDS)
+            if engine:
+                self._lead(first, engine)
+            self._step("join", others, _START_SECONDS)
+            self._await_ready(members)
+            self._deliver(built)
+        if self.failures:
+            raise HostsError(self.failures)
+
+    def _provide(self, arch: str) -> engines.Bundle:
+        report, mirror = self.context.report, self.context.mirror
+        return engines.provide(self.blueprint.provider, arch=arch, mirror=mirror, report=report)
+
+    def _lead(self, first: Sequence[Member], engine: Future[engines.Bundle]) -> None:
+        """Make the first server; without it there is no cluster."""
+        self._step("registry", first, _START_SECONDS)
+        self._must_go_on()
+        bundle = engine.result()
+        with delivery.registry(self.server, self.blueprint) as registry:
+            self.digests = delivery.deliver_engine(registry, bundle, self.context.report)
+        self._step("bootstrap", first, _START_SECONDS)
+        self._step("join", first, _START_SECONDS)
+        self._must_go_on()
+        # Agents that start before there is a leader wait long before they ask again.
+        self._await(lambda api: bool(api.nodes()), "the first server is not ready")
+
+    def _must_go_on(self) -> None:
+        first = str(self.server.host)
+        if first in self.failures:
+            raise HostsError(self.failures)
+
+    def _step(self, verb: str, members: Sequence[Member], timeout: float) -> None:
+        going = {member.host: member for member in members if str(member.host) not in self.failures}
+        engine = "".join(f"{digest} {name}\n" for name, digest in self.digests.items()).encode()
+
+        def run(member: Member) -> None:
+            files = {**self.files(member), "engine": engine}
+            connection = self.connections[member.host]
+            connection.run(self.script, verb, files=files, timeout=timeout, report=self.context.report)
+
+        outcomes = fleet.each(run, going)
+        for name, failure in outcomes.failures.items():
+            self.context.report.failed(name, str(failure))
+            self.failures[name] = failure
+
+    def _await_ready(self, members: Sequence[Member]) -> None:
+        waiting = {m.facts.address: m for m in members if str(m.host) not in self.failures}
+
+        def all_ready(api: Api) -> bool:
+            for node in api.nodes():
+                if node.status == "ready" and node.address in waiting:
+                    self.context.report.done(str(waiting.pop(node.address).host), "ready")
+            return not waiting
+
+        try:
+            self._await(all_ready, "not ready")
+        except ApiError:
+            for member in waiting.values():
+                name = str(member.host)
+                self.failures[name] = HostError(name, f"the engine does not call it ready after {_READY_SECONDS:.0f} s")
+
+    def _await(self, condition: Callable[[Api], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        with self.api() as api:
+            while True:
+                try:
+                    if condition(api):
+                        return
+                except ApiError as error:
+                    otherwise = str(error)
+                if time.monotonic() > deadline:
+                    raise ApiError(f"{self.blueprint.cluster}: {otherwise}, after {_READY_SECONDS:.0f} s")
+                time.sleep(_POLL_SECONDS)
+
+    def _deliver(self, built: Sequence[Future[str]]) -> None:
+        if not built:
+            return
+        with delivery.registry(self.server, self.blueprint) as registry:
+            for tag in built:
+                delivery.deliver_image(registry, tag.result(), self.context.report)
+
+
+def build_image(name: str, context: Context) -> str:
+    """Build one of our images on the operator's Docker engine, unless it is there; return its tag."""
+    from cloudmesh.cluster.images.base import base_image
+    from cloudmesh.cluster.images.build import build
+
+    base = base_image("13", report=context.report)
+    return build(name, base=base, ca_bundle=context.ca_bundle, report=context.report)

@@ -1,0 +1,245 @@
+"""What Nomad's answers mean, in the words that both engines share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from cloudmesh.cluster.model import JobStatus, Node, Role, State, TaskStatus
+from cloudmesh.cluster.nomad.config import SERVER_POOL
+from cloudmesh.cluster.nomad.jobs import CORE, DIGEST, DRIVER, HEAD, NAME, Ask
+
+_NANOSECONDS = 1e9
+_TIMED_OUT = 124
+_KILLED, _TERMINATED = 137, 143
+
+
+def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Collection[str]) -> Node:
+    """Return a host as Nomad describes it.
+
+    Args:
+        full: the node.
+        allocations: of all jobs, with their resources.
+        servers: addresses of the servers that Nomad's gossip knows.
+    """
+    address = full["Attributes"].get("unique.network.ip-address", "")
+    resources, reserved = full["NodeResources"], full["ReservedResources"] or {}
+    takes_jobs = full["NodePool"] != SERVER_POOL
+    cores = resources["Cpu"]["CpuShares"] / CORE * takes_jobs
+    memory = (resources["Memory"]["MemoryMB"] - reserved.get("Memory", {}).get("MemoryMB", 0)) * takes_jobs
+    used_cpu, used_memory = _used(full["ID"], allocations)
+    roles = (Role.SERVER,) * (address in servers) + (Role.WORKER,) * takes_jobs
+    return Node(
+        name=full["Name"],
+        address=address,
+        roles=roles,
+        status=_node_status(full),
+        cores=cores,
+        memory_mb=memory,
+        free_cores=max(0.0, round(cores - used_cpu / CORE, 2)),
+        free_memory_mb=max(0, memory - used_memory),
+        version=full["Attributes"].get("nomad.version", ""),
+        contact=(full["Meta"] or {}).get("cms_contact", ""),
+        host_key=(full["Meta"] or {}).get("cms_host_key", ""),
+        id=full["ID"],
+    )
+
+
+def _node_status(full: Mapping[str, Any]) -> str:
+    if full["Status"] == "ready" and full["SchedulingEligibility"] != "eligible":
+        return "draining" if full.get("DrainStrategy") else "drained"
+    if full["Status"] == "ready" and not full["Drivers"].get("docker", {}).get("Healthy"):
+        return "no docker"
+    return str(full["Status"])
+
+
+def _used(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    cpu = memory = 0
+    for each in allocations:
+        if each["NodeID"] == node_id and each["ClientStatus"] in ("pending", "running"):
+            for task in each["AllocatedResources"]["Tasks"].values():
+                cpu += task["Cpu"]["CpuShares"]
+                memory += task["Memory"]["MemoryMB"]
+    return cpu, memory
+
+
+def obstacle(asks: Sequence[Ask], nodes: Sequence[Node]) -> str:
+    """Return why a job could never run, though the cluster were empty; empty if it could."""
+    for ask in asks:
+        if not any(_room(node, ask) for node in nodes):
+            largest = max(nodes, key=lambda node: node.memory_mb, default=None)
+            has = (
+                f"the largest has {largest.cores:g} cores and {largest.memory_mb} MiB" if largest else "none takes jobs"
+            )
+            what = "the driver" if ask.group == HEAD else "an executor"
+            return f"{what} needs {ask.cpu / CORE:g} cores and {ask.memory_mb} MiB on one host, and {has}"
+    head, workers = asks
+    places = sum(_room(node, workers) for node in nodes)
+    if places < workers.instances:
+        each = f"{workers.cpu / CORE:g} cores and {workers.memory_mb} MiB"
+        return f"{workers.instances} executors of {each}: the hosts have room for {places}"
+    # The driver takes a place too; it is enough to know whether one host still has room beside its share of executors.
+    with_driver = max(
+        places - _room(node, workers) + _room(node, workers, beside=head) for node in nodes if _room(node, head)
+    )
+    if with_driver < workers.instances:
+        return f"the driver and {workers.instances} executors: the hosts have room for the driver and {with_driver}"
+    return ""
+
+
+def _room(node: Node, ask: Ask, beside: Ask | None = None) -> int:
+    """Return how many of `ask` an empty `node` can take, one `beside` being there."""
+    cpu = node.cores * CORE - (beside.cpu if beside else 0)
+    memory = node.memory_mb - (beside.memory_mb if beside else 0)
+    return max(0, int(min(cpu // ask.cpu, memory // ask.memory_mb)))
+
+
+def driver_allocation(allocations: Iterable[Mapping[str, Any]]) -> str:
+    """Return the id of the newest allocation whose driver has started; empty if none has."""
+    started = [each for each in _heads(allocations) if _task(each, DRIVER).get("StartedAt")]
+    return str(started[-1]["ID"]) if started else ""
+
+
+def job(
+    full: Mapping[str, Any],
+    allocations: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]],
+    now: float,
+) -> JobStatus:
+    """Return a job as Nomad tells it.
+
+    Args:
+        full: the job.
+        allocations: all that it ever had.
+        evaluations: of it.
+        now: seconds since the epoch.
+    """
+    heads = _heads(allocations)
+    driver = _task(heads[-1], DRIVER) if heads else {}
+    state, exit_code, reason = _ended(full, driver) or _going(full, heads, driver, evaluations)
+    return JobStatus(
+        id=full["ID"],
+        name=full["Meta"].get(NAME, full["ID"]),
+        state=state,
+        submitted=full["SubmitTime"] / _NANOSECONDS,
+        duration=_duration(driver, now),
+        exit_code=exit_code,
+        reason=reason,
+        digest=full["Meta"].get(DIGEST, ""),
+        tasks=tuple(_tasks(allocations)),
+    )
+
+
+_Outcome = tuple[State, "int | None", str]
+
+
+def _ended(full: Mapping[str, Any], driver: Mapping[str, Any]) -> _Outcome | None:
+    """Return how the driver ended by itself, or that the job was stopped; None where neither."""
+    if driver.get("State") == "dead" and driver.get("StartedAt") and not _was_stopped(full, driver):
+        code = _exit_code(driver)
+        return (State.SUCCEEDED, 0, "") if code == 0 and not driver["Failed"] else (State.FAILED, code, _why(driver))
+    return (State.STOPPED, None, "stopped on request") if full["Stop"] else None
+
+
+def _going(
+    full: Mapping[str, Any],
+    heads: Sequence[Mapping[str, Any]],
+    driver: Mapping[str, Any],
+    evaluations: Sequence[Mapping[str, Any]],
+) -> _Outcome:
+    """Return what a job does whose driver has not ended by itself."""
+    if not heads:
+        return State.QUEUED, None, _why_blocked(evaluations)
+    newest = heads[-1]
+    if newest["ClientStatus"] in ("lost", "unknown"):
+        state = State.FAILED if full["Status"] == "dead" else State.UNKNOWN
+        return state, None, f"its host {newest['NodeName']} was lost"
+    if newest["ClientStatus"] == "failed":
+        return State.FAILED, None, _why(driver) or str(newest.get("ClientDescription", ""))
+    if driver.get("State") == "running":
+        return State.RUNNING, None, _why_blocked(evaluations)
+    return State.QUEUED, None, _last_event(driver)
+
+
+def _was_stopped(full: Mapping[str, Any], driver: Mapping[str, Any]) -> bool:
+    return bool(full["Stop"]) and any(event["Type"] in ("Killing", "Killed") for event in driver["Events"])
+
+
+def _exit_code(task: Mapping[str, Any]) -> int | None:
+    codes = [event["ExitCode"] for event in task.get("Events") or [] if event["Type"] == "Terminated"]
+    return int(codes[-1]) if codes else None
+
+
+def _why(task: Mapping[str, Any]) -> str:
+    """Return why a task failed, in words."""
+    events = task.get("Events") or []
+    if any(event["Details"].get("oom_killed") == "true" for event in events):
+        return "out of memory: give the driver or executor more"
+    code = _exit_code(task)
+    if code == _TIMED_OUT:
+        return "timeout: it ran longer than timeoutSeconds"
+    if code in (_KILLED, _TERMINATED):
+        return f"killed (exit code {code})"
+    if code:
+        return f"exit code {code}"
+    return _last_event(task)
+
+
+def _last_event(task: Mapping[str, Any]) -> str:
+    for event in reversed(task.get("Events") or []):
+        if event["Type"] in ("Driver Failure", "Setup Failure", "Failed Validation", "Template", "Driver"):
+            return str(event["DisplayMessage"])
+    return ""
+
+
+def _why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
+    for evaluation in evaluations:
+        if evaluation["Status"] == "blocked":
+            lacks = {
+                dimension
+                for metrics in (evaluation.get("FailedTGAllocs") or {}).values()
+                for dimension in (metrics.get("DimensionExhausted") or {})
+            }
+            return f"waits for room: {', '.join(sorted(lacks)) or 'no host is eligible'}"
+    return ""
+
+
+def _duration(task: Mapping[str, Any], now: float) -> float:
+    started, finished = _time(task.get("StartedAt")), _time(task.get("FinishedAt"))
+    return max(0.0, (finished or now) - started) if started else 0.0
+
+
+def _time(text: str | None) -> float:
+    """Return seconds since the epoch of "2026-11-24T06:00:00.123456789Z"; 0 for none."""
+    if not text or text.startswith("0001"):
+        return 0.0
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    seconds = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc).timestamp()
+    return seconds + float(f"0.{fraction or 0}")
+
+
+def _tasks(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
+    for each in sorted(allocations, key=lambda each: (each["TaskGroup"], each["CreateIndex"], each["Name"])):
+        index = each["Name"].rpartition("[")[2].rstrip("]")
+        for name, task in sorted((each["TaskStates"] or {}).items()):
+            shown = name if each["TaskGroup"] == HEAD else f"{name}-{index}"
+            state = _TASK_STATES[task["State"]]
+            if state is State.SUCCEEDED and task["Failed"]:
+                state = State.FAILED
+            reason = _why(task) if state is State.FAILED else ""
+            yield TaskStatus(shown, each["NodeName"], state, _exit_code(task), reason)
+
+
+_TASK_STATES = {"pending": State.QUEUED, "running": State.RUNNING, "dead": State.SUCCEEDED}
+
+
+def _heads(allocations: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(
+        (each for each in allocations if each["TaskGroup"] == HEAD), key=lambda each: int(each["CreateIndex"])
+    )
+
+
+def _task(allocation: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (allocation["TaskStates"] or {}).get(name, {})
+    return found

@@ -1,0 +1,173 @@
+"""The verbs of `cms cluster` for scripts: each finds the cluster by its name, and lets its provider do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from cloudmesh.cluster import finder, names
+from cloudmesh.cluster.context import Context
+from cloudmesh.cluster.errors import ClusterError, UsageError
+from cloudmesh.cluster.finder import Membership
+from cloudmesh.cluster.hosts import local
+from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.model import Cluster, Host, JobStatus, Report
+from cloudmesh.cluster.provider import Provider, check_servers
+from cloudmesh.cluster.workload import Output, Workload
+
+# A third engine is one package more, and one line here.
+PROVIDERS = {"nomad": "cloudmesh.cluster.nomad.provider:NomadProvider"}
+
+
+def provider(kind: str, context: Context) -> Provider:
+    """Return the provider called `kind`, in any case; UsageError where there is none."""
+    try:
+        module, _, name = PROVIDERS[kind.lower()].partition(":")
+    except KeyError:
+        raise UsageError(f"provider {kind!a} is not known: use {' or '.join(PROVIDERS)}") from None
+    made: Provider = getattr(import_module(module), name)(context)
+    return made
+
+
+def create(
+    context: Context,
+    name: str,
+    kind: str = "nomad",
+    hosts: Sequence[Host] = (),
+    *,
+    servers: int = 1,
+    nodes: int = 1,
+    debian: str = "13",
+    images: Sequence[str] = (),
+    dryrun: bool = False,
+) -> Cluster:
+    """Make a cluster of `hosts`, or of `nodes` local ones; see `Provider.create`."""
+    names.check(name, "cluster name")
+    engine = provider(kind, context)
+    check_servers(servers, len(hosts) or nodes)
+    if not hosts and dryrun:
+        context.report.note(f"would make {nodes} local hosts of Debian {debian}, and of them a {engine.kind} cluster")
+        return Cluster(name, "", engine.kind, "", "")
+    if not hosts:
+        hosts = local.create(name, nodes, debian=debian, report=context.report)
+    return engine.create(name, hosts, servers=servers, images=images, dryrun=dryrun)
+
+
+def add(context: Context, name: str, hosts: Sequence[Host]) -> Cluster:
+    """Let hosts join; see `Provider.add`."""
+    with _found(context, name) as (engine, membership):
+        return engine.add(membership, hosts)
+
+
+def remove(context: Context, name: str, hosts: Sequence[Host], *, force: bool = False) -> None:
+    """Take hosts out; see `Provider.remove`."""
+    with _found(context, name) as (engine, membership):
+        engine.remove(membership, hosts, force=force)
+
+
+def kill(context: Context, name: str, *, force: bool = False) -> None:
+    """Take a cluster apart; see `Provider.kill`."""
+    with _found(context, name) as (engine, membership):
+        engine.kill(membership, force=force)
+
+
+def list_clusters(context: Context) -> tuple[Cluster, ...]:
+    """Return every cluster found, as its engine tells it."""
+    found = []
+    for membership in finder.find_all(context):
+        with membership:
+            try:
+                found.append(provider(membership.any.provider, context).info(membership))
+            except ClusterError as error:
+                context.report.note(f"cluster {membership.cluster}: {error}")
+                found.append(Cluster(membership.cluster, membership.any.id, membership.any.provider, "", ""))
+    return tuple(found)
+
+
+def info(context: Context, name: str) -> Cluster:
+    """Return one cluster with its hosts; see `Provider.info`."""
+    with _found(context, name) as (engine, membership):
+        return engine.info(membership)
+
+
+def submit(context: Context, name: str, job: SparkJob, *, job_id: str = "", output: Output | None = None) -> JobStatus:
+    """Run a job; see `Workload.submit`."""
+    if job_id:
+        names.check(job_id, "job id")
+    with workload(context, name) as its:
+        return its.submit(job, job_id=job_id, output=output)
+
+
+def specification(context: Context, name: str, job: SparkJob, job_id: str = "") -> Mapping[str, Any]:
+    """Return the job as the engine would get it; see `Workload.dryrun`."""
+    with workload(context, name) as its:
+        return its.dryrun(job, job_id)
+
+
+def jobs(context: Context, name: str, job_id: str = "") -> tuple[JobStatus, ...]:
+    """Return all jobs of a cluster, or the one with `job_id` with its tasks."""
+    if job_id:
+        names.check(job_id, "job id")
+    with workload(context, name) as its:
+        return (its.job(job_id),) if job_id else its.jobs()
+
+
+def logs(context: Context, name: str, job_id: str, output: Output, *, follow: bool = False) -> None:
+    """Give a job's output to `output`; see `Workload.logs`."""
+    names.check(job_id, "job id")
+    with workload(context, name) as its:
+        its.logs(job_id, output, follow=follow)
+
+
+def stop(context: Context, name: str, job_id: str) -> JobStatus:
+    """End a job; see `Workload.stop`."""
+    names.check(job_id, "job id")
+    with workload(context, name) as its:
+        return its.stop(job_id)
+
+
+def images_build(context: Context, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """Build our images, all unless some are named; return their tags."""
+    from cloudmesh.cluster.images import catalog
+    from cloudmesh.cluster.installation import build_image
+
+    return tuple(build_image(name, context) for name in wanted or catalog.IMAGES)
+
+
+def images_list(wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return our images as rows: name, tag, whether this machine's Docker engine has it, and its size in MB."""
+    from cloudmesh.cluster.images import catalog
+    from cloudmesh.cluster.images.build import sizes
+
+    tags = {name: catalog.tag(name) for name in wanted or catalog.IMAGES}
+    built = sizes(tags.values())
+    return [
+        {"name": name, "tag": tag, "built": tag in built, "size_mb": built.get(tag, 0) // 1_000_000}
+        for name, tag in tags.items()
+    ]
+
+
+def engines(kind: str, *, mirror: str, report: Report) -> list[dict[str, Any]]:
+    """Fetch or build a provider's engine files; return them as rows."""
+    from cloudmesh.cluster.engines import listing, provide
+
+    if kind.lower() not in PROVIDERS:
+        raise UsageError(f"provider {kind!a} is not known: use {' or '.join(PROVIDERS)}")
+    provide(kind.lower(), mirror=mirror, report=report)
+    return [dict(row) for row in listing(kind.lower())]
+
+
+@contextmanager
+def workload(context: Context, name: str) -> Iterator[Workload]:
+    """Yield the jobs of the cluster called `name`."""
+    with _found(context, name) as (engine, membership):
+        yield engine.workload(membership)
+
+
+@contextmanager
+def _found(context: Context, name: str) -> Iterator[tuple[Provider, Membership]]:
+    names.check(name, "cluster name")
+    with finder.find(context, name) as membership:
+        yield provider(membership.any.provider, context), membership

@@ -1,0 +1,119 @@
+"""Hosts taken out of a cluster, and clusters taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster.api import Api
+from cloudmesh.cluster.context import Context
+from cloudmesh.cluster.errors import ClusterError, HostsError, NotFoundError, UsageError
+from cloudmesh.cluster.finder import Membership
+from cloudmesh.cluster.hosts import address, fleet, local, lock
+from cloudmesh.cluster.model import Host, Node, Role
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+_DRAIN_SECONDS = 300.0
+_CLEAN_SECONDS = 600.0
+
+
+def remove(
+    context: Context, membership: Membership, api: Api, hosts: Sequence[Host], script: str, *, force: bool
+) -> None:
+    """Drain, clean and forget `hosts`; see `Provider.remove`."""
+    targets = {host: _node(host, api.nodes(), membership) for host in hosts}
+    for host, node in targets.items():
+        if Role.SERVER in node.roles:
+            raise UsageError(f"{host} is a server: a cluster keeps its servers until it is killed")
+    with ExitStack() as stack:
+        stack.callback(lock.hold(membership.first_server(), membership.cluster, context.operator).release)
+        drained = fleet.each(
+            lambda host: _drain(context, api, targets[host], force=force), {host: host for host in targets}
+        )
+        cleaned = fleet.each(
+            partial(_clean, context, membership, script, stack), {host: host for host in drained.values}
+        )
+        for host in drained.values:
+            api.forget(targets[host])
+    failures = {**drained.failures, **cleaned.failures}
+    if failures:
+        raise HostsError(failures)
+
+
+def kill(context: Context, membership: Membership, nodes: Sequence[Node], script: str, *, force: bool) -> None:
+    """Clean every host of the cluster, the servers last; see `Provider.kill`."""
+    with ExitStack() as stack:
+        for server in list(membership.servers)[:1]:
+            stack.callback(lock.hold(membership.connections[server], membership.cluster, context.operator).release)
+        hosts = {host: its.role for host, its in membership.markers.items()}
+        known = {its.address for its in membership.markers.values()}
+        for node in nodes:
+            if node.address not in known:
+                hosts[host_of(node, context)] = Role.SERVER if Role.SERVER in node.roles else Role.WORKER
+        failures = _clean_all(context, membership, hosts, script, stack)
+    if failures and not force:
+        raise HostsError(failures)
+    for failure in failures.values():
+        context.report.note(f"left as it is: {failure}")
+
+
+def _clean_all(
+    context: Context, membership: Membership, hosts: Mapping[Host, Role], script: str, stack: ExitStack
+) -> dict[str, ClusterError]:
+    failures: dict[str, ClusterError] = {}
+    ours = local.find(membership.cluster).get(membership.cluster, ())
+    # The workers first: while a server lives, a kill that was cut off can find the rest again.
+    for role in (Role.WORKER, Role.SERVER):
+        those = {host: host for host, its in hosts.items() if its is role and host not in ours}
+        failures |= fleet.each(partial(_clean, context, membership, script, stack), those).failures
+    if ours:
+        context.report.step("local hosts", "remove")
+        local.destroy(membership.cluster)
+        context.report.done("local hosts", "removed")
+    return failures
+
+
+def host_of(node: Node, context: Context) -> Host:
+    """Return how the operator reaches a node that only the engine has told of, as it was reached when it joined."""
+    (host,) = address.parse(node.contact, user=context.user, port=context.port, key=context.key)
+    return Host(host.name, host.user, host.port, host.key, host_key=node.host_key)
+
+
+def _node(host: Host, nodes: Sequence[Node], membership: Membership) -> Node:
+    its = membership.markers.get(host)
+    for node in nodes:
+        if node.name == str(host) or node.address in (host.name, its.address if its else ""):
+            return node
+    raise NotFoundError(
+        f"{host} is not a host of cluster {membership.cluster}: it has {', '.join(n.name for n in nodes)}"
+    )
+
+
+def _drain(context: Context, api: Api, node: Node, *, force: bool) -> None:
+    context.report.step(node.name, "drain")
+    try:
+        api.drain(node, _DRAIN_SECONDS)
+    except ClusterError as error:
+        if not force:
+            raise ClusterError(
+                f"{node.name}: not removed, its jobs cannot be moved away: {error}; --force removes it"
+            ) from error
+        context.report.note(f"{node.name}: {error}")
+
+
+def _clean(context: Context, membership: Membership, script: str, stack: ExitStack, host: Host) -> None:
+    connection = membership.connections.get(host) or _connected(host, context, stack)
+    connection.run(script, "clean", timeout=_CLEAN_SECONDS, report=context.report)
+    context.report.done(str(host), "clean")
+
+
+def _connected(host: Host, context: Context, stack: ExitStack) -> Connection:
+    from cloudmesh.cluster.hosts.ssh import connect
+
+    connection = connect(host, context.settings)
+    stack.callback(connection.close)
+    return connection

@@ -1,0 +1,137 @@
+"""The jobs of one cluster: submitted, followed, told, stopped. The policy; the engine's part is its `Api`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster import delivery, names
+from cloudmesh.cluster.api import Api, Chunk, Submission
+from cloudmesh.cluster.blueprint import Blueprint
+from cloudmesh.cluster.context import Context
+from cloudmesh.cluster.errors import ApiError, ClusterError, UnknownOutcomeError
+from cloudmesh.cluster.images import catalog
+from cloudmesh.cluster.installation import build_image
+from cloudmesh.cluster.jobs.bundle import Bundle, bundle
+from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.model import JobStatus
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+Output = Callable[[Chunk], None]
+
+_PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.5
+
+
+class Workload:
+    """The jobs of a cluster.
+
+    Args:
+        context: the operator's side.
+        design: the cluster.
+        server: connection to one of its servers.
+        api: opens the engine's API.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        design: Blueprint,
+        server: Connection,
+        api: Callable[[], AbstractContextManager[Api]],
+    ) -> None:
+        self._context = context
+        self._design = design
+        self._server = server
+        self._api = api
+
+    def submit(self, job: SparkJob, *, job_id: str = "", output: Output | None = None) -> JobStatus:
+        """Run `job`; with `output`, follow it to its end.
+
+        Args:
+            job: as the job file says.
+            job_id: exactly-once: the same id and content again is the same job; empty: a new id is made.
+            output: takes the driver's output as it comes; None: return as soon as the job is accepted.
+
+        Raises:
+            UsageError: the id is not valid; nothing was sent.
+            ClusterError: the cluster could never run it, or another job has its id; nothing was run.
+            UnknownOutcomeError: the engine went away while the job ran.
+        """
+        identity = names.check(job_id, "job id") if job_id else names.job_id(job.name)
+        packed = bundle(job)
+        with self._api() as api:
+            draft = Submission(identity, job, self._address("…"), packed.digest)
+            obstacle = api.obstacle(draft)
+            if obstacle:
+                raise ClusterError(f"job {identity} can never run on cluster {self._design.cluster}: {obstacle}")
+            image = self._deliver(job, identity, packed)
+            api.submit(draft._replace(image=self._address(image)))
+            self._context.report.done("job", f"{identity} submitted")
+            return self._follow(api, identity, output) if output else api.job(identity)
+
+    def dryrun(self, job: SparkJob, job_id: str = "") -> Mapping[str, Any]:
+        """Return the job as the engine would get it; nothing is sent."""
+        identity = names.check(job_id, "job id") if job_id else names.job_id(job.name)
+        packed = bundle(job)
+        image = delivery.job_image(identity, packed)
+        with self._api() as api:
+            return api.specification(Submission(identity, job, self._address(image), packed.digest))
+
+    def jobs(self) -> tuple[JobStatus, ...]:
+        """Return every job of ours that the engine still knows, the newest first."""
+        with self._api() as api:
+            return api.jobs()
+
+    def job(self, job_id: str) -> JobStatus:
+        """Return one job with its tasks; NotFoundError where there is none."""
+        with self._api() as api:
+            return api.job(names.check(job_id, "job id"))
+
+    def logs(self, job_id: str, output: Output, *, follow: bool = False) -> None:
+        """Give the driver's output to `output`; with `follow`, until it ends."""
+        with self._api() as api:
+            for chunk in api.logs(names.check(job_id, "job id"), follow):
+                output(chunk)
+
+    def stop(self, job_id: str) -> JobStatus:
+        """End a job and all its tasks; nothing to do where it has ended."""
+        with self._api() as api:
+            api.stop(names.check(job_id, "job id"))
+            return api.job(job_id)
+
+    def _address(self, image: str) -> str:
+        return f"{self._design.registry}/{image}"
+
+    def _deliver(self, job: SparkJob, job_id: str, packed: Bundle) -> str:
+        """See to it that the cluster's registry has the job's image, and return its name there."""
+        ours = job.image in catalog.IMAGES
+        tag = catalog.tag(job.image) if ours else job.image
+        repository, _, version = tag.rpartition(":")
+        with delivery.registry(self._server, self._design) as registry:
+            if not registry.has_manifest(repository, version):
+                if ours:
+                    build_image(job.image, self._context)
+                delivery.deliver_image(registry, tag, self._context.report)
+            return delivery.deliver_job(registry, tag, job_id, packed)
+
+    def _follow(self, api: Api, job_id: str, output: Output) -> JobStatus:
+        for chunk in api.logs(job_id, True):
+            output(chunk)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                status = api.job(job_id)
+                if status.state.ended:
+                    return status
+                deadline = time.monotonic() + _PATIENCE_SECONDS
+            except ApiError as error:
+                if time.monotonic() > deadline:
+                    raise UnknownOutcomeError(
+                        f"job {job_id}: its outcome is not known, the engine is silent: {error}"
+                    ) from error
+            time.sleep(_POLL_SECONDS)

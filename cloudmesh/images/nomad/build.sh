@@ -1,0 +1,137 @@
+#!/bin/sh
+# Makes this host part of a Nomad cluster, or takes it out again: build.sh VERB, as root, in a folder of input files.
+#
+#   prepare    packages, configuration, certificates; starts nothing of ours
+#   registry   the cluster's image registry (first server only)
+#   bootstrap  the first server: its state and the management token, before anything listens on the network
+#   join       the agent is fetched, started, and answers
+#   clean      the host as it was before
+#
+# Inputs: etc/*, nomad/* and units/* (placed as they are), address, registry (ADDR:PORT), registry_host (empty file: this is it),
+# engine (SHA-256 and name of each file). Run by hand: sh -c '. ../host/lib.sh; . ./build.sh' build.sh VERB
+# shellcheck shell=sh
+# shellcheck source=cloudmesh/images/host/lib.sh
+if ! command -v step >/dev/null; then . "$(dirname "$0")/../host/lib.sh"; fi
+
+NOMAD=$BIN/nomad
+DATA=/var/lib/cloudmesh/nomad
+DOCKER_CERTS=/etc/docker/certs.d
+FIREWALL='DOCKER|docker0|172\.17\.|NOMAD'
+
+prepare() {
+    remember_host
+    place_configuration
+    place_all nomad "$CONFIG/nomad" 600
+    # Debian's package starts an open registry of its own as soon as it is installed.
+    if [ -e registry_host ]; then
+        [ -e "$UNITS/docker-registry.service" ] || ln -s /dev/null "$UNITS/docker-registry.service"
+        install_packages ca-certificates curl docker.io iproute2 iptables nftables docker-registry
+    else
+        install_packages ca-certificates curl docker.io iproute2 iptables nftables
+    fi
+    trust_registry
+    step "start Docker"
+    systemctl start docker.service 2>/dev/null || fail "Docker did not start: $(journal docker)"
+    wait_for 60 docker_answers || fail "Docker does not answer: $(journal docker)"
+}
+
+docker_answers() { docker_api /_ping >/dev/null; }
+
+# The engine's own socket, since Debian 13 splits the command line client from the engine.
+docker_api() {
+    path=$1
+    shift
+    curl --silent --fail --max-time 60 --unix-socket /var/run/docker.sock "http://docker$path" "$@"
+}
+
+trust_registry() {
+    certs="$DOCKER_CERTS/$(cat registry)"
+    place etc/ca.pem "$certs/ca.crt" 644 || true
+    place etc/host.pem "$certs/client.cert" 644 || true
+    place etc/host-key.pem "$certs/client.key" 600 || true
+}
+
+registry() { start_registry; }
+
+# Whoever calls /v1/acl/bootstrap first owns the cluster. So it is called before anyone can: the server runs for a moment in
+# a network of its own, in which there is nothing but itself, and keeps its state for the real start.
+bootstrap() {
+    fetch_engine
+    if [ -e "$DATA/bootstrapped" ]; then return 0; fi
+    step "bootstrap access control"
+    rm -rf "$DATA/server"
+    mkdir -p "$DATA"
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    unshare --net sh -eu -c '
+        ip link set lo up
+        ip address add "$1/32" dev lo
+        "$2" agent -config "$3/nomad/agent.json" -config "$3/nomad/server.json" -bootstrap-expect=1 >"$4/bootstrap.log" 2>&1 &
+        agent=$!
+        trap "kill -INT $agent; wait $agent" EXIT
+        for _ in $(seq 150); do
+            if curl --silent --fail --max-time 5 --noproxy "*" --data "@$3/acl-bootstrap.json" \
+                http://127.0.0.1:4646/v1/acl/bootstrap >/dev/null; then exit 0; fi
+            kill -0 "$agent" && sleep 0.2
+        done
+        exit 1' bootstrap "$(cat address)" "$NOMAD" "$CONFIG" "$DATA" 2>/dev/null ||
+        fail "Nomad could not be bootstrapped: $(tail -n 3 "$DATA/bootstrap.log" | tr '\n' ' ')"
+    touch "$DATA/bootstrapped"
+}
+
+join() {
+    fetch_engine
+    step "start Nomad"
+    mkdir -p "$DATA"
+    systemctl enable --quiet cloudmesh-nomad.service
+    systemctl restart cloudmesh-nomad.service
+    wait_for 60 agent_answers || fail "Nomad does not answer: $(journal cloudmesh-nomad)"
+}
+
+agent_answers() { curl --silent --fail --max-time 5 --noproxy '*' -o /dev/null "http://127.0.0.1:4646/v1/agent/health?type=$(agent_kind)"; }
+
+agent_kind() { if [ -e "$CONFIG/nomad/server.json" ]; then echo server; else echo client; fi; }
+
+clean() {
+    if [ ! -e /etc/cloudmesh ] && [ ! -e /var/lib/cloudmesh ]; then return 0; fi
+    mkdir -p "$STATE"
+    step "stop Nomad"
+    stop_units
+    remove_containers
+    unmount_below "$DATA"
+    if is_ours docker.io; then remove_docker; else rm -rf "${DOCKER_CERTS:?}"/*:5443; fi
+    step "remove packages and files"
+    purge_packages
+    if [ "$(readlink "$UNITS/docker-registry.service")" = /dev/null ]; then rm "$UNITS/docker-registry.service"; fi
+    remove_accounts
+    systemctl daemon-reload
+    systemctl reset-failed
+    remove_tree /opt/cloudmesh
+    remove_tree /var/lib/cloudmesh
+    # Last, so that a host whose cleaning was cut off is still known to be of this cluster.
+    rm -rf /etc/cloudmesh
+}
+
+# The containers of Nomad's tasks outlive the agent.
+remove_containers() {
+    docker_api '/containers/json?all=1&filters=%7B%22label%22%3A%5B%22com.hashicorp.nomad.alloc_id%22%5D%7D' 2>/dev/null |
+        grep -o '"Id":"[0-9a-f]*"' | cut -d '"' -f 4 | while read -r id; do
+        docker_api "/containers/$id?force=1&v=1" -X DELETE || true
+    done
+}
+
+remove_docker() {
+    step "remove Docker"
+    systemctl stop docker.socket docker.service containerd.service 2>/dev/null || true
+    remove_link docker0
+    restore_firewall "$FIREWALL"
+    restore_forwarding
+    for path in /var/lib/docker /var/lib/containerd /etc/docker /run/docker /run/containerd /opt/containerd; do
+        remove_tree "$path"
+    done
+    rm -f /run/docker.sock /run/docker.pid
+}
+
+case ${1:-} in
+    prepare | registry | bootstrap | join | clean) "$1" ;;
+    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join or clean" ;;
+esac
