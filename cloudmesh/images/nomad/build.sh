@@ -67,7 +67,7 @@ bootstrap() {
         ip address add "$1/32" dev lo
         "$2" agent -config "$3/nomad/agent.json" -config "$3/nomad/server.json" -bootstrap-expect=1 >"$4/bootstrap.log" 2>&1 &
         agent=$!
-        trap "kill -INT $agent; wait $agent" EXIT
+        trap "kill -INT $agent; wait $agent || true" EXIT
         for _ in $(seq 150); do
             if curl --silent --fail --max-time 5 --noproxy "*" --data "@$3/acl-bootstrap.json" \
                 http://127.0.0.1:4646/v1/acl/bootstrap >/dev/null; then exit 0; fi
