@@ -49,9 +49,14 @@ def test_a_terminal_shows_each_host_once_with_its_last_step() -> None:
 
 def test_the_terminal_is_given_back_when_an_error_leaves_the_display() -> None:
     stream = io.StringIO()
-    with pytest.raises(RuntimeError), Progress(stream, terminal=True) as progress:
-        progress.step("node-1", "working")
-        raise RuntimeError
+
+    def work() -> None:
+        with Progress(stream, terminal=True) as progress:
+            progress.step("node-1", "working")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        work()
     hidden, shown_again = stream.getvalue().rfind("\x1b[?25l"), stream.getvalue().rfind("\x1b[?25h")
     assert shown_again > hidden >= 0
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.hosts.ssh import SshSettings
-
-    from cloudmesh.cluster.console.progress import Progress
     from cloudmesh.cluster.api import Chunk
+    from cloudmesh.cluster.console.progress import Progress
     from cloudmesh.cluster.context import Context
+    from cloudmesh.cluster.hosts.ssh import SshSettings
     from cloudmesh.cluster.model import Host
 
 HOSTS_VARIABLE = "CLOUDMESH_CLUSTER_HOSTS"
@@ -129,10 +128,9 @@ class Call:
         )
 
     def _settings(self) -> SshSettings:
-        from cloudmesh.cluster.hosts.ssh import SshSettings
-
         from cloudmesh.cluster.console import ask
         from cloudmesh.cluster.hosts import known
+        from cloudmesh.cluster.hosts.ssh import SshSettings
 
         meets_hosts = self.flag("create") or self.flag("add")
         return SshSettings(
