@@ -144,14 +144,21 @@ def boot(client: Any, name: str, report: Report) -> None:
     Raises:
         HostError: it did not boot in time, or its sshd cannot be reached from here.
     """
+    import docker.errors
+
     report.step(name, "boot")
     container = client.containers.get(name)
-    if container.status == "paused":
-        container.unpause()
-    container.start()
-    status, output = container.exec_run(["/usr/local/lib/cloudmesh/booted.sh", str(_BOOT_SECONDS)])
+    try:
+        if container.status == "paused":
+            container.unpause()
+        container.start()
+        status, output = container.exec_run(["/usr/local/lib/cloudmesh/booted.sh", str(_BOOT_SECONDS)])
+    except docker.errors.APIError as error:
+        status, output = 1, str(error.explanation).encode()
     if status:
-        raise HostError(name, f"did not boot within {_BOOT_SECONDS} s: {_last_lines(container, output)}")
+        why = f"did not boot within {_BOOT_SECONDS} s: {_last_lines(container, output)}"
+        report.failed(name, why)
+        raise HostError(name, why)
     container.reload()
     published = container.ports.get("22/tcp") or [{"HostPort": str(_NO_PORT)}]
     if not _ssh_answers(int(published[0]["HostPort"])):
