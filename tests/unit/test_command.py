@@ -78,6 +78,7 @@ def test_an_interactive_shell_shows_the_error_and_stays() -> None:
         os.close(theirs)
         os.write(ours, b"cluster info -n ../x\nquit\n")
         said = _read_all(ours)
+    os.close(ours)
     assert shell.returncode == 0
     assert "ERROR: cluster name '../x' is not valid" in said
     assert "Traceback" not in said
