@@ -1,0 +1,85 @@
+"""Facts and locks through a real sshd."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sshd import MISSING, Sshd
+
+from cloudmesh.cluster.errors import HostError, LockedError
+from cloudmesh.cluster.hosts import facts, lock, preflight
+from cloudmesh.cluster.hosts.ssh import connect
+
+FILE = Path("/run/cloudmesh-cluster.lock")
+
+pytestmark = [
+    pytest.mark.skipif(MISSING, reason="no sshd on this machine"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="scripts run as root"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
+@pytest.fixture(name="server", scope="module")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    server = Sshd(tmp_path_factory.mktemp("sshd"))
+    yield server
+    server.stop()
+
+
+def test_facts_are_gathered_and_the_same_machine_is_found_under_two_names(server: Sshd) -> None:
+    with connect(server.host(), server.settings()) as connection:
+        its = facts.gather(connection, ports=[server.port, 1])
+    assert its.busy_ports == (server.port,)
+    assert abs(its.skew) < 2
+    hosts = {server.host(): its, server.host("localhost"): its}
+    told = preflight.check(hosts, preflight.Needs((1,), 1, 1), "demo", "a1")
+    assert f"is the same machine as localhost:{server.port}" in told[str(server.host())]
+
+
+def test_an_interface_that_does_not_exist_is_refused_with_the_host_named(server: Sshd) -> None:
+    with (
+        connect(server.host(), server.settings()) as connection,
+        pytest.raises(HostError, match=r"^127\.0\.0\.1:\d+: no IPv4 address matches --interface 'nosuch0'; there are"),
+    ):
+        facts.gather(connection, ports=[], interface="nosuch0")
+
+
+@pytest.mark.skipif(FILE.exists(), reason="this machine's own lock is held")
+def test_the_second_operator_is_told_who_holds_the_cluster(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        connect(server.host(), server.settings()) as one,
+        connect(server.host(), server.settings()) as two,
+        lock.hold(one, "demo", "ann@laptop"),
+    ):
+        monkeypatch.setattr(lock, "_sessions", {})  # the second operator is another process
+        with pytest.raises(LockedError, match=r"changed by ann@laptop for cluster demo since 20.* UTC: wait"):
+            lock.hold(two, "demo", "bob@desk")
+    assert not FILE.exists()
+
+
+@pytest.mark.skipif(FILE.exists(), reason="this machine's own lock is held")
+def test_the_lock_ends_with_the_connection(server: Sshd) -> None:
+    with connect(server.host(), server.settings()) as one:
+        lock.hold(one, "demo", "ann@laptop")
+    with connect(server.host(), server.settings()) as two:
+        lock.hold(two, "demo", "bob@desk").release()
+    assert not FILE.exists()
+
+
+@pytest.mark.skipif(FILE.exists(), reason="this machine's own lock is held")
+def test_a_machine_that_we_locked_under_another_name_is_told_as_such(server: Sshd) -> None:
+    key = server.client_key.read_text()
+    alias = server.host("twin", address="127.0.0.1", host_key=server.host_key, private_key=key)
+    with (
+        connect(server.host(), server.settings()) as one,
+        connect(alias, server.settings()) as two,
+        lock.hold(one, "demo", "ann@laptop"),
+        pytest.raises(HostError, match=r"^twin: is the same machine as 127\.0\.0\.1:\d+: name it once"),
+    ):
+        lock.hold(two, "demo", "ann@laptop")
