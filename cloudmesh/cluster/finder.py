@@ -80,6 +80,9 @@ def find(context: Context, cluster: str) -> Membership:
             others.push(membership)
     others.close()
     if not found:
+        named = {str(host) for host in context.hosts}
+        if named and named <= set(unreachable):
+            raise HostsError(unreachable)
         raise NotFoundError(_not_found(context, cluster, unreachable))
     if len(found) > 1:
         where = " and ".join(str(next(iter(membership.markers))) for membership in found)

@@ -100,7 +100,6 @@ class Marker:
         role: what this host does.
         address: by which other hosts reach this one.
         servers: addresses of the servers, the first one first.
-        complete: whether the create or add that wrote it got to its end.
     """
 
     cluster: str
@@ -109,7 +108,6 @@ class Marker:
     role: Role
     address: str
     servers: tuple[str, ...]
-    complete: bool = False
 
 
 @dataclass(frozen=True)

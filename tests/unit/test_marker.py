@@ -7,10 +7,10 @@ from cloudmesh.cluster.errors import ClusterError
 from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.model import Marker, Role
 
-MARKER = Marker("demo", "a1b2", "nomad", Role.SERVER, "10.0.0.1", ("10.0.0.1", "10.0.0.2"), complete=True)
+MARKER = Marker("demo", "a1b2", "nomad", Role.SERVER, "10.0.0.1", ("10.0.0.1", "10.0.0.2"))
 
 
-@pytest.mark.parametrize("given", [MARKER, dataclasses.replace(MARKER, role=Role.WORKER, complete=False)])
+@pytest.mark.parametrize("given", [MARKER, dataclasses.replace(MARKER, role=Role.WORKER)])
 def test_what_is_written_is_read_again(given: Marker) -> None:
     assert marker.loads(marker.dumps(given)) == given
 
@@ -33,7 +33,6 @@ def test_a_field_of_a_later_version_is_passed_over() -> None:
         {"role": "king"},
         {"servers": "10.0.0.1"},
         {"servers": [1]},
-        {"complete": "yes"},
     ],
 )
 def test_a_marker_that_was_tampered_with_is_refused(change: dict[str, object]) -> None:

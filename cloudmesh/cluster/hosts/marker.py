@@ -34,8 +34,6 @@ def _marker(fields: Any) -> Marker:
     servers = fields["servers"]
     if not isinstance(servers, list):
         raise TypeError("servers is no list")
-    if not isinstance(complete := fields.get("complete", False), bool):
-        raise TypeError("complete is neither true nor false")
     return Marker(
         cluster=names.check(_text(fields["cluster"]), "cluster name"),
         id=_text(fields["id"]),
@@ -43,7 +41,6 @@ def _marker(fields: Any) -> Marker:
         role=Role(fields["role"]),
         address=_text(fields["address"]),
         servers=tuple(_text(server) for server in servers),
-        complete=complete,
     )
 
 

@@ -1,0 +1,47 @@
+"""The configuration of Nomad's agents."""
+
+from cloudmesh.cluster.nomad import config
+from cloudmesh.cluster.nomad.jobs import CORE
+
+
+def client(**changed) -> dict:
+    fields = {
+        "cores": 4,
+        "servers": ["10.0.0.1"],
+        "interface": "eth1",
+        "takes_jobs": True,
+        "is_server": False,
+        "meta": {},
+    }
+    return config.client(**{**fields, **changed})["client"]
+
+
+def test_the_api_listens_on_loopback_only():
+    agent = config.agent(name="h", address="10.0.0.1", cluster="demo")
+    assert agent["addresses"]["http"] == "127.0.0.1"
+    assert agent["bind_addr"] == "10.0.0.1"
+
+
+def test_rpc_wants_a_certificate_with_the_right_name():
+    tls = config.agent(name="h", address="10.0.0.1", cluster="demo")["tls"]
+    assert tls["rpc"] is True
+    assert tls["verify_server_hostname"] is True
+
+
+def test_access_control_and_gossip_encryption_are_on():
+    assert config.agent(name="h", address="10.0.0.1", cluster="demo")["acl"]["enabled"] is True
+    assert config.server(gossip_key="k", servers=["10.0.0.1"])["server"]["encrypt"] == "k"
+
+
+def test_no_agent_asks_a_cloud_or_for_updates():
+    assert config.agent(name="h", address="10.0.0.1", cluster="demo")["disable_update_check"] is True
+    assert "env_aws" in client()["options"]["fingerprint.denylist"]
+
+
+def test_a_host_that_takes_no_jobs_is_in_a_pool_of_its_own():
+    assert client()["node_pool"] == "default"
+    assert client(takes_jobs=False)["node_pool"] != "default"
+
+
+def test_hosts_are_counted_in_cores_whatever_their_clock_rate():
+    assert client(cores=4)["cpu_total_compute"] == 4 * CORE

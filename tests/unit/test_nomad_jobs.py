@@ -1,0 +1,67 @@
+"""A Spark job as a Nomad job."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cloudmesh.cluster.api import Submission
+from cloudmesh.cluster.jobs.model import Executor, Resources, SparkJob
+from cloudmesh.cluster.nomad import jobs
+
+
+def submission(**fields) -> Submission:
+    job = SparkJob(name="pi", main=Path("/x/pi.py"), **fields)
+    return Submission("pi-abc12", job, "10.0.0.1:5443/cms-jobs/pi-abc12:0123", "d" * 64)
+
+
+def group(job: dict, name: str) -> dict:
+    return next(each for each in job["TaskGroups"] if each["Name"] == name)
+
+
+def task(job: dict, name: str) -> dict:
+    return next(each for group in job["TaskGroups"] for each in group["Tasks"] if each["Name"] == name)
+
+
+def test_the_same_submission_gives_the_same_job():
+    assert json.dumps(jobs.spark_job(submission())) == json.dumps(jobs.spark_job(submission()))
+
+
+def test_a_failed_driver_is_not_run_again_unless_asked():
+    once, thrice = jobs.spark_job(submission()), jobs.spark_job(submission(retries=2))
+    assert task(once, "driver")["RestartPolicy"]["Attempts"] == 0
+    assert group(once, "head")["ReschedulePolicy"]["Attempts"] == 0
+    assert group(once, "head")["Disconnect"]["Replace"] is False
+    assert task(thrice, "driver")["RestartPolicy"]["Attempts"] == 2
+
+
+def test_there_is_a_worker_for_each_executor():
+    assert group(jobs.spark_job(submission(executor=Executor(instances=7))), "workers")["Count"] == 7
+
+
+def test_tasks_ask_for_more_memory_than_the_heap():
+    job = jobs.spark_job(submission(driver=Resources(1, 2048), executor=Executor(1, 4096, 1)))
+    assert task(job, "driver")["Resources"]["MemoryMB"] >= 2048 + 384
+    assert task(job, "worker")["Resources"]["MemoryMB"] >= 4096 + 384 + 256
+
+
+def test_what_is_asked_for_is_what_the_groups_take():
+    job = submission(driver=Resources(2, 1024), executor=Executor(3, 1024, 2))
+    made = jobs.spark_job(job)
+    for ask in jobs.asks(job.job):
+        tasks = group(made, ask.group)["Tasks"]
+        assert sum(each["Resources"]["CPU"] for each in tasks) == ask.cpu
+        assert sum(each["Resources"]["MemoryMB"] for each in tasks) == ask.memory_mb
+
+
+@pytest.mark.parametrize("name", ["master", "driver", "worker"])
+def test_no_secret_is_in_the_job_and_every_task_gets_it_as_a_file(name):
+    made = jobs.spark_job(submission())
+    assert 'nomadVar "nomad/jobs/pi-abc12"' in task(made, name)["Templates"][0]["EmbeddedTmpl"]
+    assert task(made, name)["Env"]["CMS_SECRET_FILE"] == "${NOMAD_SECRETS_DIR}/spark"
+
+
+def test_nomad_gives_the_users_dollars_back_as_they_are():
+    made = jobs.spark_job(submission(arguments=("${HOME}", "%{x}", "$HOME"), env={"A": "${HOME}"}))
+    assert task(made, "driver")["Config"]["args"][-3:] == ["$${HOME}", "%%{x}", "$HOME"]
+    assert task(made, "worker")["Env"]["A"] == "${meta.cms_dollar}{HOME}"

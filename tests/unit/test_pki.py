@@ -1,0 +1,74 @@
+"""The cluster's certificates."""
+
+import socket
+import ssl
+import threading
+
+import pytest
+from cryptography import x509
+
+from cloudmesh.cluster import pki
+from cloudmesh.cluster.hosts.tls import client_context
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return pki.new_authority("demo")
+
+
+def test_a_host_certificate_names_the_host_and_its_addresses(authority):
+    pair = pki.issue(authority, "h1", ["server.global.nomad"], ["10.0.0.5"])
+    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["server.global.nomad"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["10.0.0.5"]
+
+
+def test_a_host_cannot_sign_certificates(authority):
+    certificate = x509.load_pem_x509_certificate(pki.issue(authority, "h1").certificate)
+    assert certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
+    assert certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign is False
+
+
+def test_a_private_key_is_not_shown(authority):
+    assert b"PRIVATE" in authority.key
+    assert "PRIVATE" not in repr(authority)
+
+
+def test_a_client_of_another_cluster_is_refused(authority, tmp_path):
+    stranger = pki.new_authority("other")
+    accepted, refused = (_handshake(authority, pki.issue(signer, "c"), tmp_path) for signer in (authority, stranger))
+    assert accepted is None
+    assert isinstance(refused, (ssl.SSLError, ConnectionError))
+
+
+def _handshake(authority: pki.KeyPair, client: pki.KeyPair, directory) -> Exception | None:
+    """Greet a TLS server that demands a certificate of `authority`, and return what the client met."""
+    server = pki.issue(authority, "s", [pki.REGISTRY_NAME])
+    (directory / "server.pem").write_bytes(server.certificate + server.key)
+    (directory / "ca.pem").write_bytes(authority.certificate)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(directory / "ca.pem"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(str(directory / "server.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_serve_once, args=(listener, context))
+        thread.start()
+        try:
+            plain = socket.create_connection(listener.getsockname(), timeout=5)
+            its_context = client_context(authority.certificate, client.certificate, client.key)
+            with its_context.wrap_socket(plain, server_hostname=pki.REGISTRY_NAME) as connection:
+                assert connection.recv(2) == b"hi"
+        except (ssl.SSLError, ConnectionError) as error:
+            return error
+        finally:
+            thread.join(5)
+    return None
+
+
+def _serve_once(listener: socket.socket, context: ssl.SSLContext) -> None:
+    connection, _ = listener.accept()
+    try:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.sendall(b"hi")
+    except (ssl.SSLError, ConnectionError):
+        connection.close()
