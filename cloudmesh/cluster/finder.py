@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -27,13 +26,11 @@ class Membership:
         cluster: the cluster's name.
         markers: what each host says of itself.
         connections: to the same hosts.
-        unreachable: hosts that were asked and did not answer; they may be of this cluster or not.
     """
 
     cluster: str
     markers: dict[Host, Marker] = field(default_factory=dict)
     connections: dict[Host, Connection] = field(default_factory=dict)
-    unreachable: Mapping[str, ClusterError] = field(default_factory=dict)
 
     def __enter__(self) -> Membership:
         return self
@@ -65,65 +62,82 @@ class Membership:
 
 
 def find(context: Context, cluster: str) -> Membership:
-    """Return the cluster called `cluster`.
+    """Return the cluster called `cluster`. Hosts that are only known from an earlier time are asked last.
 
     Raises:
         NotFoundError: none of the hosts asked belongs to it.
+        HostsError: none of the hosts that the operator named answered.
         ClusterError: there are two of that name.
     """
-    found, others, unreachable = [], ExitStack(), {}
-    for membership in find_all(context):
-        unreachable = dict(membership.unreachable)
-        if membership.cluster == cluster:
-            found.append(membership)
-        else:
-            others.push(membership)
-    others.close()
-    if not found:
-        named = {str(host) for host in context.hosts}
-        if named and named <= set(unreachable):
-            raise HostsError(unreachable)
-        raise NotFoundError(_not_found(context, cluster, unreachable))
-    if len(found) > 1:
-        where = " and ".join(str(next(iter(membership.markers))) for membership in found)
-        close(connection for membership in found for connection in membership.connections.values())
-        raise ClusterError(f"there are two clusters called {cluster} (on {where}): name the hosts of one with --hosts")
-    return found[0]
+    unreachable: dict[str, ClusterError] = {}
+    near, far = candidates(context)
+    for hosts in (near, far):
+        survey = _survey(context, hosts)
+        unreachable |= survey.unreachable
+        found = [membership for membership in survey.memberships if membership.cluster == cluster]
+        close(c for m in survey.memberships if m not in found for c in m.connections.values())
+        if len(found) > 1:
+            close(c for m in found for c in m.connections.values())
+            where = " and ".join(str(next(iter(membership.markers))) for membership in found)
+            raise ClusterError(
+                f"there are two clusters called {cluster} (on {where}): name the hosts of one by --hosts"
+            )
+        if found:
+            return found[0]
+    named = {str(host) for host in context.hosts}
+    if named and named <= set(unreachable):
+        raise HostsError({name: unreachable[name] for name in sorted(named)})
+    raise NotFoundError(_not_found(cluster, [*near, *far], unreachable))
 
 
 def find_all(context: Context) -> list[Membership]:
-    """Return every cluster that some host belongs to, sorted by name. Hosts that do not answer are noted.
+    """Return every cluster that some host belongs to, sorted by name.
 
     Raises:
-        HostsError: none of the hosts that were named by the operator answered.
+        HostsError: none of the hosts that the operator named answered.
     """
-    hosts = candidates(context)
+    near, far = candidates(context)
+    survey = _survey(context, (*near, *far))
+    named = {str(host) for host in context.hosts}
+    if named and named <= set(survey.unreachable) and not survey.memberships:
+        raise HostsError({name: survey.unreachable[name] for name in sorted(named)})
+    return survey.memberships
+
+
+def candidates(context: Context) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+    """Return the hosts to ask: those that the operator named and the local ones; and those whose host keys we know."""
+    near = dict.fromkeys(context.hosts)
+    for hosts in local.find().values():
+        near.update(dict.fromkeys(hosts))
+    far = [host for host in known.hosts(context.settings.known_hosts) if host not in near]
+    return tuple(near), tuple(far)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    memberships: list[Membership]
+    unreachable: Mapping[str, ClusterError]
+
+
+def _survey(context: Context, hosts: Sequence[Host]) -> _Survey:
+    """Ask hosts which cluster they belong to; those that belong to one stay connected."""
     asked = fleet.each(lambda host: _ask(host, context), {host: host for host in hosts})
-    memberships: dict[tuple[str, str], Membership] = {}
-    for host, (connection, text) in asked.values.items():
-        try:
-            its = marker.loads(text) if text else None
-        except ClusterError as error:
-            context.report.note(f"{host}: {error}")
-            its = None
+    found: dict[tuple[str, str], Membership] = {}
+    for host, (connection, its) in asked.values.items():
         if its is None:
             connection.close()
             continue
-        membership = memberships.setdefault((its.cluster, its.id), Membership(its.cluster, unreachable=asked.failures))
+        membership = found.setdefault((its.cluster, its.id), Membership(its.cluster))
+        if its.address in {other.address for other in membership.markers.values()}:
+            connection.close()  # one machine, found under two names
+            continue
         membership.markers[host] = its
         membership.connections[host] = connection
-    _tell(context, asked.failures, nothing_found=not asked.values)
-    return [memberships[key] for key in sorted(memberships)]
-
-
-def candidates(context: Context) -> tuple[Host, ...]:
-    """Return the hosts to ask: those that the operator named, the local ones, and those whose host keys we know."""
-    found = dict.fromkeys(context.hosts)
-    for hosts in local.find().values():
-        found.update(dict.fromkeys(hosts))
-    if not context.hosts:
-        found.update(dict.fromkeys(known.hosts()))
-    return tuple(found)
+    # A host that is only known from an earlier time, and is silent, is no news.
+    for host in context.hosts:
+        if str(host) in asked.failures:
+            context.report.note(f"not asked: {asked.failures[str(host)]}")
+    return _Survey([found[key] for key in sorted(found)], asked.failures)
 
 
 def close(connections: Iterable[Connection]) -> None:
@@ -132,28 +146,20 @@ def close(connections: Iterable[Connection]) -> None:
         connection.close()
 
 
-def _ask(host: Host, context: Context) -> tuple[Connection, str]:
+def _ask(host: Host, context: Context) -> tuple[Connection, Marker | None]:
     from cloudmesh.cluster.hosts.ssh import connect
 
     connection = connect(host, context.settings)
     try:
-        return connection, connection.run(script.load("host/member.sh"), timeout=_TIMEOUT).facts.get("marker", "")
+        text = connection.run(script.load("host/member.sh"), timeout=_TIMEOUT).facts.get("marker", "")
+        return connection, marker.loads(text) if text else None
     except BaseException:
         connection.close()
         raise
 
 
-# A host that is only known from an earlier time, and is silent, is no news.
-def _tell(context: Context, failures: Mapping[str, ClusterError], *, nothing_found: bool) -> None:
-    named = {str(host) for host in context.hosts}
-    if nothing_found and named and named <= set(failures):
-        raise HostsError(failures)
-    for name in sorted(named & set(failures)):
-        context.report.note(f"not asked: {failures[name]}")
-
-
-def _not_found(context: Context, cluster: str, unreachable: Mapping[str, ClusterError]) -> str:
-    asked = ", ".join(str(host) for host in candidates(context)[:10])
-    where = f"none of the hosts asked belongs to it ({asked})" if asked else "there is no host to ask"
+def _not_found(cluster: str, hosts: Sequence[Host], unreachable: Mapping[str, ClusterError]) -> str:
+    shown = ", ".join(str(host) for host in hosts[:10])
+    where = f"none of the hosts asked belongs to it ({shown})" if hosts else "there is no host to ask"
     silent = f"; no answer from {', '.join(unreachable)}" if unreachable else ""
     return f"no cluster called {cluster}: {where}{silent}; name one of its hosts with --hosts"

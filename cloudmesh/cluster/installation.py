@@ -113,7 +113,7 @@ class Installation:
         def all_ready(api: Api) -> bool:
             for node in api.nodes():
                 if node.status == "ready" and node.address in waiting:
-                    self.context.report.done(str(waiting.pop(node.address).host), "ready")
+                    self._welcome(waiting.pop(node.address))
             return not waiting
 
         try:
@@ -122,6 +122,11 @@ class Installation:
             for member in waiting.values():
                 name = str(member.host)
                 self.failures[name] = HostError(name, f"the engine does not call it ready after {_READY_SECONDS:.0f} s")
+
+    def _welcome(self, member: Member) -> None:
+        self.context.report.done(str(member.host), "ready")
+        if not member.host.private_key:  # local hosts are found by their labels
+            self.connections[member.host].remember()
 
     def _await(self, condition: Callable[[Api], bool], otherwise: str) -> None:
         deadline = time.monotonic() + _READY_SECONDS
