@@ -1,0 +1,132 @@
+"""Builds our images on the operator's own Docker engine."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tarfile
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster import containers
+from cloudmesh.cluster.errors import ImageError
+from cloudmesh.cluster.images import base as bases
+from cloudmesh.cluster.images import catalog
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.model import Report
+
+_STEP = re.compile(r"Step (\d+/\d+) : (.*)")
+_LAST_LINES = 15
+_SILENCE = 900.0  # a step may work that long without a word
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
+_ARGUMENTS = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_TRUSTED_HOST")
+
+
+def build(name: str, *, report: Report, base: str = "", ca_bundle: str = "") -> str:
+    """Build one of our images unless the engine has it.
+
+    The environment's proxies (`http_proxy`, …), `PIP_INDEX_URL` and `PIP_TRUSTED_HOST` hold for the build, too, and are
+    not in the image.
+
+    Args:
+        name: one of `catalog.IMAGES`.
+        report: where progress goes, a step of the build each.
+        base: tag of the image to build on; empty: the Debian base of `catalog.RELEASE`, made if it is missing.
+        ca_bundle: PEM file of the authorities that pip is to trust; empty: the one that the environment names, if any.
+            It is used during the build and is not in the image.
+
+    Returns:
+        The image's tag.
+
+    Raises:
+        NotFoundError: no image of ours is called that.
+        ImageError: the build failed, with its last lines, or no Docker engine answers.
+    """
+    tag = catalog.tag(name, base)
+    client = containers.client(timeout=_SILENCE)
+    try:
+        if not bases.exists(client, tag):
+            base = base or bases.base_image(catalog.RELEASE, report=report)
+            context = pack(catalog.find(name).context(), _ca_bundle(ca_bundle))
+            with containers.mapped(f"building {tag}"):
+                _follow(name, _started(client, tag, context, base), report)
+            report.done(name, tag)
+        return tag
+    finally:
+        client.close()
+
+
+def pack(files: Mapping[str, bytes], ca_bundle: bytes) -> bytes:
+    """Return the build context as a tar archive; scripts in it are executable, wherever they were installed."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for file, content in {**files, **({"ca-bundle.pem": ca_bundle} if ca_bundle else {})}.items():
+            entry = tarfile.TarInfo(file)
+            entry.size = len(content)
+            entry.mode = 0o755 if content.startswith(b"#!") else 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
+
+
+def _started(client: Any, tag: str, context: bytes, base: str) -> Iterable[Mapping[str, Any]]:
+    """Start the build; what it yields is the engine's own account of it."""
+    events: Iterable[Mapping[str, Any]] = client.api.build(
+        fileobj=io.BytesIO(context),
+        custom_context=True,
+        tag=tag,
+        buildargs={"BASE": base, **_arguments()},
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    return events
+
+
+def _follow(name: str, events: Iterable[Mapping[str, Any]], report: Report) -> None:
+    """Report the steps of a build until it has ended.
+
+    Raises:
+        ImageError: it failed.
+    """
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    for event in events:
+        for line in str(event.get("stream", "")).splitlines():
+            if step := _STEP.match(line):
+                report.step(name, f"{step[1]} {_short(step[2])}")
+            if line.strip():
+                last.append(re.sub(r"\x1b\[[0-9;]*m", "", line.rstrip()))
+        if "error" in event:
+            raise ImageError("\n".join((f"image {name} could not be built; its last lines:", *last, event["error"])))
+
+
+def _short(instruction: str) -> str:
+    text = " ".join(instruction.split())
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _arguments() -> dict[str, str]:
+    """Return what the environment says of proxies and package indexes, in whichever case it says it."""
+    found = {name: os.environ.get(name) or os.environ.get(name.upper(), "") for name in _ARGUMENTS}
+    return {name: value for name, value in found.items() if value}
+
+
+def _ca_bundle(path: str) -> bytes:
+    """Return the certificate authorities to hand in.
+
+    Raises:
+        ImageError: the file given cannot be read. One that the environment names is left out then.
+    """
+    if path:
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise ImageError(f"CA bundle {path}: {error.strerror}") from error
+    for name in _CA_VARIABLES:
+        file = Path(os.environ.get(name, ""))
+        if file.is_file() and os.access(file, os.R_OK):
+            return file.read_bytes()
+    return b""

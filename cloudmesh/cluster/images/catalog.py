@@ -1,0 +1,70 @@
+"""The images that this project builds, and the tags that tell one content from another."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from dataclasses import dataclass
+
+from cloudmesh.cluster.errors import NotFoundError
+
+RELEASE = "13"
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of ours.
+
+    Attributes:
+        name: what users call it: "spark".
+        version: of the software in it.
+    """
+
+    name: str
+    version: str
+
+    @property
+    def repository(self) -> str:
+        """Its name in an engine and in a registry."""
+        return f"cloudmesh/{self.name}"
+
+    def context(self) -> dict[str, bytes]:
+        """Return the files that it is built from by their names, sorted."""
+        directory = importlib.resources.files("cloudmesh.images") / self.name
+        files = sorted((entry for entry in directory.iterdir() if entry.is_file()), key=lambda entry: entry.name)
+        return {entry.name: entry.read_bytes() for entry in files}
+
+
+IMAGES = {image.name: image for image in (Image("spark", "4.0.1"),)}
+
+
+def find(name: str) -> Image:
+    """Return the image called `name`.
+
+    Raises:
+        NotFoundError: none of ours is.
+    """
+    if name not in IMAGES:
+        raise NotFoundError(f"image {name[:60]!a} is none of ours: {', '.join(sorted(IMAGES))}")
+    return IMAGES[name]
+
+
+def tag(name: str, base: str = "") -> str:
+    """Return "cloudmesh/NAME:VERSION-DIGEST", the same on every machine that has the same files.
+
+    So a cluster's registry can be asked for an image on a machine that has no Docker engine. Which packages a base of
+    the same name holds is therefore no part of the digest.
+
+    Args:
+        name: one of `IMAGES`.
+        base: the tag of the image to build on; empty: the Debian base of `RELEASE`.
+
+    Raises:
+        NotFoundError: no image of ours is called that.
+    """
+    image = find(name)
+    digest = hashlib.sha256((base or f"debian {RELEASE}").encode())
+    for file, content in image.context().items():
+        digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
+    return f"{image.repository}:{image.version}-{digest.hexdigest()[:_DIGITS]}"

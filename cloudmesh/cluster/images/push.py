@@ -1,0 +1,67 @@
+"""Delivers an image from the operator's Docker engine to the cluster's registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster import containers
+from cloudmesh.cluster.errors import ImageError
+from cloudmesh.cluster.images.registry import Registry
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.model import Report
+
+_SILENCE = 600.0
+
+
+def push(tag: str, registry_port: int, *, report: Report) -> str:
+    """Push an image unless the registry has it.
+
+    Args:
+        tag: of the image in the operator's engine: "cloudmesh/spark:4.0.1-…".
+        registry_port: of a plain listener on 127.0.0.1 that leads to the registry, as the engine sees it.
+        report: where progress goes.
+
+    Returns:
+        The image's name within the registry, which is `tag`.
+
+    Raises:
+        ImageError: the engine does not have the image, or could not push it, or the registry does not answer.
+    """
+    repository, _, version = tag.partition(":")
+    if Registry(registry_port).has_manifest(repository, version):
+        return tag
+    client = containers.client(timeout=_SILENCE)
+    target = f"127.0.0.1:{registry_port}/{repository}"
+    try:
+        with containers.mapped(f"pushing {tag}"):
+            client.images.get(tag).tag(target, tag=version)
+            try:
+                _follow(tag, client.api.push(target, tag=version, stream=True, decode=True), report)
+            finally:
+                client.images.remove(f"{target}:{version}", noprune=True)
+    finally:
+        client.close()
+    report.done(tag, "in the registry")
+    return tag
+
+
+def _follow(tag: str, events: Iterable[Mapping[str, Any]], report: Report) -> None:
+    """Report how much has been sent until the push has ended.
+
+    Raises:
+        ImageError: it failed.
+    """
+    report.step(tag, "push")
+    sent: dict[str, int] = {}
+    shown = 0
+    for event in events:
+        if "error" in event:
+            raise ImageError(f"image {tag} could not be pushed: {event['error']}")
+        if current := event.get("progressDetail", {}).get("current"):
+            sent[event["id"]] = current
+        tenths = sum(sent.values()) // 100_000_000
+        if tenths > shown:
+            shown = tenths
+            report.step(tag, f"push, {shown * 100} MB")

@@ -1,0 +1,223 @@
+"""The cluster's image registry (Docker Registry HTTP API v2), as reached through a plain listener on loopback.
+
+A job's files travel as one layer appended to an image that the registry already has: no Docker engine takes part, and
+what the registry has is neither sent nor copied again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
+
+from cloudmesh.cluster.errors import ImageError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    import requests
+
+_OCI = "application/vnd.oci.image."
+_DOCKER = "application/vnd.docker.distribution.manifest."
+_INDEXES = (f"{_OCI}index.v1+json", f"{_DOCKER}list.v2+json")
+_LAYER_OF = {
+    f"{_OCI}manifest.v1+json": f"{_OCI}layer.v1.tar+gzip",
+    f"{_DOCKER}v2+json": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+}
+_ACCEPT = {"Accept": ", ".join((*_LAYER_OF, *_INDEXES))}
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
+_REFERENCE = re.compile(r"\w[\w.-]{0,127}|sha256:[0-9a-f]{64}", re.ASCII)
+_CHUNK = 1 << 20
+_TIMEOUT = (10, 300)
+
+
+class Registry:
+    """A registry that answers plain HTTP on 127.0.0.1.
+
+    Args:
+        port: of the listener on loopback.
+
+    Every method raises ImageError when the registry does not answer or refuses, and UsageError for a name that is none.
+    """
+
+    def __init__(self, port: int) -> None:
+        import requests
+
+        self.port = port
+        self._base = f"http://127.0.0.1:{port}"
+        self._session = requests.Session()
+        self._session.trust_env = False  # a site proxy must not be asked for what is on loopback
+
+    def has_blob(self, repo: str, digest: str) -> bool:
+        """Return whether the repository has the blob "sha256:…"."""
+        return self._find("HEAD", _path(repo, "blobs", digest)) is not None
+
+    def put_blob(self, repo: str, content: bytes | Path) -> str:
+        """Store bytes, or a file's content, unless the repository has them; return the digest."""
+        with _opened(content) as stream:
+            digest = f"sha256:{_sha256(stream)}"
+            if not self.has_blob(repo, digest):
+                stream.seek(0)
+                upload = self._ask("POST", _path(repo, "blobs") + "/uploads/")
+                self._ask("PUT", _local(upload.headers["Location"]), params={"digest": digest}, data=stream)
+        return digest
+
+    def has_manifest(self, repo: str, ref: str) -> bool:
+        """Return whether there is an image `ref`, a tag or a digest, in the repository."""
+        return self._find("HEAD", _path(repo, "manifests", ref), headers=_ACCEPT) is not None
+
+    def append_layer(self, repo: str, ref: str, layer_tar_gz: bytes, to_repo: str, to_ref: str) -> str:
+        """Make the image `to_repo:to_ref` of the image `repo:ref` and one more layer; nothing if it is there.
+
+        Returns:
+            The new image's digest.
+
+        Raises:
+            NotFoundError: there is no image `repo:ref`.
+        """
+        target = _path(to_repo, "manifests", to_ref)
+        present = self._find("HEAD", target, headers=_ACCEPT)
+        if present is not None:
+            return str(present.headers["Docker-Content-Digest"])
+        media_type, manifest = self._manifest(repo, ref)
+        for layer in manifest["layers"]:
+            self._mount(to_repo, layer["digest"], repo)
+        config = self._ask("GET", _path(repo, "blobs", manifest["config"]["digest"])).json()
+        new_config = json.dumps(_appended(config, layer_tar_gz)).encode()
+        layer = _descriptor(_LAYER_OF[media_type], layer_tar_gz)
+        new = {
+            **manifest,
+            "config": _descriptor(manifest["config"]["mediaType"], new_config),
+            "layers": [*manifest["layers"], layer],
+        }
+        self.put_blob(to_repo, layer_tar_gz)
+        self.put_blob(to_repo, new_config)
+        answer = self._ask("PUT", target, data=json.dumps(new).encode(), headers={"Content-Type": media_type})
+        return str(answer.headers["Docker-Content-Digest"])
+
+    def repositories(self) -> tuple[str, ...]:
+        """Return the names of all repositories."""
+        return tuple(self._listed("/v2/_catalog", "repositories"))
+
+    def tags(self, repo: str) -> tuple[str, ...]:
+        """Return the tags of a repository; none if there is no such repository."""
+        return tuple(sorted(self._listed(_path(repo, "tags", "list"), "tags")))
+
+    def _manifest(self, repo: str, ref: str, arch: str = "amd64") -> tuple[str, dict[str, Any]]:
+        """Return the media type and the manifest of the image; of a multi-platform one, Linux on `arch`."""
+        answer = self._find("GET", _path(repo, "manifests", ref), headers=_ACCEPT)
+        if answer is None:
+            raise NotFoundError(f"image {repo}:{ref} is not in the cluster's registry")
+        manifest: dict[str, Any] = answer.json()
+        media_type = manifest.get("mediaType") or answer.headers["Content-Type"].partition(";")[0]
+        if media_type in _INDEXES:
+            for entry in manifest["manifests"]:
+                platform = entry.get("platform", {})
+                if (platform.get("os"), platform.get("architecture")) == ("linux", arch):
+                    return self._manifest(repo, entry["digest"], arch)
+            raise NotFoundError(f"image {repo}:{ref} is not for linux/{arch}")
+        if media_type not in _LAYER_OF:
+            raise ImageError(f"image {repo}:{ref} has a manifest of an unknown kind: {media_type}")
+        return media_type, manifest
+
+    def _mount(self, repo: str, digest: str, source: str) -> None:
+        """Let `repo` have a blob of the repository `source`, without a copy."""
+        if repo == source or self.has_blob(repo, digest):
+            return
+        answer = self._ask("POST", _path(repo, "blobs") + "/uploads/", params={"mount": digest, "from": source})
+        if answer.status_code != 201:
+            raise ImageError(f"the registry has no {digest} in {source}: push that image again")
+
+    def _listed(self, path: str, key: str) -> Iterator[str]:
+        """Yield what is under `key` in all pages of a listing."""
+        next_page: str | None = f"{path}?n=1000"
+        while next_page:
+            answer = self._find("GET", next_page)
+            if answer is None:
+                return
+            yield from answer.json().get(key) or ()
+            link = answer.links.get("next", {}).get("url")
+            next_page = link and _local(link)
+
+    def _find(self, method: str, path: str, **options: Any) -> requests.Response | None:
+        """Ask for something that may not be there; None then."""
+        answer = self._send(method, path, **options)
+        return None if answer.status_code == 404 else _accepted(answer)
+
+    def _ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Ask for something that must be possible."""
+        return _accepted(self._send(method, path, **options))
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send a request; the one place where errors of `requests` are mapped."""
+        import requests
+
+        try:
+            return self._session.request(method, self._base + path, timeout=_TIMEOUT, **options)
+        except requests.RequestException as error:
+            raise ImageError(f"the cluster's registry does not answer: {_innermost(error)}") from error
+
+
+def _path(repo: str, kind: str, reference: str = "") -> str:
+    """Return the path of a thing in a repository, its names checked."""
+    if len(repo) > 255 or not _REPOSITORY.fullmatch(repo):
+        raise UsageError(f"image name {repo[:60]!a} is not valid: use lower-case letters, digits and ._-/")
+    if reference and not _REFERENCE.fullmatch(reference):
+        raise UsageError(f"image tag {reference[:60]!a} is not valid: use letters, digits and ._-")
+    return f"/v2/{repo}/{kind}" + (f"/{reference}" if reference else "")
+
+
+def _local(url: str) -> str:
+    """Return path and query: a registry behind a proxy does not know by which address it is reached."""
+    parts = urlsplit(url)
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _opened(content: bytes | Path) -> BinaryIO:
+    return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+
+
+def _sha256(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "size": len(content), "digest": f"sha256:{hashlib.sha256(content).hexdigest()}"}
+
+
+def _appended(config: Mapping[str, Any], layer_tar_gz: bytes) -> dict[str, Any]:
+    """Return the image's configuration with one more layer; the same for the same layer, whenever it is made."""
+    rootfs = config["rootfs"]
+    with gzip.open(io.BytesIO(layer_tar_gz)) as tar:
+        diff_id = f"sha256:{_sha256(tar)}"  # type: ignore[arg-type]
+    result = {**config, "rootfs": {**rootfs, "diff_ids": [*rootfs["diff_ids"], diff_id]}}
+    if "history" in config:  # where there is one, Docker wants an entry for each layer
+        entry = {"created": config.get("created", "1970-01-01T00:00:00Z"), "created_by": "cms cluster submit"}
+        result["history"] = [*config["history"], entry]
+    return result
+
+
+def _innermost(error: BaseException) -> str:
+    """Return what is at the bottom of an error of `requests`, which are long and name the same thing thrice."""
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return str(error) or type(error).__name__
+
+
+def _accepted(answer: requests.Response) -> requests.Response:
+    """Return the answer, unless the registry refused; the error has its own words."""
+    if answer.ok:
+        return answer
+    try:
+        reason = "; ".join(str(error.get("message") or error["code"]) for error in answer.json()["errors"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        reason = f"HTTP {answer.status_code}"
+    request = f"{answer.request.method} {urlsplit(answer.request.url or '').path!s}"
+    raise ImageError(f"the cluster's registry refused {request}: {reason}")
