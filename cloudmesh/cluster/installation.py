@@ -151,8 +151,6 @@ class Installation:
 
 def build_image(name: str, context: Context) -> str:
     """Build one of our images on the operator's Docker engine, unless it is there; return its tag."""
-    from cloudmesh.cluster.images.base import base_image
     from cloudmesh.cluster.images.build import build
 
-    base = base_image("13", report=context.report)
-    return build(name, base=base, ca_bundle=context.ca_bundle, report=context.report)
+    return build(name, ca_bundle=context.ca_bundle, report=context.report)

@@ -139,7 +139,7 @@ def images_build(context: Context, wanted: Sequence[str] = ()) -> tuple[str, ...
 def images_list(wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return our images as rows: name, tag, whether this machine's Docker engine has it, and its size in MB."""
     from cloudmesh.cluster.images import catalog
-    from cloudmesh.cluster.images.build import sizes
+    from cloudmesh.cluster.images.base import sizes
 
     tags = {name: catalog.tag(name) for name in wanted or catalog.IMAGES}
     built = sizes(tags.values())

@@ -16,7 +16,7 @@ from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.installation import build_image
 from cloudmesh.cluster.jobs.bundle import Bundle, bundle
 from cloudmesh.cluster.jobs.model import SparkJob
-from cloudmesh.cluster.model import JobStatus
+from cloudmesh.cluster.model import JobStatus, State
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import Connection
@@ -119,7 +119,18 @@ class Workload:
                 delivery.deliver_image(registry, tag, self._context.report)
             return delivery.deliver_job(registry, tag, job_id, packed)
 
+    def _await_start(self, api: Api, job_id: str) -> None:
+        """Tell what the job waits for until its driver runs."""
+        told = None
+        while (status := api.job(job_id)).state is State.QUEUED:
+            if status.reason != told:
+                told = status.reason
+                self._context.report.step("job", f"{job_id} {status.state}{f': {told}' if told else ''}")
+            time.sleep(_POLL_SECONDS)
+        self._context.report.done("job", f"{job_id} {status.state}")
+
     def _follow(self, api: Api, job_id: str, output: Output) -> JobStatus:
+        self._await_start(api, job_id)
         for chunk in api.logs(job_id, True):
             output(chunk)
         deadline = time.monotonic() + _PATIENCE_SECONDS

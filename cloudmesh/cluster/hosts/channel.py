@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 18
 _STDERR_KEPT = 1 << 16
+_REFUSALS = 2.0  # seconds for which sshd may refuse a channel
 
 
 class Command:
@@ -34,7 +35,7 @@ class Command:
     def __init__(
         self, transport: paramiko.Transport, command: str, payload: bytes, *, keep_open: bool = False, timeout: float
     ) -> None:
-        self.channel = transport.open_session(timeout=timeout)
+        self.channel = _open(transport, timeout)
         self._transport = transport
         self._payload = payload
         self._keep_open = keep_open
@@ -130,3 +131,17 @@ class Command:
             if not data:
                 return
             self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
+
+
+def _open(transport: paramiko.Transport, timeout: float) -> paramiko.Channel:
+    """Open a channel; tried again for a while where sshd refuses, as MaxSessions still counts those that just ended."""
+    import paramiko
+
+    deadline = time.monotonic() + _REFUSALS
+    while True:
+        try:
+            return transport.open_session(timeout=timeout)
+        except paramiko.ChannelException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

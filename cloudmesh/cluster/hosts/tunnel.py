@@ -53,7 +53,8 @@ class Listener:
         """Stop listening and end all connections."""
         with self._lock:
             self._closed = True
-            streams = [*self._open]
+            # Clients first, or what the far side says on being cut off would still reach them.
+            streams = sorted(self._open, key=lambda stream: not isinstance(stream, socket.socket))
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept; close alone does not
         self._listener.close()

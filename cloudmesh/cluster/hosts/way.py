@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import paramiko
 
 _ATTEMPTS = 5
-_MAX_JUMPS = 8
 _Stream = tuple["socket.socket | paramiko.Channel", Callable[[], None]]
 
 
@@ -35,10 +34,22 @@ def open_link(host: Host, settings: SshSettings) -> Link:
         UsageError: the SSH configuration cannot be used.
     """
     _silence_paramiko()
-    return _open(host, sshconfig.resolve(host), settings, known.comment_for(host), _MAX_JUMPS)
+    target = sshconfig.resolve(host)
+    _refuse_circles(host, target)
+    return _open(host, target, settings, known.comment_for(host))
 
 
-def _open(host: Host, target: Target, settings: SshSettings, comment: str, depth: int) -> Link:
+def _refuse_circles(host: Host, target: Target) -> None:
+    """Walk the jump hosts before any of them is connected: those who wait for each other would wait for ever."""
+    seen: set[tuple[str, ...]] = set()
+    while target.jumps:
+        if target.jumps in seen:
+            raise UsageError(f"{host}: ProxyJump goes round in a circle through {target.jumps[0]}; see ~/.ssh/config")
+        seen.add(target.jumps)
+        target = sshconfig.resolve(_jump_host(target.jumps[0]))
+
+
+def _open(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
     host_keys = HostKeys(
         str(host),
         target,
@@ -48,7 +59,7 @@ def _open(host: Host, target: Target, settings: SshSettings, comment: str, depth
         accept_new=settings.accept_new_hostkeys,
         confirm=settings.confirm,
     )
-    transport, release = _exchange_keys(host, target, settings, host_keys, depth)
+    transport, release = _exchange_keys(host, target, settings, host_keys)
     try:
         with mapped(host):
             key = _shown_key(transport)
@@ -60,19 +71,17 @@ def _open(host: Host, target: Target, settings: SshSettings, comment: str, depth
         raise
     address_ = f"[{target.address}]" if ":" in target.address else target.address
     contact = f"{target.user}@{address_}:{target.port}"
-    return Link(
-        transport, target.user, contact, key, lambda: host_keys.remember(key, known.comment_for(host)), release
-    )
+    return Link(transport, target.user, contact, key, lambda: host_keys.remember(key, known.comment_for(host)), release)
 
 
 def _exchange_keys(
-    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys, depth: int
+    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys
 ) -> tuple[paramiko.Transport, Callable[[], None]]:
     """Return a transport after its key exchange; tried again where sshd hangs up at once, as MaxStartups makes it."""
     import paramiko
 
     for attempt in range(_ATTEMPTS):
-        stream, release = _connect(host, target, settings, depth)
+        stream, release = _connect(host, target, settings)
         began = time.monotonic()
         transport = paramiko.Transport(stream)
         timeout = settings.connect_timeout
@@ -83,8 +92,8 @@ def _exchange_keys(
         except (paramiko.SSHException, EOFError, OSError) as error:
             transport.close()
             release()
-            quick = time.monotonic() - began < timeout / 2
-            if isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or not quick or attempt == _ATTEMPTS - 1:
+            final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
+            if final or time.monotonic() - began > timeout / 2 or attempt == _ATTEMPTS - 1:
                 raise UnreachableError(str(host), _no_handshake(target, error)) from error
         else:
             return transport, release
@@ -93,9 +102,11 @@ def _exchange_keys(
 
 
 def _no_handshake(target: Target, error: Exception) -> str:
+    if target.proxy_command:
+        return f"its ProxyCommand gave no SSH connection: {target.proxy_command}"
     if "banner" in str(error):
         return f"port {target.port} answers, but not as sshd does: is it the right port, and is sshd overloaded?"
-    return f"the SSH key exchange failed: {error or 'the connection was closed'}"
+    return f"the SSH key exchange failed: {str(error) or 'the connection was closed'}"
 
 
 def _shown_key(transport: paramiko.Transport) -> str:
@@ -108,10 +119,10 @@ def _shown_key(transport: paramiko.Transport) -> str:
     return f"{key.get_name()} {key.get_base64()}"
 
 
-def _connect(host: Host, target: Target, settings: SshSettings, depth: int) -> _Stream:
+def _connect(host: Host, target: Target, settings: SshSettings) -> _Stream:
     """Return a byte stream to the host's sshd, and what releases all but the stream itself."""
     if target.jumps:
-        return _through(host, target, settings, depth)
+        return _through(host, target, settings)
     if target.proxy_command:
         process = ProxyProcess(target.proxy_command)
         return process.stream, process.close
@@ -136,14 +147,12 @@ def _tcp(host: Host, target: Target, timeout: float) -> socket.socket:
     return stream
 
 
-def _through(host: Host, target: Target, settings: SshSettings, depth: int) -> _Stream:
+def _through(host: Host, target: Target, settings: SshSettings) -> _Stream:
     """Return a channel through the last jump host; its connection is shared by all hosts behind it."""
 
-    if not depth:
-        raise UsageError(f"{host}: more than {_MAX_JUMPS} jump hosts, or ProxyJump goes round in a circle")
     *before, last = target.jumps
     try:
-        lease = JUMPS.lease((target.jumps, settings), lambda: _jump_link(tuple(before), last, settings, depth - 1))
+        lease = JUMPS.lease((target.jumps, settings), lambda: _jump_link(tuple(before), last, settings))
     except HostError as error:
         raise type(error)(str(host), f"jump host {error.host}: {error.cause}") from error
     where = (target.address, target.port)
@@ -160,12 +169,16 @@ def _through(host: Host, target: Target, settings: SshSettings, depth: int) -> _
     return channel, lease.release
 
 
-def _jump_link(before: tuple[str, ...], last: str, settings: SshSettings, depth: int) -> Link:
-    (host,) = address.parse(last)
+def _jump_host(text: str) -> Host:
+    return address.parse(text.removeprefix("ssh://"))[0]
+
+
+def _jump_link(before: tuple[str, ...], last: str, settings: SshSettings) -> Link:
+    host = _jump_host(last)
     target = sshconfig.resolve(host)
     if before:
         target = replace(target, jumps=before, proxy_command="")
-    return _open(host, target, settings, known.JUMP, depth)
+    return _open(host, target, settings, known.JUMP)
 
 
 def _silence_paramiko() -> None:

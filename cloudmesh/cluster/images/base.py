@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,17 @@ def base_image(release: str, *, report: Report) -> str:
         client.close()
 
 
+def sizes(tags: Iterable[str]) -> dict[str, int]:
+    """Return the size in bytes of each image that the engine has, by its tag; none where no engine is within reach."""
+    if not containers.within_reach():
+        return {}
+    client = containers.client()
+    try:
+        return {tag: int(client.images.get(tag).attrs["Size"]) for tag in tags if exists(client, tag)}
+    finally:
+        client.close()
+
+
 def exists(client: Any, tag: str) -> bool:
     """Whether the engine has an image of this tag."""
     import docker.errors
@@ -63,16 +75,34 @@ def exists(client: Any, tag: str) -> bool:
 
 def _pull(release: str, tag: str) -> str:
     """Pull the official image; return why it cannot be had, or nothing. A silent network is given up on early."""
-    client = containers.client(timeout=_PULL_SILENCE)
-    repository, _, version = tag.partition(":")
+    signs: SimpleQueue[tuple[bool, str]] = SimpleQueue()
+    # the SDK has no time limit for a pull: a thread that hangs is left behind
+    Thread(target=_pull_reporting, args=(f"{release}-slim", tag, signs.put), daemon=True).start()
+    ended, refused = False, ""
+    while not ended:
+        try:
+            ended, refused = signs.get(timeout=_PULL_SILENCE)
+        except Empty:
+            return f"no sign of a registry in {_PULL_SILENCE:.0f} s"
+    return refused
+
+
+def _pull_reporting(version: str, tag: str, tell: Callable[[tuple[bool, str]], None]) -> None:
+    """Pull debian:VERSION as `tag`; tell whether it has ended, and why it was refused, at each sign of progress."""
+    repository, _, own_version = tag.partition(":")
     try:
+        client = containers.client()
         with containers.mapped():
-            client.images.pull("debian", tag=f"{release}-slim").tag(repository, tag=version)
+            for event in client.api.pull("debian", tag=version, stream=True, decode=True):
+                if "error" in event:
+                    raise ImageError(event["error"])
+                tell((False, ""))
+            client.api.tag(f"debian:{version}", repository, own_version)
     except ImageError as error:
-        return str(error)
-    finally:
+        tell((True, str(error)))
+    else:
         client.close()
-    return ""
+        tell((True, ""))
 
 
 def _bootstrap(client: Any, release: str, tag: str, report: Report) -> None:

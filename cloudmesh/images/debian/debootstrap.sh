@@ -54,7 +54,12 @@ fi
 
 # Not /tmp: it is often mounted nodev or in memory.
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/cloudmesh-debian.XXXXXX")
-trap 'rm -rf --one-file-system "$work"' EXIT
+# an interrupted debootstrap may leave these mounted
+clean() {
+    umount "$work/root/proc" "$work/root/sys" 2>/dev/null || true
+    rm -rf --one-file-system "$work"
+}
+trap clean EXIT
 trap 'exit 130' INT TERM HUP
 root=$work/root
 

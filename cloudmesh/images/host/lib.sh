@@ -17,23 +17,31 @@ fail() {
     exit 1
 }
 
+has_package() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
+
 installed_packages() { dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii *//p' | LC_ALL=C sort; }
+
+# Folders that packages of ours fill; a host may have had them, be it as mount points.
+PLACES="/etc/docker /etc/docker/certs.d /etc/cni /etc/cni/net.d /opt/containerd /opt/cloudmesh /var/lib/docker /var/lib/containerd /var/lib/cloudmesh"
 
 # What was there before is kept until the list of what we added is complete: an interrupted installation can be undone too.
 remember_host() {
+    # shellcheck disable=SC2086 # a list of paths
+    places=$(stat -c '%a %u:%g %n' $PLACES 2>/dev/null || true)
     mkdir -p "$STATE"
     chmod 700 /var/lib/cloudmesh "$STATE"
+    [ -e "$STATE/places" ] || printf '%s\n' "$places" >"$STATE/places"
     [ -e "$STATE/ip_forward" ] || cat /proc/sys/net/ipv4/ip_forward >"$STATE/ip_forward"
     [ -e "$STATE/accounts" ] || cut -d: -f1 /etc/passwd /etc/group | LC_ALL=C sort -u >"$STATE/accounts"
     [ -e "$STATE/packages.ours" ] || [ -e "$STATE/packages.before" ] || installed_packages >"$STATE/packages.before"
-    [ -e "$STATE/firewall" ] || firewall_policies >"$STATE/firewall"
+    [ -e "$STATE/firewall" ] || firewall >"$STATE/firewall"
 }
 
-firewall_policies() {
+# Every policy, chain and rule, as "TOOL TABLE -A CHAIN ...".
+firewall() {
     for tool in iptables ip6tables; do
         command -v "$tool" >/dev/null || continue
-        policy=$("$tool" -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p')
-        echo "$tool ${policy:-ACCEPT}"
+        for table in filter nat raw mangle; do "$tool" -t "$table" -S 2>/dev/null | sed "s/^/$tool $table /"; done
     done
 }
 
@@ -48,9 +56,7 @@ apt_or_fail() {
 
 install_packages() {
     missing=
-    for package in "$@"; do
-        dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
-    done
+    for package in "$@"; do has_package "$package" || missing="$missing $package"; done
     if [ -n "$missing" ]; then
         step "install$missing"
         # A run that was cut off may have left packages unpacked and not configured.
@@ -201,24 +207,41 @@ remove_tree() {
     if ! grep -q " $1 " /proc/mounts; then rm -rf "$1"; fi
 }
 
+# The places of the list $1, "MODE OWNER PATH" a line, as they were.
+restore_places() {
+    printf '%s\n' "$1" | while read -r mode owner path; do
+        [ -n "$path" ] || continue
+        mkdir -p "$path"
+        chown "$owner" "$path"
+        chmod "$mode" "$path"
+    done
+}
+
 remove_link() { if [ -e "/sys/class/net/$1" ]; then ip link delete "$1"; fi; }
 
-# Removes from one table every rule and chain that matches the pattern: clean_table TOOL TABLE PATTERN
+# Lines of `firewall` that match the pattern and were not there before: added_to_firewall TOOL TABLE PATTERN
+added_to_firewall() {
+    "$1" -t "$2" -S 2>/dev/null | sed "s/^/$1 $2 /" | grep -E "$3" | grep -vxF -f "$STATE/firewall" | cut -d ' ' -f 3-
+}
+
+# Removes what was added to one table and matches the pattern: clean_table TOOL TABLE PATTERN
 clean_table() {
-    "$1" -t "$2" -S 2>/dev/null | grep '^-A' | grep -E "$3" | sed 's/^-A/-D/' | while read -r rule; do
+    added_to_firewall "$@" | sed -n 's/^-A/-D/p' | while read -r rule; do
         # shellcheck disable=SC2086 # the rule's words
         eval "$1 -t $2 $rule" 2>/dev/null || true
     done
-    for chain in $("$1" -t "$2" -S 2>/dev/null | sed -n 's/^-N //p' | grep -E "$3"); do "$1" -t "$2" -F "$chain"; done
-    for chain in $("$1" -t "$2" -S 2>/dev/null | sed -n 's/^-N //p' | grep -E "$3"); do "$1" -t "$2" -X "$chain"; done
+    chains=$(added_to_firewall "$@" | sed -n 's/^-N //p')
+    for chain in $chains; do "$1" -t "$2" -F "$chain"; done
+    for chain in $chains; do "$1" -t "$2" -X "$chain"; done
 }
 
+# Removes the rules and chains that match the pattern, but none that was there before us.
 restore_firewall() {
-    pattern=$1
+    [ -e "$STATE/firewall" ] || return 0
     for tool in iptables ip6tables; do
         command -v "$tool" >/dev/null || continue
-        for table in filter nat raw mangle; do clean_table "$tool" "$table" "$pattern"; done
-        policy=$(sed -n "s/^$tool //p" "$STATE/firewall" 2>/dev/null)
+        for table in filter nat raw mangle; do clean_table "$tool" "$table" "$1"; done
+        policy=$(sed -n "s/^$tool filter -P FORWARD //p" "$STATE/firewall")
         "$tool" -P FORWARD "${policy:-ACCEPT}" 2>/dev/null || true
     done
     drop_empty_tables

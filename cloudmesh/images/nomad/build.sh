@@ -16,15 +16,15 @@ if ! command -v step >/dev/null; then . "$(dirname "$0")/../host/lib.sh"; fi
 NOMAD=$BIN/nomad
 DATA=/var/lib/cloudmesh/nomad
 DOCKER_CERTS=/etc/docker/certs.d
-FIREWALL='DOCKER|docker0|172\.17\.|NOMAD'
+# Docker's own chains have a dash or nothing behind the word; DOCKER_OUTPUT, in a container, is of the engine around it.
+FIREWALL='DOCKER( |-|$)|docker0|NOMAD-'
 
 prepare() {
     remember_host
     place_configuration
     place_all nomad "$CONFIG/nomad" 600
-    # Debian's package starts an open registry of its own as soon as it is installed.
     if [ -e registry_host ]; then
-        [ -e "$UNITS/docker-registry.service" ] || ln -s /dev/null "$UNITS/docker-registry.service"
+        keep_registry_from_starting
         install_packages ca-certificates curl docker.io iproute2 iptables nftables docker-registry
     else
         install_packages ca-certificates curl docker.io iproute2 iptables nftables
@@ -33,6 +33,13 @@ prepare() {
     step "start Docker"
     systemctl start docker.service 2>/dev/null || fail "Docker did not start: $(journal docker)"
     wait_for 60 docker_answers || fail "Docker does not answer: $(journal docker)"
+}
+
+# Debian's package starts an open registry of its own as soon as it is installed. One that was there before goes on.
+keep_registry_from_starting() {
+    if [ -e "$UNITS/docker-registry.service" ] || has_package docker-registry; then return 0; fi
+    touch "$STATE/masked"
+    ln -s /dev/null "$UNITS/docker-registry.service"
 }
 
 docker_answers() { docker_api /_ping >/dev/null; }
@@ -45,6 +52,7 @@ docker_api() {
 }
 
 trust_registry() {
+    cp registry "$STATE/registry"
     certs="$DOCKER_CERTS/$(cat registry)"
     place etc/ca.pem "$certs/ca.crt" 644 || true
     place etc/host.pem "$certs/client.cert" 644 || true
@@ -94,29 +102,37 @@ agent_kind() { if [ -e "$CONFIG/nomad/server.json" ]; then echo server; else ech
 clean() {
     if [ ! -e /etc/cloudmesh ] && [ ! -e /var/lib/cloudmesh ]; then return 0; fi
     mkdir -p "$STATE"
+    places=$(cat "$STATE/places" 2>/dev/null || true)
     step "stop Nomad"
     stop_units
     remove_containers
     unmount_below "$DATA"
-    if is_ours docker.io; then remove_docker; else rm -rf "${DOCKER_CERTS:?}"/*:5443; fi
+    remove_groups
+    if is_ours docker.io; then remove_docker; else leave_docker; fi
     step "remove packages and files"
     purge_packages
-    if [ "$(readlink "$UNITS/docker-registry.service")" = /dev/null ]; then rm "$UNITS/docker-registry.service"; fi
+    if [ -e "$STATE/masked" ]; then rm -f "$UNITS/docker-registry.service"; fi
     remove_accounts
     systemctl daemon-reload
     systemctl reset-failed
     remove_tree /opt/cloudmesh
     remove_tree /var/lib/cloudmesh
+    restore_places "$places"
     # Last, so that a host whose cleaning was cut off is still known to be of this cluster.
     rm -rf /etc/cloudmesh
 }
 
 # The containers of Nomad's tasks outlive the agent.
 remove_containers() {
-    docker_api '/containers/json?all=1&filters=%7B%22label%22%3A%5B%22com.hashicorp.nomad.alloc_id%22%5D%7D' 2>/dev/null |
-        grep -o '"Id":"[0-9a-f]*"' | cut -d '"' -f 4 | while read -r id; do
-        docker_api "/containers/$id?force=1&v=1" -X DELETE || true
-    done
+    docker_ids '/containers/json?all=1&filters=%7B%22label%22%3A%5B%22com.hashicorp.nomad.alloc_id%22%5D%7D' |
+        while read -r id; do docker_api "/containers/$id?force=1&v=1" -X DELETE || true; done
+}
+
+docker_ids() { docker_api "$1" 2>/dev/null | grep -o '"Id":"[0-9a-f:sh]*"' | cut -d '"' -f 4; }
+
+# Nomad's control groups: a slice of its own, or in version 1 one in each hierarchy.
+remove_groups() {
+    find /sys/fs/cgroup -depth -type d \( -path '*/nomad.slice*' -o -path '/sys/fs/cgroup/*/nomad*' \) -exec rmdir {} + 2>/dev/null || true
 }
 
 remove_docker() {
@@ -128,7 +144,20 @@ remove_docker() {
     for path in /var/lib/docker /var/lib/containerd /etc/docker /run/docker /run/containerd /opt/containerd; do
         remove_tree "$path"
     done
+    rmdir /etc/cni/net.d /etc/cni 2>/dev/null || true
     rm -f /run/docker.sock /run/docker.pid
+}
+
+# A Docker engine that was there before keeps all that is not of the cluster.
+leave_docker() {
+    registry=$(cat "$STATE/registry" 2>/dev/null || true)
+    [ -n "$registry" ] || return 0
+    docker_ids "/images/json?filters=%7B%22reference%22%3A%5B%22$registry/*%22%2C%22$registry/*/*%22%5D%7D" |
+        while read -r id; do docker_api "/images/$id?force=1" -X DELETE >/dev/null || true; done
+    rm -rf "${DOCKER_CERTS:?}/$registry"
+    # Folders that had been empty or missing; `restore_places` makes those that were there.
+    rmdir "$DOCKER_CERTS" /etc/docker 2>/dev/null || true
+    restore_firewall NOMAD-
 }
 
 case ${1:-} in
