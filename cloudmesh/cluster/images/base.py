@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.resources
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster import containers
