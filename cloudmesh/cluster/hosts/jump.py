@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from cloudmesh.cluster.errors import HostError
 from cloudmesh.cluster.hosts.link import Link
 
-_FAILURE_HOLDS = 5.0  # seconds: those who waited for the same jump host learn from one failure
-
 
 @dataclass
 class _Shared:
@@ -41,20 +39,23 @@ class Jumps:
         """Return the connection kept under `key`; `connect` makes it if there is none.
 
         Raises:
-            HostError: what `connect` raised, now or a moment ago.
+            HostError: what `connect` raised, for us or for another who asked at the same time.
         """
         with self._guard:
             shared = self._shared.setdefault(key, _Shared())
+        asked = time.monotonic()
         with shared.lock:
             link = shared.link
             if link is None or not link.transport.is_active():
+                if (
+                    shared.failure and shared.failed_at > asked
+                ):  # it failed while we waited: no need to wait as long again
+                    raise type(shared.failure)(shared.failure.host, shared.failure.cause)
                 link = self._connect(shared, connect)
             shared.users += 1
         return Lease(link, lambda: self._release(shared, link))
 
     def _connect(self, shared: _Shared, connect: Callable[[], Link]) -> Link:
-        if shared.failure and time.monotonic() - shared.failed_at < _FAILURE_HOLDS:
-            raise shared.failure
         if shared.link:
             shared.link.close()
         try:
