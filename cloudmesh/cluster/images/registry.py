@@ -32,6 +32,7 @@ _ACCEPT = {"Accept": ", ".join((*_LAYER_OF, *_INDEXES))}
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _REFERENCE = re.compile(r"\w[\w.-]{0,127}|sha256:[0-9a-f]{64}", re.ASCII)
 _CHUNK = 1 << 20
+_PAGE = 1000
 _TIMEOUT = (10, 300)
 
 
@@ -134,7 +135,7 @@ class Registry:
 
     def _listed(self, path: str, key: str) -> Iterator[str]:
         """Yield what is under `key` in all pages of a listing."""
-        next_page: str | None = f"{path}?n=1000"
+        next_page: str | None = f"{path}?n={_PAGE}"
         while next_page:
             answer = self._find("GET", next_page)
             if answer is None:

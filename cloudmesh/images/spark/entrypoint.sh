@@ -70,7 +70,7 @@ master() {
 worker() {
     need CMS_WORKER_PORT CMS_CORES CMS_MEMORY_MB CMS_MASTER_FILE
     daemon
-    exec python3 /opt/cloudmesh/supervise.py worker \
+    exec python3 "${0%/*}/supervise.py" worker \
         "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.worker.Worker \
         --host "$CMS_ADDRESS" --port "$CMS_WORKER_PORT" --webui-port "$CMS_WEBUI_PORT" \
         --cores "$CMS_CORES" --memory "${CMS_MEMORY_MB}m" --work-dir "${SPARK_WORKER_DIR:-$PWD/spark}"
@@ -89,7 +89,7 @@ spark.driver.bindAddress $CMS_ADDRESS
 spark.driver.port $CMS_DRIVER_PORT
 spark.driver.blockManager.port $CMS_BLOCKMANAGER_PORT
 END
-    exec python3 /opt/cloudmesh/supervise.py driver "$SPARK_HOME/bin/spark-submit" "$@"
+    exec python3 "${0%/*}/supervise.py" driver "$SPARK_HOME/bin/spark-submit" "$@"
 }
 
 executor() {

@@ -1,0 +1,71 @@
+"""The names of our images, and what goes into their builds."""
+
+import io
+import re
+import tarfile
+
+import pytest
+
+from cloudmesh.cluster.errors import NotFoundError
+from cloudmesh.cluster.images import build, catalog
+
+FILES = {"Dockerfile": b"FROM scratch\n", "run.sh": b"#!/bin/sh\n"}
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    current = dict(FILES)
+    monkeypatch.setattr(catalog.Image, "context", lambda _: current)
+    return current
+
+
+def test_a_tag_names_software_version_and_content():
+    assert re.fullmatch(r"cloudmesh/spark:4\.0\.1-[0-9a-f]{12}", catalog.tag("spark"))
+
+
+def test_the_same_content_has_the_same_tag(files):
+    before = catalog.tag("spark")
+    files.update(FILES)
+    assert catalog.tag("spark") == before
+
+
+@pytest.mark.parametrize("change", [{"run.sh": b"#!/bin/sh\ntrue\n"}, {"more": b""}, {"Dockerfile": b""}])
+def test_any_change_of_the_content_changes_the_tag(files, change):
+    before = catalog.tag("spark")
+    files.update(change)
+    assert catalog.tag("spark") != before
+
+
+def test_another_base_changes_the_tag():
+    assert (
+        len({catalog.tag("spark"), catalog.tag("spark", "debian:12-slim"), catalog.tag("spark", "debian:13-slim")}) == 3
+    )
+
+
+def test_an_image_that_is_none_of_ours_is_not_found():
+    with pytest.raises(NotFoundError, match="spark"):
+        catalog.tag("../spark")
+
+
+def test_pip_is_given_hashes_for_every_package():
+    lines = catalog.find("spark").context()["requirements.txt"].decode().replace("\\\n", "").splitlines()
+    packages = [line for line in lines if not line.startswith("#")]
+    assert packages
+    assert all(re.fullmatch(r"[a-z0-9]+==[0-9.]+ +--hash=sha256:[0-9a-f]{64}", line) for line in packages)
+
+
+def unpacked(archive: bytes) -> dict[str, tuple[int, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return {entry.name: (entry.mode, tar.extractfile(entry).read()) for entry in tar}
+
+
+def test_the_build_gets_its_files_and_the_certificate_authorities():
+    assert unpacked(build.pack(FILES, b"PEM")) == {
+        "Dockerfile": (0o644, FILES["Dockerfile"]),
+        "run.sh": (0o755, FILES["run.sh"]),
+        "ca-bundle.pem": (0o644, b"PEM"),
+    }
+
+
+def test_without_certificate_authorities_there_is_no_empty_file_of_them():
+    assert set(unpacked(build.pack(FILES, b""))) == set(FILES)
