@@ -17,6 +17,15 @@ fail() {
     exit 1
 }
 
+# One script at a time: what a command that was cut off left running here comes to its end first. What is locked is a
+# folder that is there anyhow, so that no file of the lock is left.
+alone() {
+    exec 8<"$UNITS"
+    if flock -n 8; then return 0; fi
+    step "wait for what an earlier command still does here"
+    flock -w 600 8 || fail "what an earlier command began here has not ended in 600 s: see its processes (ps axf)"
+}
+
 has_package() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
 
 installed_packages() { dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii *//p' | LC_ALL=C sort; }
