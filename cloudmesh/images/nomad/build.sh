@@ -161,6 +161,6 @@ leave_docker() {
 }
 
 case ${1:-} in
-    prepare | registry | bootstrap | join | clean) alone && "$1" ;;
+    prepare | registry | bootstrap | join | clean) alone; "$1" ;;
     *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join or clean" ;;
 esac
