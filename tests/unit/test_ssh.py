@@ -1,5 +1,6 @@
 """Scripts, locks and tunnels over SSH, against a real sshd."""
 
+import contextlib
 import getpass
 import hashlib
 import os
@@ -119,16 +120,16 @@ def test_a_killed_script_is_told_apart_from_a_cut_link(connection):
 
 def test_a_script_that_takes_too_long_is_given_up_with_its_step(connection):
     start = time.monotonic()
-    with pytest.raises(TimeoutError_, match=r"not done in 0\.5 s \(at: wait\)"):
-        connection.run("echo ::step wait; sleep 3", timeout=0.5)
-    assert time.monotonic() - start < 2
+    with pytest.raises(TimeoutError_, match=r"not done in 2 s \(at: wait\)"):
+        connection.run("echo ::step wait; sleep 6", timeout=2)
+    assert time.monotonic() - start < 5
     assert connection.run("echo still here").output == "still here"
 
 
 def test_scripts_run_side_by_side_on_one_connection(connection):
     outputs = {}
     threads = [
-        threading.Thread(target=lambda n=n: outputs.__setitem__(n, connection.run(f"sleep 0.3; echo {n}").output))
+        threading.Thread(target=lambda n=n: outputs.__setitem__(n, connection.run(f"sleep 1.5; echo {n}").output))
         for n in range(5)
     ]
     start = time.monotonic()
@@ -137,7 +138,7 @@ def test_scripts_run_side_by_side_on_one_connection(connection):
     for thread in threads:
         thread.join()
     assert outputs == {n: str(n) for n in range(5)}
-    assert time.monotonic() - start < 1.4
+    assert time.monotonic() - start < 5
 
 
 def test_no_more_sessions_than_sshd_allows_is_a_clear_error(tmp_path):
@@ -275,6 +276,34 @@ def test_a_tunnel_serves_many_at_once(connection, echo):
         for thread in threads:
             thread.join()
     assert answers == payloads
+
+
+def test_connections_that_break_off_do_not_take_the_link_with_them(connection):
+    """Data that follows a channel's close makes sshd end the whole connection."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    client.recv(1)
+                    client.close()
+
+        threading.Thread(target=accept, daemon=True).start()
+
+        def send():
+            for _ in range(10):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", tunnel.port), 5) as client:
+                    for _ in range(100):
+                        client.sendall(b"x" * 20000)
+
+        with connection.forward("127.0.0.1", listener.getsockname()[1]) as tunnel:
+            threads = [threading.Thread(target=send) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert connection.run("echo still here").output == "still here"
 
 
 def test_a_tunnel_to_a_closed_port_ends_its_client(connection):

@@ -380,9 +380,9 @@ def test_hosts_behind_one_jump_host_share_its_connection(server, gate, home):
     hosts = [server.host(f"inner{number}") for number in range(6)]
     connections = fleet.connect_all(hosts, both(server, gate)).or_raise().values()
     assert (gate.directory / "log").read_text().count("Accepted publickey") == before + 1
-    for connection in list(connections)[1:]:
+    first, *others = connections
+    for connection in others:
         connection.close()
-    first = next(iter(connections))
     assert first.run("echo there").output == "there"
     first.close()
     deadline = time.monotonic() + 5

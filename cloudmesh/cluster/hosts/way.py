@@ -80,10 +80,12 @@ def _exchange_keys(
     """Return a transport after its key exchange; tried again where sshd hangs up at once, as MaxStartups makes it."""
     import paramiko
 
+    from cloudmesh.cluster.hosts.ordered import OrderedTransport
+
     for attempt in range(_ATTEMPTS):
         stream, release = _connect(host, target, settings)
         began = time.monotonic()
-        transport = paramiko.Transport(stream)
+        transport = OrderedTransport(stream)
         timeout = settings.connect_timeout
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
         host_keys.prefer_known_types(transport)

@@ -1,0 +1,44 @@
+"""A paramiko transport that sends nothing for a channel after its close.
+
+paramiko writes a channel's data outside of the lock under which the channel is closed: with several threads, data may
+follow the close. sshd answers that by ending the whole connection ("data packet referred to nonexistent channel"), and
+with it every other channel. Here data and end-of-file of a channel that is closed by now are dropped at the point where
+all messages are in order. This module imports paramiko; import it where it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paramiko
+
+
+class OrderedChannel(paramiko.Channel):
+    """A channel whose data and end-of-file messages carry the channel itself, for `OrderedTransport` to look at."""
+
+    def _send(self, s: bytes, m: Any) -> int:
+        m.channel = self
+        sent: int = super()._send(s, m)  # type: ignore[misc]
+        return sent
+
+    def _send_eof(self) -> Any:
+        m = super()._send_eof()  # type: ignore[misc]
+        if m is not None:
+            m.channel = self
+        return m
+
+
+class OrderedTransport(paramiko.Transport):
+    """See the module."""
+
+    def open_channel(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
+        """Open a channel as paramiko does."""
+        channel = super().open_channel(*args, **kwargs)
+        channel.__class__ = OrderedChannel  # open_channel has no hook for a class of our own
+        return channel
+
+    def _send_message(self, data: Any) -> None:
+        # User messages come here one at a time, and a channel is marked as closed before its close is sent.
+        channel = getattr(data, "channel", None)
+        if channel is None or not channel.closed:
+            super()._send_message(data)  # type: ignore[misc]
