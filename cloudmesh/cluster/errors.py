@@ -8,14 +8,14 @@
     │   ├── UnreachableError     1   no TCP connection, no DNS answer, link cut
     │   ├── AuthenticationError  1   SSH key or sudo refused
     │   ├── HostKeyError         1   host key unknown or changed
-    │   └── TimeoutError_        1   no answer in the time given
+    │   └── HostTimeoutError     1   no answer in the time given
     ├── HostsError               1   several hosts failed; carries a HostError for each
     ├── EngineError              1   the engine binaries could not be had
     ├── ImageError               1   an image could not be built or delivered
     └── ApiError                 1   the orchestrator's API refused or did not answer
         └── UnknownOutcomeError  1   the API went away; whether the job succeeded is not known
 
-Foreign exceptions are mapped in one place for each library: paramiko in `hosts/ssh.py`, docker in `images/engine.py`,
+Foreign exceptions are mapped in one place for each library: paramiko in `hosts/link.py`, docker in `containers.py`,
 python-nomad in `nomad/api.py`. Anything else that escapes is a defect, shown as one line and exit code 1.
 """
 
@@ -70,7 +70,7 @@ class HostKeyError(HostError):
     """The host's key is unknown or has changed."""
 
 
-class TimeoutError_(HostError):
+class HostTimeoutError(HostError):
     """The host did not answer in the time given."""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sshd import MISSING, Sshd, free_port
 
-from cloudmesh.cluster.errors import HostError, TimeoutError_, UnreachableError
+from cloudmesh.cluster.errors import HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.hosts import link
 from cloudmesh.cluster.hosts.ssh import connect
 
@@ -120,7 +120,7 @@ def test_a_killed_script_is_told_apart_from_a_cut_link(connection):
 
 def test_a_script_that_takes_too_long_is_given_up_with_its_step(connection):
     start = time.monotonic()
-    with pytest.raises(TimeoutError_, match=r"not done in 2 s \(at: wait\)"):
+    with pytest.raises(HostTimeoutError, match=r"not done in 2 s \(at: wait\)"):
         connection.run("echo ::step wait; sleep 6", timeout=2)
     assert time.monotonic() - start < 5
     assert connection.run("echo still here").output == "still here"
@@ -203,7 +203,7 @@ def test_a_script_that_cannot_hold_says_why(connection):
         connection.hold("echo '::fail ann holds it since noon'; exit 1")
     with pytest.raises(HostError, match="without holding"):
         connection.hold("true")
-    with pytest.raises(TimeoutError_):
+    with pytest.raises(HostTimeoutError):
         connection.hold("sleep 2", timeout=0.3)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.errors import HostError, TimeoutError_, UnreachableError
+from cloudmesh.cluster.errors import HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.model import Host
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def mapped(host: Host) -> Iterator[None]:
     """Turn what paramiko and sockets raise into errors of `host`.
 
     Raises:
-        TimeoutError_: there was no answer in time.
+        HostTimeoutError: there was no answer in time.
         UnreachableError: the connection failed or was cut.
         HostError: the host's sshd refused to open a channel.
     """
@@ -101,7 +101,7 @@ def mapped(host: Host) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise TimeoutError_(name, "SSH gave no answer in time") from error
+        raise HostTimeoutError(name, "SSH gave no answer in time") from error
     except (EOFError, ConnectionError) as error:
         raise UnreachableError(name, f"the SSH connection was lost: {error or 'end of stream'}") from error
     except paramiko.ChannelException as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.errors import HostError, TimeoutError_
+from cloudmesh.cluster.errors import HostError, HostTimeoutError
 from cloudmesh.cluster.hosts import privilege, way
 from cloudmesh.cluster.hosts.channel import Command
 from cloudmesh.cluster.hosts.link import Link, SshSettings, mapped
@@ -49,7 +49,7 @@ def connect(host: Host, settings: SshSettings) -> Connection:
         UnreachableError: DNS, TCP or the key exchange failed.
         HostKeyError: the host's key is unknown and not accepted, or has changed.
         AuthenticationError: no key was accepted, or sudo refused.
-        TimeoutError_: the host answered too late.
+        HostTimeoutError: the host answered too late.
         UsageError: the SSH configuration cannot be used.
     """
     link = way.open_link(host, settings)
@@ -107,7 +107,7 @@ class Connection:
 
         Raises:
             HostError: it failed; the cause is its `::fail` line, else its last line on stderr.
-            TimeoutError_: it took too long.
+            HostTimeoutError: it took too long.
             UnreachableError: the link was cut; how far it came is not known.
         """
         deadline = time.monotonic() + timeout
@@ -130,7 +130,7 @@ class Connection:
             timeout: seconds until it must have said so.
 
         Raises:
-            HostError, TimeoutError_, UnreachableError: as for `run`.
+            HostError, HostTimeoutError, UnreachableError: as for `run`.
         """
         deadline = time.monotonic() + timeout
         lines = Lines(str(self.host))
@@ -167,9 +167,9 @@ class Connection:
         try:
             with mapped(self.host):
                 yield
-        except TimeoutError_ as error:
+        except HostTimeoutError as error:
             during = f" (at: {lines.last_step})" if lines.last_step else ""
-            raise TimeoutError_(str(self.host), f"not done in {timeout:g} s{during}") from error
+            raise HostTimeoutError(str(self.host), f"not done in {timeout:g} s{during}") from error
 
     def _started(self, script: str, verb: str, files: Mapping[str, bytes] | None, *, keep_open: bool) -> Command:
         body, archive = script.encode(), pack(files or {})

@@ -30,7 +30,7 @@ def open_link(host: Host, settings: SshSettings) -> Link:
     """Connect to `host` and log in.
 
     Raises:
-        UnreachableError, HostKeyError, AuthenticationError, TimeoutError_: why that was not possible.
+        UnreachableError, HostKeyError, AuthenticationError, HostTimeoutError: why that was not possible.
         UsageError: the SSH configuration cannot be used.
     """
     _silence_paramiko()

@@ -1,0 +1,170 @@
+"""What every provider promises of jobs; only the provider's name differs between the runs."""
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import pytest
+from contract.conftest import EXAMPLES, Cluster
+
+from cloudmesh.cluster.hosts.machine import LABEL
+
+pytestmark = pytest.mark.cluster
+
+SLEEPER = """
+import sys, time
+from pyspark import SparkContext
+with SparkContext() as spark:
+    print("working", spark.range(10).sum(), flush=True)
+    time.sleep(int(sys.argv[1]))
+"""
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait until something is so; AssertionError where it is not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.5)
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    """Write a file and return its path."""
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def job_file(folder: Path, program: str, **spec: object) -> str:
+    """Write a job file for a program, with one small executor."""
+    (folder / "program.py").write_text(program)
+    small = {"cores": 1, "memory": "512m"}
+    fields = {"mainApplicationFile": "program.py", "driver": small, "executor": {"instances": 1, **small}, **spec}
+    job = {"apiVersion": "cms/v1", "kind": "SparkJob", "metadata": {"name": "case"}, "spec": fields}
+    return write(folder, "job.yaml", json.dumps(job))
+
+
+def job(cluster: Cluster, job_id: str) -> dict:
+    """Return a job as `jobs` tells it to programs."""
+    return cluster.cms("jobs", job_id, "--output=json").json()
+
+
+def test_the_cluster_is_listed_and_healthy(cluster):
+    listed = cluster.operator.cms("list", "--output=json").json()
+    assert {"name": cluster.name, "provider": cluster.provider} in listed
+    info = cluster.cms("info", "--output=json").json()
+    assert info["healthy"] is True
+    assert [node["status"] for node in info["nodes"]] == ["ready"] * 3
+
+
+def test_a_program_gets_its_arguments_as_they_are_and_its_output_is_all_of_stdout(cluster, tmp_path):
+    program = "import sys, os\nprint(sys.argv[1:])\nprint(os.environ['CMS_JOB_DIR'])\n"
+    given = ["${HOME}", "%{x}", "$HOME", "a b", "--flag", "é'\"\\"]
+    outcome = cluster.cms("submit", write(tmp_path, "echo.py", program), "--", *given).ok()
+    assert outcome.stdout == f"{given}\n/opt/cloudmesh/job\n"
+
+
+def test_a_job_file_with_parameters_gives_the_answer_of_plain_python(cluster):
+    outcome = cluster.cms("submit", "--param=top=1000000", "--param=slices=3", str(EXAMPLES / "wordcount.yaml")).ok()
+    words = re.findall(r"[a-z]+(?:'[a-z]+)*", (EXAMPLES / "text" / "opticks.txt").read_text().lower())
+    counted = dict(line.split("\t") for line in outcome.stdout.splitlines())
+    assert counted.pop("TOTAL") == str(len(words))
+    assert counted == {word: str(count) for word, count in Counter(words).items()}
+
+
+def test_a_failing_job_fails_the_command_and_tells_its_exit_code(cluster, tmp_path):
+    outcome = cluster.cms("submit", "--id=failing", write(tmp_path, "fail.py", "raise SystemExit(7)"))
+    assert outcome.status == 1
+    assert outcome.stderr.splitlines()[-1] == "ERROR: job failing failed: exit code 7"
+    found = job(cluster, "failing")
+    assert (found["state"], found["exit_code"]) == ("failed", 7)
+
+
+def test_a_failing_job_is_run_again_as_often_as_asked(cluster, tmp_path):
+    program = "print('try', flush=True)\nraise SystemExit(3)"
+    outcome = cluster.cms("submit", job_file(tmp_path, program, retries=1))
+    assert outcome.status == 1
+    assert "exit code 3" in outcome.stderr.splitlines()[-1]
+    assert outcome.stdout == "try\ntry\n"
+
+
+def test_a_job_that_takes_too_long_is_ended_and_says_so(cluster, tmp_path):
+    outcome = cluster.cms("submit", job_file(tmp_path, "import time; time.sleep(600)", timeoutSeconds=8))
+    assert outcome.status == 1
+    assert "timeout" in outcome.stderr.splitlines()[-1]
+
+
+def test_a_job_that_no_host_could_ever_run_is_refused_before_it_is_sent(cluster, tmp_path):
+    huge = job_file(tmp_path, "print(1)", executor={"instances": 1, "cores": 64, "memory": "512m"})
+    outcome = cluster.cms("submit", "--id=huge", huge)
+    assert outcome.status == 1
+    assert "64 cores" in outcome.stderr.splitlines()[-1]
+    assert cluster.cms("jobs", "huge").status == 3
+
+
+def test_a_detached_job_is_told_followed_and_stopped_and_leaves_nothing(cluster, tmp_path):
+    job_id = cluster.cms("submit", "--detach", job_file(tmp_path, SLEEPER, arguments=["600"])).ok().stdout.strip()
+    until(lambda: "working 45" in cluster.cms("logs", job_id).ok().stdout, 120, "the driver's first line")
+    running = job(cluster, job_id)
+    assert running["state"] == "running"
+    assert {task["state"] for task in running["tasks"]} == {"running"}
+    cluster.cms("stop", job_id).ok()
+    until(lambda: job(cluster, job_id)["state"] == "stopped", 60, "the job is stopped")
+    until(lambda: not containers_of_jobs(cluster), 60, "no container of a job is left on any host")
+    cluster.cms("stop", job_id).ok()
+
+
+def test_the_same_id_and_content_again_is_the_same_job_and_another_content_is_refused(cluster, tmp_path):
+    once = cluster.cms("submit", "--id=once", write(tmp_path, "once.py", "print('a')")).ok()
+    again = cluster.cms("submit", "--id=once", str(tmp_path / "once.py")).ok()
+    assert again.stdout == once.stdout == "a\n"
+    assert [found["id"] for found in cluster.cms("jobs", "--output=json").json()].count("once") == 1
+    other = cluster.cms("submit", "--id=once", write(tmp_path, "once.py", "print('b')"))
+    assert other.status == 1
+    assert "another content" in other.stderr
+
+
+def test_a_job_that_waits_for_room_says_so_and_runs_when_there_is_some(cluster, tmp_path):
+    hog = job_file(tmp_path, SLEEPER, arguments=["600"], executor={"instances": 5, "cores": 1, "memory": "512m"})
+    first = cluster.cms("submit", "--detach", hog).ok().stdout.strip()
+    until(lambda: job(cluster, first)["state"] == "running", 120, "the first job runs")
+    second = cluster.cms("submit", "--detach", write(tmp_path, "late.py", "print('at last')")).ok().stdout.strip()
+    waiting = job(cluster, second)
+    assert waiting["state"] == "queued"
+    assert "room" in waiting["reason"]
+    cluster.cms("stop", first).ok()
+    until(lambda: job(cluster, second)["state"] == "succeeded", 120, "the second job ran")
+    assert cluster.cms("logs", second).ok().stdout == "at last\n"
+
+
+def test_a_dry_run_sends_nothing_and_shows_the_job_without_its_secret(cluster, tmp_path):
+    outcome = cluster.cms("submit", "--dryrun", "--id=dry", write(tmp_path, "dry.py", "print(1)")).ok()
+    assert "cms-jobs/dry" in outcome.stdout
+    assert json.loads(outcome.stdout)
+    assert cluster.cms("jobs", "dry").status == 3
+
+
+@pytest.mark.parametrize("verb", ["jobs", "logs", "stop"])
+def test_an_unknown_job_is_not_found(cluster, verb):
+    outcome = cluster.cms(verb, "no-such-job")
+    assert outcome.status == 3
+    assert outcome.stderr.count("ERROR") == 1
+
+
+def containers_of_jobs(cluster: Cluster) -> list[bytes]:
+    """Return what runs as a container within the cluster's hosts."""
+    client = docker.from_env()
+    try:
+        hosts = client.containers.list(filters={"label": f"{LABEL}={cluster.name}"})
+        return [
+            line
+            for host in hosts
+            for line in host.exec_run(["pgrep", "-fa", "supervise.py"]).output.split(b"\n")
+            if line
+        ]
+    finally:
+        client.close()
