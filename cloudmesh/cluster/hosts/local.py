@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster import containers, names
 from cloudmesh.cluster.errors import HostError, HostsError, ImageError, UsageError
-from cloudmesh.cluster.hosts import local_engine, machine
+from cloudmesh.cluster.hosts import local_engine, local_new, machine
 from cloudmesh.cluster.images.hostimage import host_image
 from cloudmesh.cluster.model import Host
 
@@ -42,11 +42,12 @@ def create(cluster: str, nodes: int, *, debian: str = "13", report: Report) -> t
             there = local_engine.usable(client, cluster)
             wanted = [machine.name_of(cluster, index) for index in range(1, nodes + 1)]
             missing = [name for name in wanted if name not in there]
+            key = local_engine.operator_key(client, there.values())
             if missing:
-                image = host_image(client, debian, report=report)
-                plan = local_engine.plan(client, cluster, image, there)
-                _each(missing, lambda name: local_engine.make(client, name, plan))
-            _each((*there, *missing), lambda name: local_engine.boot(client, name, report))
+                plan = local_new.plan(client, cluster, host_image(client, debian, report=report), key)
+                key = plan.private_key
+                _each(missing, lambda name: local_new.make(client, name, plan))
+            _each((*there, *missing), lambda name: local_engine.boot(client, name, key, report))
             return local_engine.hosts(client, local_engine.listed(client, cluster))[cluster]
     finally:
         client.close()

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.errors import HostError, ImageError
+from cloudmesh.cluster.errors import HostError
 from cloudmesh.cluster.hosts import machine
+from cloudmesh.cluster.hosts.script import load
+from cloudmesh.cluster.hosts.ssh import SshSettings, connect
 from cloudmesh.cluster.model import Host
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.model import Report
 
 _BOOT_SECONDS = 60
-_SUBNET_LABEL = "cloudmesh.subnet"
 # where nothing listens: a stopped host must be found unreachable, not be taken for the operator's own sshd
 _NO_PORT = 1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What every new host of a cluster has in common."""
-
-    cluster: str
-    image: str
-    network: str
-    subnet: str
-    given: machine.Surroundings
-    private_key: str
 
 
 def listed(client: Any, cluster: str) -> dict[str, dict[str, Any]]:
     """Return what the engine says of each local host, by name, in the order of their numbers."""
     labels = [f"{machine.LABEL}={cluster}" if cluster else machine.LABEL, machine.HOST_KEY_LABEL]
     found = client.api.containers(all=True, filters={"label": labels})
-    by_name = {summary["Names"][0].lstrip("/"): summary for summary in found if summary["Names"]}
+    by_name = {_name(summary): summary for summary in found if summary["Names"]}
     return dict(sorted(by_name.items(), key=lambda item: (item[1]["Labels"][machine.LABEL], machine.index_of(item[0]))))
 
 
@@ -55,23 +44,37 @@ def usable(client: Any, cluster: str) -> dict[str, dict[str, Any]]:
 
 def hosts(client: Any, found: dict[str, dict[str, Any]]) -> dict[str, tuple[Host, ...]]:
     """Return the hosts by cluster. The operator's key is read once for each cluster."""
-    hosts: dict[str, list[Host]] = {}
+    by_cluster: dict[str, list[Host]] = {}
     keys: dict[str, str] = {}
-    for name, summary in found.items():
-        labels = summary["Labels"]
-        cluster = labels[machine.LABEL]
+    for summary in found.values():
+        cluster = summary["Labels"][machine.LABEL]
         if cluster not in keys:
-            keys[cluster] = _read(client, summary["Id"], machine.OPERATOR_KEY)
-        host = Host(
-            name=name,
-            user="root",
-            address="127.0.0.1",
-            port=_port(summary),
-            private_key=keys[cluster],
-            host_key=labels[machine.HOST_KEY_LABEL],
-        )
-        hosts.setdefault(cluster, []).append(host)
-    return {cluster: tuple(members) for cluster, members in hosts.items()}
+            keys[cluster] = operator_key(client, [summary])
+        by_cluster.setdefault(cluster, []).append(_host(summary, keys[cluster]))
+    return {cluster: tuple(members) for cluster, members in by_cluster.items()}
+
+
+def operator_key(client: Any, summaries: Iterable[dict[str, Any]]) -> str:
+    """Return the private key that the first of these containers that has it keeps; empty if none has."""
+    known = (read(client, summary["Id"], machine.OPERATOR_KEY) for summary in summaries)
+    return next(filter(None, known), "")
+
+
+def _host(summary: dict[str, Any], private_key: str) -> Host:
+    """Return the host that a container is."""
+    return Host(
+        name=_name(summary),
+        user="root",
+        address="127.0.0.1",
+        port=_port(summary),
+        private_key=private_key,
+        host_key=summary["Labels"][machine.HOST_KEY_LABEL],
+    )
+
+
+def _name(summary: dict[str, Any]) -> str:
+    """Return a container's name."""
+    return str(summary["Names"][0]).lstrip("/")
 
 
 def _port(summary: dict[str, Any]) -> int:
@@ -80,7 +83,7 @@ def _port(summary: dict[str, Any]) -> int:
     return next((int(port) for port in ports if port), _NO_PORT)
 
 
-def _read(client: Any, container: str, path: str) -> str:
+def read(client: Any, container: str, path: str) -> str:
     """Return the text of a file in a container; empty if it is not there."""
     import docker.errors
 
@@ -109,37 +112,10 @@ def gone(remove: Callable[[], object]) -> None:
             return
 
 
-def plan(client: Any, cluster: str, image: str, there: dict[str, dict[str, Any]]) -> Plan:
-    """Make what new hosts need: the network and, where no host of the cluster has one yet, the operator's key."""
-    network, subnet = _network(client, cluster)
-    known = (_read(client, summary["Id"], machine.OPERATOR_KEY) for summary in there.values())
-    private_key = next(filter(None, known), "") or _new_key()[0]
-    return Plan(cluster, image, network, subnet, _surroundings(client, cluster, image), private_key)
-
-
-def make(client: Any, name: str, plan: Plan) -> None:
-    """Make a local host; it is not started. Its keys are in it before it can ever run."""
-    api = client.api
-    host_key, host_public = _new_key()
-    config = machine.container_config(name, plan.image, plan.given.capabilities, modules=Path("/lib/modules").is_dir())
-    config["Labels"] = {machine.LABEL: plan.cluster, machine.HOST_KEY_LABEL: host_public}
-    address = machine.address_of(plan.subnet, machine.index_of(name))
-    config["NetworkingConfig"] = {"EndpointsConfig": {plan.network: {"IPAMConfig": {"IPv4Address": address}}}}
-    container = api.create_container_from_config(config, name)["Id"]
-    files = {
-        "/root/.ssh/": ("", 0o700),
-        "/root/.ssh/authorized_keys": (f"{_public(plan.private_key)} cloudmesh-operator\n", 0o600),
-        machine.OPERATOR_KEY: (plan.private_key, 0o600),
-        "/etc/ssh/ssh_host_ed25519_key": (host_key, 0o600),
-        "/etc/ssh/ssh_host_ed25519_key.pub": (f"{host_public}\n", 0o644),
-        "/etc/cloudmesh-local/": ("", 0o755),
-        "/etc/cloudmesh-local/resolv.conf": (plan.given.resolv_conf, 0o644),
-    }
-    api.put_archive(container, "/", machine.pack(files))
-
-
-def boot(client: Any, name: str, report: Report) -> None:
+def boot(client: Any, name: str, private_key: str, report: Report) -> None:
     """Start a local host where it does not run, and wait until systemd has booted and sshd answers.
+
+    It is waited for over SSH: a process that Docker puts into the container would be in systemd's way.
 
     Raises:
         HostError: it did not boot in time, or its sshd cannot be reached from here.
@@ -152,20 +128,32 @@ def boot(client: Any, name: str, report: Report) -> None:
         if container.status == "paused":
             container.unpause()
         container.start()
-        status, output = container.exec_run(["/usr/local/lib/cloudmesh/booted.sh", str(_BOOT_SECONDS)])
-    except docker.errors.APIError as error:
-        status, output = 1, str(error.explanation).encode()
-    if status:
-        why = f"did not boot within {_BOOT_SECONDS} s: {_last_lines(container, output)}"
+        _wait(client, container, private_key)
+    except (docker.errors.APIError, HostError) as error:
+        cause = error.cause if isinstance(error, HostError) else str(error.explanation)
+        why = " | ".join(filter(None, [f"did not boot: {cause}", *_last_lines(container)]))
         report.failed(name, why)
-        raise HostError(name, why)
-    container.reload()
-    published = container.ports.get("22/tcp") or [{"HostPort": str(_NO_PORT)}]
-    if not _ssh_answers(int(published[0]["HostPort"])):
-        raise HostError(
-            name, "its sshd cannot be reached at 127.0.0.1: local hosts need a Docker engine on this machine"
-        )
+        raise HostError(name, why) from error
     report.done(name)
+
+
+def _wait(client: Any, container: Any, private_key: str) -> None:
+    """Wait for a container to be a booted host.
+
+    Raises:
+        HostError: it is not in time.
+    """
+    end = time.monotonic() + _BOOT_SECONDS
+    found = client.api.containers(filters={"id": container.id})
+    host = next((_host(summary, private_key) for summary in found), Host(container.name, port=_NO_PORT))
+    while not _ssh_greets(host.port):
+        container.reload()
+        if container.status != "running" or time.monotonic() > end:
+            raise HostError(host.name, f"no sshd at 127.0.0.1:{host.port}, the container is {container.status}")
+        time.sleep(0.05)
+    left = max(1, int(end - time.monotonic()))
+    with connect(host, SshSettings(known_hosts=Path(os.devnull))) as connection:
+        connection.run(load("local/booted.sh"), str(left), timeout=left + 10)
 
 
 def removals(client: Any, label: dict[str, str]) -> Iterator[list[Callable[[], object]]]:
@@ -176,86 +164,20 @@ def removals(client: Any, label: dict[str, str]) -> Iterator[list[Callable[[], o
     yield [network.remove for network in client.networks.list(filters=label)]
 
 
-def _network(client: Any, cluster: str) -> tuple[str, str]:
-    """Return the name and subnet of the cluster's network, made if need be.
-
-    The engine picks a free subnet, and the network is made again with it: only then hosts can have fixed addresses.
-    """
-    name = f"cloudmesh-{cluster}"
-    for network in client.networks.list(filters={"label": f"{machine.LABEL}={cluster}"}):
-        subnet = network.attrs["Labels"].get(_SUBNET_LABEL)
-        if subnet:
-            return network.name, str(subnet)
-        network.remove()
-    labels = {machine.LABEL: cluster}
-    trial = client.networks.create(name, labels=labels)
-    trial.reload()
-    pool = {key: value for key, value in trial.attrs["IPAM"]["Config"][0].items() if key in ("Subnet", "Gateway")}
-    trial.remove()
-    labels[_SUBNET_LABEL] = pool["Subnet"]
-    client.networks.create(name, labels=labels, ipam={"Driver": "default", "Config": [pool]})
-    return name, str(pool["Subnet"])
-
-
-def _surroundings(client: Any, cluster: str, image: str) -> machine.Surroundings:
-    """Ask a container on the engine's default network what the engine's machine gives.
-
-    Raises:
-        ImageError: it did not say.
-    """
-    probe = client.containers.create(
-        image, [], entrypoint=machine.PROBE, pid_mode="host", labels={machine.LABEL: cluster}, network_mode="bridge"
-    )
+def _ssh_greets(port: int) -> bool:
+    """Whether an sshd greets at a port of this machine."""
     try:
-        probe.start()
-        probe.wait(timeout=_BOOT_SECONDS)
-        return machine.surroundings(_read(client, probe.id, machine.PROBE_ANSWER))
-    except ValueError as error:
-        raise ImageError(f"asking the Docker engine for its capabilities: {error}") from error
-    finally:
-        gone(partial(probe.remove, force=True, v=True))
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
-def _new_key() -> tuple[str, str]:
-    """Return a new ed25519 key pair in OpenSSH's format: the private and the public key."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    private = Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
-    return private.decode(), _public(private.decode())
-
-
-def _public(private_key: str) -> str:
-    """Return the public key, "TYPE BASE64", of a private key in OpenSSH's format."""
-    from cryptography.hazmat.primitives import serialization
-
-    public = serialization.load_ssh_private_key(private_key.encode(), None).public_key()
-    return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
-
-
-def _ssh_answers(port: int) -> bool:
-    """Whether an sshd greets at a port of this machine within some seconds."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-                if connection.recv(4) == b"SSH-":
-                    return True
-        except OSError:
-            pass
-        time.sleep(0.1)
-    return False
-
-
-def _last_lines(container: Any, state: bytes) -> str:
-    """Return the last that a host that did not boot has to say, in one line."""
+def _last_lines(container: Any) -> list[str]:
+    """Return the last that a host that did not boot has to say."""
     container.reload()
     if container.status == "running":
-        status, output = container.exec_run(["journalctl", "--no-pager", "-q", "-o", "cat", "-p", "warning", "-n", "5"])
-        output = b"" if status else output
+        output = container.exec_run(["journalctl", "--no-pager", "-q", "-o", "cat", "-p", "warning", "-n", "5"]).output
     else:
         output = container.logs(tail=5)
-    lines = [line.strip() for line in (state + b"\n" + output).decode(errors="replace").splitlines()]
-    return " | ".join(filter(None, lines))
+    return [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]

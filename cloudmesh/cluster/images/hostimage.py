@@ -49,8 +49,8 @@ def build_context() -> bytes:
     folder = resources.files("cloudmesh.images") / "local"
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for file in sorted(folder.iterdir(), key=lambda each: each.name):
-            # it makes the engine itself, so it is no part of any image
-            if not file.is_file() or file.name == "docker-engine.sh":
+            # these run outside of the image
+            if not file.is_file() or file.name in ("docker-engine.sh", "booted.sh"):
                 continue
             content = file.read_bytes()
             member = tarfile.TarInfo(file.name)

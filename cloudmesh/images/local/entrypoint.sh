@@ -13,7 +13,13 @@ mount --make-rshared /
 # Control group hierarchies (version 1) that Docker does not put containers into are shared by all of them, and nested
 # engines would delete each other's groups: enter a group of one's own in each.
 shared=
-if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
+if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
+    # Version 2: a group with processes in it cannot hand controllers on, so that a `docker exec` at the wrong time would
+    # leave the services without. With controllers handed on from the start, it joins init.scope instead.
+    mkdir -p /sys/fs/cgroup/init.scope
+    echo $$ >/sys/fs/cgroup/init.scope/cgroup.procs
+    sed 's/[a-z]*/+&/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control || true
+else
     while IFS=: read -r _ controllers _; do
         [ -n "$controllers" ] || continue
         mountpoint -q "/sys/fs/cgroup/${controllers#name=}" && continue
