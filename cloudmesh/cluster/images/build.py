@@ -50,8 +50,8 @@ def build(name: str, *, report: Report, base: str = "", ca_bundle: str = "") -> 
     client = containers.client(timeout=_SILENCE)
     try:
         if not bases.exists(client, tag):
-            base = base or bases.base_image(catalog.RELEASE, report=report)
             context = pack(catalog.find(name).context(), _ca_bundle(ca_bundle))
+            base = base or bases.base_image(catalog.RELEASE, report=report)
             with containers.mapped(f"building {tag}"):
                 _follow(name, _started(client, tag, context, base), report)
             report.done(name, tag)

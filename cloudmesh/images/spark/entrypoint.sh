@@ -39,6 +39,7 @@ spark.master.rest.enabled false
 spark.authenticate true
 spark.network.crypto.enabled true
 spark.network.crypto.authEngineVersion 2
+spark.network.crypto.saslFallback false
 END
     [ -n "${CMS_SECRET_FILE:-}" ] || return 0
     [ -s "$CMS_SECRET_FILE" ] || fail "CMS_SECRET_FILE: $CMS_SECRET_FILE is not there, or empty"
