@@ -256,13 +256,22 @@ restore_firewall() {
     drop_empty_tables
 }
 
-# iptables on nftables leaves its tables behind, empty.
+# iptables on nftables leaves its chains and tables behind, empty.
 drop_empty_tables() {
     command -v nft >/dev/null || return 0
-    nft list tables 2>/dev/null | while read -r _ family table; do
-        nft list table "$family" "$table" | grep -qvE '^(table|}|#|$)|^[[:space:]]*(chain [A-Z]+ \{|type .* policy accept;|\})' ||
-            nft delete table "$family" "$table"
+    nft list tables 2>/dev/null | grep -E ' ip6? (filter|nat|raw|mangle)$' | while read -r _ family table; do
+        for chain in $(empty_chains "$family" "$table"); do nft delete chain "$family" "$table" "$chain"; done
+        nft list table "$family" "$table" | grep -qvE '^(table|}|#|$)' || nft delete table "$family" "$table"
     done
+}
+
+# Chains of the kernel's that accept everything, and say so by their policy alone.
+empty_chains() {
+    nft list table "$1" "$2" | awk '
+        $1 == "chain" { name = $2; idle = 0; next }
+        $1 == "type" { idle = /policy accept;/; next }
+        $1 == "}" { if (name && idle) print name; name = ""; next }
+        { idle = 0 }'
 }
 
 restore_forwarding() {

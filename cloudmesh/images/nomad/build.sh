@@ -124,11 +124,11 @@ clean() {
 
 # The containers of Nomad's tasks outlive the agent.
 remove_containers() {
-    docker_ids '/containers/json?all=1&filters=%7B%22label%22%3A%5B%22com.hashicorp.nomad.alloc_id%22%5D%7D' |
-        while read -r id; do docker_api "/containers/$id?force=1&v=1" -X DELETE || true; done
+    docker_api '/containers/json?all=1&filters=%7B%22label%22%3A%5B%22com.hashicorp.nomad.alloc_id%22%5D%7D' 2>/dev/null |
+        grep -o '"Id":"[0-9a-f]*"' | cut -d '"' -f 4 | while read -r id; do
+        docker_api "/containers/$id?force=1&v=1" -X DELETE || true
+    done
 }
-
-docker_ids() { docker_api "$1" 2>/dev/null | grep -o '"Id":"[0-9a-f:sh]*"' | cut -d '"' -f 4; }
 
 # Nomad's control groups: a slice of its own, or in version 1 one in each hierarchy.
 remove_groups() {
@@ -152,8 +152,8 @@ remove_docker() {
 leave_docker() {
     registry=$(cat "$STATE/registry" 2>/dev/null || true)
     [ -n "$registry" ] || return 0
-    docker_ids "/images/json?filters=%7B%22reference%22%3A%5B%22$registry/*%22%2C%22$registry/*/*%22%5D%7D" |
-        while read -r id; do docker_api "/images/$id?force=1" -X DELETE >/dev/null || true; done
+    docker_api /images/json | grep -o "\"$registry/[^\"@]*\"" | tr -d '"' |
+        while read -r image; do docker_api "/images/$image" -X DELETE >/dev/null || true; done
     rm -rf "${DOCKER_CERTS:?}/$registry"
     # Folders that had been empty or missing; `restore_places` makes those that were there.
     rmdir "$DOCKER_CERTS" /etc/docker 2>/dev/null || true
