@@ -1,0 +1,1 @@
+"""What tests of real clusters share; importable as `support`."""

@@ -1,0 +1,156 @@
+"""Everything of a host that a cluster could leave traces in, as text that two moments can be compared by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cloudmesh.cluster import containers
+from cloudmesh.cluster.hosts import machine
+from cloudmesh.cluster.images.hostimage import host_image
+from support.hosts import LABEL, HandMade, Silent
+
+Snapshot = Mapping[str, frozenset[str]]
+
+# Not compared, each for a reason of its own:
+_EXCEPTIONS = (
+    # apt and dpkg: their indexes, lock and log; which packages there are is compared by name
+    "/var/lib/apt",
+    "/var/lib/dpkg",
+    "/var/cache/apt",
+    "/var/cache/debconf",
+    "/var/cache/ldconfig",
+    "/var/cache/man",
+    "/var/log",
+    # what useradd, userdel and their like keep of the files before their last change
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    # systemd and its parts, which keep their own state there; units and mounts are compared by name
+    "/run/systemd",
+    "/run/credentials",
+    "/run/log",
+    "/run/udev",
+    # made by a login, and the lock of adduser, which stay until the next boot whoever it was
+    "/run/motd.dynamic",
+    "/run/adduser",
+    # the moments of timers that ran
+    "/var/lib/systemd/timers",
+)
+
+_SCRIPT = r"""
+export LC_ALL=C
+section() { echo "== $1"; }
+
+section files
+for top in / /run /tmp VOLUMES; do
+    find "$top" -xdev \( EXCEPT \) -prune -o ! -type f -printf '%p %y %m %U:%G %l\n' -o -printf '%p %y %m %U:%G\n'
+done
+section contents
+for top in / /run /tmp VOLUMES; do
+    find "$top" -xdev \( EXCEPT \) -prune -o -type f -print0
+done | xargs -0 sha256sum
+section packages
+dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n'
+apt-mark showmanual | sed 's/^/manual /'
+section accounts
+getent passwd; getent group; cut -d: -f1,2 /etc/shadow /etc/gshadow
+section processes
+# neither this script nor the kernel's threads
+for each in /proc/[0-9]*; do
+    case $(readlink "$each/exe") in '') continue ;; esac
+    case $(cat "$each/cpuset"; tr '\0' ' ' <"$each/environ") in *SNAPSHOT=*) continue ;; esac
+    tr '\0' ' ' <"$each/cmdline"; echo
+done
+section ports
+ss -Hltunp | sed 's/users:.*//; s/  */ /g'
+section mounts
+cut -d ' ' -f 2,3 /proc/mounts | grep -v '^/run/credentials/'
+section links
+ip -o link | sed 's/^[0-9]*: //; s/@.*//; s/:.*//'
+ip -o addr show scope global | awk '{ print $2, $4 }'
+ip route; ip -6 route | sed 's/expires [0-9]*sec//'
+section sysctls
+sysctl -a 2>/dev/null | grep -E '^net\.(ipv[46]\.(ip_forward|conf\.)|bridge)'
+section firewall
+for tool in iptables ip6tables; do "$tool-save" 2>/dev/null; done | sed '/^#/d; s/\[[0-9:]*\]//'
+section units
+systemctl list-unit-files --no-legend | sed 's/  */ /g; s/\(transient\).*/\1/'
+systemctl list-units --all --no-legend --plain --type=service,socket,timer,mount,automount,swap,target,path,slice |
+    awk '{ print $1, $2, $3, $4 }' | grep -v '^session-\|^user\(-runtime-dir\)\?@\|^user-\|^run-credentials' |
+    grep -v '^network-online.target'  # a point of the boot that somebody asked for; it stays reached
+section groups
+# those of systemd's units go with the units
+find /sys/fs/cgroup -type d | grep -v '/\(system\|user\)\.slice\|\.scope\|\.mount$'
+""".replace("VOLUMES", " ".join(machine.VOLUMES.values())).replace(
+    "EXCEPT", " -o ".join(f"-path '{path}'" for path in _EXCEPTIONS)
+)
+
+
+def taken(host: HandMade) -> Snapshot:
+    """Return the state of a host now."""
+    sections: dict[str, set[str]] = {}
+    current: set[str] = set()
+    for line in host.run(_SCRIPT, env={"SNAPSHOT": "1"}).splitlines():
+        if line.startswith("== "):
+            current = sections.setdefault(line[3:], set())
+        elif line.strip():
+            current.add(line.strip())
+    sections["nftables"] = set(_ruleset(host).splitlines())
+    return {name: frozenset(lines) for name, lines in sections.items()}
+
+
+def differences(before: Snapshot, host: HandMade, seconds: float = 15) -> list[str]:
+    """Return what is not as before, once it has settled: sessions take a moment to end."""
+    end = time.monotonic() + seconds
+    while (found := _compared(before, taken(host))) and time.monotonic() < end:
+        time.sleep(1)
+    return found
+
+
+def _compared(before: Snapshot, after: Snapshot) -> list[str]:
+    gone = [f"{section}: - {line}" for section, lines in before.items() for line in sorted(lines - after[section])]
+    new = [f"{section}: + {line}" for section, lines in after.items() for line in sorted(lines - before[section])]
+    return gone + new
+
+
+def _ruleset(host: HandMade) -> str:
+    """Return the kernel's nftables as nft tells them; from outside, as a host may have no nft."""
+    client = containers.client()
+    try:
+        image = _nft_image(client)
+        output = client.containers.run(
+            image,
+            ["nft", "-s", "list", "ruleset"],
+            entrypoint=[],
+            network_mode=f"container:{host.name}",
+            cap_add=["NET_ADMIN"],
+            labels={LABEL: host.container.labels[LABEL]},
+            remove=True,
+        )
+        return str(output.decode())
+    finally:
+        client.close()
+
+
+def _nft_image(client: Any) -> str:
+    """Return the image of a host with nft in it; made once."""
+    import docker.errors
+
+    base = host_image(client, "13", report=Silent())
+    tag = f"cloudmesh/test-nft:{base.partition(':')[2]}"
+    try:
+        client.images.get(tag)
+    except docker.errors.ImageNotFound:
+        maker = client.containers.create(
+            base, ["-ec", "apt-get -q update && apt-get -qy install nftables"], entrypoint="sh"
+        )
+        try:
+            maker.start()
+            assert maker.wait(timeout=180)["StatusCode"] == 0, maker.logs(tail=5).decode()
+            maker.commit(*tag.split(":"))
+        finally:
+            maker.remove(force=True)
+    return tag
