@@ -74,7 +74,9 @@ class Provider(ABC):
                 return self._dry(design, pending, images)
             if not pending:
                 self.context.report.note(f"cluster {cluster}: all hosts are in and healthy, nothing to do")
-            self._installation(design, gathered, server).run(pending, images)
+            leads = any(member.facts.address == design.servers[0] for member in pending)
+            digests = {} if leads or not pending else assembly.read_server(server)[1]
+            self._installation(design, gathered, server, digests).run(pending, images)
             return self._described(design, server)
 
     def add(self, membership: Membership, hosts: Sequence[Host]) -> Cluster:
@@ -174,7 +176,7 @@ class Provider(ABC):
         return Blueprint(its.cluster, its.id, its.provider, its.servers, secrets), digests
 
     def _installation(
-        self, design: Blueprint, gathered: Assembly, server: Connection, digests: Mapping[str, str] | None = None
+        self, design: Blueprint, gathered: Assembly, server: Connection, digests: Mapping[str, str]
     ) -> Installation:
         return Installation(
             context=self.context,
@@ -184,7 +186,7 @@ class Provider(ABC):
             script=self._script(),
             files=partial(self._all_files, design),
             api=partial(self._api, server, design.secrets),
-            digests=digests or {},
+            digests=digests,
         )
 
     def _all_files(self, design: Blueprint, member: Member) -> Mapping[str, bytes]:
