@@ -49,13 +49,18 @@ def build(spec: Spec, arch: str, directory: Path, work: Path, report: Report) ->
     for number, one in enumerate(spec.builds):
         module = work / f"module-{number}"
         module.mkdir()
-        for name in ("go.mod", "go.sum"):
-            if (one.module / name).is_file():
-                (module / name).write_bytes((one.module / name).read_bytes())
-        for file, package in one.packages.items():
-            what = f"building {file} {spec.version}"
-            _run(_command(go, one, package, directory / file), module, _environment(go, one, work), what, report)
+        for name, text in one.sources().items():
+            (module / name).write_text(text)
+        _run(_command(go, one, directory), module, _environment(go, one, work), _label(spec, one), report)
     return f"built with {_go_version(go)[0]}"
+
+
+def _label(spec: Spec, one: Build) -> str:
+    """Return what is being built, in a few words."""
+    first, *others = one.packages
+    if first == spec.name:
+        return f"building {first} {spec.version}"
+    return f"building {first}{f' and {len(others)} more' if others else ''} for {spec.name} {spec.version}"
 
 
 def _check_machine(spec: Spec, arch: str) -> None:
@@ -134,10 +139,12 @@ def _environment(go: str, one: Build, work: Path) -> dict[str, str]:
     return others | settings | fixed | {"CGO_ENABLED": "1" if one.cgo else "0"}
 
 
-def _command(go: str, one: Build, package: str, target: Path) -> list[str]:
+def _command(go: str, one: Build, directory: Path) -> list[str]:
+    """Return the command that builds all packages at once: the linker has one thread, and others compile meanwhile."""
     linker = one.ldflags + (' -linkmode external -extldflags "-static"' if one.cgo else "")
     options = ["-v", "-mod=readonly", "-buildvcs=false", "-trimpath", f"-tags={one.tags}", f"-ldflags={linker}"]
-    return [go, "build", *options, "-o", str(target), package]
+    target = f"{directory}/" if len(one.packages) > 1 else str(directory / next(iter(one.packages)))
+    return [go, "build", *options, "-o", target, *one.packages.values()]
 
 
 def _run(command: Sequence[str], cwd: Path, environment: dict[str, str], what: str, report: Report) -> None:

@@ -87,7 +87,7 @@ def release(spec: Spec, arch: str, directory: Path, report: Report) -> str:
         EngineError: what it serves is not what is pinned.
     """
     if not spec.downloads:
-        raise store.AbsentError(f"no release site has {spec.name} {spec.version}")
+        raise store.AbsentError("no checksums of its release are pinned")
     for download in spec.downloads:
         _release_file(spec, arch, download, directory, report)
     return f"release {urlsplit(spec.downloads[0].url).hostname}"

@@ -35,8 +35,10 @@ class Build:
     """Binaries that are built from one Go module.
 
     Attributes:
-        module: a directory with go.mod and go.sum; go.mod requires the module and repeats its replaces.
-        packages: the engine's file → the main package's import path.
+        module: a directory with go.mod and go.sum; go.mod requires the module and repeats its replaces. A program of
+            our own has its source there.
+        packages: the engine's file → the main package's import path, or ".". Several are built at once, and each file
+            must have the name that Go gives it, the last part of the path.
         ldflags: for the linker.
         tags: build tags.
         cgo: whether it needs a C compiler; it is linked statically then.
@@ -47,6 +49,17 @@ class Build:
     ldflags: str = "-s -w"
     tags: str = ""
     cgo: bool = False
+
+    def sources(self) -> dict[str, str]:
+        """Return the files of the module by their names, sorted."""
+        files = sorted((one for one in self.module.iterdir() if one.is_file()), key=lambda one: one.name)
+        return {one.name: one.read_text() for one in files}
+
+    def pins(self) -> list[object]:
+        """Return all that decides what the binaries contain, as JSON has it."""
+        texts = self.sources()
+        module = [texts.pop("go.mod", ""), texts.pop("go.sum", "")]
+        return [dict(self.packages), self.ldflags, self.tags, self.cgo, *module, *texts.values()]
 
 
 @dataclass(frozen=True)
@@ -73,17 +86,9 @@ class Spec:
             "version": self.version,
             "files": self.files,
             "downloads": [[one.url, dict(one.sha256), dict(one.members)] for one in self.downloads],
-            "builds": [
-                [dict(one.packages), one.ldflags, one.tags, one.cgo, _text(one, "go.mod"), _text(one, "go.sum")]
-                for one in self.builds
-            ],
+            "builds": [one.pins() for one in self.builds],
         }
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def _text(build: Build, name: str) -> str:
-    file = build.module / name
-    return file.read_text() if file.is_file() else ""
 
 
 def find(engine: str) -> Spec:
@@ -97,6 +102,8 @@ def find(engine: str) -> Spec:
             return spec
     raise UsageError(f"engine {engine!a} is not known: use {' or '.join(spec.name for spec in SPECS)}")
 
+
+_IMAGES = resources.files("cloudmesh.images")
 
 # The checksums of the zips are those of HashiCorp's own Homebrew formula for this version.
 NOMAD = Spec(
@@ -115,7 +122,7 @@ NOMAD = Spec(
     ),
     builds=(
         Build(
-            module=resources.files("cloudmesh.images") / "nomad" / "engine",
+            module=_IMAGES / "nomad" / "engine",
             packages={"nomad": "github.com/hashicorp/nomad"},
             tags="osusergo,netgo",  # the static binary must not ask the C library for users and names
             cgo=True,  # runc's nsenter, which is part of Nomad
@@ -123,4 +130,63 @@ NOMAD = Spec(
     ),
 )
 
-SPECS = (NOMAD,)
+_KUBERNETES = "1.36.3"
+_KUBERNETES_MODULES = _IMAGES / "kubernetes" / "engine"
+_COMMANDS = (
+    "kubeadm",
+    "kubelet",
+    "kubectl",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+)
+# What a build of its own repository would take from git; the date is the release's.
+_KUBERNETES_VERSION = {
+    "gitVersion": f"v{_KUBERNETES}",
+    "gitMajor": "1",
+    "gitMinor": "36",
+    "gitCommit": "",
+    "gitTreeState": "archive",
+    "buildDate": "2026-07-22T18:07:38Z",
+}
+
+# etcd and CoreDNS are of the versions that this kubeadm names. No checksums of these releases' binaries are published
+# in a place that can be pinned from, hence no downloads: a mirror, or a build.
+KUBERNETES = Spec(
+    name="kubernetes",
+    version=_KUBERNETES,
+    files=(*_COMMANDS, "etcd", "coredns", "flanneld", "flannel", "pause"),
+    downloads=(),
+    builds=(
+        Build(
+            module=_KUBERNETES_MODULES / "kubernetes",
+            packages={name: f"k8s.io/kubernetes/cmd/{name}" for name in _COMMANDS},
+            ldflags=" ".join(
+                ["-s -w"]
+                + [
+                    f"-X {package}.{name}={value}"
+                    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+                    for name, value in _KUBERNETES_VERSION.items()
+                ]
+            ),
+            tags="selinux,notest,grpcnotrace",
+        ),
+        Build(module=_KUBERNETES_MODULES / "etcd", packages={"etcd": "go.etcd.io/etcd/server/v3"}),
+        Build(module=_KUBERNETES_MODULES / "coredns", packages={"coredns": "github.com/coredns/coredns"}),
+        Build(
+            module=_KUBERNETES_MODULES / "flannel",
+            packages={"flanneld": "github.com/flannel-io/flannel"},
+            ldflags="-s -w -X github.com/flannel-io/flannel/pkg/version.Version=v0.28.4",
+            tags="osusergo,netgo",
+            cgo=True,  # its UDP backend
+        ),
+        Build(
+            module=_KUBERNETES_MODULES / "cni",
+            packages={"flannel": "github.com/containernetworking/plugins/plugins/meta/flannel"},
+        ),
+        Build(module=_KUBERNETES_MODULES / "pause", packages={"pause": "."}),
+    ),
+)
+
+SPECS = (NOMAD, KUBERNETES)

@@ -23,7 +23,7 @@ def provide(engine: str, *, arch: str = "amd64", mirror: str = "", report: Repor
     else than it must ends the search: that is for a person to look at. Only the cache, which is ours, is mended.
 
     Args:
-        engine: "nomad".
+        engine: "nomad" or "kubernetes".
         arch: of the hosts: "amd64", "arm64".
         mirror: a directory or URL with a copy of a cache, see `sources.Mirror`; empty: none.
 

@@ -1,0 +1,161 @@
+"""Kubernetes' own engine files: what is pinned, how Go builds several at once, and what came out where it was built."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_engines import Collected, cache, get
+
+from cloudmesh.cluster.engines import store
+from cloudmesh.cluster.engines.specs import KUBERNETES, Build, Spec
+from cloudmesh.cluster.errors import EngineError
+
+__all__ = ["cache"]
+
+needs_go = pytest.mark.skipif(not shutil.which("go"), reason="needs Go")
+PAUSE = next(one for one in KUBERNETES.builds if "pause" in one.packages)
+MODULES = {one.module.name: one for one in KUBERNETES.builds}
+
+
+def cached() -> dict[str, Path]:
+    """Return the built files by their names; none where they were not built on this machine."""
+    try:
+        return {one.name: one.path for one in store.load(KUBERNETES, "amd64").files}
+    except EngineError:
+        return {}
+
+
+BUILT = cached()
+needs_built = pytest.mark.skipif(not BUILT, reason="`cms cluster engines -p kubernetes` was not run here")
+
+
+@pytest.mark.parametrize(
+    ("folder", "module", "version"),
+    [
+        ("kubernetes", "k8s.io/kubernetes", f"v{KUBERNETES.version}"),
+        ("etcd", "go.etcd.io/etcd/server/v3", "v3.6.8"),
+        ("coredns", "github.com/coredns/coredns", "v1.14.2"),
+        ("flannel", "github.com/flannel-io/flannel", "v0.28.4"),
+        ("cni", "github.com/containernetworking/plugins", "v0.9.1"),
+    ],
+)
+def test_each_module_builds_the_version_that_is_pinned(folder: str, module: str, version: str) -> None:
+    files = MODULES[folder].sources()
+
+    assert re.search(
+        rf"^(require|\t)\s*{re.escape(module)} {re.escape(version)}( // indirect)?$", files["go.mod"], re.MULTILINE
+    )
+    assert f"{module} {version} h1:" in files["go.sum"]
+
+
+def test_every_staging_module_is_of_the_same_release() -> None:
+    replaced = re.findall(r"^\t(k8s\.io/\S+) => (\S+) (\S+)$", MODULES["kubernetes"].sources()["go.mod"], re.MULTILINE)
+
+    assert len(replaced) > 30
+    assert all(name == target and version == "v0.36.3" for name, target, version in replaced)
+
+
+def test_go_names_files_that_are_built_at_once_as_the_engine_does() -> None:
+    for one in KUBERNETES.builds:
+        if len(one.packages) > 1:
+            assert {package.rpartition("/")[2]: package for package in one.packages.values()} == one.packages
+
+
+def toy_of_two(directory: Path) -> Spec:
+    """An engine of two programs in one module."""
+    for name, text in (
+        ("main/go.mod", "module example.com/toy\n\ngo 1.21\n"),
+        ("main/one/main.go", "package main\n\nfunc main() { println(1) }\n"),
+        ("main/two/main.go", "package main\n\nfunc main() { println(2) }\n"),
+        (
+            "engine/go.mod",
+            f"module engine\n\ngo 1.21\n\nrequire example.com/toy v0.0.0\n\n"
+            f"replace example.com/toy => {directory}/main\n",
+        ),
+    ):
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    packages = {"one": "example.com/toy/one", "two": "example.com/toy/two"}
+    return Spec("toys", "1.0", ("one", "two"), (), (Build(directory / "engine", packages),))
+
+
+@needs_go
+def test_several_files_of_a_module_come_from_one_build(tmp_path: Path, cache: Path) -> None:
+    bundle = get(toy_of_two(tmp_path), report=(report := Collected()))
+
+    answers = [subprocess.run([file.path], capture_output=True, text=True, check=True).stderr for file in bundle.files]
+    assert answers == ["1\n", "2\n"]
+    assert str(report).count("building one and 1 more for toys 1.0") == 1
+
+
+def just_pause(directory: Path) -> Spec:
+    """The engine with a copy of the pause module alone."""
+    for name, text in PAUSE.sources().items():
+        (directory / name).write_text(text)
+    return replace(KUBERNETES, files=("pause",), builds=(replace(PAUSE, module=directory),))
+
+
+@needs_go
+def test_a_program_of_our_own_is_built_from_its_source_which_is_pinned(tmp_path: Path, cache: Path) -> None:
+    spec = just_pause(tmp_path)
+    first = get(spec).files[0].sha256
+    pins = spec.pins()
+
+    (tmp_path / "main.go").write_text(PAUSE.sources()["main.go"].replace("os.Exit(0)", "os.Exit(1)"))
+
+    assert spec.pins() != pins
+    assert get(spec).files[0].sha256 != first
+
+
+@needs_go
+def test_pause_reaps_orphans_and_ends_when_it_is_told_to(tmp_path: Path, cache: Path) -> None:
+    binary = get(just_pause(tmp_path)).files[0].path
+    # exec keeps the children that the shell has started; nobody else waits for them
+    shell = f"sleep 0.1 & sleep 0.1 & exec {binary}"
+    with subprocess.Popen(["sh", "-c", shell]) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if Path(f"/proc/{process.pid}/exe").readlink() == binary and not children.read_text():
+                break
+            time.sleep(0.05)
+        assert not children.read_text()
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+@needs_built
+@pytest.mark.parametrize(
+    ("file", "arguments", "answer"),
+    [
+        ("kubeadm", ["version", "-o", "short"], r"v1\.36\.3\n"),
+        ("kubelet", ["--version"], r"Kubernetes v1\.36\.3\n"),
+        ("kube-apiserver", ["--version"], r"Kubernetes v1\.36\.3\n"),
+        ("kubectl", ["version", "--client"], r"Client Version: v1\.36\.3\n"),
+        ("etcd", ["--version"], r"etcd Version: 3\.6\.8\n"),
+        ("coredns", ["-version"], r"CoreDNS-1\.14\.2\n"),
+        ("flanneld", ["--version"], r"v0\.28\.4\n"),
+    ],
+)
+def test_what_was_built_tells_its_version(file: str, arguments: list[str], answer: str) -> None:
+    ran = subprocess.run([BUILT[file], *arguments], capture_output=True, text=True, check=True)
+
+    assert re.search(answer, ran.stdout + ran.stderr)
+
+
+@needs_built
+@pytest.mark.parametrize("file", KUBERNETES.files)
+def test_what_was_built_runs_on_a_host_of_any_c_library(file: str) -> None:
+    listing = subprocess.run(["readelf", "--program-headers", BUILT[file]], capture_output=True, text=True, check=True)
+
+    assert "LOAD" in listing.stdout
+    assert "INTERP" not in listing.stdout
