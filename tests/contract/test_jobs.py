@@ -108,7 +108,7 @@ def test_a_job_that_no_host_could_ever_run_is_refused_before_it_is_sent(cluster,
 
 def test_a_detached_job_is_told_followed_and_stopped_and_leaves_nothing(cluster, tmp_path):
     job_id = cluster.cms("submit", "--detach", job_file(tmp_path, SLEEPER, arguments=["600"])).ok().stdout.strip()
-    until(lambda: "working 45" in cluster.cms("logs", job_id).ok().stdout, 120, "the driver's first line")
+    until(lambda: "working 45" in cluster.cms("logs", job_id).ok().stdout, 240, "the driver's first line")
     running = job(cluster, job_id)
     assert running["state"] == "running"
     assert {task["state"] for task in running["tasks"]} == {"running"}
