@@ -111,7 +111,7 @@ def _bootstrap(client: Any, release: str, tag: str, report: Report) -> None:
     """Make the base with debootstrap and import it under `tag`."""
     repository, _, version = tag.partition(":")
     script = importlib.resources.files("cloudmesh.images") / "debian" / "debootstrap.sh"
-    with tempfile.TemporaryDirectory(prefix="cloudmesh-base.", dir=_roomy()) as directory:
+    with tempfile.TemporaryDirectory(prefix="cloudmesh-base.", dir=roomy()) as directory:
         archive = Path(directory) / "base.tar"
         with importlib.resources.as_file(script) as path:
             _run(path, CODENAMES[release], archive, Lines(f"debian-{release}", report))
@@ -122,8 +122,8 @@ def _bootstrap(client: Any, release: str, tag: str, report: Report) -> None:
             )
 
 
-def _roomy() -> str | None:
-    """A place for some hundred megabytes that is not in memory, where there is one."""
+def roomy() -> str | None:
+    """Return a place for some hundred megabytes that is not in memory, where there is one."""
     return "/var/tmp" if Path("/var/tmp").is_dir() else None  # noqa: S108  # a private directory is made in it
 
 

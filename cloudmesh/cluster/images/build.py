@@ -27,13 +27,23 @@ _ARGUMENTS = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_TRU
 
 
 def build(name: str, *, report: Report, base: str = "", ca_bundle: str = "") -> str:
+    """Build the image of this name, one of `catalog.IMAGES`; see `build_image`.
+
+    Raises:
+        NotFoundError: no image of ours is called that.
+        ImageError: the build failed, with its last lines, or no Docker engine answers.
+    """
+    return build_image(catalog.find(name), report=report, base=base, ca_bundle=ca_bundle)
+
+
+def build_image(image: catalog.Image, *, report: Report, base: str = "", ca_bundle: str = "") -> str:
     """Build one of our images unless the engine has it.
 
     The environment's proxies (`http_proxy`, …), `PIP_INDEX_URL` and `PIP_TRUSTED_HOST` hold for the build, too, and are
     not in the image.
 
     Args:
-        name: one of `catalog.IMAGES`.
+        image: what to build.
         report: where progress goes, a step of the build each.
         base: tag of the image to build on; empty: the Debian base of `catalog.RELEASE`, made if it is missing.
         ca_bundle: PEM file of the authorities that pip is to trust; empty: the one that the environment names, if any.
@@ -43,14 +53,13 @@ def build(name: str, *, report: Report, base: str = "", ca_bundle: str = "") -> 
         The image's tag.
 
     Raises:
-        NotFoundError: no image of ours is called that.
         ImageError: the build failed, with its last lines, or no Docker engine answers.
     """
-    tag = catalog.tag(name, base)
+    name, tag = image.name, image.tag(base)
     client = containers.client(timeout=_SILENCE)
     try:
         if not bases.exists(client, tag):
-            context = pack(catalog.find(name).context(), _ca_bundle(ca_bundle))
+            context = pack(image.context(), _ca_bundle(ca_bundle))
             base = base or bases.base_image(catalog.RELEASE, report=report)
             with containers.mapped(f"building {tag}"):
                 _follow(name, _started(client, tag, context, base), report)

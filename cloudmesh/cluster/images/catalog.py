@@ -19,10 +19,12 @@ class Image:
     Attributes:
         name: what users call it: "spark".
         version: of the software in it.
+        folder: its build context below cloudmesh/images; empty: `name`.
     """
 
     name: str
     version: str
+    folder: str = ""
 
     @property
     def repository(self) -> str:
@@ -31,9 +33,23 @@ class Image:
 
     def context(self) -> dict[str, bytes]:
         """Return the files that it is built from by their names, sorted."""
-        directory = importlib.resources.files("cloudmesh.images") / self.name
+        directory = importlib.resources.files("cloudmesh.images").joinpath(*(self.folder or self.name).split("/"))
         files = sorted((entry for entry in directory.iterdir() if entry.is_file()), key=lambda entry: entry.name)
         return {entry.name: entry.read_bytes() for entry in files}
+
+    def tag(self, base: str = "") -> str:
+        """Return "cloudmesh/NAME:VERSION-DIGEST", the same on every machine that has the same files.
+
+        So a cluster's registry can be asked for an image on a machine that has no Docker engine. Which packages a base
+        of the same name holds is therefore no part of the digest.
+
+        Args:
+            base: the tag of the image to build on; empty: the Debian base of `RELEASE`.
+        """
+        digest = hashlib.sha256((base or f"debian {RELEASE}").encode())
+        for file, content in self.context().items():
+            digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
+        return f"{self.repository}:{self.version}-{digest.hexdigest()[:_DIGITS]}"
 
 
 IMAGES = {image.name: image for image in (Image("spark", "4.0.1"),)}
@@ -51,20 +67,9 @@ def find(name: str) -> Image:
 
 
 def tag(name: str, base: str = "") -> str:
-    """Return "cloudmesh/NAME:VERSION-DIGEST", the same on every machine that has the same files.
-
-    So a cluster's registry can be asked for an image on a machine that has no Docker engine. Which packages a base of
-    the same name holds is therefore no part of the digest.
-
-    Args:
-        name: one of `IMAGES`.
-        base: the tag of the image to build on; empty: the Debian base of `RELEASE`.
+    """Return the tag of the image called `name`; see `Image.tag`.
 
     Raises:
         NotFoundError: no image of ours is called that.
     """
-    image = find(name)
-    digest = hashlib.sha256((base or f"debian {RELEASE}").encode())
-    for file, content in image.context().items():
-        digest.update(f"\0{file}\0{len(content)}\0".encode() + content)
-    return f"{image.repository}:{image.version}-{digest.hexdigest()[:_DIGITS]}"
+    return find(name).tag(base)

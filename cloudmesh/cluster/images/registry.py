@@ -6,8 +6,6 @@ what the registry has is neither sent nor copied again.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import io
 import json
 import re
@@ -17,21 +15,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from cloudmesh.cluster.errors import ImageError, NotFoundError, UsageError
+from cloudmesh.cluster.images import oci
 
 if TYPE_CHECKING:
     import requests
 
-_OCI = "application/vnd.oci.image."
-_DOCKER = "application/vnd.docker.distribution.manifest."
-_INDEXES = (f"{_OCI}index.v1+json", f"{_DOCKER}list.v2+json")
-_LAYER_OF = {
-    f"{_OCI}manifest.v1+json": f"{_OCI}layer.v1.tar+gzip",
-    f"{_DOCKER}v2+json": "application/vnd.docker.image.rootfs.diff.tar.gzip",
-}
-_ACCEPT = {"Accept": ", ".join((*_LAYER_OF, *_INDEXES))}
+_CONTENT = "cloudmesh.content"  # the annotation that tells what an image of ours was made of
+_ACCEPT = {"Accept": ", ".join((*oci.LAYER_OF, *oci.INDEXES))}
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _REFERENCE = re.compile(r"\w[\w.-]{0,127}|sha256:[0-9a-f]{64}", re.ASCII)
-_CHUNK = 1 << 20
 _PAGE = 1000
 _TIMEOUT = (10, 300)
 
@@ -60,7 +52,7 @@ class Registry:
     def put_blob(self, repo: str, content: bytes | Path) -> str:
         """Store bytes, or a file's content, unless the repository has them; return the digest."""
         with _opened(content) as stream:
-            digest = f"sha256:{_sha256(stream)}"
+            digest = f"sha256:{oci.sha256(stream)}"
             if not self.has_blob(repo, digest):
                 stream.seek(0)
                 upload = self._ask("POST", _path(repo, "blobs") + "/uploads/")
@@ -88,17 +80,59 @@ class Registry:
         for layer in manifest["layers"]:
             self._mount(to_repo, layer["digest"], repo)
         config = self._ask("GET", _path(repo, "blobs", manifest["config"]["digest"])).json()
-        new_config = json.dumps(_appended(config, layer_tar_gz)).encode()
-        layer = _descriptor(_LAYER_OF[media_type], layer_tar_gz)
+        above = oci.layer(layer_tar_gz)
+        new_config = json.dumps(oci.appended(config, above, "cms cluster submit")).encode()
+        layer = oci.descriptor(oci.LAYER_OF[media_type], above)
         new = {
             **manifest,
-            "config": _descriptor(manifest["config"]["mediaType"], new_config),
+            "config": oci.descriptor(manifest["config"]["mediaType"], new_config),
             "layers": [*manifest["layers"], layer],
         }
         self.put_blob(to_repo, layer_tar_gz)
         self.put_blob(to_repo, new_config)
         answer = self._ask("PUT", target, data=json.dumps(new).encode(), headers={"Content-Type": media_type})
         return str(answer.headers["Docker-Content-Digest"])
+
+    def content(self, repo: str, ref: str) -> str:
+        """Return what `put_image` was told that the image is made of; empty where there is none or it is of others."""
+        answer = self._find("GET", _path(repo, "manifests", ref), headers={"Accept": oci.MANIFEST})
+        return str(answer.json().get("annotations", {}).get(_CONTENT, "")) if answer is not None else ""
+
+    def put_image(
+        self,
+        repo: str,
+        ref: str,
+        layer: oci.Layer,
+        settings: Mapping[str, Any],
+        *,
+        content: str,
+        arch: str = "amd64",
+        base: tuple[str, str] | None = None,
+    ) -> None:
+        """Make the image `repo:ref` of one layer, or of another image and this layer, in place of what is there.
+
+        Args:
+            settings: what the image runs and how: "Entrypoint", "Env", … as an OCI configuration has it.
+            content: kept with the image, for `content` to tell.
+            base: repository and tag of the image below.
+
+        Raises:
+            NotFoundError: there is no such base for this architecture.
+        """
+        config, below = self._copied(base, repo, arch) if base else (oci.empty(arch), [])
+        config = oci.appended(config, layer, "cms cluster create")
+        new_config = json.dumps({**config, "config": {**(config.get("config") or {}), **settings}}).encode()
+        new = {
+            "schemaVersion": 2,
+            "mediaType": oci.MANIFEST,
+            "config": oci.descriptor(oci.CONFIG, new_config),
+            "layers": [*below, oci.descriptor(oci.LAYER, layer)],
+            "annotations": {_CONTENT: content},
+        }
+        self.put_blob(repo, layer.content)
+        self.put_blob(repo, new_config)
+        headers = {"Content-Type": oci.MANIFEST}
+        self._ask("PUT", _path(repo, "manifests", ref), data=json.dumps(new).encode(), headers=headers)
 
     def repositories(self) -> tuple[str, ...]:
         """Return the names of all repositories."""
@@ -115,15 +149,25 @@ class Registry:
             raise NotFoundError(f"image {repo}:{ref} is not in the cluster's registry")
         manifest: dict[str, Any] = answer.json()
         media_type = manifest.get("mediaType") or answer.headers["Content-Type"].partition(";")[0]
-        if media_type in _INDEXES:
+        if media_type in oci.INDEXES:
             for entry in manifest["manifests"]:
                 platform = entry.get("platform", {})
                 if (platform.get("os"), platform.get("architecture")) == ("linux", arch):
                     return self._manifest(repo, entry["digest"], arch)
             raise NotFoundError(f"image {repo}:{ref} is not for linux/{arch}")
-        if media_type not in _LAYER_OF:
+        if media_type not in oci.LAYER_OF:
             raise ImageError(f"image {repo}:{ref} has a manifest of an unknown kind: {media_type}")
         return media_type, manifest
+
+    def _copied(self, base: tuple[str, str], repo: str, arch: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Let `repo` have the layers of `base`; return its configuration and what a manifest says of the layers."""
+        _, manifest = self._manifest(*base, arch)
+        config: dict[str, Any] = self._ask("GET", _path(base[0], "blobs", manifest["config"]["digest"])).json()
+        if config.get("architecture") != arch:
+            raise NotFoundError(f"image {':'.join(base)} is not for linux/{arch}")
+        for layer in manifest["layers"]:
+            self._mount(repo, layer["digest"], base[0])
+        return config, [{**layer, "mediaType": oci.LAYER} for layer in manifest["layers"]]
 
     def _mount(self, repo: str, digest: str, source: str) -> None:
         """Let `repo` have a blob of the repository `source`, without a copy."""
@@ -180,29 +224,6 @@ def _local(url: str) -> str:
 
 def _opened(content: bytes | Path) -> BinaryIO:
     return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
-
-
-def _sha256(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while chunk := stream.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _descriptor(media_type: str, content: bytes) -> dict[str, Any]:
-    return {"mediaType": media_type, "size": len(content), "digest": f"sha256:{hashlib.sha256(content).hexdigest()}"}
-
-
-def _appended(config: Mapping[str, Any], layer_tar_gz: bytes) -> dict[str, Any]:
-    """Return the image's configuration with one more layer; the same for the same layer, whenever it is made."""
-    rootfs = config["rootfs"]
-    with gzip.open(io.BytesIO(layer_tar_gz)) as tar:
-        diff_id = f"sha256:{_sha256(tar)}"  # type: ignore[arg-type]
-    result = {**config, "rootfs": {**rootfs, "diff_ids": [*rootfs["diff_ids"], diff_id]}}
-    if "history" in config:  # where there is one, Docker wants an entry for each layer
-        entry = {"created": config.get("created", "1970-01-01T00:00:00Z"), "created_by": "cms cluster submit"}
-        result["history"] = [*config["history"], entry]
-    return result
 
 
 def _innermost(error: BaseException) -> str:
