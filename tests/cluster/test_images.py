@@ -20,7 +20,6 @@ from support.registry import BINARY, RegistryProcess
 
 from cloudmesh.cluster.errors import ImageError
 from cloudmesh.cluster.images import catalog
-from cloudmesh.cluster.images.base import base_image
 from cloudmesh.cluster.images.build import build
 from cloudmesh.cluster.images.push import push
 from cloudmesh.cluster.images.registry import Registry
@@ -82,11 +81,11 @@ def spark(engine: Any) -> str:
     return build("spark", report=Told())
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[RegistryProcess]:
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProcess]:
     if not BINARY:
         pytest.skip("docker-registry is not installed")
-    with RegistryProcess(tmp_path) as process:
+    with RegistryProcess(tmp_path_factory.mktemp("registry")) as process:
         yield process
 
 
@@ -185,21 +184,18 @@ def test_an_image_that_the_engine_does_not_have_is_named(registry):
         push("cloudmesh/none:1", registry.port, report=Told())
 
 
-def test_a_jobs_layer_is_pulled_and_run_like_any_image(engine, registry):
-    base = base_image("13", report=Told())
-    engine.images.get(base).tag("cloudmesh/small", tag="1")
-    push("cloudmesh/small:1", registry.port, report=Told())
+def test_a_jobs_layer_is_pulled_and_run_like_any_image(engine, spark, registry):
+    repository, _, tag = push(spark, registry.port, report=Told()).partition(":")
     stored = registry.stored()
-    job = layer("opt/cloudmesh/job/job.sh", b"#!/bin/sh\necho done by the job\n")
-    Registry(registry.port).append_layer("cloudmesh/small", "1", job, "cms-jobs/small", "abc")
-    assert registry.stored() - stored < len(job) + 8000
+    job = layer("opt/cloudmesh/job/job.py", b"import pyspark, os\nprint('done by', os.getuid(), pyspark.__version__)\n")
+    Registry(registry.port).append_layer(repository, tag, job, "cms-jobs/small", "abc")
+    assert registry.stored() - stored < len(job) + 20_000
     image = f"127.0.0.1:{registry.port}/cms-jobs/small:abc"
     engine.images.pull(image)
     try:
-        assert output(engine, image, "/opt/cloudmesh/job/job.sh") == "done by the job\n"
+        assert output(engine, image, "/opt/cloudmesh/job/job.py", entrypoint="python3") == "done by 185 4.0.1\n"
     finally:
         engine.images.remove(image)
-        engine.images.remove("cloudmesh/small:1", noprune=True)
 
 
 def layer(name: str, content: bytes) -> bytes:
