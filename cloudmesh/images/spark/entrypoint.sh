@@ -52,13 +52,15 @@ configure() {
     (umask 077 && { cat && settings; } > "$SPARK_CONF_DIR/spark-defaults.conf") || exit
     # What is not bound to CMS_ADDRESS by name listens here; without it, on every address.
     export SPARK_CONF_DIR SPARK_LOCAL_IP=127.0.0.1
+    export SPARK_LAUNCHER_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 }
 
 daemon() {
     need CMS_SECRET_FILE CMS_ADDRESS CMS_WEBUI_PORT
     configure < /dev/null
     export SPARK_DAEMON_MEMORY="${SPARK_DAEMON_MEMORY:-256m}" SPARK_NO_DAEMONIZE=1
-    export SPARK_DAEMON_JAVA_OPTS="-XX:+UseSerialGC ${SPARK_DAEMON_JAVA_OPTS:-}"
+    # They start often and work little: without the second compiler, a start takes a third less of a processor's time.
+    export SPARK_DAEMON_JAVA_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 ${SPARK_DAEMON_JAVA_OPTS:-}"
 }
 
 master() {
