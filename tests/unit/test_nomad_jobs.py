@@ -48,9 +48,9 @@ def test_tasks_ask_for_more_memory_than_the_heap():
 def test_what_is_asked_for_is_what_the_groups_take():
     job = submission(driver=Resources(2, 1024), executor=Executor(3, 1024, 2))
     made = jobs.spark_job(job)
-    for ask in jobs.asks(job.job):
-        tasks = group(made, ask.group)["Tasks"]
-        assert sum(each["Resources"]["CPU"] for each in tasks) == ask.cpu
+    for name, ask in zip(("head", "workers"), jobs.asks(job.job), strict=True):
+        tasks = group(made, name)["Tasks"]
+        assert sum(each["Resources"]["CPU"] for each in tasks) == ask.cores * jobs.CORE
         assert sum(each["Resources"]["MemoryMB"] for each in tasks) == ask.memory_mb
 
 

@@ -1,10 +1,8 @@
 """What Nomad's answers mean."""
 
-import pytest
 
-from cloudmesh.cluster.model import Node, Role, State
+from cloudmesh.cluster.model import State
 from cloudmesh.cluster.nomad import status
-from cloudmesh.cluster.nomad.jobs import Ask
 
 START, END = "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:10.5Z"
 
@@ -78,23 +76,3 @@ def test_a_lost_driver_is_never_a_success():
 def test_an_image_that_cannot_be_had_is_said():
     found = read([head(event("Driver Failure"), state="dead", failed=True, client="failed", started=None)])
     assert (found.state, found.reason) == (State.FAILED, "Driver Failure message")
-
-
-def node(cores: float, memory: int) -> Node:
-    return Node("h", "10.0.0.1", (Role.WORKER,), "ready", cores=cores, memory_mb=memory)
-
-
-@pytest.mark.parametrize(
-    ("nodes", "says"),
-    [
-        ([node(2, 4000)], ""),
-        ([node(1, 4000)], "the driver and 1 executors"),
-        ([node(2, 1900)], "the driver needs"),
-        ([node(0.5, 4000)], "the driver needs"),
-        ([], "none takes jobs"),
-        ([node(1, 4000), node(1, 4000)], ""),
-    ],
-)
-def test_a_job_that_could_never_run_is_told_from_one_that_must_wait(nodes, says):
-    found = status.obstacle((Ask("head", 1, 1000, 2000), Ask("workers", 1, 1000, 2000)), nodes)
-    assert found == "" if not says else says in found

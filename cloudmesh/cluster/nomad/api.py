@@ -13,6 +13,7 @@ import nomad
 import requests
 from nomad.api.exceptions import BaseNomadException, URLNotFoundNomadException
 
+from cloudmesh.cluster import placement
 from cloudmesh.cluster.api import Chunk, Submission
 from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
 from cloudmesh.cluster.model import JobStatus, Node
@@ -78,7 +79,7 @@ class NomadApi:
 
     def obstacle(self, submission: Submission) -> str:
         """Return why no host could ever take a part of the job."""
-        return status.obstacle(jobs.asks(submission.job), [node for node in self.nodes() if node.cores])
+        return placement.obstacle(*jobs.asks(submission.job), [node for node in self.nodes() if node.cores])
 
     def submit(self, submission: Submission) -> None:
         """Run the job once: the register call refuses to replace a job that is there."""

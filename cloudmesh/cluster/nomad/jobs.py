@@ -1,18 +1,20 @@
 """A Spark job as a Nomad job. Pure.
 
-One batch job with two groups that find each other by native service discovery: `head` has Spark's master (a sidecar) and
-the driver, `workers` the executors' hosts. The job ends with its driver: Nomad ends the sidecar, and the workers end when
-the master is gone. Source of the keys: Nomad's JSON job specification, version 1.10.
+One batch job with two groups that find each other by native service discovery: `head` has Spark's master (a sidecar)
+and the driver, `workers` the executors' hosts. The job ends with its driver: Nomad ends the sidecar, and the workers
+end when the master is gone. Source of the keys: Nomad's JSON job specification, version 1.10.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from cloudmesh.cluster.api import Submission
 from cloudmesh.cluster.jobs.bundle import JOB_DIR
-from cloudmesh.cluster.jobs.model import Resources, SparkJob
+from cloudmesh.cluster.jobs.model import SparkJob
 from cloudmesh.cluster.jobs.spark import submit_arguments
+from cloudmesh.cluster.placement import Ask
+from cloudmesh.cluster.placement import asks as asks_of
 
 # Hosts say that each of their cores is this much (client.cpu_total_compute): jobs are placed by cores, not clock rates.
 CORE = 1000
@@ -22,26 +24,13 @@ DOLLAR = "cms_dollar"
 DIGEST, NAME, TTL = "cms_digest", "cms_name", "cms_ttl"
 _SECOND = 1_000_000_000
 _MASTER_CPU, _DAEMON_MB = 100, 512
-# A JVM needs memory beside its heap, and Python's workers live there too.
-_OVERHEAD_MB, _OVERHEAD_PYTHON, _OVERHEAD_JVM = 384, 0.4, 0.1
 _LOST_AFTER = 120 * _SECOND
 _WAIT_SECONDS = 600
 
 
-class Ask(NamedTuple):
-    """What a group of the job needs on one host."""
-
-    group: str
-    instances: int
-    cpu: int
-    memory_mb: int
-
-
 def asks(job: SparkJob) -> tuple[Ask, Ask]:
-    """Return what `job` needs: one head, and a worker for each executor."""
-    head = Ask(HEAD, 1, job.driver.cores * CORE, _with_overhead(job, job.driver) + _DAEMON_MB)
-    cpu, memory = job.executor.cores * CORE, _with_overhead(job, job.executor) + _DAEMON_MB
-    return head, Ask(WORKERS, job.executor.instances, cpu, memory)
+    """Return what the job's two groups need on one host: a driver with its master, a worker with its executor."""
+    return asks_of(job, beside_mb=_DAEMON_MB)
 
 
 def variable_path(job_id: str) -> str:
@@ -66,7 +55,9 @@ def spark_job(submission: Submission) -> dict[str, Any]:
 def _head(submission: Submission, ask: Ask) -> dict[str, Any]:
     job = submission.job
     driver = {
-        **_task(submission, DRIVER, ask.cpu - _MASTER_CPU, ask.memory_mb - _DAEMON_MB, _literal_arguments(job)),
+        **_task(
+            submission, DRIVER, ask.cores * CORE - _MASTER_CPU, ask.memory_mb - _DAEMON_MB, _literal_arguments(job)
+        ),
         "RestartPolicy": _restarts(job.retries),
     }
     driver["Env"] |= {
@@ -94,7 +85,7 @@ def _head(submission: Submission, ask: Ask) -> dict[str, Any]:
 
 def _workers(submission: Submission, ask: Ask) -> dict[str, Any]:
     job = submission.job
-    worker = _task(submission, WORKER, ask.cpu, ask.memory_mb)
+    worker = _task(submission, WORKER, ask.cores * CORE, ask.memory_mb)
     worker["Env"] |= {
         "CMS_WORKER_PORT": "${NOMAD_PORT_worker}",
         "CMS_WEBUI_PORT": "${NOMAD_PORT_webui}",
@@ -176,8 +167,3 @@ def _restarts(attempts: int) -> dict[str, Any]:
 
 def _service(job_id: str) -> str:
     return f"spark-{job_id}"
-
-
-def _with_overhead(job: SparkJob, resources: Resources) -> int:
-    share = _OVERHEAD_PYTHON if job.is_python else _OVERHEAD_JVM
-    return resources.memory_mb + max(_OVERHEAD_MB, int(resources.memory_mb * share))

@@ -8,11 +8,10 @@ from typing import Any
 
 from cloudmesh.cluster.model import JobStatus, Node, Role, State, TaskStatus
 from cloudmesh.cluster.nomad.config import SERVER_POOL
-from cloudmesh.cluster.nomad.jobs import CORE, DIGEST, DRIVER, HEAD, NAME, Ask
+from cloudmesh.cluster.nomad.jobs import CORE, DIGEST, DRIVER, HEAD, NAME
+from cloudmesh.cluster.placement import why
 
 _NANOSECONDS = 1e9
-_TIMED_OUT = 124
-_KILLED, _TERMINATED = 137, 143
 
 
 def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Collection[str]) -> Node:
@@ -62,37 +61,6 @@ def _used(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tuple[int, 
                 cpu += task["Cpu"]["CpuShares"]
                 memory += task["Memory"]["MemoryMB"]
     return cpu, memory
-
-
-def obstacle(asks: Sequence[Ask], nodes: Sequence[Node]) -> str:
-    """Return why a job could never run, though the cluster were empty; empty if it could."""
-    for ask in asks:
-        if not any(_room(node, ask) for node in nodes):
-            largest = max(nodes, key=lambda node: node.memory_mb, default=None)
-            has = (
-                f"the largest has {largest.cores:g} cores and {largest.memory_mb} MiB" if largest else "none takes jobs"
-            )
-            what = "the driver" if ask.group == HEAD else "an executor"
-            return f"{what} needs {ask.cpu / CORE:g} cores and {ask.memory_mb} MiB on one host, and {has}"
-    head, workers = asks
-    places = sum(_room(node, workers) for node in nodes)
-    if places < workers.instances:
-        each = f"{workers.cpu / CORE:g} cores and {workers.memory_mb} MiB"
-        return f"{workers.instances} executors of {each}: the hosts have room for {places}"
-    # The driver takes a place too; it is enough to know whether one host still has room beside its share of executors.
-    with_driver = max(
-        places - _room(node, workers) + _room(node, workers, beside=head) for node in nodes if _room(node, head)
-    )
-    if with_driver < workers.instances:
-        return f"the driver and {workers.instances} executors: the hosts have room for the driver and {with_driver}"
-    return ""
-
-
-def _room(node: Node, ask: Ask, beside: Ask | None = None) -> int:
-    """Return how many of `ask` an empty `node` can take, one `beside` being there."""
-    cpu = node.cores * CORE - (beside.cpu if beside else 0)
-    memory = node.memory_mb - (beside.memory_mb if beside else 0)
-    return max(0, int(min(cpu // ask.cpu, memory // ask.memory_mb)))
 
 
 def driver_allocation(allocations: Iterable[Mapping[str, Any]]) -> str:
@@ -174,16 +142,8 @@ def _exit_code(task: Mapping[str, Any]) -> int | None:
 def _why(task: Mapping[str, Any]) -> str:
     """Return why a task failed, in words."""
     events = task.get("Events") or []
-    if any(event["Details"].get("oom_killed") == "true" for event in events):
-        return "out of memory: give the driver or executor more"
-    code = _exit_code(task)
-    if code == _TIMED_OUT:
-        return "timeout: it ran longer than timeoutSeconds"
-    if code in (_KILLED, _TERMINATED):
-        return f"killed (exit code {code})"
-    if code:
-        return f"exit code {code}"
-    return _last_event(task)
+    out_of_memory = any(event["Details"].get("oom_killed") == "true" for event in events)
+    return why(_exit_code(task), out_of_memory=out_of_memory) or _last_event(task)
 
 
 def _last_event(task: Mapping[str, Any]) -> str:
