@@ -67,6 +67,7 @@ class Facts:
         apt: whether there is apt-get.
         docker: version of the Docker engine that is installed; empty where there is none.
         cgroup: version of control groups, 1 or 2 (a mixture is 1).
+        raises_limits: whether root may raise limits and lower out-of-memory scores (CAP_SYS_RESOURCE).
     """
 
     machine_id: str
@@ -87,6 +88,7 @@ class Facts:
     apt: bool = True
     docker: str = ""
     cgroup: int = 2
+    raises_limits: bool = True
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,15 @@ def new_authority(cluster: str) -> KeyPair:
     return _signed(builder, key, key)
 
 
-def issue(authority: KeyPair, common_name: str, names: Sequence[str] = (), addresses: Sequence[str] = ()) -> KeyPair:
+def issue(
+    authority: KeyPair,
+    common_name: str,
+    names: Sequence[str] = (),
+    addresses: Sequence[str] = (),
+    *,
+    organization: str = "",
+    lifetime: datetime.timedelta = _LIFETIME,
+) -> KeyPair:
     """Return a certificate for TLS servers and clients, signed by `authority`.
 
     Args:
@@ -50,6 +58,8 @@ def issue(authority: KeyPair, common_name: str, names: Sequence[str] = (), addre
         common_name: whose certificate this is.
         names: DNS names it is valid for.
         addresses: IP addresses it is valid for.
+        organization: of whom it is; to Kubernetes, a group.
+        lifetime: how long it is valid.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -63,7 +73,7 @@ def issue(authority: KeyPair, common_name: str, names: Sequence[str] = (), addre
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ip_address(address)) for address in addresses]
     builder = (
-        _builder(_name(common_name), issuer.subject, key)
+        _builder(_name(common_name, organization), issuer.subject, key, lifetime)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(certificate_sign=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH]), critical=False)
@@ -74,14 +84,29 @@ def issue(authority: KeyPair, common_name: str, names: Sequence[str] = (), addre
     return _signed(builder, key, issuer_key)
 
 
-def _name(common_name: str) -> x509.Name:
+def public_key(pair: KeyPair) -> bytes:
+    """Return the public key of a pair, as PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = x509.load_pem_x509_certificate(pair.certificate).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _name(common_name: str, organization: str = "") -> x509.Name:
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    return x509.Name([*groups, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: EllipticCurvePrivateKey,
+    lifetime: datetime.timedelta = _LIFETIME,
+) -> x509.CertificateBuilder:
     from cryptography import x509
 
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -92,7 +117,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + _LIFETIME)
+        .not_valid_after(now + lifetime)
     )
 
 

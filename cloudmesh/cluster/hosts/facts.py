@@ -74,4 +74,5 @@ def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
         apt=answer["apt"] == "yes",
         docker=answer.get("docker", ""),
         cgroup=int(answer["cgroup"]),
+        raises_limits=answer.get("raises_limits") != "no",
     )

@@ -153,6 +153,14 @@ docker_version() {
     if has dockerd; then timeout 10 dockerd --version 2>/dev/null | sed -n 's/^Docker version \([^, ]*\).*/\1/p'; fi
 }
 
+# CAP_SYS_RESOURCE is bit 24 of the effective capabilities: the lowest bit of the seventh hexadecimal digit from the right.
+raises_limits() {
+    case $(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status) in
+        *[13579bdf]??????) echo yes ;;
+        *) echo no ;;
+    esac
+}
+
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
 fact clock "$(date +%s.%N)"
@@ -166,6 +174,7 @@ fact root "$(yes_if [ "$(id -u)" -eq 0 ])"
 fact apt "$(yes_if has apt-get)"
 fact systemd "$(systemd)"
 fact docker "$(docker_version)"
+fact raises_limits "$(raises_limits)"
 fact cgroup "$(if [ -f /sys/fs/cgroup/cgroup.controllers ]; then echo 2; else echo 1; fi)"
 
 data_dir=$(line data_dir)
