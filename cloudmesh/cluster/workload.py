@@ -110,7 +110,7 @@ class Workload:
     def _deliver(self, job: SparkJob, job_id: str, packed: Bundle) -> str:
         """See to it that the cluster's registry has the job's image, and return its name there."""
         ours = job.image in catalog.IMAGES
-        tag = catalog.tag(job.image) if ours else job.image
+        tag = catalog.tag(job.image) if ours else _with_tag(job.image)
         repository, _, version = tag.rpartition(":")
         with delivery.registry(self._server, self._design) as registry:
             if not registry.has_manifest(repository, version):
@@ -146,3 +146,8 @@ class Workload:
                         f"job {job_id}: its outcome is not known, the engine is silent: {error}"
                     ) from error
             time.sleep(_POLL_SECONDS)
+
+
+def _with_tag(image: str) -> str:
+    """Return the image's name with its tag; a port of a registry is none."""
+    return image if ":" in image.rpartition("/")[2] else f"{image}:latest"

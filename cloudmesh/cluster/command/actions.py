@@ -98,7 +98,7 @@ def info(call: Call) -> None:
     from cloudmesh.cluster import operations
 
     if not call.name:
-        call.show(operations.list_clusters(call.context), CLUSTER_COLUMNS, nothing="no cluster found")
+        call.show(operations.info_of_all(call.context), CLUSTER_COLUMNS, nothing="no cluster found")
         return
     cluster = operations.info(call.context, call.name)
     call.show(cluster, CLUSTER_COLUMNS)
