@@ -93,15 +93,14 @@ def check(assembly: Assembly, needs: preflight.Needs, blueprint: Blueprint) -> N
         raise HostsError({host: HostError(host, cause) for host, cause in causes.items()})
 
 
-def refuse_namesake(context: Context, assembly: Assembly, blueprint: Blueprint) -> None:
-    """Raise ClusterError where the cluster exists, and has hosts that are not among these."""
-    ours = {its.address for its in assembly.facts.values()}
+def refuse_namesake(context: Context, blueprint: Blueprint) -> None:
+    """Raise ClusterError where another cluster has the name. This one may have been given more hosts by `add`."""
     for membership in finder.find_all(context):
         with membership:
-            others = [str(host) for host, its in membership.markers.items() if its.address not in ours]
-            if membership.cluster == blueprint.cluster and others:
+            if membership.cluster == blueprint.cluster and membership.any.id != blueprint.id:
+                where = ", ".join(map(str, membership.markers))
                 raise ClusterError(
-                    f"a cluster called {blueprint.cluster} exists already, on {', '.join(others)}: choose another name, "
+                    f"a cluster called {blueprint.cluster} exists already, on {where}: choose another name, "
                     "or add hosts to it by `cms cluster add`"
                 )
 

@@ -67,7 +67,7 @@ class Provider(ABC):
         with assembly.assembled(self.context, cluster, hosts, self._needs().ports) as gathered:
             design = assembly.design(gathered, cluster, self.kind, servers, self._new_secrets)
             assembly.check(gathered, self._needs(), design)
-            assembly.refuse_namesake(self.context, gathered, design)
+            assembly.refuse_namesake(self.context, design)
             server = gathered.connections[gathered.host_at(design.servers[0])]
             pending = self._pending(assembly.members(gathered, design), server, design)
             if dryrun:

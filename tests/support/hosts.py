@@ -97,6 +97,11 @@ class Group:
         """How the operator names all of them."""
         return [host.where for host in self.hosts]
 
+    def start(self, host: HandMade) -> None:
+        """Let a host that was stopped boot again; it is the same machine, at the same place."""
+        host.container.start()
+        _wait_booted(Host("127.0.0.1", USER, host.port, str(self.key)))
+
 
 def group_name(purpose: str) -> str:
     """Return a name that no other test run has, and that `tools/clear_tests.py` knows as a test's."""
@@ -151,7 +156,7 @@ def _made(client: Any, name: str, plan: local_new.Plan, image: str, sudo_asks: b
     client.api.put_archive(container, "/", machine.pack(files))
     host = HandMade(client.containers.get(name), port, address)
     host.container.start()
-    wait_booted(host, plan.private_key)
+    _wait_booted(Host(name, "root", port, address="127.0.0.1", private_key=plan.private_key))
     host.run(_USER_SETUP, env={"PASSWORD": PASSWORD, "PUBLIC_KEY": public})
     if sudo_asks:
         host.run("umask 227; echo 'ops ALL=(ALL) ALL' >/etc/sudoers.d/asks")
@@ -160,9 +165,8 @@ def _made(client: Any, name: str, plan: local_new.Plan, image: str, sudo_asks: b
     return host
 
 
-def wait_booted(host: HandMade, private_key: str) -> None:
+def _wait_booted(reached: Host) -> None:
     """Wait until systemd has started everything; by SSH, since a process put in by Docker would be in its way."""
-    reached = Host(host.name, user="root", port=host.port, address="127.0.0.1", private_key=private_key)
     end = time.monotonic() + _BOOT_SECONDS
     with tempfile.TemporaryDirectory() as folder:
         settings = SshSettings(known_hosts=Path(folder, "known_hosts"), accept_new_hostkeys=True)
