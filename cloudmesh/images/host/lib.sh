@@ -28,7 +28,10 @@ alone() {
 
 has_package() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
 
-installed_packages() { dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii *//p' | LC_ALL=C sort; }
+# Those of which there is more than their configuration: a host that died may have left some half-installed.
+installed_packages() {
+    dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed -n 's/^.[HUFWti]. *//p' | LC_ALL=C sort
+}
 
 # Folders that packages of ours fill; a host may have had them, be it as mount points.
 PLACES="/etc/docker /etc/docker/certs.d /etc/cni /etc/cni/net.d /opt/containerd /opt/cloudmesh /var/lib/docker /var/lib/containerd /var/lib/cloudmesh"
@@ -39,12 +42,24 @@ remember_host() {
     places=$(stat -c '%a %u:%g %n' $PLACES 2>/dev/null || true)
     mkdir -p "$STATE"
     chmod 700 /var/lib/cloudmesh "$STATE"
-    [ -e "$STATE/places" ] || printf '%s\n' "$places" >"$STATE/places"
-    [ -e "$STATE/ip_forward" ] || cat /proc/sys/net/ipv4/ip_forward >"$STATE/ip_forward"
-    [ -e "$STATE/accounts" ] || cut -d: -f1 /etc/passwd /etc/group | LC_ALL=C sort -u >"$STATE/accounts"
-    [ -e "$STATE/packages.ours" ] || [ -e "$STATE/packages.before" ] || installed_packages >"$STATE/packages.before"
-    [ -e "$STATE/firewall" ] || firewall >"$STATE/firewall"
+    keep places printf '%s\n' "$places"
+    keep ip_forward cat /proc/sys/net/ipv4/ip_forward
+    keep accounts accounts
+    [ -e "$STATE/packages.ours" ] || keep packages.before installed_packages
+    keep firewall firewall
 }
+
+# keep NAME COMMAND...: what the command says now, unless it is kept already. A list that a full disk cut short would make
+# the host's own packages ours to remove.
+keep() {
+    file=$STATE/$1
+    if [ -e "$file" ]; then return 0; fi
+    shift
+    "$@" >"$file.new"
+    mv "$file.new" "$file"
+}
+
+accounts() { cut -d: -f1 /etc/passwd /etc/group | LC_ALL=C sort -u; }
 
 # Every policy, chain and rule, as "TOOL TABLE -A CHAIN ...".
 firewall() {
@@ -75,18 +90,19 @@ install_packages() {
         apt_or_fail install --no-install-recommends $missing
     fi
     if [ -e "$STATE/packages.before" ]; then
-        installed_packages | LC_ALL=C comm -23 - "$STATE/packages.before" >>"$STATE/packages.ours"
+        keep packages.ours our_packages
         rm "$STATE/packages.before"
     fi
 }
 
-# Installs the file $1 as $2 with mode $3; says by its status whether anything changed.
+# Installs the file $1 as $2 with mode $3; says by its status whether anything changed. It is called in conditions, where
+# the shell looks at no error by itself.
 place() {
     if cmp -s "$1" "$2"; then return 1; fi
-    mkdir -p "$(dirname "$2")"
-    cp "$1" "$2.new"
-    chmod "$3" "$2.new"
-    mv "$2.new" "$2"
+    why=$({ mkdir -p "$(dirname "$2")" && cp "$1" "$2.new" && chmod "$3" "$2.new" && mv "$2.new" "$2"; } 2>&1) || {
+        rm -f "$2.new"
+        fail "could not write $2: $why"
+    }
 }
 
 # Puts every file of the folder $1 into the folder $2 with mode $3.
@@ -135,14 +151,23 @@ fetch_engine() {
 fetch_file() {
     if [ "$(sha256 "$2")" = "$1" ]; then return 0; fi
     step "fetch $(basename "$2")"
-    registry_get "/v2/cloudmesh/engine/blobs/sha256:$1" -o "$2.new" ||
-        fail "could not fetch $(basename "$2") from the registry at $(cat registry)"
+    why=$(registry_get "/v2/cloudmesh/engine/blobs/sha256:$1" -o "$2.new" 2>&1) || could_not_fetch "$2" "$?" "$why"
     if [ "$(sha256 "$2.new")" != "$1" ]; then
         rm -f "$2.new"
         fail "$(basename "$2") from the registry at $(cat registry) has a wrong checksum; it was deleted"
     fi
     chmod 755 "$2.new"
     mv "$2.new" "$2"
+}
+
+# could_not_fetch FILE STATUS WHY: by curl's status and words. 23: the file could not be written.
+could_not_fetch() {
+    why=$3
+    if [ "$2" -eq 23 ]; then
+        why="it cannot be written, $(df -Pm "$BIN" | awk 'NR == 2 { print $4 }') MiB are free in $BIN: make room there"
+    fi
+    rm -f "$1.new"
+    fail "could not fetch $(basename "$1") from the registry at $(cat registry): $why"
 }
 
 sha256() { if [ -e "$1" ]; then sha256sum "$1" | cut -d ' ' -f 1; fi; }
@@ -187,6 +212,7 @@ purge_packages() {
         note "packages kept, because $(echo "$others" | tr '\n' ' ')needs them: $packages"
         return 0
     fi
+    dpkg --configure -a >>"$STATE/apt.log" 2>&1 || true
     # shellcheck disable=SC2086
     apt_or_fail purge $packages
 }
