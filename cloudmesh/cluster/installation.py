@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from cloudmesh.cluster import delivery, engines
 from cloudmesh.cluster.api import Api
 from cloudmesh.cluster.blueprint import Blueprint, Member
 from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import ApiError, ClusterError, HostError, HostsError
+from cloudmesh.cluster.errors import ApiError, ClusterError, HostError, HostsError, ImageError
 from cloudmesh.cluster.hosts import fleet
 from cloudmesh.cluster.model import Host
 
@@ -59,15 +59,14 @@ class Installation:
         """
         first = [member for member in members if member.facts.address == self.blueprint.servers[0]]
         others = [member for member in members if member not in first]
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            engine = pool.submit(self._provide, members[0].facts.arch) if first else None
-            built = [pool.submit(build_image, image, self.context) for image in images]
-            self._step("prepare", members, _PREPARE_SECONDS)
-            if engine:
-                self._lead(first, engine)
-            self._step("join", others, _START_SECONDS)
-            self._await_ready(members)
-            self._deliver(built)
+        engine = fleet.begin(lambda: self._provide(members[0].facts.arch)) if first else None
+        built = fleet.begin(lambda: [build_image(image, self.context) for image in images])
+        self._step("prepare", members, _PREPARE_SECONDS)
+        if engine:
+            self._lead(first, engine)
+        self._step("join", others, _START_SECONDS)
+        self._await_ready(members)
+        self._deliver(built)
         if self.failures:
             raise HostsError(self.failures)
 
@@ -80,8 +79,11 @@ class Installation:
         self._step("registry", first, _START_SECONDS)
         self._must_go_on()
         bundle = engine.result()
-        with delivery.registry(self.server, self.blueprint) as registry:
-            self.digests = delivery.deliver_engine(registry, bundle, self.context.report)
+        try:
+            with delivery.registry(self.server, self.blueprint) as registry:
+                self.digests = delivery.deliver_engine(registry, bundle, self.context.report)
+        except ImageError as error:
+            raise HostError(str(self.server.host), f"the engine could not be sent to it: {error}") from error
         self._step("bootstrap", first, _START_SECONDS)
         self._step("join", first, _START_SECONDS)
         self._must_go_on()
@@ -104,8 +106,11 @@ class Installation:
 
         outcomes = fleet.each(run, going)
         for name, failure in outcomes.failures.items():
-            self.context.report.failed(name, str(failure))
-            self.failures[name] = failure
+            self._fail(name, failure)
+
+    def _fail(self, name: str, failure: ClusterError) -> None:
+        self.context.report.failed(name, failure.cause if isinstance(failure, HostError) else str(failure))
+        self.failures[name] = failure
 
     def _await_ready(self, members: Sequence[Member]) -> None:
         waiting = {m.facts.address: m for m in members if str(m.host) not in self.failures}
@@ -114,6 +119,10 @@ class Installation:
             for node in api.nodes():
                 if node.status == "ready" and node.address in waiting:
                     self._welcome(waiting.pop(node.address))
+            for address, member in list(waiting.items()):
+                if not self.connections[member.host].alive:
+                    del waiting[address]
+                    self._fail(str(member.host), _lost(member.host))
             return not waiting
 
         try:
@@ -137,16 +146,23 @@ class Installation:
                         return
                 except ApiError as error:
                     otherwise = str(error)
+                if not self.server.alive:
+                    raise HostsError({**self.failures, str(self.server.host): _lost(self.server.host)})
                 if time.monotonic() > deadline:
                     raise ApiError(f"{self.blueprint.cluster}: {otherwise}, after {_READY_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)
 
-    def _deliver(self, built: Sequence[Future[str]]) -> None:
-        if not built:
+    def _deliver(self, built: Future[list[str]]) -> None:
+        tags = built.result()
+        if not tags:
             return
         with delivery.registry(self.server, self.blueprint) as registry:
-            for tag in built:
-                delivery.deliver_image(registry, tag.result(), self.context.report)
+            for tag in tags:
+                delivery.deliver_image(registry, tag, self.context.report)
+
+
+def _lost(host: Host) -> UnreachableError:
+    return UnreachableError(str(host), "the SSH connection was lost while the cluster was starting")
 
 
 def build_image(name: str, context: Context) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import platform
@@ -163,6 +164,8 @@ def _run(command: Sequence[str], cwd: Path, environment: dict[str, str], what: s
         errors="replace",
         start_new_session=True,
     )
+    # In a thread of a program that ends, nothing is unwound.
+    atexit.register(_end, process)
     try:
         assert process.stdout is not None  # noqa: S101
         for count, line in enumerate(process.stdout, start=1):
@@ -173,9 +176,8 @@ def _run(command: Sequence[str], cwd: Path, environment: dict[str, str], what: s
                 report.step("engine", f"{what}: {count} packages and downloads in {now - began:.0f} s, {last[-1]}")
         status = process.wait()
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        atexit.unregister(_end)
+        _end(process)
     if status:
         for line in last:
             report.note(f"engine: {line}")

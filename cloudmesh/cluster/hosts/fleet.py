@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -72,6 +73,20 @@ def each(function: Callable[[T], V], items: Mapping[Host, T], limit: int = 32) -
         {host: results[host][0] for host in items if results[host][1] is None},  # type: ignore[misc]
         {str(host): error for host in items if (error := results[host][1])},
     )
+
+
+def begin(function: Callable[[], V]) -> Future[V]:
+    """Call `function` in the background; unlike an executor's, the call does not keep an interrupted program from ending."""
+    future: Future[V] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # it is raised where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
 
 
 def connect_all(hosts: Sequence[Host], settings: SshSettings) -> Outcomes[Connection]:

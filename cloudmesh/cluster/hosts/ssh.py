@@ -158,6 +158,11 @@ class Connection:
         """
         self._link.remember()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the link stands; one that is cut without a word is noticed within half a minute."""
+        return self._link.transport.is_active()
+
     def close(self) -> None:
         """End the connection and everything that runs through it."""
         self._link.close()
