@@ -13,7 +13,7 @@ from cloudmesh.cluster import delivery, engines
 from cloudmesh.cluster.api import Api
 from cloudmesh.cluster.blueprint import Blueprint, Member
 from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import ApiError, ClusterError, HostError, HostsError, ImageError
+from cloudmesh.cluster.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
 from cloudmesh.cluster.hosts import fleet
 from cloudmesh.cluster.model import Host
 

@@ -183,3 +183,9 @@ def _run(command: Sequence[str], cwd: Path, environment: dict[str, str], what: s
             report.note(f"engine: {line}")
         cause = next((line for line in reversed(last) if line[:1].strip()), "no output")  # indented: advice and context
         raise EngineError(f"{what}: go build failed with exit status {status}: {cause}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

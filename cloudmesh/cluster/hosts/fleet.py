@@ -76,7 +76,7 @@ def each(function: Callable[[T], V], items: Mapping[Host, T], limit: int = 32) -
 
 
 def begin(function: Callable[[], V]) -> Future[V]:
-    """Call `function` in the background; unlike an executor's, the call does not keep an interrupted program from ending."""
+    """Call `function` in the background, where it does not keep an interrupted program from ending."""
     future: Future[V] = Future()
 
     def work() -> None:
