@@ -6,8 +6,10 @@ what the registry has is neither sent nor copied again.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,8 +57,13 @@ class Registry:
             digest = f"sha256:{oci.sha256(stream)}"
             if not self.has_blob(repo, digest):
                 stream.seek(0)
-                upload = self._ask("POST", _path(repo, "blobs") + "/uploads/")
-                self._ask("PUT", _local(upload.headers["Location"]), params={"digest": digest}, data=stream)
+                upload = _local(self._ask("POST", _path(repo, "blobs") + "/uploads/").headers["Location"])
+                try:
+                    self._ask("PUT", upload, params={"digest": digest}, data=stream)
+                except ImageError:
+                    with contextlib.suppress(ImageError):
+                        self._send("DELETE", upload)
+                    raise
         return digest
 
     def has_manifest(self, repo: str, ref: str) -> bool:
@@ -233,12 +240,22 @@ def _innermost(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def _words(error: Mapping[str, Any]) -> str:
+    """Return what an error of the registry says; of its storage it tells no more than the system's number."""
+    detail = error.get("detail")
+    while isinstance(detail, dict) and "Enclosed" in detail:
+        detail = detail["Enclosed"]
+    number = detail.get("Err") if isinstance(detail, dict) else None
+    words = str(error.get("message") or error["code"])
+    return f"{words}: {os.strerror(number)}" if isinstance(number, int) else words
+
+
 def _accepted(answer: requests.Response) -> requests.Response:
     """Return the answer, unless the registry refused; the error has its own words."""
     if answer.ok:
         return answer
     try:
-        reason = "; ".join(str(error.get("message") or error["code"]) for error in answer.json()["errors"])
+        reason = "; ".join(_words(error) for error in answer.json()["errors"])
     except (ValueError, KeyError, TypeError, AttributeError):
         reason = f"HTTP {answer.status_code}"
     request = f"{answer.request.method} {urlsplit(answer.request.url or '').path!s}"
