@@ -56,9 +56,10 @@ class Facts:
         arch: Debian's name of the architecture: "amd64", "arm64".
         cores: processors.
         memory_mb: memory in MiB.
-        disk_free_mb: free MiB where the cluster's data goes.
+        disk_free_mb: free MiB where the cluster's data goes; the least, where that is several disks.
         clock: seconds since the epoch by its clock, when asked.
         skew: its clock minus the operator's, in seconds, the half round trip taken off.
+        disk: where the disk with the least room is mounted.
         marker: the cluster marker as its JSON text; empty where the host belongs to no cluster.
         busy_ports: those of the ports asked about that something listens on.
         systemd: whether PID 1 is systemd.
@@ -80,6 +81,7 @@ class Facts:
     disk_free_mb: int
     clock: float
     skew: float
+    disk: str = ""
     marker: str = ""
     busy_ports: tuple[int, ...] = ()
     systemd: bool = True

@@ -172,7 +172,9 @@ def test_the_disk_is_that_of_the_deepest_folder_that_exists(tmp_path: Path) -> N
     deep = _facts(_run(tmp_path, data_dir=f"{tmp_path}/not/yet there\n"))
     assert abs(deep.disk_free_mb - shutil.disk_usage(tmp_path).free // 2**20) < 2000
     proc = _facts(_run(tmp_path, data_dir="/proc/nothing\n"))
-    assert proc.disk_free_mb == 0
+    assert (proc.disk_free_mb, proc.disk) == (0, "/proc")
+    least = _facts(_run(tmp_path, data_dir=f"{tmp_path}\n/proc/nothing\n/var\n"))
+    assert (least.disk_free_mb, least.disk) == (0, "/proc")
 
 
 def test_a_relative_data_directory_is_refused(tmp_path: Path) -> None:

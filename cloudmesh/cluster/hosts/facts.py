@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 _TIMEOUT = 60.0
 
 
-def gather(connection: Connection, *, ports: Sequence[int], interface: str = "", data_dir: str = "/var/lib") -> Facts:
+_DATA = ("/var/lib/cloudmesh", "/var/lib/docker", "/var/lib/containerd")
+
+
+def gather(
+    connection: Connection, *, ports: Sequence[int], interface: str = "", data_dirs: Sequence[str] = _DATA
+) -> Facts:
     """Ask a host what it is; nothing is changed there.
 
     Args:
         connection: to the host.
         ports: TCP ports that must be free; the taken ones are told.
         interface: NAME or CIDR of the address that the other hosts reach it by; empty: that of its default route.
-        data_dir: where the cluster's data will go; it need not exist.
+        data_dirs: where the cluster's data will go; they need not exist.
 
     Raises:
         HostError: the host has no such interface, or its answer makes no sense.
@@ -32,7 +37,7 @@ def gather(connection: Connection, *, ports: Sequence[int], interface: str = "",
     files = {
         "ports": "".join(f"{port}\n" for port in ports).encode(),
         "interface": f"{interface}\n".encode(),
-        "data_dir": f"{data_dir}\n".encode(),
+        "data_dir": "".join(f"{path}\n" for path in data_dirs).encode(),
     }
     before = time.time()
     result = connection.run(script.load("host/facts.sh"), files=files, timeout=_TIMEOUT)
@@ -64,6 +69,7 @@ def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
         cores=int(answer["cores"]),
         memory_mb=int(answer["memory_mb"]),
         disk_free_mb=int(answer["disk_free_mb"]),
+        disk=answer.get("disk", ""),
         clock=clock,
         skew=clock - asked_at,
         marker=answer.get("marker", "").strip(),

@@ -91,7 +91,8 @@ def _first(servers: tuple[str, ...]) -> str:
 
 def _room(its: Facts, needs: Needs) -> Iterator[str]:
     if its.disk_free_mb < needs.disk_mb:
-        yield f"too little disk space: {its.disk_free_mb} MiB are free, {needs.disk_mb} MiB are needed"
+        where = f" on {its.disk}" if its.disk else ""
+        yield f"too little disk space: {its.disk_free_mb} MiB are free{where}, {needs.disk_mb} MiB are needed"
     if busy := sorted(set(its.busy_ports) & set(needs.ports)):
         shown = f"port {busy[0]} is" if len(busy) == 1 else f"ports {', '.join(map(str, busy))} are"
         yield f"{shown} taken: stop what listens there (ss -ltnp shows it)"

@@ -4,7 +4,7 @@
 # Reads from the current directory, each may be missing:
 #   ports      TCP port numbers, one a line: which of them are taken?
 #   interface  NAME or CIDR of the address that other hosts reach this one by; empty: the default route's
-#   data_dir   where the cluster's data will go; need not exist
+#   data_dir   where the cluster's data will go, a directory a line; they need not exist
 # Prints a line "::fact KEY VALUE" for each fact that has a value, or "::fail CAUSE".
 # Needs a shell, coreutils and awk; uses iproute2 where it is there.
 set -eu
@@ -122,10 +122,12 @@ choose() {
         END { print chosen }'
 }
 
-disk_free_mb() {
-    dir=$1
-    while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
-    df -Pk "$dir" | awk 'NR == 2 { print int($4 / 1024) }'
+# "FREE_MIB MOUNT_POINT" of that data directory which has the least room.
+least_room() {
+    if [ -s data_dir ]; then cat data_dir; else echo /var/lib; fi | while IFS= read -r dir; do
+        while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
+        df -Pk "$dir" | awk 'NR == 2 { free = int($4 / 1024); sub(/^.*% /, ""); print free, $0 }'
+    done | sort -n | head -n 1
 }
 
 busy_ports() {
@@ -177,11 +179,10 @@ fact docker "$(docker_version)"
 fact raises_limits "$(raises_limits)"
 fact cgroup "$(if [ -f /sys/fs/cgroup/cgroup.controllers ]; then echo 2; else echo 1; fi)"
 
-data_dir=$(line data_dir)
-case ${data_dir:=/var/lib} in
-    /*) fact disk_free_mb "$(disk_free_mb "$data_dir")" ;;
-    *) fail "the data directory '$data_dir' is not an absolute path" ;;
-esac
+if grep -qsv '^/' data_dir; then fail "the data directory '$(grep -v '^/' data_dir | head -n 1)' is not an absolute path"; fi
+room=$(least_room)
+fact disk_free_mb "${room%% *}"
+fact disk "${room#* }"
 
 # A line break within JSON is never part of a value.
 marker=/etc/cloudmesh/cluster/marker.json
