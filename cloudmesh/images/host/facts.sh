@@ -126,7 +126,7 @@ choose() {
 least_room() {
     if [ -s data_dir ]; then cat data_dir; else echo /var/lib; fi | while IFS= read -r dir; do
         while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
-        df -Pk "$dir" | awk 'NR == 2 { free = int($4 / 1024); sub(/^.*% /, ""); print free, $0 }'
+        df -Pk "$dir" | awk 'NR == 2 { print int($4 / 1024), $6 }'
     done | sort -n | head -n 1
 }
 
