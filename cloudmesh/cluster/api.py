@@ -63,4 +63,4 @@ class Api(Protocol):
         """Yield the output of the driver; with `follow`, until it ends."""
 
     def stop(self, job_id: str) -> None:
-        """End the job and all its tasks; nothing to do where it has ended."""
+        """End the job and all its tasks; of one that has ended, whatever is left."""

@@ -138,6 +138,7 @@ class Workload:
             try:
                 status = api.job(job_id)
                 if status.state.ended:
+                    api.stop(job_id)
                     return status
                 deadline = time.monotonic() + _PATIENCE_SECONDS
             except ApiError as error:
