@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster import pki
+from cloudmesh.cluster.errors import UsageError
 from cloudmesh.cluster.hosts import marker, script
 from cloudmesh.cluster.model import Facts, Host, Marker, Role
 
 REGISTRY_PORT = 5443
+SERVER_COUNTS = (1, 3, 5)
 _CONFIG = "/etc/cloudmesh/cluster"
 _REGISTRY_DATA = "/var/lib/cloudmesh/registry"
 
@@ -91,6 +93,14 @@ class Member:
             if address.partition("/")[0] == self.facts.address:
                 return device
         return ""
+
+
+def check_servers(servers: int, hosts: int) -> None:
+    """Raise UsageError where `hosts` hosts cannot have `servers` servers."""
+    if servers not in SERVER_COUNTS:
+        raise UsageError(f"--servers={servers} is not valid: use 1, 3 or 5, so that a majority is always clear")
+    if servers > hosts:
+        raise UsageError(f"--servers={servers} needs as many hosts: {hosts} given")
 
 
 def files(blueprint: Blueprint, member: Member, names: Sequence[str]) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.context import Context
 from cloudmesh.cluster.errors import ClusterError, HostsError, NotFoundError
 from cloudmesh.cluster.hosts import fleet, known, local, marker, script
-from cloudmesh.cluster.model import Host, Marker, Role
+from cloudmesh.cluster.model import Host, Marker, Node, Role
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import Connection
@@ -50,6 +50,10 @@ class Membership:
         """The servers that answered, the first one first where it did."""
         found = [(host, its) for host, its in self.markers.items() if its.role is Role.SERVER]
         return dict(sorted(found, key=lambda item: item[1].servers.index(item[1].address)))
+
+    def as_nodes(self) -> tuple[Node, ...]:
+        """Return the hosts as they tell it themselves, for an engine that is silent."""
+        return tuple(Node(str(host), its.address, (its.role,), "unknown") for host, its in self.markers.items())
 
     def first_server(self) -> Connection:
         """Return the connection to the first server that answered; ClusterError where none did."""

@@ -19,6 +19,7 @@ from cloudmesh.cluster.model import Host
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import Connection
+    from cloudmesh.cluster.images.registry import Registry
 
 _PREPARE_SECONDS = 900.0
 _START_SECONDS = 240.0
@@ -36,6 +37,8 @@ class Installation:
         script: the engine's host script.
         files: what a member gets.
         api: opens the engine's API through the server.
+        deliver: sends the engine to the cluster's registry; see `Provider._deliver`.
+        invited: lets hosts in for as long as it is open; see `Provider._invited`.
         digests: SHA-256 of the engine files by name, once the cluster has them.
         failures: what went wrong, by host; the other hosts go on.
     """
@@ -47,6 +50,8 @@ class Installation:
     script: str
     files: Callable[[Member], Mapping[str, bytes]]
     api: Callable[[], AbstractContextManager[Api]]
+    deliver: Callable[[Registry, engines.Bundle], Mapping[str, str]]
+    invited: Callable[[], AbstractContextManager[Mapping[str, bytes]]]
     digests: Mapping[str, str] = field(default_factory=dict)
     failures: dict[str, ClusterError] = field(default_factory=dict)
 
@@ -64,7 +69,9 @@ class Installation:
         self._step("prepare", members, _PREPARE_SECONDS)
         if engine:
             self._lead(first, engine)
-        self._step("join", others, _START_SECONDS)
+        if others:
+            with self.invited() as invitation:
+                self._step("join", others, _START_SECONDS, invitation)
         self._await_ready(members)
         self._deliver(built)
         if self.failures:
@@ -81,7 +88,7 @@ class Installation:
         bundle = engine.result()
         try:
             with delivery.registry(self.server, self.blueprint) as registry:
-                self.digests = delivery.deliver_engine(registry, bundle, self.context.report)
+                self.digests = self.deliver(registry, bundle)
         except ImageError as error:
             raise HostError(str(self.server.host), f"the engine could not be sent to it: {error}") from error
         self._step("bootstrap", first, _START_SECONDS)
@@ -95,12 +102,14 @@ class Installation:
         if first in self.failures:
             raise HostsError(self.failures)
 
-    def _step(self, verb: str, members: Sequence[Member], timeout: float) -> None:
+    def _step(
+        self, verb: str, members: Sequence[Member], timeout: float, inputs: Mapping[str, bytes] | None = None
+    ) -> None:
         going = {member.host: member for member in members if str(member.host) not in self.failures}
         engine = "".join(f"{digest} {name}\n" for name, digest in self.digests.items()).encode()
 
         def run(member: Member) -> None:
-            files = {**self.files(member), "engine": engine}
+            files = {**self.files(member), **(inputs or {}), "engine": engine}
             connection = self.connections[member.host]
             connection.run(self.script, verb, files=files, timeout=timeout, report=self.context.report)
 

@@ -8,13 +8,14 @@ from importlib import import_module
 from typing import Any
 
 from cloudmesh.cluster import finder, names
+from cloudmesh.cluster.blueprint import check_servers
 from cloudmesh.cluster.context import Context
 from cloudmesh.cluster.errors import ClusterError, UsageError
 from cloudmesh.cluster.finder import Membership
 from cloudmesh.cluster.hosts import local
 from cloudmesh.cluster.jobs.model import SparkJob
 from cloudmesh.cluster.model import Cluster, Host, JobStatus, Report
-from cloudmesh.cluster.provider import Provider, check_servers
+from cloudmesh.cluster.provider import Provider
 from cloudmesh.cluster.workload import Output, Workload
 
 # A third engine is one package more, and one line here.

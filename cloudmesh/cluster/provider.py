@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from cloudmesh.cluster import assembly, blueprint, names, removal
+from cloudmesh.cluster import assembly, blueprint, delivery, names, removal
 from cloudmesh.cluster.api import Api
 from cloudmesh.cluster.assembly import Assembly
 from cloudmesh.cluster.blueprint import Blueprint, Member, Secrets
 from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import ApiError, ClusterError, UsageError
+from cloudmesh.cluster.errors import ApiError, ClusterError
 from cloudmesh.cluster.finder import Membership
 from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.installation import Installation
@@ -21,9 +21,9 @@ from cloudmesh.cluster.model import Cluster, Host, Node, Role
 from cloudmesh.cluster.workload import Workload
 
 if TYPE_CHECKING:
+    from cloudmesh.cluster.engines import Bundle
     from cloudmesh.cluster.hosts.ssh import Connection
-
-SERVER_COUNTS = (1, 3, 5)
+    from cloudmesh.cluster.images.registry import Registry
 
 
 class Provider(ABC):
@@ -63,7 +63,7 @@ class Provider(ABC):
             HostsError: hosts that failed, each with its cause; the others are in.
         """
         names.check(cluster, "cluster name")
-        check_servers(servers, len(hosts))
+        blueprint.check_servers(servers, len(hosts))
         with assembly.assembled(self.context, cluster, hosts, self._needs().ports) as gathered:
             design = assembly.design(gathered, cluster, self.kind, servers, self._new_secrets)
             assembly.check(gathered, self._needs(), design)
@@ -165,6 +165,15 @@ class Provider(ABC):
     def _api(self, server: Connection, secrets: Secrets) -> AbstractContextManager[Api]:
         """Open the engine's API through a server's connection."""
 
+    def _deliver(self, design: Blueprint, server: Connection, registry: Registry, bundle: Bundle) -> Mapping[str, str]:
+        """Send the engine to the cluster's registry; return the SHA-256 of each file that hosts fetch, by its name."""
+        return delivery.deliver_engine(registry, bundle, self.context.report)
+
+    @contextmanager
+    def _invited(self, design: Blueprint, server: Connection) -> Iterator[Mapping[str, bytes]]:
+        """Yield what hosts need to be let in, beside their files; it is worth nothing afterwards."""
+        yield {}
+
     # --- shared by the verbs ----------------------------------------------------------------------------------------
 
     def _read(self, membership: Membership, server: Connection) -> tuple[Blueprint, Mapping[str, str]]:
@@ -186,6 +195,8 @@ class Provider(ABC):
             script=self._script(),
             files=partial(self._all_files, design),
             api=partial(self._api, server, design.secrets),
+            deliver=partial(self._deliver, design, server),
+            invited=partial(self._invited, design, server),
             digests=digests,
         )
 
@@ -222,7 +233,7 @@ class Provider(ABC):
                 nodes = api.nodes()
         except ApiError as error:
             self.context.report.note(f"the engine does not answer: {error}")
-            nodes = _from_markers(membership)
+            nodes = membership.as_nodes() if membership else ()
         healthy = bool(nodes) and all(node.status == "ready" for node in nodes)
         where = f"{self.endpoint} on {design.servers[0]}, through SSH"
         return Cluster(design.cluster, design.id, self.kind, where, design.registry, nodes, healthy)
@@ -236,16 +247,3 @@ class Provider(ABC):
         except ClusterError as error:
             self.context.report.note(f"only the hosts that were found are cleaned: {error}")
             return ()
-
-
-def check_servers(servers: int, hosts: int) -> None:
-    """Raise UsageError where `hosts` hosts cannot have `servers` servers."""
-    if servers not in SERVER_COUNTS:
-        raise UsageError(f"--servers={servers} is not valid: use 1, 3 or 5, so that a majority is always clear")
-    if servers > hosts:
-        raise UsageError(f"--servers={servers} needs as many hosts: {hosts} given")
-
-
-def _from_markers(membership: Membership | None) -> tuple[Node, ...]:
-    markers = membership.markers if membership else {}
-    return tuple(Node(str(host), its.address, (its.role,), "unknown") for host, its in markers.items())
