@@ -1,0 +1,127 @@
+"""How the API of a cluster is reached and asked: through SSH, with a certificate made for one command; and its errors.
+
+The only importer of the `kubernetes` client's transport, and the place where its errors are mapped.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import urllib3
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from cloudmesh.cluster import pki
+from cloudmesh.cluster.errors import ApiError, NotFoundError
+from cloudmesh.cluster.hosts.tls import client_context
+from cloudmesh.cluster.kubernetes.config import API_PORT
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.blueprint import Secrets
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+T = TypeVar("T")
+
+# kubeadm gives this group all rights, by a binding that can be taken back.
+_ADMINISTRATORS = "kubeadm:cluster-admins"
+_LIFETIME = datetime.timedelta(days=7)
+_SERVER_NAME = "kubernetes"
+_TIMEOUT = (10, 30)
+_TRIES, _PAUSE_SECONDS = 3, 1.0
+_PATIENCE_SECONDS = 60.0
+
+
+class ConflictError(ApiError):
+    """What was to be made is there already."""
+
+
+def administrator(secrets: Secrets) -> pki.KeyPair:
+    """Return a certificate that may do everything, for one command."""
+    authority = pki.KeyPair(secrets.engine["ca"].encode(), secrets.engine["ca_key"].encode())
+    return pki.issue(authority, "cloudmesh-operator", organization=_ADMINISTRATORS, lifetime=_LIFETIME)
+
+
+@contextmanager
+def opened(server: Connection, secrets: Secrets) -> Iterator[client.ApiClient]:
+    """Yield a client of the API of the cluster that `server` belongs to; keys stay in memory."""
+    credential = administrator(secrets)
+    context = client_context(secrets.engine["ca"].encode(), credential.certificate, credential.key)
+    with server.forward("127.0.0.1", API_PORT) as tunnel:
+        configuration = client.Configuration(host=f"https://127.0.0.1:{tunnel.port}")
+        with client.ApiClient(configuration) as found:
+            # The client itself takes certificates from files only, and would ask a proxy of the environment.
+            found.rest_client.pool_manager = urllib3.PoolManager(
+                ssl_context=context, server_hostname=_SERVER_NAME, retries=False, maxsize=8
+            )
+            yield found
+
+
+def asked(request: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Return the answer to a request of the client's, as plain lists and dictionaries.
+
+    An API that is restarting is asked again.
+
+    Raises:
+        NotFoundError: there is no such thing.
+        ConflictError: there is such a thing already.
+        ApiError: the API refused, or does not answer.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            response = streamed(request, *arguments, _request_timeout=_TIMEOUT, **options)
+            return json.loads(response.data)
+        except _SilentError:
+            if attempt == _TRIES:
+                raise
+        except urllib3.exceptions.HTTPError as error:
+            if attempt == _TRIES:
+                raise _SilentError(f"Kubernetes: no answer from its API ({error})") from error
+        time.sleep(_PAUSE_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def streamed(request: Callable[..., Any], *arguments: Any, **options: Any) -> urllib3.HTTPResponse:
+    """Return the answer to a request unread; raises what `asked` does."""
+    try:
+        response: urllib3.HTTPResponse = request(*arguments, _preload_content=False, **options)
+    except ApiException as error:
+        raise _mapped(error) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise _SilentError("Kubernetes: no answer from its API") from error
+    return response
+
+
+def patiently(request: Callable[[], T]) -> T:
+    """Return the request's result; an API that is away is waited for, a minute at most."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return request()
+        except _SilentError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+class _SilentError(ApiError):
+    """The API did not answer, or said that it cannot now."""
+
+
+def _mapped(error: ApiException) -> Exception:
+    text = f"Kubernetes: {_cause(error)}"
+    if error.status in (404, 409):
+        return NotFoundError(text) if error.status == 404 else ConflictError(text)
+    passing = not error.status or error.status == 429 or error.status >= 500
+    return _SilentError(text) if passing else ApiError(text)
+
+
+def _cause(error: ApiException) -> str:
+    try:
+        return f"{json.loads(error.body)['message']} (HTTP {error.status})"
+    except (TypeError, ValueError, KeyError):
+        return f"{error.reason or 'no answer from its API'} (HTTP {error.status})"

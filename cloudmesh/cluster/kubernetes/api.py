@@ -1,0 +1,245 @@
+"""The API of Kubernetes, by the `kubernetes` client; see `access.py` for how it is reached."""
+
+from __future__ import annotations
+
+import datetime
+import secrets as random
+import string
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from kubernetes import client
+
+from cloudmesh.cluster import placement
+from cloudmesh.cluster.api import Chunk, Submission
+from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
+from cloudmesh.cluster.kubernetes import access, jobs, logs, nodes, status
+from cloudmesh.cluster.kubernetes.access import asked, patiently
+from cloudmesh.cluster.kubernetes.manifests import JOBS_NAMESPACE
+from cloudmesh.cluster.model import JobStatus, Node
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.blueprint import Secrets
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+_POLL_SECONDS = 0.4
+_SECRET_BYTES = 32
+_CHUNK = 1 << 16
+_TOKENS_NAMESPACE, _TOKEN_KIND = "kube-system", "bootstrap.kubernetes.io/token"
+_LETTERS = string.ascii_lowercase + string.digits
+_TOKEN_LIFETIME = datetime.timedelta(minutes=10)
+_JOINING = "system:bootstrappers:kubeadm:default-node-token"
+
+
+@contextmanager
+def connected(server: Connection, secrets: Secrets) -> Iterator[KubernetesApi]:
+    """Yield the API of the cluster that `server` belongs to, reached through SSH."""
+    with access.opened(server, secrets) as found:
+        yield KubernetesApi(found)
+
+
+def new_token() -> str:
+    """Return a bootstrap token, "abcdef.0123456789abcdef"."""
+    letters = [random.choice(_LETTERS) for _ in range(22)]
+    return "".join(letters[:6]) + "." + "".join(letters[6:])
+
+
+class KubernetesApi:
+    """See `cloudmesh.cluster.api.Api`."""
+
+    def __init__(self, its: client.ApiClient) -> None:
+        self._core = client.CoreV1Api(its)
+        self._batch = client.BatchV1Api(its)
+
+    @contextmanager
+    def invitation(self) -> Iterator[str]:
+        """Yield a token that lets hosts in: ten minutes at most, and no longer than the block."""
+        token = new_token()
+        identity, _, secret = token.partition(".")
+        until = datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME
+        fields = {
+            "token-id": identity,
+            "token-secret": secret,
+            "expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "usage-bootstrap-authentication": "true",
+            "auth-extra-groups": _JOINING,
+            "description": "cms cluster",
+        }
+        name = f"bootstrap-token-{identity}"
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": _TOKEN_KIND}
+        asked(self._core.create_namespaced_secret, _TOKENS_NAMESPACE, {**body, "stringData": fields})
+        try:
+            yield token
+        finally:
+            with suppress(NotFoundError):
+                asked(self._core.delete_namespaced_secret, name, _TOKENS_NAMESPACE)
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Return every host that Kubernetes knows, with what its jobs leave free."""
+        found = asked(self._core.list_node)["items"]
+        pods = self._pods_of_all("status.phase!=Succeeded,status.phase!=Failed")
+        return tuple(sorted((nodes.node(each, pods) for each in found), key=lambda node: node.name))
+
+    def drain(self, node: Node, seconds: float) -> None:
+        """Move executors away from `node`, and wait for the drivers on it, which can go nowhere else."""
+        self._cordon(node, True)
+        deadline = time.monotonic() + seconds
+        while busy := self._jobs_on(node):
+            for pod in busy:
+                if pod["metadata"]["labels"].get(jobs.ROLE) == jobs.EXECUTOR:
+                    self._evict(pod["metadata"]["name"])
+            if time.monotonic() > deadline:
+                self._cordon(node, False)
+                raise ApiError(f"jobs are still on it after {seconds:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+    def forget(self, node: Node) -> None:
+        """Strike `node` off the list."""
+        with suppress(NotFoundError):
+            asked(self._core.delete_node, node.id)
+
+    def specification(self, submission: Submission) -> Mapping[str, Any]:
+        """Return the Job."""
+        return jobs.spark_job(submission)
+
+    def obstacle(self, submission: Submission) -> str:
+        """Return why no host could ever take a part of the job."""
+        return placement.obstacle(*placement.asks(submission.job), [node for node in self.nodes() if node.cores])
+
+    def submit(self, submission: Submission) -> None:
+        """Run the job once: a Job of the same name is never replaced."""
+        found = self._found(submission.id)
+        if found is None:
+            found = self._created(submission)
+        if found["metadata"].get("annotations", {}).get(jobs.DIGEST) != submission.digest:
+            raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
+        self._hand_over_secret(found)
+
+    def jobs(self) -> tuple[JobStatus, ...]:
+        """Return every job of ours that Kubernetes still knows, the newest first."""
+        found = asked(self._batch.list_namespaced_job, JOBS_NAMESPACE, label_selector=jobs.JOB)["items"]
+        pods = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, label_selector=jobs.JOB)["items"]
+        told = [
+            status.job(each, [pod for pod in pods if status.job_of(pod) == each["metadata"]["name"]], time.time())
+            for each in found
+        ]
+        return tuple(sorted(told, key=lambda job: job.submitted, reverse=True))
+
+    def job(self, job_id: str) -> JobStatus:
+        """Return one job with its tasks."""
+        found = self._found(job_id)
+        if found is None or jobs.DIGEST not in found["metadata"].get("annotations", {}):
+            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
+        return status.job(found, self._pods(job_id), time.time())
+
+    def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+        """Yield the driver's output; with `follow`, until it ends, and that of the next one where it is tried again."""
+        told: set[str] = set()
+        while True:
+            current = patiently(lambda: self.job(job_id))
+            for pod in filter(status.has_started, status.drivers(patiently(partial(self._pods, job_id)))):
+                name = pod["metadata"]["name"]
+                if name not in told:
+                    told.add(name)
+                    output = _Output(self._core, name)
+                    yield from logs.followed(output) if follow else logs.written(output)
+            if current.state.ended or not follow:
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, job_id: str) -> None:
+        """End the job and all its tasks: its time is over, by which it is still told and later forgotten."""
+        if self.job(job_id).state.ended:
+            selector = f"{jobs.JOB}={job_id},{jobs.ROLE}={jobs.EXECUTOR}"
+            asked(self._core.delete_collection_namespaced_pod, JOBS_NAMESPACE, label_selector=selector)
+        else:
+            body = {"metadata": {"annotations": {jobs.STOPPED: "true"}}, "spec": {"activeDeadlineSeconds": 1}}
+            asked(self._batch.patch_namespaced_job, job_id, JOBS_NAMESPACE, body)
+
+    def _created(self, submission: Submission) -> dict[str, Any]:
+        body = jobs.secret(submission.id, random.token_urlsafe(_SECRET_BYTES))
+        with suppress(access.ConflictError):
+            asked(self._core.create_namespaced_secret, JOBS_NAMESPACE, body)
+        try:
+            made: dict[str, Any] = asked(
+                self._batch.create_namespaced_job, JOBS_NAMESPACE, jobs.spark_job(submission), field_validation="Strict"
+            )
+        except ApiError:
+            # The answer may have been lost after the job was taken, or another was quicker.
+            found = self._found(submission.id)
+            if found is None:
+                raise
+            return found
+        return made
+
+    def _hand_over_secret(self, job: Mapping[str, Any]) -> None:
+        """Let the job's secret go when the job goes."""
+        its = job["metadata"]
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": its["name"], "uid": its["uid"]}
+        body = {"metadata": {"ownerReferences": [owner]}}
+        with suppress(NotFoundError):
+            asked(self._core.patch_namespaced_secret, jobs.secret_name(its["name"]), JOBS_NAMESPACE, body)
+
+    def _found(self, job_id: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = asked(self._batch.read_namespaced_job, job_id, JOBS_NAMESPACE)
+        except NotFoundError:
+            return None
+        return found
+
+    def _pods(self, job_id: str) -> list[dict[str, Any]]:
+        selector = f"{jobs.JOB}={job_id}"
+        found: list[dict[str, Any]] = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, label_selector=selector)[
+            "items"
+        ]
+        return found
+
+    def _pods_of_all(self, fields: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = asked(self._core.list_pod_for_all_namespaces, field_selector=fields)["items"]
+        return found
+
+    def _jobs_on(self, node: Node) -> list[dict[str, Any]]:
+        pods = self._pods_of_all(f"spec.nodeName={node.id},status.phase!=Succeeded,status.phase!=Failed")
+        return [pod for pod in pods if pod["metadata"]["namespace"] == JOBS_NAMESPACE]
+
+    def _cordon(self, node: Node, cordoned: bool) -> None:
+        asked(self._core.patch_node, node.id, {"spec": {"unschedulable": cordoned}})
+
+    def _evict(self, pod: str) -> None:
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        with suppress(NotFoundError):
+            asked(self._core.create_namespaced_pod_eviction, pod, JOBS_NAMESPACE, body)
+
+
+class _Output:
+    """The output of a driver; see `logs.Source`."""
+
+    def __init__(self, core: client.CoreV1Api, pod: str) -> None:
+        self._core = core
+        self._pod = pod
+
+    def has_ended(self) -> bool:
+        """Return whether the driver writes no more."""
+        return status.has_ended(patiently(lambda: asked(self._core.read_namespaced_pod, self._pod, JOBS_NAMESPACE)))
+
+    def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
+        """Yield pieces of a stream until it ends or breaks off."""
+        options = {"since_seconds": since_seconds} if since_seconds else {}
+        response = patiently(
+            lambda: access.streamed(
+                self._core.read_namespaced_pod_log,
+                self._pod,
+                JOBS_NAMESPACE,
+                follow=follow,
+                stream=stream.capitalize(),
+                timestamps=True,
+                **options,
+            )
+        )
+        with suppress(urllib3.exceptions.HTTPError):  # what is missing then is asked for again
+            yield from response.stream(_CHUNK)
+        response.close()

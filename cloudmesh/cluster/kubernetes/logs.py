@@ -1,0 +1,125 @@
+"""The output of one pod as it comes, both streams at once; taken up again where it broke off."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from typing import NamedTuple, Protocol
+
+from cloudmesh.cluster.api import Chunk
+from cloudmesh.cluster.errors import ClusterError, NotFoundError
+
+STREAMS = ("stdout", "stderr")
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}\S+) ")
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+_OVERLAP_SECONDS = 5
+_PAUSE_SECONDS = 0.3
+
+
+class Source(Protocol):
+    """Where a pod's output comes from."""
+
+    def has_ended(self) -> bool:
+        """Return whether the pod writes no more."""
+
+    def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
+        """Yield pieces of a stream, each line with the time of its writing in front."""
+
+
+class _End(NamedTuple):
+    """A stream has come to its end, well or by an error."""
+
+    error: ClusterError | None = None
+
+
+def followed(source: Source) -> Iterator[Chunk]:
+    """Yield a pod's output until it ends."""
+    queue: SimpleQueue[Chunk | _End] = SimpleQueue()
+    for stream in STREAMS:
+        threading.Thread(target=_pump, args=(source, stream, queue.put), daemon=True).start()
+    going = len(STREAMS)
+    while going:
+        item = queue.get()
+        if isinstance(item, Chunk):
+            yield item
+        elif item.error:
+            raise item.error
+        else:
+            going -= 1
+
+
+def written(source: Source) -> Iterator[Chunk]:
+    """Yield what a pod has written so far."""
+    for stream in STREAMS:
+        for data in Lines().new(source.read(stream, follow=False, since_seconds=None)):
+            yield Chunk(stream, data)
+
+
+def _pump(source: Source, stream: str, put: Callable[[Chunk | _End], None]) -> None:
+    lines = Lines()
+    try:
+        while True:
+            # Asked first: what is written until then is read below.
+            ended = source.has_ended()
+            for data in lines.new(source.read(stream, follow=not ended, since_seconds=lines.overlap())):
+                put(Chunk(stream, data))
+            if ended:
+                break
+            time.sleep(_PAUSE_SECONDS)
+        put(_End())
+    except NotFoundError:  # the pod has been removed
+        put(_End())
+    except ClusterError as error:
+        put(_End(error))
+
+
+class Lines:
+    """Takes the times off the lines of a stream that may be read again, and leaves out the lines that were given."""
+
+    def __init__(self) -> None:
+        self._last = b""  # time of the last line given
+        self._same = 0  # how many lines of that time were given
+        self._read_at = 0.0
+
+    def overlap(self) -> int | None:
+        """Return since how many seconds ago lines must be asked for, so that none is missed; None for all."""
+        return int(time.monotonic() - self._read_at) + _OVERLAP_SECONDS if self._last else None
+
+    def new(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the lines that were not given before, in as large pieces as they come."""
+        known, again = self._last, 0
+        for block in _whole_lines(pieces):
+            fresh = []
+            for line in _LINE.findall(block):
+                stamp = _STAMP.match(line)
+                if stamp and known:
+                    again += stamp[1] == known
+                    if stamp[1] < known or (stamp[1] == known and again <= self._same):
+                        continue
+                    known = b""
+                if stamp:
+                    self._count(stamp[1])
+                elif known:
+                    continue
+                fresh.append(line[stamp.end() :] if stamp else line)
+            self._read_at = time.monotonic()
+            if fresh:
+                yield b"".join(fresh)
+
+    def _count(self, stamp: bytes) -> None:
+        self._same = self._same + 1 if stamp == self._last else 1
+        self._last = stamp
+
+
+def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield pieces that end with a line."""
+    rest = b""
+    for piece in pieces:
+        block, newline, rest = (rest + piece).rpartition(b"\n")
+        if newline:
+            yield block + newline
+    if rest:
+        yield rest

@@ -1,0 +1,209 @@
+#!/bin/sh
+# Makes this host part of a Kubernetes cluster, or takes it out again: walkthrough.sh VERB, as root, in a folder of inputs.
+#
+#   prepare    packages, configuration, certificates; the container runtime runs
+#   registry   the cluster's image registry (first server only)
+#   bootstrap  the first server: kubeadm init, the pod network, the place for jobs
+#   join       the host is let in, its kubelet answers, and its node says how the operator reaches it
+#   clean      the host as it was before
+#
+# Inputs: etc/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (placed as they are), containerd.toml,
+# hosts/*.toml (how images are pulled), address, registry (ADDR:PORT), registry_host (empty file: this is it), engine (SHA-256
+# and name of each file), node and node.json (its name, and what it says of itself), ignored, notes, api (lines for
+# /etc/hosts); for bootstrap init.yaml and manifests.json, for join join.json and invitation.json.
+# Run by hand: sh -c '. ../host/lib.sh; . ./walkthrough.sh' walkthrough.sh VERB
+# shellcheck shell=sh
+# shellcheck source=cloudmesh/images/host/lib.sh
+if ! command -v step >/dev/null; then . "$(dirname "$0")/../host/lib.sh"; fi
+
+DATA=/var/lib/cloudmesh/kubernetes
+KUBELET=/var/lib/kubelet
+SOCKET=/run/cloudmesh/containerd.sock
+PLACES="$PLACES /etc/kubernetes /etc/containerd /usr/libexec/kubernetes $KUBELET /var/lib/cni /run/netns /run/flannel
+ /run/containerd /var/log/kubernetes /var/log/pods /var/log/containers"
+FIREWALL='KUBE-|FLANNEL-|CNI-|cni0'
+# Settings of the kernel's that the kubelet or the pod network changes.
+SETTINGS="vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys
+ kernel/keys/root_maxbytes net/ipv4/conf/all/route_localnet net/ipv4/conf/all/forwarding net/ipv4/conf/default/forwarding
+ net/bridge/bridge-nf-call-iptables net/bridge/bridge-nf-call-ip6tables"
+
+prepare() {
+    remember_host
+    remember_kernel
+    place_configuration
+    place_all kubernetes "$CONFIG/kubernetes" 600
+    place_all patches "$CONFIG/patches" 600
+    place_all cni "$CONFIG/cni" 644
+    for file in hosts/*; do place "$file" "$CONFIG/certs.d/$(basename "$file" .toml)/hosts.toml" 644 || true; done
+    while read -r line; do note "$line"; done <notes
+    set -- ca-certificates containernetworking-plugins curl iproute2 iptables nftables
+    # There are packages of it under other names, which would make way for this one.
+    if ! command -v containerd >/dev/null; then set -- "$@" containerd; fi
+    if [ -e registry_host ]; then set -- "$@" docker-registry; fi
+    keep_from_starting containerd
+    keep_from_starting docker-registry
+    install_packages "$@"
+    start_runtime
+}
+
+remember_kernel() {
+    for setting in $SETTINGS; do
+        [ ! -e "/proc/sys/$setting" ] || printf '%s %s\n' "$setting" "$(cat "/proc/sys/$setting")"
+    done >"$STATE/settings.new"
+    [ -e "$STATE/settings" ] || mv "$STATE/settings.new" "$STATE/settings"
+    [ -e "$STATE/modules" ] || { cut -d ' ' -f 1 /proc/modules 2>/dev/null || true; } >"$STATE/modules"
+    [ -e "$STATE/xtables" ] || if [ -e /run/xtables.lock ]; then echo theirs; fi >"$STATE/xtables"
+}
+
+# Debian's packages start a service of their own as soon as they are installed. One that was there before goes on.
+keep_from_starting() {
+    if [ -e "$UNITS/$1.service" ] || has_package "$1" || command -v "$1" >/dev/null; then return 0; fi
+    printf '%s\n' "$1" >>"$STATE/masked"
+    ln -s /dev/null "$UNITS/$1.service"
+}
+
+start_runtime() {
+    step "start containerd"
+    changed=
+    if place containerd.toml "$CONFIG/containerd.toml" 600; then changed=yes; fi
+    systemctl enable --quiet cloudmesh-containerd.service
+    if [ -n "$changed" ]; then
+        systemctl restart cloudmesh-containerd.service || fail "containerd did not start: $(journal cloudmesh-containerd)"
+    else
+        systemctl start cloudmesh-containerd.service || fail "containerd did not start: $(journal cloudmesh-containerd)"
+    fi
+    wait_for 30 test -S "$SOCKET" || fail "containerd does not answer: $(journal cloudmesh-containerd)"
+}
+
+registry() { start_registry; }
+
+bootstrap() {
+    equip
+    if [ ! -e "$DATA/joined" ]; then kubeadm init init.yaml; fi
+    step "start the pod network"
+    "$BIN/kubectl" --kubeconfig /etc/kubernetes/admin.conf apply --server-side --force-conflicts \
+        --field-manager=cloudmesh -f manifests.json >"$DATA/manifests.log" 2>&1 ||
+        fail "the pod network could not be set up: $(last_lines "$DATA/manifests.log")"
+}
+
+join() {
+    equip
+    if [ ! -e "$DATA/joined" ]; then kubeadm join join.json; fi
+    step "start the kubelet"
+    systemctl start cloudmesh-kubelet.service
+    wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
+    wait_for 60 introduce || fail "the API does not know this host as $(cat node): $(last_lines "$DATA/node.log")"
+}
+
+# The engine's files, where they are expected, and the certificate authorities where this is a server.
+equip() {
+    fetch_engine
+    mkdir -p "$DATA" /opt/cloudmesh/cni
+    for plugin in /usr/lib/cni/* "$BIN/flannel"; do ln -sf "$plugin" "/opt/cloudmesh/cni/$(basename "$plugin")"; done
+    place_all pki /etc/kubernetes/pki 600
+    place_all pki-etcd /etc/kubernetes/pki/etcd 600
+    systemctl enable --quiet cloudmesh-kubelet.service
+    if [ -e api ] && ! grep -q ' api.cloudmesh$' /etc/hosts; then cat api >>/etc/hosts; fi
+}
+
+# kubeadm VERB FILE: what a run that was cut off has left is no reason to refuse the next one.
+kubeadm() {
+    step "kubeadm $1"
+    ignored=$(if [ -e "$DATA/begun" ]; then echo all; else cat ignored; fi)
+    touch "$DATA/begun"
+    PATH=$BIN:$PATH "$BIN/kubeadm" "$1" --config "$2" --ignore-preflight-errors="$ignored" >"$DATA/kubeadm.log" 2>&1 ||
+        fail "kubeadm $1 failed: $(last_error "$DATA/kubeadm.log")"
+    touch "$DATA/joined"
+}
+
+# kubeadm's own account of its failure, without the advice that follows it.
+last_error() { grep -E '^(error|\s+\[ERROR|.*\[ERROR)' "$1" | tail -n 4 | tr -s '\n\t ' ' ' || last_lines "$1"; }
+
+last_lines() { tail -n 3 "$1" | tr '\n' ' '; }
+
+kubelet_answers() { curl --silent --fail --max-time 5 --noproxy '*' -o /dev/null http://127.0.0.1:10248/healthz; }
+
+# A kubelet may say of its own node what it likes, and of no other.
+introduce() {
+    "$BIN/kubectl" --kubeconfig /etc/kubernetes/kubelet.conf patch node "$(cat node)" --type=merge \
+        --patch-file=node.json >"$DATA/node.log" 2>&1
+}
+
+clean() {
+    if [ ! -e /etc/cloudmesh ] && [ ! -e /var/lib/cloudmesh ]; then return 0; fi
+    mkdir -p "$STATE"
+    places=$(cat "$STATE/places" 2>/dev/null || true)
+    step "stop Kubernetes"
+    stop_pods
+    stop_units
+    remove_network
+    step "remove packages and files"
+    purge_packages
+    if [ -e "$STATE/masked" ]; then
+        while read -r unit; do rm -f "$UNITS/$unit.service"; done <"$STATE/masked"
+    fi
+    remove_accounts
+    systemctl daemon-reload
+    systemctl reset-failed
+    remove_files
+    restore_kernel
+    remove_tree /var/lib/cloudmesh
+    restore_places "$places"
+    # Last, so that a host whose cleaning was cut off is still known to be of this cluster.
+    rm -rf /etc/cloudmesh
+}
+
+# The kubelet first, or it would start anew what is stopped. Pods are in a slice of systemd's; what watches over each is not.
+stop_pods() {
+    systemctl disable --quiet --now cloudmesh-kubelet.service 2>/dev/null || true
+    systemctl kill --signal=KILL kubepods.slice 2>/dev/null || true
+    systemctl stop cloudmesh-containerd.service 2>/dev/null || true
+    for process in /proc/[0-9]*; do
+        case $(tr '\0' ' ' <"$process/cmdline") in
+            *containerd-shim*"-address $SOCKET"*) kill -KILL "${process#/proc/}" ;;
+        esac
+    done 2>/dev/null || true
+    systemctl stop kubepods.slice 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d -path '*kubepods*' -exec rmdir {} + 2>/dev/null || true
+}
+
+remove_network() {
+    for file in /run/netns/cni-*; do
+        [ -e "$file" ] || continue
+        umount "$file" 2>/dev/null || true
+        rm -f "$file"
+    done
+    for link in cni0 flannel.1; do remove_link "$link"; done
+    restore_firewall "$FIREWALL"
+    restore_forwarding
+    rm -rf /var/lib/cni/networks/cloudmesh /var/lib/cni/results/cloudmesh-*
+    [ -s "$STATE/xtables" ] || rm -f /run/xtables.lock
+    if grep -q ' api.cloudmesh$' /etc/hosts; then
+        # Written into, as in a container the file itself cannot be replaced.
+        others=$(grep -v ' api.cloudmesh$' /etc/hosts)
+        printf '%s\n' "$others" >/etc/hosts
+    fi
+}
+
+# Folders that the host had before are emptied of what is ours, and made anew by `restore_places` where they had been empty.
+remove_files() {
+    for path in /etc/kubernetes "$KUBELET" /run/flannel /usr/libexec/kubernetes /run/cloudmesh /opt/cloudmesh \
+        /var/log/kubernetes /var/log/pods /var/log/containers; do
+        remove_tree "$path"
+    done
+    if is_ours containerd; then
+        for path in /var/lib/containerd /run/containerd /etc/containerd; do remove_tree "$path"; done
+    fi
+    rmdir /var/lib/cni/networks /var/lib/cni/results /var/lib/cni /run/netns 2>/dev/null || true
+}
+
+restore_kernel() {
+    [ -e "$STATE/modules" ] || return 0
+    while read -r setting value; do echo "$value" >"/proc/sys/$setting" || true; done <"$STATE/settings"
+    if ! grep -qx br_netfilter "$STATE/modules"; then modprobe --quiet --remove br_netfilter 2>/dev/null || true; fi
+}
+
+case ${1:-} in
+    prepare | registry | bootstrap | join | clean) alone; "$1" ;;
+    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join or clean" ;;
+esac
