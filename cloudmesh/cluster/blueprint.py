@@ -136,7 +136,12 @@ def _registry(address: str) -> dict[str, object]:
     return {
         "version": 0.1,
         "log": {"level": "warn"},
-        "storage": {"filesystem": {"rootdirectory": _REGISTRY_DATA}, "delete": {"enabled": True}},
+        "storage": {
+            "filesystem": {"rootdirectory": _REGISTRY_DATA},
+            "delete": {"enabled": True},
+            # What a push that was cut off has left; on a full disk that room is needed.
+            "maintenance": {"uploadpurging": {"enabled": True, "age": "2h", "interval": "1h", "dryrun": False}},
+        },
         "http": {
             "addr": address,
             "relativeurls": True,

@@ -66,14 +66,17 @@ class Installation:
         others = [member for member in members if member not in first]
         engine = fleet.begin(lambda: self._provide(members[0].facts.arch)) if first else None
         built = fleet.begin(lambda: [build_image(image, self.context) for image in images])
-        self._step("prepare", members, _PREPARE_SECONDS)
-        if engine:
-            self._lead(first, engine)
-        if others:
-            with self.invited() as invitation:
-                self._step("join", others, _START_SECONDS, invitation)
-        self._await_ready(members)
-        self._deliver(built)
+        try:
+            self._step("prepare", members, _PREPARE_SECONDS)
+            if engine:
+                self._lead(first, engine)
+            if others:
+                with self.invited() as invitation:
+                    self._step("join", others, _START_SECONDS, invitation)
+            self._await_ready(members)
+            self._deliver(built)
+        except HostError as error:  # of the first server
+            self.failures.setdefault(error.host, error)
         if self.failures:
             raise HostsError(self.failures)
 
@@ -156,7 +159,7 @@ class Installation:
                 except ApiError as error:
                     otherwise = str(error)
                 if not self.server.alive:
-                    raise HostsError({**self.failures, str(self.server.host): _lost(self.server.host)})
+                    raise _lost(self.server.host)
                 if time.monotonic() > deadline:
                     raise ApiError(f"{self.blueprint.cluster}: {otherwise}, after {_READY_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)

@@ -6,7 +6,6 @@ what the registry has is neither sent nor copied again.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -57,13 +56,8 @@ class Registry:
             digest = f"sha256:{oci.sha256(stream)}"
             if not self.has_blob(repo, digest):
                 stream.seek(0)
-                upload = _local(self._ask("POST", _path(repo, "blobs") + "/uploads/").headers["Location"])
-                try:
-                    self._ask("PUT", upload, params={"digest": digest}, data=stream)
-                except ImageError:
-                    with contextlib.suppress(ImageError):
-                        self._send("DELETE", upload)
-                    raise
+                upload = self._ask("POST", _path(repo, "blobs") + "/uploads/")
+                self._ask("PUT", _local(upload.headers["Location"]), params={"digest": digest}, data=stream)
         return digest
 
     def has_manifest(self, repo: str, ref: str) -> bool:
@@ -241,12 +235,11 @@ def _innermost(error: BaseException) -> str:
 
 
 def _words(error: Mapping[str, Any]) -> str:
-    """Return what an error of the registry says; of its storage it tells no more than the system's number."""
-    detail = error.get("detail")
-    while isinstance(detail, dict) and "Enclosed" in detail:
-        detail = detail["Enclosed"]
+    """Return what an error of the registry says. An "unknown error" is one of its storage, told in the details."""
+    words, detail = str(error.get("message") or error["code"]), error.get("detail")
+    if error.get("code") == "UNKNOWN" and isinstance(detail, str):
+        return detail
     number = detail.get("Err") if isinstance(detail, dict) else None
-    words = str(error.get("message") or error["code"])
     return f"{words}: {os.strerror(number)}" if isinstance(number, int) else words
 
 
