@@ -346,8 +346,8 @@ def test_an_executor_on_kubernetes_gets_its_options_in_order(spark):
     )
     arguments = spark.told()["arguments"]
     assert arguments[:11] == list(options.values())
-    assert arguments[11:13] == ["-Xms1g", "-Xmx1g"]
-    assert arguments[15:] == [
+    assert arguments[11:14] == ["-Xms1g", "-Xmx1g", "-Dspark.master=k8s://driver"]
+    assert arguments[16:] == [
         "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend",
         *("--driver-url", "spark://driver", "--executor-id", "7", "--cores", "2", "--app-id", "spark-1"),
         *("--hostname", "10.1.0.9", "--resourceProfileId", "0", "--podName", "exec-7"),
