@@ -19,7 +19,10 @@ from cloudmesh.cluster.provider import Provider
 from cloudmesh.cluster.workload import Output, Workload
 
 # A third engine is one package more, and one line here.
-PROVIDERS = {"nomad": "cloudmesh.cluster.nomad.provider:NomadProvider"}
+PROVIDERS = {
+    "nomad": "cloudmesh.cluster.nomad.provider:NomadProvider",
+    "kubernetes": "cloudmesh.cluster.kubernetes.provider:KubernetesProvider",
+}
 
 
 def provider(kind: str, context: Context) -> Provider:
