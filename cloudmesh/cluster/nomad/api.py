@@ -56,7 +56,7 @@ class NomadApi:
         """Return every host that Nomad knows, with what its jobs leave free."""
         stubs = _asked(lambda: self._client.nodes.get_nodes(resources=True))
         running = _asked(lambda: self._client.allocations.get_allocations(resources=True, task_states=False))
-        servers = {member["Addr"] for member in _asked(self._client.agent.get_members)["Members"]}
+        servers = self._servers()
         full = [_asked(partial(self._client.node.get_node, stub["ID"])) for stub in stubs]
         return tuple(sorted((status.node(each, running, servers) for each in full), key=lambda node: node.name))
 
@@ -142,6 +142,13 @@ class NomadApi:
             raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
         if not found["Stop"]:
             _asked(lambda: self._client.job.deregister_job(job_id, purge=False))
+
+    def _servers(self) -> dict[str, str]:
+        """Return the status of each server by its address."""
+        peers = _asked(self._client.operator.get_configuration)["Servers"]
+        voters = {peer["Address"].rpartition(":")[0] for peer in peers if peer["Voter"]}
+        members = _asked(self._client.agent.get_members)["Members"]
+        return {each["Addr"]: status.server(each["Status"], votes=each["Addr"] in voters) for each in members}
 
     def _read(self, allocation: str, stream: str, offset: int) -> bytes:
         params = {"task": jobs.DRIVER, "type": stream, "offset": offset, "origin": "start", "plain": True}

@@ -14,8 +14,9 @@ HTTP_PORT, RPC_PORT, SERF_PORT = 4646, 4647, 4648
 SERVER_POOL = "servers"
 _CONFIG = "/etc/cloudmesh/cluster"
 _DATA = "/var/lib/cloudmesh/nomad"
-# Each asks a cloud's metadata address when the agent starts, and delays it by seconds where there is none.
-_CLOUD_FINGERPRINTERS = "env_aws,env_gce,env_azure,env_digitalocean"
+# Each asks a cloud's metadata address when the agent starts, and delays it by seconds where there is none; the last two
+# ask ports of this host, again and again.
+_FINGERPRINTERS = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"
 _RESERVED_MB = {True: 768, False: 384}
 
 
@@ -47,6 +48,8 @@ def agent(*, name: str, address: str, cluster: str) -> dict[str, Any]:
             "cert_file": f"{_CONFIG}/host.pem",
             "key_file": f"{_CONFIG}/host-key.pem",
         },
+        # Nothing is asked of whoever listens on this host's port for Consul when the servers are silent.
+        "consul": {"auto_advertise": False, "client_auto_join": False, "server_auto_join": False},
         "disable_update_check": True,
         "leave_on_interrupt": False,
         "leave_on_terminate": False,
@@ -67,7 +70,11 @@ def server(*, gossip_key: str, servers: Sequence[str]) -> dict[str, Any]:
             "bootstrap_expect": len(servers),
             "encrypt": gossip_key,
             "server_join": {"retry_join": list(servers), "retry_interval": "3s"},
-        }
+            # A host that died with the leader is missed after this long, not after five minutes.
+            "failover_heartbeat_ttl": "60s",
+        },
+        # A server that has joined votes after this long, not after ten seconds: until then the first must not fail.
+        "autopilot": {"server_stabilization_time": "1s"},
     }
 
 
@@ -93,7 +100,7 @@ def client(
             "meta": {**meta, DOLLAR: "$"},
             "reserved": {"memory": _RESERVED_MB[is_server]},
             "cpu_total_compute": cores * CORE,
-            "options": {"driver.allowlist": "docker", "fingerprint.denylist": _CLOUD_FINGERPRINTERS},
+            "options": {"driver.allowlist": "docker", "fingerprint.denylist": _FINGERPRINTERS},
             "gc_max_allocs": 200,
         },
         "plugin": [{"docker": {"config": _DOCKER}}],

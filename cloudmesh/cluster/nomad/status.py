@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,13 +14,25 @@ from cloudmesh.cluster.placement import why
 _NANOSECONDS = 1e9
 
 
-def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Collection[str]) -> Node:
+def server(gossip: str, *, votes: bool) -> str:
+    """Return the status of a host as a server.
+
+    Args:
+        gossip: what the others say of it.
+        votes: whether it counts for the majority; a new one does so only after some seconds.
+    """
+    if gossip != "alive":
+        return "down"
+    return "ready" if votes else "joining"
+
+
+def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Mapping[str, str]) -> Node:
     """Return a host as Nomad describes it.
 
     Args:
         full: the node.
         allocations: of all jobs, with their resources.
-        servers: addresses of the servers that Nomad's gossip knows.
+        servers: what `server` says of each server, by its address.
     """
     address = full["Attributes"].get("unique.network.ip-address", "")
     resources, reserved = full["NodeResources"], full["ReservedResources"] or {}
@@ -33,7 +45,7 @@ def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], serv
         name=full["Name"],
         address=address,
         roles=roles,
-        status=_node_status(full),
+        status=_node_status(full, servers.get(address, "ready")),
         cores=cores,
         memory_mb=memory,
         free_cores=max(0.0, round(cores - used_cpu / CORE, 2)),
@@ -45,7 +57,9 @@ def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], serv
     )
 
 
-def _node_status(full: Mapping[str, Any]) -> str:
+def _node_status(full: Mapping[str, Any], as_server: str) -> str:
+    if full["Status"] == "ready" and as_server != "ready":
+        return as_server
     if full["Status"] == "ready" and full["SchedulingEligibility"] != "eligible":
         return "draining" if full.get("DrainStrategy") else "drained"
     if full["Status"] == "ready" and not full["Drivers"].get("docker", {}).get("Healthy"):

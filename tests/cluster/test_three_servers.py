@@ -1,0 +1,194 @@
+"""Three servers on a network that is not the default one, made by an operator whose sudo wants a password."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cms import Operator, Outcome
+from support.hosts import LABEL, PASSWORD, USER, Group, group_name, hand_made
+
+from cloudmesh.cluster import containers
+from cloudmesh.cluster.hosts import machine
+
+pytestmark = pytest.mark.cluster
+
+DOWN_SECONDS = 60
+DEVICE = "eth1"
+
+
+@dataclass(frozen=True)
+class Trio:
+    """Three servers, and what was seen while they became a cluster.
+
+    Attributes:
+        inner: their addresses on the second network.
+        planned: what `create --dryrun --interface=DEVICE` showed.
+        shown: what `create` showed on its terminal.
+        leaks: command lines and environments that had the password.
+    """
+
+    name: str
+    group: Group
+    inner: tuple[str, ...]
+    operator: Operator
+    planned: Outcome
+    shown: Outcome
+    leaks: frozenset[str]
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        found = self.operator.cms("info", "-n", self.name, "--output=json").json()["nodes"]
+        return {node["name"]: node for node in found}
+
+    def statuses(self) -> dict[str, str]:
+        return {name: node["status"] for name, node in self.nodes().items()}
+
+
+@dataclass
+class Watch:
+    """Looks for a text in all processes of this machine, which are also those of hosts that are containers on it."""
+
+    text: bytes
+    found: set[str] = field(default_factory=set)
+    rounds: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        while not self.over.wait(0.02):
+            self.rounds += 1
+            for path in Path("/proc").glob("[0-9]*"):
+                for file in ("cmdline", "environ"):
+                    try:
+                        content = (path / file).read_bytes()
+                    except OSError:
+                        continue  # it has ended
+                    if self.text in content:
+                        self.found.add(content.replace(b"\0", b" ").decode(errors="replace"))
+
+
+@contextmanager
+def watching(text: str) -> Iterator[Watch]:
+    watch = Watch(text.encode())
+    thread = threading.Thread(target=watch.run)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        watch.over.set()
+        thread.join()
+
+
+@contextmanager
+def second_network(group: Group, name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the CIDR of a network that all hosts are on as well, and their addresses there."""
+    client = containers.client()
+    # the label by which the group's own network is removed too, should the test not get to the end
+    network = client.networks.create(f"cloudmesh-{name}-inner", labels={LABEL: name, machine.LABEL: name})
+    try:
+        for host in group.hosts:
+            network.connect(host.container)
+        network.reload()
+        addresses = {
+            each["Name"]: each["IPv4Address"].partition("/")[0] for each in network.attrs["Containers"].values()
+        }
+        yield network.attrs["IPAM"]["Config"][0]["Subnet"], tuple(addresses[host.name] for host in group.hosts)
+    finally:
+        for host in group.hosts:
+            network.disconnect(host.container, force=True)
+        network.remove()
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    name = group_name("trio")
+    answer = (PASSWORD, f"{USER}@127.0.0.1:")
+    with (
+        hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), ("13",) * 3, sudo_asks=True) as group,
+        second_network(group, f"{name}-h") as (cidr, inner),
+    ):
+        operator = Operator(tmp_path_factory.mktemp("home"), group.key)
+        words = ("create", "-n", name, "--servers=3", *group.where)
+        planned = operator.on_terminal(answer, *words, f"--interface={DEVICE}", "--dryrun")
+        with watching(PASSWORD) as watch:
+            shown = operator.on_terminal(answer, *words, f"--interface={cidr}").ok()
+        assert watch.rounds > 20
+        for host in group.hosts:
+            host.allow_sudo()
+        yield Trio(name, group, inner, operator, planned, shown, frozenset(watch.found))
+
+
+def test_the_sudo_password_is_asked_for_every_host_and_not_shown(trio: Trio) -> None:
+    for where in trio.group.where:
+        assert f"{USER}@{where}:" in trio.shown.stderr
+    assert PASSWORD not in trio.shown.stderr
+
+
+def test_the_sudo_password_is_in_no_command_line_or_environment(trio: Trio) -> None:
+    assert trio.leaks == frozenset()
+
+
+def test_the_watch_for_the_password_would_see_it(trio: Trio) -> None:
+    with watching("a-text-like-no-other") as watch:
+        trio.group.hosts[0].container.exec_run(["sleep", "0.5"], environment={"SEEN": "a-text-like-no-other"})
+    assert len(watch.found) == 1
+
+
+def test_without_a_terminal_a_password_that_sudo_wants_is_the_error(trio: Trio) -> None:
+    host = trio.group.hosts[1]
+    host.run("mv /etc/sudoers.d/ops /root/ops; umask 227; echo 'ops ALL=(ALL) ALL' >/etc/sudoers.d/asks")
+    try:
+        outcome = trio.operator.cms("add", "-n", trio.name, f"--hosts={trio.group.where[0]}", host.where)
+    finally:
+        host.run("rm /etc/sudoers.d/asks; mv /root/ops /etc/sudoers.d/ops")
+    assert outcome.status == 1
+    assert f"{host.where}: sudo wants a password" in outcome.stderr
+
+
+def test_the_hosts_of_a_network_device_are_planned_with_its_addresses(trio: Trio) -> None:
+    assert trio.planned.status == 0
+    for host, address in zip(trio.group.hosts, trio.inner, strict=True):
+        assert f"{host.where}: would " in trio.planned.stderr
+        assert f"at {address}" in trio.planned.stderr
+
+
+def test_the_cluster_talks_over_the_network_that_was_chosen(trio: Trio) -> None:
+    nodes = trio.nodes()
+    assert {name: node["address"] for name, node in nodes.items()} == dict(
+        zip(trio.group.where, trio.inner, strict=True)
+    )
+    for host, address in zip(trio.group.hosts, trio.inner, strict=True):
+        listening = host.run("ss -Hltn | awk '{ print $4 }' | grep -E ':(464[678]|5443)$' | sort").split()
+        registry = [f"{address}:5443"] if host is trio.group.hosts[0] else []
+        assert listening == sorted(["127.0.0.1:4646", f"{address}:4647", f"{address}:4648", *registry])
+        peers = host.run("ss -Htn state established | awk '{ print $4 }' | grep ':464[78]$' | sed 's/:.*//' | sort -u")
+        assert set(peers.split()) <= set(trio.inner)
+        assert peers
+
+
+def test_all_three_are_servers_and_take_jobs(trio: Trio) -> None:
+    assert [node["roles"] for node in trio.nodes().values()] == [["server", "worker"]] * 3
+
+
+def test_with_one_server_down_the_others_answer_and_kill_does_the_rest(trio: Trio) -> None:
+    dead, *living = trio.group.hosts
+    dead.container.kill()
+    end = time.monotonic() + DOWN_SECONDS
+    expected = {dead.where: "down", **{host.where: "ready" for host in living}}
+    # while the others choose a leader, the engine says nothing of its hosts
+    while (found := trio.statuses()) != expected and time.monotonic() < end:
+        time.sleep(1)
+    assert found == expected
+
+    outcome = trio.operator.cms("kill", "-n", trio.name)
+    assert outcome.status == 1
+    (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("ERROR")]
+    assert dead.where in line
+    for host in living:
+        assert not host.succeeds("ls -d /etc/cloudmesh /opt/cloudmesh || pgrep nomad")
