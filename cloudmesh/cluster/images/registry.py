@@ -239,6 +239,8 @@ def _words(error: Mapping[str, Any]) -> str:
     words, detail = str(error.get("message") or error["code"]), error.get("detail")
     if error.get("code") == "UNKNOWN" and isinstance(detail, str):
         return detail
+    while isinstance(detail, dict) and "Enclosed" in detail:
+        detail = detail["Enclosed"]
     number = detail.get("Err") if isinstance(detail, dict) else None
     return f"{words}: {os.strerror(number)}" if isinstance(number, int) else words
 
