@@ -212,9 +212,10 @@ purge_packages() {
         note "packages kept, because $(echo "$others" | tr '\n' ' ')needs them: $packages"
         return 0
     fi
+    # What a host that died has left unpacked can neither be configured nor, unforced, be removed.
     dpkg --configure -a >>"$STATE/apt.log" 2>&1 || true
     # shellcheck disable=SC2086
-    apt_or_fail purge $packages
+    apt_or_fail purge -o DPkg::Options::=--force-remove-reinstreq $packages
 }
 
 # Accounts that the packages made stay behind on a purge.
