@@ -19,7 +19,8 @@ from cloudmesh.cluster.hosts import machine
 
 pytestmark = pytest.mark.cluster
 
-DOWN_SECONDS = 60
+# how long the others wait before they give a server up, and as much again
+DOWN_SECONDS = 120
 DEVICE = "eth1"
 
 

@@ -1,0 +1,315 @@
+"""What a cluster answers to somebody without a credential: nothing, from outside, on a host, and while it is made."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.cms import Operator
+from support.hosts import Group, HandMade, group_name, hand_made
+
+from cloudmesh.cluster import pki
+
+pytestmark = pytest.mark.cluster
+
+HTTP, RPC, SERF, REGISTRY = 4646, 4647, 4648, 5443
+# Asked by an unprivileged user as fast as curl can, for as long as the file is there; every answer that came is kept.
+RACE = r"""
+touch /tmp/race
+while [ -e /tmp/race ]; do
+    curl -s -m 2 -w ' %{http_code}\n' -X POST http://127.0.0.1:4646/v1/acl/bootstrap -d '{}' >>/tmp/race.answers
+    echo . >>/tmp/race.tries
+done
+"""
+# What a token opens; without one, Nomad says no, or shows a list of what everybody may see: nothing.
+READS = (
+    "jobs",
+    "nodes",
+    "vars",
+    "allocations",
+    "evaluations",
+    "acl/tokens",
+    "acl/policies",
+    "agent/self",
+    "agent/members",
+    "operator/raft/configuration",
+    "operator/keyring/keys",
+    "client/stats",
+    "agent/monitor",
+    "agent/pprof/goroutine",
+)
+JOB = {
+    "ID": "x",
+    "Name": "x",
+    "Type": "batch",
+    "Datacenters": ["*"],
+    "TaskGroups": [{"Name": "x", "Tasks": [{"Name": "x", "Driver": "docker", "Config": {"image": "x"}}]}],
+}
+WRITES = {
+    "POST jobs": {"Job": JOB},
+    "PUT system/gc": {},
+    "PUT var/nomad/jobs/x": {"Path": "nomad/jobs/x", "Items": {"a": "b"}},
+    "POST acl/token": {"Name": "x", "Type": "management"},
+    "POST acl/policy/anonymous": {"Name": "anonymous", "Rules": 'node { policy = "write" }'},
+    "POST node/00000000-0000-0000-0000-000000000000/drain": {"DrainSpec": {"Deadline": 1}},
+    "PUT agent/servers?address=10.0.0.1:4647": {},
+}
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A cluster of two hosts.
+
+    Attributes:
+        tries: how often its access control was called while it was made.
+        answers: what was answered.
+    """
+
+    name: str
+    group: Group
+    operator: Operator
+    tries: int
+    answers: str
+
+    @property
+    def server(self) -> HandMade:
+        return self.group.hosts[0]
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """All secrets of the cluster and its hosts, by what they are; keys without their frame."""
+        kept = json.loads(self.server.run("cat /etc/cloudmesh/cluster/secrets.json"))
+        keys = {f"key of {host.name}": host.run("cat /etc/cloudmesh/cluster/host-key.pem") for host in self.group.hosts}
+        keys["CA key"] = kept["ca_key"]
+        return {**kept["engine"], **{name: key.splitlines()[1] for name, key in keys.items()}}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    name = group_name("guard")
+    with hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), ("13", "13")) as group:
+        server = group.hosts[0]
+        server.container.exec_run(["sh", "-c", RACE], user="nobody", detach=True)
+        operator = Operator(tmp_path_factory.mktemp("home"), group.key)
+        operator.cms("create", "-n", name, *group.where).ok()
+        server.run("rm /tmp/race")
+        tries = int(server.run("wc -l </tmp/race.tries"))
+        yield Guarded(name, group, operator, tries, server.run("cat /tmp/race.answers"))
+
+
+def listening(host: HandMade) -> dict[int, set[str]]:
+    """Return the addresses that something listens on, by TCP port, as the host itself tells."""
+    found: dict[int, set[str]] = {}
+    for line in host.run("ss -Hltn | awk '{ print $4 }'").splitlines():
+        address, _, port = line.rpartition(":")
+        found.setdefault(int(port), set()).add(address)
+    return found
+
+
+def reachable(host: HandMade) -> set[int]:
+    """Return the open TCP ports of a host, as found from outside by trying them all."""
+    found = set()
+    for port in range(1, 65536):
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            if probe.connect_ex((host.address, port)) == 0:
+                found.add(port)
+    return found
+
+
+def answer(host: HandMade, port: int, sent: bytes) -> bytes:
+    """Return what a port says to some bytes within a second or two."""
+    with socket.create_connection((host.address, port), timeout=2) as connection:
+        said = b""
+        with contextlib.suppress(OSError):
+            connection.sendall(sent)
+            while chunk := connection.recv(4096):
+                said += chunk
+        return said
+
+
+def tls_refusal(host: HandMade, port: int, greeting: bytes = b"", certificate: Path | None = None) -> str:
+    """Return why a server does not talk TLS with somebody without a certificate, or with this; empty if it does."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if certificate:
+        context.load_cert_chain(certificate)
+    with socket.create_connection((host.address, port), timeout=5) as plain:
+        plain.sendall(greeting)
+        try:
+            with context.wrap_socket(plain) as connection:
+                # in TLS 1.3 the refusal of a client arrives after its side of the handshake
+                connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+                return "" if connection.recv(100) else "closed"
+        except (ssl.SSLError, ConnectionError) as error:
+            return str(error)
+
+
+def test_nobody_can_take_the_cluster_while_it_is_made(guarded: Guarded) -> None:
+    answers = [(said, status) for said, _, status in (line.rpartition(" ") for line in guarded.answers.splitlines())]
+    assert guarded.tries > 100
+    assert answers[0] == ("", "000"), "it was not yet there"
+    assert {status for _, status in answers} == {"000", "400"}
+    assert {said for said, status in answers if status == "400"} == {"ACL bootstrap already done (reset index: 7)"}
+    assert guarded.operator.cms("info", "-n", guarded.name).status == 0
+
+
+def test_from_outside_no_other_ports_are_open_than_those_looked_at_here(guarded: Guarded) -> None:
+    server, worker = guarded.group.hosts
+    assert reachable(server) == {22, RPC, SERF, REGISTRY}
+    assert reachable(worker) == {22}
+
+
+def test_the_api_listens_on_loopback_only(guarded: Guarded) -> None:
+    for host in guarded.group.hosts:
+        assert listening(host)[HTTP] == {"127.0.0.1"}
+
+
+def test_rpc_talks_to_nobody_without_a_certificate(guarded: Guarded) -> None:
+    # the first byte is how Nomad tells its protocols apart: plain RPC, raft, multiplexed RPC, and TLS
+    for kind in (b"\x01", b"\x02", b"\x03", b"\x08"):
+        assert answer(guarded.server, RPC, kind + b"\x82\xa6Status.Ping\x00") == b""
+    assert "certificate" in tls_refusal(guarded.server, RPC, greeting=b"\x04")
+
+
+def test_a_certificate_of_another_authority_opens_nothing(guarded: Guarded, tmp_path: Path) -> None:
+    pair = pki.issue(pki.new_authority(guarded.name), "operator", ["server.global.nomad"])
+    file = tmp_path / "pair.pem"
+    file.write_bytes(pair.certificate + pair.key)
+    for port, greeting in ((RPC, b"\x04"), (REGISTRY, b"")):
+        assert re.search("certificate|unknown ca", tls_refusal(guarded.server, port, greeting, file))
+
+
+def test_a_certificate_of_the_cluster_opens_the_registry(guarded: Guarded, tmp_path: Path) -> None:
+    file = tmp_path / "pair.pem"
+    file.write_text(guarded.server.run("cat /etc/cloudmesh/cluster/host.pem /etc/cloudmesh/cluster/host-key.pem"))
+    assert tls_refusal(guarded.server, REGISTRY, certificate=file) == ""
+
+
+def test_gossip_says_nothing_to_those_without_the_key(guarded: Guarded) -> None:
+    # memberlist's push/pull, ping and stream messages, in the clear
+    for kind in (b"\x06", b"\x00", b"\x05", b"\x0a\x00\x00\x00\x10"):
+        said = answer(guarded.server, SERF, kind + b"\x83\xa5Nodes\x01\xa4Join\xc3\xacUserStateLen\x00" + bytes(64))
+        assert guarded.server.where.encode() not in said
+        assert guarded.server.address.encode() not in said
+        assert b"nomad" not in said
+
+
+def test_the_registry_talks_to_nobody_without_a_certificate(guarded: Guarded) -> None:
+    assert "certificate" in tls_refusal(guarded.server, REGISTRY)
+    assert listening(guarded.server)[REGISTRY] == {guarded.server.address}
+
+
+@pytest.mark.parametrize("path", READS)
+def test_on_the_host_an_unprivileged_user_reads_nothing_of_the_api(guarded: Guarded, path: str) -> None:
+    assert called(guarded, "GET", path, guarded.secrets["token"])[0] == "200"
+    status, said = called(guarded, "GET", path)
+    assert status == "403" or (status, said) == ("200", "[]")
+
+
+@pytest.mark.parametrize("call", WRITES)
+def test_on_the_host_an_unprivileged_user_changes_nothing(guarded: Guarded, call: str) -> None:
+    status, said = called(guarded, *call.split(), body=WRITES[call])
+    assert (status, "Permission denied" in said) == ("403", True)
+
+
+# Nomad asks for no token here; but those who have not the key of the gossip are not let in.
+def test_a_server_can_be_made_to_join_nobody(guarded: Guarded) -> None:
+    status, said = called(guarded, "POST", f"agent/join?address={guarded.group.hosts[1].address}")
+    assert status == "403" or json.loads(said)["num_joined"] == 0
+
+
+def test_access_control_is_bootstrapped_once_and_for_all(guarded: Guarded) -> None:
+    said = guarded.server.run(
+        f"curl -s -m 10 -X POST -d '{{}}' http://127.0.0.1:{HTTP}/v1/acl/bootstrap", user="nobody"
+    )
+    assert "already done" in said
+
+
+def test_an_unprivileged_user_sees_nothing_of_our_files(guarded: Guarded) -> None:
+    for host in guarded.group.hosts:
+        assert host.run("stat -c '%a %U' /etc/cloudmesh") == "700 root"
+        assert not host.succeeds("ls /etc/cloudmesh/cluster", user="nobody")
+        assert not host.succeeds("ls /var/lib/cloudmesh/host", user="nobody")
+        wide = host.run("find /etc/cloudmesh /var/lib/cloudmesh -xdev -type f -perm /077 -path '/etc/*'")
+        assert wide == ""
+
+
+def test_no_secret_is_in_a_command_line_an_environment_or_a_file_that_others_can_read(guarded: Guarded) -> None:
+    secrets = guarded.secrets
+    assert {"token", "gossip", "CA key"} < secrets.keys()
+    for host in guarded.group.hosts:
+        found = {what for what, secret in secrets.items() if _shown(host, secret)}
+        assert found == set()
+
+
+def test_a_secret_that_others_could_read_would_be_found(guarded: Guarded) -> None:
+    host, secret = guarded.server, "no-secret-at-all"
+    assert not _shown(host, secret)
+    host.container.exec_run(["sleep", "2"], environment={"SEEN": secret}, detach=True)
+    assert _becomes(host, secret, shown=True)
+    assert _becomes(host, secret, shown=False)
+    host.run("install -m 644 /root/.search /var/tmp/seen")
+    assert _shown(host, secret)
+    host.run("chmod 600 /var/tmp/seen")
+    assert not _shown(host, secret)
+
+
+def test_a_worker_has_the_secrets_of_no_server(guarded: Guarded) -> None:
+    worker = guarded.group.hosts[1]
+    secrets = {what: secret for what, secret in guarded.secrets.items() if what != f"key of {worker.name}"}
+    text = worker.run("cat $(find /etc/cloudmesh /var/lib/cloudmesh /etc/docker -xdev -type f -size -1024k)")
+    assert guarded.secrets[f"key of {worker.name}"] in text
+    assert {what for what, secret in secrets.items() if secret in text} == set()
+
+
+def test_the_operator_keeps_no_secret(guarded: Guarded) -> None:
+    kept = {path: path.read_text(errors="replace") for path in guarded.operator.home.rglob("*") if path.is_file()}
+    assert kept
+    assert not [path for path, text in kept.items() for secret in guarded.secrets.values() if secret in text]
+    (known,) = [path for path in kept if path.name == "known_hosts"]
+    assert _mode(known) == "600"
+
+
+def called(guarded: Guarded, method: str, path: str, token: str = "", body: object = None) -> tuple[str, str]:
+    """Return status and body of a call to the server's API by an unprivileged user of that host."""
+    given = f"-H 'X-Nomad-Token: {token}'" if token else ""
+    data = "" if body is None else f"-d '{json.dumps(body)}'"
+    # some calls answer for as long as they are listened to
+    ask = f"curl -s -m 3 -w ' %{{http_code}}' -X {method} {given} {data} 'http://127.0.0.1:{HTTP}/v1/{path}' || true"
+    said, _, status = guarded.server.run(ask, user="nobody").rpartition(" ")
+    return status, said.strip()
+
+
+def _becomes(host: HandMade, secret: str, *, shown: bool) -> bool:
+    end = time.monotonic() + 10
+    while _shown(host, secret) is not shown and time.monotonic() < end:
+        time.sleep(0.1)
+    return _shown(host, secret) is shown
+
+
+def _mode(path: Path) -> str:
+    return f"{path.stat().st_mode & 0o777:o}"
+
+
+def _shown(host: HandMade, secret: str) -> bool:
+    """Whether a text is in any process's arguments or environment, or in a file that everyone can read."""
+    # The text goes through a file, lest the search find itself.
+    pattern = "/root/.search"
+    host.run(f"umask 077; cat >{pattern} <<'END'\n{secret}\nEND")
+    # the shell that writes it has ended; what is searched has no copy but a real one
+    places = "/etc /var /opt /run /tmp /home /root /usr/local"
+    script = f"""
+        grep -lsaF -f {pattern} /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+        find {places} -xdev -type f -perm -004 -size -1024k -print0 | xargs -0 grep -lsaF -f {pattern}
+        true
+    """
+    return host.run(script) != ""
