@@ -1,4 +1,4 @@
-"""Removes what a crashed test run left on the Docker engine: hosts, volumes, networks of clusters named t-*."""
+"""Removes what a crashed test run left on the Docker engine: hosts, volumes, networks of clusters and groups named t-*."""
 
 import sys
 from collections.abc import Callable
@@ -7,25 +7,28 @@ from typing import Any
 import docker
 import docker.errors
 
-LABEL = "cloudmesh.cluster"
+# of local hosts, and of hosts that tests start by hand (tests/support/hosts.py)
+LABELS = ("cloudmesh.cluster", "cloudmesh.test")
 PREFIX = "t-"
 
 
 def main() -> int:
     """Remove containers first, since volumes and networks cannot go before them."""
     client = docker.from_env()
-    containers = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
-    clear(containers, lambda container: container.remove(force=True, v=True))
-    clear(client.volumes.list(filters={"label": LABEL}), lambda volume: volume.remove(force=True))
-    clear(client.networks.list(filters={"label": LABEL}), lambda network: network.remove())
+    clear(
+        lambda label: client.containers.list(all=True, filters={"label": label}, ignore_removed=True),
+        lambda container: container.remove(force=True, v=True),
+    )
+    clear(lambda label: client.volumes.list(filters={"label": label}), lambda volume: volume.remove(force=True))
+    clear(lambda label: client.networks.list(filters={"label": label}), lambda network: network.remove())
     return 0
 
 
-def clear(found: list[Any], remove: Callable[[Any], None]) -> None:
-    """Remove those that belong to a test's cluster."""
-    for thing in found:
+def clear(labelled: Callable[[str], list[Any]], remove: Callable[[Any], None]) -> None:
+    """Remove those that belong to a test's cluster or group; what has both labels is listed twice."""
+    for thing in {thing.id: thing for label in LABELS for thing in labelled(label)}.values():
         labels = thing.attrs.get("Labels") or thing.attrs.get("Config", {}).get("Labels") or {}
-        if labels.get(LABEL, "").startswith(PREFIX):
+        if any(labels.get(label, "").startswith(PREFIX) for label in LABELS):
             sys.stderr.write(f"left over from a test: {thing.name}\n")
             try:
                 remove(thing)
