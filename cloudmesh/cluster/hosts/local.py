@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster import containers, names
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_NODES = 64
 _FIND_SECONDS = 5.0
+_LOCKED = "/var/run"  # a directory that every user may open, so that no file of the lock is needed
 
 
 def create(cluster: str, nodes: int, *, debian: str = "13", report: Report) -> tuple[Host, ...]:
@@ -38,7 +42,7 @@ def create(cluster: str, nodes: int, *, debian: str = "13", report: Report) -> t
         raise UsageError(f"{nodes} local hosts: use 1 to {MAX_NODES}")
     client = containers.client()
     try:
-        with containers.mapped():
+        with containers.mapped(), _alone(report):
             there = local_engine.usable(client, cluster)
             wanted = [machine.name_of(cluster, index) for index in range(1, nodes + 1)]
             missing = [name for name in wanted if name not in there]
@@ -93,6 +97,21 @@ def destroy(cluster: str) -> bool:
             return removed
     finally:
         client.close()
+
+
+@contextmanager
+def _alone(report: Report) -> Iterator[None]:
+    """Wait until no other command on this machine makes local hosts: Docker itself takes two networks of one name."""
+    descriptor = os.open(_LOCKED, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report.note("waiting for another command that is making local hosts")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _each(items: Iterable[Any], act: Callable[[Any], object]) -> None:
