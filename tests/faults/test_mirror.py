@@ -1,0 +1,100 @@
+"""Where the engine comes from: a mirror that was tampered with is refused, a good one serves an empty cache."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from machines import local_cluster
+from support.hosts import Silent
+
+from cloudmesh.cluster.engines import provide, store
+from cloudmesh.cluster.engines.specs import NOMAD
+
+pytestmark = pytest.mark.cluster
+
+PLACE = store.place(NOMAD, "amd64")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+class Stalling(BaseHTTPRequestHandler):
+    """Begins every answer, and never ends it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100000000")
+        self.end_headers()
+        self.wfile.write(b"{")
+        self.wfile.flush()
+        time.sleep(60)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Yield the URL of a web server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.socket.close()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    """A copy of the cache."""
+    provide("nomad", report=Silent())
+    shutil.copytree(store.cache_directory() / PLACE, tmp_path / "mirror" / PLACE)
+    return tmp_path / "mirror"
+
+
+def flip_a_byte(file: Path) -> None:
+    with file.open("r+b") as content:
+        content.seek(file.stat().st_size // 2)
+        (old,) = content.read(1)
+        content.seek(-1, 1)
+        content.write(bytes([old ^ 1]))
+
+
+def files_in(cache: Path) -> list[str]:
+    return sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+def test_a_wrong_checksum_in_the_mirror_is_refused_and_a_good_mirror_makes_the_cluster_from_an_empty_cache(
+    mirror: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    env = {"CLOUDMESH_CLUSTER_CACHE": str(cache)}
+    with (
+        local_cluster("fmirror", 1, tmp_path) as cluster,
+        serving(partial(Quiet, directory=str(mirror))) as url,
+        serving(Stalling) as stalling,
+    ):
+        with cluster.creating(f"--mirror={stalling}", env=env) as running:
+            running.until("engine: fetching|plain HTTP", "install")
+            running.interrupt()
+            assert len(running.end(seconds=5).failed(130, "interrupted")) == 1
+        for bad in (str(mirror), url):
+            flip_a_byte(mirror / PLACE / "nomad")
+            refused = f"^{bad}/.*/nomad: wrong checksum, the file was deleted: its SHA-256 is "
+            assert len(cluster.create(f"--mirror={bad}", env=env, seconds=90).failed(1, refused)) == 1
+            assert files_in(cache) == []
+            assert not cluster.host(1).succeeds("ls /opt/cloudmesh/bin/*")
+            flip_a_byte(mirror / PLACE / "nomad")
+        cluster.create(f"--mirror={url}", env=env).ok()
+        cluster.is_whole()
+        assert files_in(cache) == [f"{PLACE}/manifest.json", f"{PLACE}/nomad"]
