@@ -7,7 +7,7 @@ DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Docke
 export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test unit clear-tests demo bench docs clean
+.PHONY: help setup check test unit clear-tests test-vm demo bench docs clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,13 +23,17 @@ check: setup ## formatting, lint, types, shell scripts, Dockerfiles
 	$(if $(DOCKER_FILES),$(BIN)/hadolint $(DOCKER_FILES))
 
 unit: setup ## tests that need no Docker engine; seconds
-	$(BIN)/python -m pytest -q -m "not cluster" $(TESTS)
+	$(BIN)/python -m pytest -q -m "not cluster and not vm" $(TESTS)
 
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py
 
 test: unit clear-tests ## all tests, on real clusters of local hosts; minutes
 	$(BIN)/python -m pytest -v --durations=15 -m cluster $(TESTS)
+
+test-vm: setup ## one story on two software-emulated machines with kernels of their own, per provider; very long
+	@sh tests/vm/setup.sh
+	$(BIN)/python -m pytest -v --durations=15 -m vm tests/vm
 
 demo: setup ## one cluster from nothing to a Spark result, and gone again
 	@PATH="$(BIN):$$PATH" sh examples/demo.sh

@@ -49,15 +49,17 @@ class Operator:
     Attributes:
         home: empty at first; whatever is kept of a cluster is kept there.
         key: private key file, for hosts started by hand; None: for local hosts, which need none.
+        patience: seconds that a command may take.
     """
 
     home: Path
     key: Path | None = None
+    patience: float = TIMEOUT
 
     def cms(self, verb: str, *words: str) -> Outcome:
         """Run `cms cluster VERB WORDS` as `ops` with the key."""
         with self.started(verb, *words) as process:
-            out, err = process.communicate(timeout=TIMEOUT)
+            out, err = process.communicate(timeout=self.patience)
         return Outcome(process.returncode, out, err)
 
     @contextmanager

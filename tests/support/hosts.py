@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from cloudmesh.cluster.hosts import local_engine, local_new, machine
 from cloudmesh.cluster.hosts.ssh import SshSettings, connect
 from cloudmesh.cluster.images.hostimage import host_image
 from cloudmesh.cluster.model import Host
+from support import nft
 
 LABEL = "cloudmesh.test"
 USER, PASSWORD = "ops", "s3cr%t-p4ss word"  # of a user that lives as long as the test
@@ -68,7 +69,7 @@ class HandMade:
         """How the operator names it."""
         return f"127.0.0.1:{self.port}"
 
-    def run(self, script: str, user: str = "root", env: dict[str, str] | None = None) -> str:
+    def run(self, script: str, user: str = "root", env: Mapping[str, str] | None = None) -> str:
         """Return the output of a shell script that runs on the host, not by SSH; AssertionError where it fails."""
         status, output = self.container.exec_run(["sh", "-c", script], user=user, environment=env, demux=True)
         out, err = ((stream or b"").decode(errors="replace") for stream in output)
@@ -78,6 +79,10 @@ class HandMade:
     def succeeds(self, script: str, user: str = "root") -> bool:
         """Return whether a shell script ends well on the host."""
         return bool(self.container.exec_run(["sh", "-c", script], user=user)[0] == 0)
+
+    def nftables(self) -> str:
+        """Return the kernel's nftables, as `nft` tells them."""
+        return nft.ruleset(self.name, {LABEL: self.container.labels[LABEL]}, Silent())
 
     def allow_sudo(self) -> None:
         """Let `ops` use sudo without a password."""

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
-from cloudmesh.cluster import containers
 from cloudmesh.cluster.hosts import machine
-from cloudmesh.cluster.images.hostimage import host_image
-from support.hosts import LABEL, HandMade, Silent
 
 Snapshot = Mapping[str, frozenset[str]]
+
+
+class Watched(Protocol):
+    """A host that root's scripts can be run on."""
+
+    def run(self, script: str, /, *, env: Mapping[str, str] | None = None) -> str:
+        """Return the output of a script."""
+        ...
+
+    def nftables(self) -> str:
+        """Return the kernel's nftables, as `nft` tells them."""
+        ...
+
 
 # Not compared, each for a reason of its own:
 _EXCEPTIONS = (
@@ -89,7 +99,7 @@ find /sys/fs/cgroup -type d | grep -v '/\(system\|user\)\.slice\|\.scope\|\.moun
 )
 
 
-def taken(host: HandMade) -> Snapshot:
+def taken(host: Watched) -> Snapshot:
     """Return the state of a host now."""
     sections: dict[str, set[str]] = {}
     current: set[str] = set()
@@ -98,11 +108,11 @@ def taken(host: HandMade) -> Snapshot:
             current = sections.setdefault(line[3:], set())
         elif line.strip():
             current.add(line.strip())
-    sections["nftables"] = set(_ruleset(host).splitlines())
+    sections["nftables"] = set(host.nftables().splitlines())
     return {name: frozenset(lines) for name, lines in sections.items()}
 
 
-def differences(before: Snapshot, host: HandMade, seconds: float = 15) -> list[str]:
+def differences(before: Snapshot, host: Watched, seconds: float = 15) -> list[str]:
     """Return what is not as before, once it has settled: sessions take a moment to end."""
     end = time.monotonic() + seconds
     while (found := _compared(before, taken(host))) and time.monotonic() < end:
@@ -114,43 +124,3 @@ def _compared(before: Snapshot, after: Snapshot) -> list[str]:
     gone = [f"{section}: - {line}" for section, lines in before.items() for line in sorted(lines - after[section])]
     new = [f"{section}: + {line}" for section, lines in after.items() for line in sorted(lines - before[section])]
     return gone + new
-
-
-def _ruleset(host: HandMade) -> str:
-    """Return the kernel's nftables as nft tells them; from outside, as a host may have no nft."""
-    client = containers.client()
-    try:
-        image = _nft_image(client)
-        output = client.containers.run(
-            image,
-            ["nft", "-s", "list", "ruleset"],
-            entrypoint=[],
-            network_mode=f"container:{host.name}",
-            cap_add=["NET_ADMIN"],
-            labels={LABEL: host.container.labels[LABEL]},
-            remove=True,
-        )
-        return str(output.decode())
-    finally:
-        client.close()
-
-
-def _nft_image(client: Any) -> str:
-    """Return the image of a host with nft in it; made once."""
-    import docker.errors
-
-    base = host_image(client, "13", report=Silent())
-    tag = f"cloudmesh/test-nft:{base.partition(':')[2]}"
-    try:
-        client.images.get(tag)
-    except docker.errors.ImageNotFound:
-        maker = client.containers.create(
-            base, ["-ec", "apt-get -q update && apt-get -qy install nftables"], entrypoint="sh"
-        )
-        try:
-            maker.start()
-            assert maker.wait(timeout=180)["StatusCode"] == 0, maker.logs(tail=5).decode()
-            maker.commit(*tag.split(":"))
-        finally:
-            maker.remove(force=True)
-    return tag
