@@ -114,11 +114,13 @@ class Installation:
         def run(member: Member) -> None:
             files = {**self.files(member), **(inputs or {}), "engine": engine}
             connection = self.connections[member.host]
-            connection.run(self.script, verb, files=files, timeout=timeout, report=self.context.report)
+            try:
+                connection.run(self.script, verb, files=files, timeout=timeout, report=self.context.report)
+            except ClusterError as error:
+                self._fail(str(member.host), error)
 
-        outcomes = fleet.each(run, going)
-        for name, failure in outcomes.failures.items():
-            self._fail(name, failure)
+        # What `run` does not expect is a failure too.
+        self.failures.update(fleet.each(run, going).failures)
 
     def _fail(self, name: str, failure: ClusterError) -> None:
         self.context.report.failed(name, failure.cause if isinstance(failure, HostError) else str(failure))
