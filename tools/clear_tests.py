@@ -1,4 +1,4 @@
-"""Removes what a crashed test run left on the Docker engine: hosts, volumes, networks of clusters and groups named t-*."""
+"""Removes what crashed test runs left on the Docker engine: hosts, volumes and networks of clusters or groups t-*."""
 
 import sys
 from collections.abc import Callable
