@@ -19,8 +19,10 @@ if ! command -v step >/dev/null; then . "$(dirname "$0")/../host/lib.sh"; fi
 DATA=/var/lib/cloudmesh/kubernetes
 KUBELET=/var/lib/kubelet
 SOCKET=/run/cloudmesh/containerd.sock
+SANDBOXES=/var/lib/cloudmesh/containerd/io.containerd.grpc.v1.cri/sandboxes
+SHIMS=/run/cloudmesh/containerd/io.containerd.runtime.v2.task/k8s.io
 PLACES="$PLACES /etc/kubernetes /etc/containerd /usr/libexec/kubernetes $KUBELET /var/lib/cni /run/netns /run/flannel
- /run/containerd /var/log/kubernetes /var/log/pods /var/log/containers"
+ /run/containerd /usr/lib/modules /var/log/kubernetes /var/log/pods /var/log/containers"
 FIREWALL='KUBE-|FLANNEL-|CNI-|cni0'
 # Settings of the kernel's that the kubelet or the pod network changes.
 SETTINGS="vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys
@@ -82,7 +84,7 @@ bootstrap() {
     if [ ! -e "$DATA/joined" ]; then kubeadm init init.yaml; fi
     step "start the pod network"
     "$BIN/kubectl" --kubeconfig /etc/kubernetes/admin.conf apply --server-side --force-conflicts \
-        --field-manager=cloudmesh -f manifests.json >"$DATA/manifests.log" 2>&1 ||
+        --cache-dir="$DATA/cache" --field-manager=cloudmesh -f manifests.json >"$DATA/manifests.log" 2>&1 ||
         fail "the pod network could not be set up: $(last_lines "$DATA/manifests.log")"
 }
 
@@ -126,7 +128,7 @@ kubelet_answers() { curl --silent --fail --max-time 5 --noproxy '*' -o /dev/null
 # A kubelet may say of its own node what it likes, and of no other.
 introduce() {
     "$BIN/kubectl" --kubeconfig /etc/kubernetes/kubelet.conf patch node "$(cat node)" --type=merge \
-        --patch-file=node.json >"$DATA/node.log" 2>&1
+        --cache-dir="$DATA/cache" --patch-file=node.json >"$DATA/node.log" 2>&1
 }
 
 clean() {
@@ -163,6 +165,8 @@ stop_pods() {
             *containerd-shim*"-address $SOCKET"*) kill -KILL "${process#/proc/}" ;;
         esac
     done 2>/dev/null || true
+    # Where each of them listened is a file that it removes only when it ends by itself.
+    sed -s 's|^unix://||; s/$/\n/' "$SHIMS"/*/address 2>/dev/null | while read -r path; do rm -f "${path:-/nonexistent}"; done
     systemctl stop kubepods.slice 2>/dev/null || true
     find /sys/fs/cgroup -depth -type d -path '*kubepods*' -exec rmdir {} + 2>/dev/null || true
 }
@@ -176,7 +180,8 @@ remove_network() {
     for link in cni0 flannel.1; do remove_link "$link"; done
     restore_firewall "$FIREWALL"
     restore_forwarding
-    rm -rf /var/lib/cni/networks/cloudmesh /var/lib/cni/results/cloudmesh-*
+    rm -rf /var/lib/cni/networks/cloudmesh
+    for pod in "$SANDBOXES"/*; do rm -f "/var/lib/cni/results/"*"-$(basename "$pod")-"*; done
     [ -s "$STATE/xtables" ] || rm -f /run/xtables.lock
     if grep -q ' api.cloudmesh$' /etc/hosts; then
         # Written into, as in a container the file itself cannot be replaced.
@@ -194,7 +199,9 @@ remove_files() {
     if is_ours containerd; then
         for path in /var/lib/containerd /run/containerd /etc/containerd; do remove_tree "$path"; done
     fi
-    rmdir /var/lib/cni/networks /var/lib/cni/results /var/lib/cni /run/netns 2>/dev/null || true
+    for path in /var/lib/cni/networks /var/lib/cni/results /var/lib/cni /run/netns /usr/lib/modules; do
+        rmdir "$path" 2>/dev/null || true
+    done
 }
 
 restore_kernel() {
