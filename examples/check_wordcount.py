@@ -1,4 +1,4 @@
-"""Compares what wordcount.py printed, on standard input, with a count by plain Python: TEXT. Exit 1 where they differ."""
+"""Compares what wordcount.py printed, on standard input, with a count by plain Python: TEXT. Exit 1 if they differ."""
 
 # ruff: noqa: T201
 

@@ -1,6 +1,5 @@
 """What Nomad's answers mean."""
 
-
 from cloudmesh.cluster.model import State
 from cloudmesh.cluster.nomad import status
 
