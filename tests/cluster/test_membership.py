@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,16 @@ def test_create_again_restarts_nothing_and_says_so(made: Made) -> None:
     assert "nothing to do" in made.whole().stderr
     assert [host.run(AGENTS) for host in made.members] == before
     assert "MainPID=0" not in before[0]
+
+
+def test_an_unknown_host_key_is_refused_with_its_fingerprint(made: Made, tmp_path: Path) -> None:
+    operator = dataclasses.replace(made.stranger(tmp_path), trusting=False)
+    outcome = operator.cms("info", "-n", made.name, f"--hosts={made.server.where}")
+    fingerprint = made.server.run("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    assert outcome.status == 1
+    assert f"{made.server.where}: unknown host key" in outcome.stderr
+    assert fingerprint in outcome.stderr
+    assert "--accept-new-hostkeys" in outcome.stderr
 
 
 def test_an_unknown_cluster_is_not_found(made: Made) -> None:
@@ -214,6 +225,10 @@ def test_from_an_empty_home_one_server_is_enough_to_see_and_to_add(made: Made, t
 
 def test_from_an_empty_home_one_server_is_enough_to_kill_every_host(made: Made, tmp_path: Path) -> None:
     made.whole()
-    made.stranger(tmp_path).cms("kill", "-n", made.name, f"--hosts={made.server.where}").ok()
+    look = f"--hosts={made.server.where}"
+    operator = made.stranger(tmp_path)
+    operator.cms("info", "-n", made.name, look).ok()
+    # the server's host key is known by now; those of the others, how to reach them and which they are, the engine tells
+    dataclasses.replace(operator, trusting=False).cms("kill", "-n", made.name, look).ok()
     assert [host.name for host in made.group.hosts if not untouched(host)] == []
     assert made.operator.cms("info", "-n", made.name).status == 3

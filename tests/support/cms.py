@@ -50,11 +50,13 @@ class Operator:
         home: empty at first; whatever is kept of a cluster is kept there.
         key: private key file, for hosts started by hand; None: for local hosts, which need none.
         patience: seconds that a command may take.
+        trusting: whether unknown host keys are accepted.
     """
 
     home: Path
     key: Path | None = None
     patience: float = TIMEOUT
+    trusting: bool = True
 
     def cms(self, verb: str, *words: str) -> Outcome:
         """Run `cms cluster VERB WORDS` as `ops` with the key."""
@@ -101,11 +103,9 @@ class Operator:
             os.close(terminal)
 
     def _command(self, verb: str, words: tuple[str, ...]) -> list[str]:
-        options = (
-            []
-            if verb in ("image", "engines") or not self.key
-            else ["--user", USER, "--key", str(self.key), "--accept-new-hostkeys"]
-        )
+        options = []
+        if self.key and verb not in ("image", "engines"):
+            options = ["--user", USER, "--key", str(self.key)] + ["--accept-new-hostkeys"] * self.trusting
         return [str(CMS), "cluster", verb, *words, *options]
 
     def _environment(self) -> dict[str, str]:

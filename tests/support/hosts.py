@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import struct
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from support import nft
 
 LABEL = "cloudmesh.test"
 USER, PASSWORD = "ops", "s3cr%t-p4ss word"  # of a user that lives as long as the test
-_BOOT_SECONDS = 60
+_BOOT_SECONDS, _SCRIPT_SECONDS = 60, 300
 _USER_SETUP = """
 set -eu
 rm -r /root/.ssh
@@ -71,14 +72,13 @@ class HandMade:
 
     def run(self, script: str, user: str = "root", env: Mapping[str, str] | None = None) -> str:
         """Return the output of a shell script that runs on the host, not by SSH; AssertionError where it fails."""
-        status, output = self.container.exec_run(["sh", "-c", script], user=user, environment=env, demux=True)
-        out, err = ((stream or b"").decode(errors="replace") for stream in output)
+        status, out, err = _executed(self.container, script, user, env)
         assert status == 0, f"{self.name}: {script!r} ended with {status}: {err}{out}"
         return out.strip()
 
     def succeeds(self, script: str, user: str = "root") -> bool:
         """Return whether a shell script ends well on the host."""
-        return bool(self.container.exec_run(["sh", "-c", script], user=user)[0] == 0)
+        return _executed(self.container, script, user, None)[0] == 0
 
     def nftables(self) -> str:
         """Return the kernel's nftables, as `nft` tells them."""
@@ -111,6 +111,26 @@ class Group:
 def group_name(purpose: str) -> str:
     """Return a name that no other test run has, and that `tools/clear_tests.py` knows as a test's."""
     return f"t-{purpose}-{os.getpid()}"
+
+
+def _executed(container: Any, script: str, user: str, env: dict[str, str] | None) -> tuple[int, str, str]:
+    """Return exit status, stdout and stderr of a script in a container.
+
+    The SDK's own exec_run loses what a quick command says before the connection is handed over to it.
+    """
+    api = container.client.api
+    made = api.exec_create(container.id, ["sh", "-c", script], user=user, environment=env)["Id"]
+    start = f"{api.base_url}/v{api.api_version}/exec/{made}/start"
+    stream = api.post(start, json={"Detach": False, "Tty": False}, timeout=_SCRIPT_SECONDS).content
+    parts: dict[int, bytes] = {1: b"", 2: b""}
+    while stream:
+        kind, size = struct.unpack(">BxxxL", stream[:8])
+        parts[kind] += stream[8 : 8 + size]
+        stream = stream[8 + size :]
+    end = time.monotonic() + _BOOT_SECONDS
+    while (told := api.exec_inspect(made))["Running"] and time.monotonic() < end:
+        time.sleep(0.01)
+    return told["ExitCode"], parts[1].decode(errors="replace"), parts[2].decode(errors="replace")
 
 
 @contextmanager
