@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.model import JobStatus, Node
 
 
@@ -32,6 +33,18 @@ class Submission(NamedTuple):
     digest: str
 
 
+class Accepted(NamedTuple):
+    """What an engine has taken of a job in its own language.
+
+    Attributes:
+        name: as the engine's own tools call it.
+        job_id: to follow it by; empty where it has no end to wait for.
+    """
+
+    name: str
+    job_id: str = ""
+
+
 class Api(Protocol):
     """The orchestrator of one cluster. Every method may raise ApiError; those about a job, NotFoundError."""
 
@@ -53,14 +66,20 @@ class Api(Protocol):
     def submit(self, submission: Submission) -> None:
         """Run the job once, though the request be made twice; ClusterError where another job has its id."""
 
+    def run_native(self, job: NativeJob) -> Iterator[Accepted]:
+        """Hand a job in the engine's own language over as it is, part by part; UsageError where it is malformed."""
+
+    def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
+        """Return what `run_native` would make, as the engine says itself; nothing is changed."""
+
     def jobs(self) -> tuple[JobStatus, ...]:
-        """Return every job of ours that the engine still knows, without tasks, the newest first."""
+        """Return every job that the engine still knows, without tasks, the newest first."""
 
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks."""
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
-        """Yield the output of the driver; with `follow`, until it ends."""
+        """Yield the output of the driver, or of a native job's tasks; with `follow`, until it ends."""
 
     def stop(self, job_id: str) -> None:
         """End the job and all its tasks; of one that has ended, whatever is left."""

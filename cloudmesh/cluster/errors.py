@@ -16,7 +16,7 @@
         └── UnknownOutcomeError  1   the API went away; whether the job succeeded is not known
 
 Foreign exceptions are mapped in one place for each library: paramiko in `hosts/link.py`, docker in `containers.py`,
-python-nomad in `nomad/api.py`. Anything else that escapes is a defect, shown as one line and exit code 1.
+python-nomad in `nomad/access.py`. Anything else that escapes is a defect, shown as one line and exit code 1.
 """
 
 from collections.abc import Mapping

@@ -7,6 +7,8 @@ from cloudmesh.cluster.errors import UsageError
 
 MAX_LENGTH = 40
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_OBJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?")
+_MAX_OBJECT_LENGTH = 253
 _SUFFIX_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _SUFFIX_LENGTH = 5
 
@@ -21,11 +23,29 @@ def check(name: str, what: str) -> str:
     Raises:
         UsageError: the name is no such label.
     """
-    if len(name) > MAX_LENGTH or not _LABEL.fullmatch(name):
-        shown = ascii(name if len(name) <= 60 else name[:60] + "…")
+    if not is_label(name):
         raise UsageError(
-            f"{what} {shown} is not valid: use 1 to {MAX_LENGTH} lower-case letters, digits and '-', "
+            f"{what} {_shown(name)} is not valid: use 1 to {MAX_LENGTH} lower-case letters, digits and '-', "
             "starting and ending with a letter or digit"
+        )
+    return name
+
+
+def is_label(name: str) -> bool:
+    """Return whether `name` is an RFC 1123 label of at most 40 characters."""
+    return len(name) <= MAX_LENGTH and bool(_LABEL.fullmatch(name))
+
+
+def check_object(name: str, what: str) -> str:
+    """Return `name` if it may be a segment of a URL's path, as the names of Kubernetes' own objects are.
+
+    Raises:
+        UsageError: it would mean something else there, or is none.
+    """
+    if len(name) > _MAX_OBJECT_LENGTH or not _OBJECT.fullmatch(name):
+        raise UsageError(
+            f"{what} {_shown(name)} is not valid: use letters, digits and any of . _ : - between them, "
+            f"{_MAX_OBJECT_LENGTH} at most"
         )
     return name
 
@@ -42,3 +62,7 @@ def label_from(text: str) -> str:
     stem = text.rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
     label = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:MAX_LENGTH].rstrip("-")
     return label or "job"
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) <= 60 else name[:60] + "…")

@@ -8,12 +8,14 @@ from importlib import import_module
 from typing import Any
 
 from cloudmesh.cluster import finder, names
+from cloudmesh.cluster.api import Accepted
 from cloudmesh.cluster.blueprint import check_servers
 from cloudmesh.cluster.context import Context
 from cloudmesh.cluster.errors import ClusterError, UsageError
 from cloudmesh.cluster.finder import Membership
 from cloudmesh.cluster.hosts import local
 from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.model import Cluster, Host, JobStatus, Report
 from cloudmesh.cluster.provider import Provider
 from cloudmesh.cluster.workload import Output, Workload
@@ -105,6 +107,12 @@ def info(context: Context, name: str) -> Cluster:
         return engine.info(membership)
 
 
+def kubeconfig(context: Context, name: str) -> bytes:
+    """Return kubectl's access to a cluster; see `Provider.kubeconfig`."""
+    with _found(context, name) as (engine, membership):
+        return engine.kubeconfig(membership)
+
+
 def submit(context: Context, name: str, job: SparkJob, *, job_id: str = "", output: Output | None = None) -> JobStatus:
     """Run a job; see `Workload.submit`."""
     if job_id:
@@ -117,6 +125,20 @@ def specification(context: Context, name: str, job: SparkJob, job_id: str = "") 
     """Return the job as the engine would get it; see `Workload.dryrun`."""
     with workload(context, name) as its:
         return its.dryrun(job, job_id)
+
+
+def submit_native(
+    context: Context, name: str, job: NativeJob, *, output: Output | None = None
+) -> tuple[tuple[Accepted, ...], tuple[JobStatus, ...]]:
+    """Hand a job in the engine's own language over; see `Workload.submit_native`."""
+    with workload(context, name) as its:
+        return its.submit_native(job, output=output)
+
+
+def plan_native(context: Context, name: str, job: NativeJob) -> Mapping[str, Any]:
+    """Return what the engine would make of a job in its own language; see `Workload.plan_native`."""
+    with workload(context, name) as its:
+        return its.plan_native(job)
 
 
 def jobs(context: Context, name: str, job_id: str = "") -> tuple[JobStatus, ...]:

@@ -13,7 +13,7 @@ from cloudmesh.cluster.api import Api
 from cloudmesh.cluster.assembly import Assembly
 from cloudmesh.cluster.blueprint import Blueprint, Member, Secrets
 from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import ApiError, ClusterError
+from cloudmesh.cluster.errors import ApiError, ClusterError, UsageError
 from cloudmesh.cluster.finder import Membership
 from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.installation import Installation
@@ -139,6 +139,15 @@ class Provider(ABC):
         design, _ = self._read(membership, server)
         return Workload(self.context, design, server, partial(self._api, server, design.secrets))
 
+    def kubeconfig(self, membership: Membership) -> bytes:
+        """Return the file by which kubectl reaches the cluster, an administrator's key in it.
+
+        Raises:
+            UsageError: the engine is another.
+        """
+        design, _ = self._read(membership, membership.first_server())
+        return self._kubeconfig(design)
+
     # --- mechanism --------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -168,6 +177,9 @@ class Provider(ABC):
     def _deliver(self, design: Blueprint, server: Connection, registry: Registry, bundle: Bundle) -> Mapping[str, str]:
         """Send the engine to the cluster's registry; return the SHA-256 of each file that hosts fetch, by its name."""
         return delivery.deliver_engine(registry, bundle, self.context.report)
+
+    def _kubeconfig(self, design: Blueprint) -> bytes:
+        raise UsageError(f"cluster {design.cluster} is of {self.kind}: only Kubernetes has a kubeconfig")
 
     @contextmanager
     def _invited(self, design: Blueprint, server: Connection) -> Iterator[Mapping[str, bytes]]:

@@ -8,14 +8,15 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster import delivery, names
-from cloudmesh.cluster.api import Api, Chunk, Submission
+from cloudmesh.cluster.api import Accepted, Api, Chunk, Submission
 from cloudmesh.cluster.blueprint import Blueprint
 from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import ApiError, ClusterError, UnknownOutcomeError
+from cloudmesh.cluster.errors import ApiError, ClusterError, UnknownOutcomeError, UsageError
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.installation import build_image
 from cloudmesh.cluster.jobs.bundle import Bundle, bundle
 from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.model import JobStatus, State
 
 if TYPE_CHECKING:
@@ -82,8 +83,37 @@ class Workload:
         with self._api() as api:
             return api.specification(Submission(identity, job, self._address(image), packed.digest))
 
+    def submit_native(
+        self, job: NativeJob, *, output: Output | None = None
+    ) -> tuple[tuple[Accepted, ...], tuple[JobStatus, ...]]:
+        """Hand a job in the engine's own language over as it is; with `output`, follow what has an end.
+
+        Returns:
+            What was accepted, and how that which was followed ended.
+
+        Raises:
+            UsageError: it is another engine's, or malformed; nothing was run.
+            ClusterError: the engine refuses it.
+        """
+        self._check_engine(job)
+        with self._api() as api:
+            accepted = []
+            for each in api.run_native(job):
+                accepted.append(each)
+                self._context.report.done("job", f"{each.name} accepted")
+            if output and not any(each.job_id for each in accepted):
+                self._context.report.note("accepted, and not followed: there is no outcome to wait for")
+            ended = [self._follow(api, each.job_id, output) for each in accepted if each.job_id and output]
+        return tuple(accepted), tuple(ended)
+
+    def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
+        """Return what `submit_native` would make, as the engine says; nothing is changed."""
+        self._check_engine(job)
+        with self._api() as api:
+            return api.plan_native(job)
+
     def jobs(self) -> tuple[JobStatus, ...]:
-        """Return every job of ours that the engine still knows, the newest first."""
+        """Return every job that the engine still knows, the newest first."""
         with self._api() as api:
             return api.jobs()
 
@@ -103,6 +133,13 @@ class Workload:
         with self._api() as api:
             api.stop(names.check(job_id, "job id"))
             return api.job(job_id)
+
+    def _check_engine(self, job: NativeJob) -> None:
+        if job.engine != self._design.provider:
+            raise UsageError(
+                f"{job.source} is a job for {job.engine}; "
+                f"cluster {self._design.cluster} is of {self._design.provider}, and nothing was sent"
+            )
 
     def _address(self, image: str) -> str:
         return f"{self._design.registry}/{image}"

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudmesh.cluster.command import own
 from cloudmesh.cluster.command.call import Call
 from cloudmesh.cluster.errors import ClusterError, UsageError
 
@@ -94,9 +96,11 @@ def list_clusters(call: Call) -> None:
 
 
 def info(call: Call) -> None:
-    """Show all clusters, or one with its hosts."""
+    """Show all clusters, or one with its hosts; with --kubeconfig, write kubectl's access to it first."""
     from cloudmesh.cluster import operations
 
+    if file := call.text("--kubeconfig"):
+        own.export(call, str(Path(file).expanduser()))
     if not call.name:
         call.show(operations.info_of_all(call.context), CLUSTER_COLUMNS, nothing="no cluster found")
         return
@@ -112,10 +116,14 @@ def submit(call: Call) -> None:
 
     from cloudmesh.cluster import operations
     from cloudmesh.cluster.jobs import load
+    from cloudmesh.cluster.jobs.native import NativeJob
     from cloudmesh.cluster.model import State
 
     file, *arguments = program(call.arguments)
     job = load.load(file, arguments, parameters(call.arguments["--param"]), call.text("--params"))
+    if isinstance(job, NativeJob):
+        own.submit(call, job)
+        return
     if call.flag("--dryrun"):
         call.print(json.dumps(operations.specification(call.context, call.name, job, call.job_id), indent=2))
         return
@@ -124,7 +132,7 @@ def submit(call: Call) -> None:
     if call.flag("--detach"):
         call.print(status.id)
     elif status.state is not State.SUCCEEDED:
-        raise ClusterError(f"job {status.id} {status.state}{f': {status.reason}' if status.reason else ''}")
+        raise ClusterError(own.outcome(status))
 
 
 def jobs(call: Call) -> None:
@@ -183,7 +191,7 @@ def program(arguments: Mapping[str, Any]) -> list[str]:
     if "--" in words and not arguments["--"]:
         words.remove("--")
     if not words:
-        raise UsageError("'submit' needs a job: a job file, a .py or a .jar")
+        raise UsageError("'submit' needs a job: a job file, a .py, a .jar, or a job in the engine's own language")
     return words
 
 

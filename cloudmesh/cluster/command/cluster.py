@@ -25,7 +25,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster remove -n NAME [--force] [--yes] [options] HOSTNAMES...
           cluster kill -n NAME [--force] [--yes] [options]
           cluster list [--output=FORMAT] [options]
-          cluster info [-n NAME] [--output=FORMAT] [options]
+          cluster info [-n NAME] [--kubeconfig=FILE] [--output=FORMAT] [options]
           cluster submit -n NAME [--param=K=V]... [--params=FILE] [--id=ID] [--detach] [--dryrun]
                          [--ca-bundle=FILE] [options] JOB [--] [ARGS...]
           cluster jobs -n NAME [--output=FORMAT] [options] [JOBID]
@@ -59,7 +59,10 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
         Arguments:
           HOSTNAMES  [user@]host[:port], several with commas or blanks between them; node[01-10] is ten hosts.
                      ~/.ssh/config and the SSH agent are honoured.
-          JOB        A job file (.yaml), a Python program (.py) or a Java archive (.jar).
+          JOB        A job file (.yaml), a Python program (.py), a Java archive (.jar), or a job in the language of the
+                     cluster's engine, which goes there as it is: a Nomad job (.nomad, .hcl, .json), or Kubernetes
+                     manifests (.yaml, .json), in the namespace cms-jobs where they name none. A Nomad batch job
+                     and Kubernetes Jobs in that namespace are followed; other things are accepted, and that is all.
           ARGS       Arguments of the job's program. Those that start with - come after a lone -- .
           JOBID      The id of a job, as submit --detach and jobs print it.
           IMAGES     Names of images: spark.
@@ -85,6 +88,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           --param=K=V          A parameter of the job file; may be given many times.
           --params=FILE        A YAML file of parameters; --param goes before it.
           --id=ID              The job's id. The same id with the same content again is the same job, not a second.
+          --kubeconfig=FILE    Write a file by which kubectl reaches a Kubernetes cluster: an administrator's key, for
+                               a week. A file that exists is left alone.
           --detach             Print the job's id as soon as the engine has accepted it, and do not wait.
           --follow             Go on until the job ends.
           --dryrun             Print what would be done, and do nothing.
@@ -112,6 +117,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
               runs a Spark program, prints what it prints
           cms cluster submit -n demo --param=input=/data/a --id=nightly wordcount.yaml
               runs a job file with a parameter, exactly once
+          cms cluster submit -n demo --dryrun web.nomad
+              what Nomad would do with a job in its own language
           cms cluster logs -n demo --follow nightly
               what the job prints, until it ends
           cms cluster jobs -n demo --output=json

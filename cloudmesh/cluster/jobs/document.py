@@ -7,12 +7,14 @@ from its parser's events.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cloudmesh.cluster.errors import UsageError
+
+T = TypeVar("T")
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
@@ -108,20 +110,29 @@ def read(source: str) -> Node:
     Raises:
         UsageError: it cannot be read, is too large or too deep, is not YAML, or says something twice.
     """
+    text = content(source)
+    # JSON may be indented by tabs, which YAML refuses; inside a JSON text none can stand.
+    return parse(text.replace("\t", " ") if Path(source).suffix == ".json" else text, source)
+
+
+def content(source: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        UsageError: it cannot be read, is too large, or is no text.
+    """
     path = local_path(source)
     place = Place(source)
     try:
         if not path.is_file():
             raise place.error("is no regular file" if path.exists() else "no such file")
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            found = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise place.error(f"cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
+    if len(found) > MAX_BYTES:
         raise place.error("is larger than 1 MiB, which no such file should be")
-    text = _decode(content, source)
-    # JSON may be indented by tabs, which YAML refuses; inside a JSON text none can stand.
-    return parse(text.replace("\t", " ") if path.suffix == ".json" else text, source)
+    return _decode(found, source)
 
 
 def _decode(content: bytes, source: str) -> str:
@@ -140,10 +151,23 @@ def parse(text: str, source: str) -> Node:
     Raises:
         UsageError: as for `read`.
     """
+    return _built(text, source, MAX_DEPTH, _Builder.document)
+
+
+def parse_all(text: str, source: str, max_depth: int) -> tuple[Node, ...]:
+    """Return the documents in `text`, nested `max_depth` levels deep at most.
+
+    Raises:
+        UsageError: as for `read`.
+    """
+    return _built(text, source, max_depth, lambda builder: tuple(builder.documents()))
+
+
+def _built(text: str, source: str, max_depth: int, build: Callable[[_Builder], T]) -> T:
     yaml = _yaml()
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Builder(source, yaml.parse(text, Loader=loader)).document()
+        return build(_Builder(source, yaml.parse(text, Loader=loader), max_depth))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
@@ -157,8 +181,9 @@ def _yaml() -> Any:
 
 
 class _Builder:
-    def __init__(self, source: str, events: Iterator[Any]) -> None:
+    def __init__(self, source: str, events: Iterator[Any], max_depth: int) -> None:
         self._source = source
+        self._max_depth = max_depth
         self._events = events
         self._resolver = _yaml().resolver.Resolver()
         self._anchors: dict[str, Node] = {}
@@ -173,12 +198,19 @@ class _Builder:
             raise self._place(event).error("a second document begins here: one file holds one")
         return node
 
+    def documents(self) -> Iterator[Node]:
+        next(self._events)  # the stream's start
+        while next(self._events).__class__.__name__ != "StreamEndEvent":
+            yield self._node(next(self._events), 0)
+            next(self._events)  # the document's end
+            self._anchors.clear()
+
     def _node(self, event: Any, depth: int) -> Node:
         name = event.__class__.__name__
         if name == "AliasEvent":
             return self._alias(event)
-        if depth > MAX_DEPTH:
-            raise self._place(event).error(f"is nested more than {MAX_DEPTH} levels deep")
+        if depth > self._max_depth:
+            raise self._place(event).error(f"is nested more than {self._max_depth} levels deep")
         node: Node
         if name == "ScalarEvent":
             node = self._scalar(event)

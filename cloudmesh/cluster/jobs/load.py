@@ -7,21 +7,21 @@ from pathlib import Path
 
 from cloudmesh.cluster import names
 from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs import document, files, parameters
+from cloudmesh.cluster.jobs import document, files, native, parameters
 from cloudmesh.cluster.jobs.document import Place, Scalar, flaw, shown
 from cloudmesh.cluster.jobs.fields import Fields, suggestion
 from cloudmesh.cluster.jobs.model import API_VERSION, SparkJob
+from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.jobs.sparkfile import spark_job
 
 _KINDS = ("SparkJob", "HadoopJob", "HadoopService", "ContainerJob")
-_NATIVE = (".nomad", ".hcl", ".json")
 
 
-def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str = "") -> SparkJob:
+def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str = "") -> SparkJob | NativeJob:
     """Return the job that a path stands for, with its parameters filled in and its files found.
 
     Args:
-        job: a job file (.yaml, .yml), a .py or a .jar.
+        job: a job file (.yaml, .yml), a .py, a .jar, or a job in an engine's own language (.nomad, .hcl, .json, .yaml).
         arguments: the application's, as with spark-submit; where there are any, a job file's own are left out.
         params: values by name, which go before those of `params_file`, which go before defaults.
         params_file: a YAML or JSON file with values by name; empty for none.
@@ -33,16 +33,24 @@ def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_f
         if problem := flaw(text):
             raise UsageError(f"{shown(text)} {problem}")
     suffix = Path(job).suffix
-    if suffix in (".yaml", ".yml"):
+    if suffix in native.SUFFIXES:
+        if found := native.read(job):
+            parameters.refused(params, params_file, job)
+            return _without_arguments(found, arguments)
         return _from_file(job, arguments, params, params_file)
     if suffix in files.MAIN_SUFFIXES:
         parameters.refused(params, params_file, job)
         return _from_application(job, arguments)
-    if suffix in _NATIVE:
-        raise Place(job).error(
-            f"native job files ({', '.join(_NATIVE)}) are not supported by this version; give a .yaml"
-        )
-    raise UsageError(f"{shown(job)} is no job: give a job file (.yaml), a .py or a .jar")
+    raise UsageError(
+        f"{shown(job)} is no job: give a job file (.yaml), a .py, a .jar, a Nomad job (.nomad, .hcl, .json) "
+        "or a Kubernetes manifest (.yaml, .json)"
+    )
+
+
+def _without_arguments(job: NativeJob, arguments: Sequence[str]) -> NativeJob:
+    if arguments:
+        raise Place(job.source).error("a job in its engine's own language goes as it is, and takes no arguments")
+    return job
 
 
 def _from_application(job: str, arguments: Sequence[str]) -> SparkJob:
@@ -67,12 +75,7 @@ def _from_file(job: str, arguments: Sequence[str], params: Mapping[str, str], pa
 def _check_kind(root: Fields) -> None:
     version = root.required("apiVersion")
     if version.text != API_VERSION:
-        hint = (
-            "native Kubernetes manifests are not supported by this version"
-            if "kind" in root.entries
-            else "no such version"
-        )
-        raise version.place.error(f"must be {API_VERSION}, not {shown(version.text)}; {hint}")
+        raise version.place.error(f"must be {API_VERSION}, not {shown(version.text)}; no such version")
     kind = root.required("kind")
     if kind.text not in _KINDS:
         raise kind.place.error(f"unknown kind {shown(kind.text)}; {suggestion(kind.text, _KINDS)}")

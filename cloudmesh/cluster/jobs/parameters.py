@@ -194,4 +194,6 @@ def refused(params: Mapping[str, str], params_file: str, job: str) -> None:
         UsageError: there are some.
     """
     if params or params_file:
-        raise Place(job).error("--param and --params are for a job file; a .py or .jar gets arguments after its name")
+        raise Place(job).error(
+            "--param and --params are for a job file of ours; a .py or .jar gets arguments after its name"
+        )

@@ -122,6 +122,7 @@ def _mapped(error: ApiException) -> Exception:
 
 def _cause(error: ApiException) -> str:
     try:
-        return f"{json.loads(error.body)['message']} (HTTP {error.status})"
-    except (TypeError, ValueError, KeyError):
+        said = " ".join(json.loads(error.body)["message"].split())
+        return f"{said} (HTTP {error.status})"
+    except (TypeError, ValueError, KeyError, AttributeError):
         return f"{error.reason or 'no answer from its API'} (HTTP {error.status})"

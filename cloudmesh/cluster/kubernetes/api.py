@@ -15,9 +15,10 @@ import urllib3
 from kubernetes import client
 
 from cloudmesh.cluster import placement
-from cloudmesh.cluster.api import Chunk, Submission
+from cloudmesh.cluster.api import Accepted, Chunk, Submission
 from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
-from cloudmesh.cluster.kubernetes import access, jobs, logs, nodes, status
+from cloudmesh.cluster.jobs.native import NativeJob
+from cloudmesh.cluster.kubernetes import access, jobs, logs, native, nodes, status
 from cloudmesh.cluster.kubernetes.access import asked, patiently
 from cloudmesh.cluster.kubernetes.manifests import JOBS_NAMESPACE
 from cloudmesh.cluster.model import JobStatus, Node
@@ -52,6 +53,7 @@ class KubernetesApi:
     """See `cloudmesh.cluster.api.Api`."""
 
     def __init__(self, its: client.ApiClient) -> None:
+        self._its = its
         self._core = client.CoreV1Api(its)
         self._batch = client.BatchV1Api(its)
 
@@ -90,7 +92,7 @@ class KubernetesApi:
         deadline = time.monotonic() + seconds
         while busy := self._jobs_on(node):
             for pod in busy:
-                if pod["metadata"]["labels"].get(jobs.ROLE) == jobs.EXECUTOR:
+                if status.moves(pod):
                     self._evict(pod["metadata"]["name"])
             if time.monotonic() > deadline:
                 self._cordon(node, False)
@@ -119,10 +121,21 @@ class KubernetesApi:
             raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
         self._hand_over_secret(found)
 
+    def run_native(self, job: NativeJob) -> Iterator[Accepted]:
+        """Apply the objects in their order."""
+        for thing in job.objects:
+            native.applied(self._its, thing)
+            yield Accepted(native.title(thing), thing["metadata"]["name"] if native.is_followed(thing) else "")
+
+    def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
+        """Return the objects as the API server would have them."""
+        items = [native.applied(self._its, thing, dry=True) for thing in job.objects]
+        return {"apiVersion": "v1", "kind": "List", "items": items}
+
     def jobs(self) -> tuple[JobStatus, ...]:
-        """Return every job of ours that Kubernetes still knows, the newest first."""
-        found = asked(self._batch.list_namespaced_job, JOBS_NAMESPACE, label_selector=jobs.JOB)["items"]
-        pods = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, label_selector=jobs.JOB)["items"]
+        """Return every job in our namespace that Kubernetes still knows, the newest first."""
+        found = asked(self._batch.list_namespaced_job, JOBS_NAMESPACE)["items"]
+        pods = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE)["items"]
         told = [
             status.job(each, [pod for pod in pods if status.job_of(pod) == each["metadata"]["name"]], time.time())
             for each in found
@@ -132,12 +145,12 @@ class KubernetesApi:
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks."""
         found = self._found(job_id)
-        if found is None or jobs.DIGEST not in found["metadata"].get("annotations", {}):
+        if found is None:
             raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
         return status.job(found, self._pods(job_id), time.time())
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
-        """Yield the driver's output; with `follow`, until it ends, and that of the next one where it is tried again."""
+        """Yield the output of driver or pods; with `follow`, until they end, and that of those that are tried next."""
         told: set[str] = set()
         while True:
             current = patiently(lambda: self.job(job_id))
@@ -192,11 +205,14 @@ class KubernetesApi:
         return found
 
     def _pods(self, job_id: str) -> list[dict[str, Any]]:
-        selector = f"{jobs.JOB}={job_id}"
-        found: list[dict[str, Any]] = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, label_selector=selector)[
-            "items"
-        ]
-        return found
+        # A native job's pods have the label that Kubernetes gives them, a driver's have both.
+        for label in (jobs.JOB, status.NATIVE_JOB):
+            found: list[dict[str, Any]] = asked(
+                self._core.list_namespaced_pod, JOBS_NAMESPACE, label_selector=f"{label}={job_id}"
+            )["items"]
+            if found:
+                return found
+        return []
 
     def _pods_of_all(self, fields: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = asked(self._core.list_pod_for_all_namespaces, field_selector=fields)["items"]
@@ -204,7 +220,7 @@ class KubernetesApi:
 
     def _jobs_on(self, node: Node) -> list[dict[str, Any]]:
         pods = self._pods_of_all(f"spec.nodeName={node.id},status.phase!=Succeeded,status.phase!=Failed")
-        return [pod for pod in pods if pod["metadata"]["namespace"] == JOBS_NAMESPACE]
+        return [pod for pod in pods if pod["metadata"]["namespace"] == JOBS_NAMESPACE and not status.stays(pod)]
 
     def _cordon(self, node: Node, cordoned: bool) -> None:
         asked(self._core.patch_node, node.id, {"spec": {"unschedulable": cordoned}})

@@ -110,6 +110,16 @@ class KubernetesProvider(Provider):
         files = tuple(file for file in bundle.files if file.name in _HOST_FILES)
         return delivery.deliver_engine(registry, dataclasses.replace(bundle, files=files), report)
 
+    def _kubeconfig(self, design: Blueprint) -> bytes:
+        from base64 import b64encode
+
+        from cloudmesh.cluster.kubernetes.access import administrator
+
+        its = administrator(design.secrets)
+        pems = {"client-certificate-data": its.certificate, "client-key-data": its.key}
+        user = {name: b64encode(pem).decode() for name, pem in pems.items()}
+        return _json(config.export(design, user, manifests.JOBS_NAMESPACE)) + b"\n"
+
     @contextmanager
     def _invited(self, design: Blueprint, server: Connection) -> Iterator[Mapping[str, bytes]]:
         from cloudmesh.cluster.kubernetes.api import connected

@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cloudmesh.cluster.kubernetes.jobs import DIGEST, DRIVER, JOB, NAME, ROLE, STOPPED
+from cloudmesh.cluster.kubernetes.jobs import DIGEST, EXECUTOR, JOB, NAME, ROLE, STOPPED
 from cloudmesh.cluster.model import JobStatus, State, TaskStatus
 from cloudmesh.cluster.placement import why
 
+# How Kubernetes itself labels the pods of a Job.
+NATIVE_JOB = "batch.kubernetes.io/job-name"
+# What makes a pod again, elsewhere.
+_REPLACING = ("ReplicaSet", "StatefulSet", "ReplicationController")
 _Outcome = tuple[State, "int | None", str]
 
 _LACKS = re.compile(r"Insufficient ([a-z]+)")
@@ -27,10 +31,10 @@ def job(full: Mapping[str, Any], pods: Iterable[Mapping[str, Any]], now: float) 
     ordered = sorted(pods, key=_age)
     newest: Mapping[str, Any] = next(reversed(drivers(ordered)), {})
     state, exit_code, reason = _ended(full, newest) or _going(newest, ordered)
-    annotations = full["metadata"]["annotations"]
+    annotations = _annotations(full)
     return JobStatus(
         id=full["metadata"]["name"],
-        name=annotations.get(NAME, ""),
+        name=annotations.get(NAME, full["metadata"]["name"]),
         state=state,
         submitted=_time(full["metadata"]["creationTimestamp"]),
         duration=_duration(newest, now),
@@ -42,8 +46,18 @@ def job(full: Mapping[str, Any], pods: Iterable[Mapping[str, Any]], now: float) 
 
 
 def drivers(pods: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the drivers that a job has had, the newest last."""
-    return sorted((pod for pod in pods if _label(pod, ROLE) == DRIVER), key=_age)
+    """Return the drivers that a job has had, or a native job's pods, the newest last."""
+    return sorted((pod for pod in pods if _label(pod, ROLE) != EXECUTOR), key=_age)
+
+
+def moves(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod that is evicted is soon replaced by another."""
+    return _label(pod, ROLE) == EXECUTOR or _owner(pod) in _REPLACING
+
+
+def stays(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod belongs to its host, and is no work that could be moved or waited for."""
+    return _owner(pod) == "DaemonSet"
 
 
 def has_started(pod: Mapping[str, Any]) -> bool:
@@ -58,7 +72,7 @@ def has_ended(pod: Mapping[str, Any]) -> bool:
 
 def job_of(pod: Mapping[str, Any]) -> str:
     """Return the id of a pod's job."""
-    return _label(pod, JOB)
+    return _label(pod, JOB) or _label(pod, NATIVE_JOB)
 
 
 def _ended(full: Mapping[str, Any], driver: Mapping[str, Any]) -> _Outcome | None:
@@ -69,9 +83,10 @@ def _ended(full: Mapping[str, Any], driver: Mapping[str, Any]) -> _Outcome | Non
     if "Complete" in conditions:
         return State.SUCCEEDED, 0, ""
     failed = conditions.get("Failed")
-    if failed and not (STOPPED in full["metadata"]["annotations"] and failed.get("reason") == "DeadlineExceeded"):
+    stopped = STOPPED in _annotations(full)
+    if failed and not (stopped and failed.get("reason") == "DeadlineExceeded"):
         return State.FAILED, _exit_code(driver), _why(driver) or str(failed.get("message", ""))
-    return (State.STOPPED, None, "stopped on request") if STOPPED in full["metadata"]["annotations"] else None
+    return (State.STOPPED, None, "stopped on request") if stopped else None
 
 
 def _going(driver: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> _Outcome:
@@ -112,7 +127,7 @@ def _exit_code(pod: Mapping[str, Any]) -> int | None:
 
 def _tasks(pods: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
     for pod in pods:
-        role, number = _label(pod, ROLE), _label(pod, "spark-exec-id")
+        role, number = _label(pod, ROLE) or pod["metadata"]["name"], _label(pod, "spark-exec-id")
         state, code = _task_state(pod), _exit_code(pod)
         reason = _why(pod) if state is State.FAILED else _why_waiting(pod)
         yield TaskStatus(f"{role}-{number}" if number else role, pod["spec"].get("nodeName", ""), state, code, reason)
@@ -142,6 +157,17 @@ def _container(pod: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _conditions(pod: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     return {each["type"]: each for each in pod.get("status", {}).get("conditions", [])}
+
+
+def _annotations(full: Mapping[str, Any]) -> Mapping[str, str]:
+    found: Mapping[str, str] = full["metadata"].get("annotations", {})
+    return found
+
+
+def _owner(pod: Mapping[str, Any]) -> str:
+    """Return the kind of what looks after a pod."""
+    owners = pod["metadata"].get("ownerReferences", [])
+    return next((str(owner["kind"]) for owner in owners if owner.get("controller")), "")
 
 
 def _label(pod: Mapping[str, Any], name: str) -> str:

@@ -99,28 +99,28 @@ def job(
     """
     heads = _heads(allocations)
     driver = _task(heads[-1], DRIVER) if heads else {}
-    state, exit_code, reason = _ended(full, driver) or _going(full, heads, driver, evaluations)
+    state, code, reason = _ended(full, driver) or _going(full, heads, driver, evaluations)
     return JobStatus(
         id=full["ID"],
         name=full["Meta"].get(NAME, full["ID"]),
         state=state,
         submitted=full["SubmitTime"] / _NANOSECONDS,
-        duration=_duration(driver, now),
-        exit_code=exit_code,
+        duration=duration(driver, now),
+        exit_code=code,
         reason=reason,
         digest=full["Meta"].get(DIGEST, ""),
-        tasks=tuple(_tasks(allocations)),
+        tasks=tuple(tasks(allocations)),
     )
 
 
-_Outcome = tuple[State, "int | None", str]
+Outcome = tuple[State, "int | None", str]
 
 
-def _ended(full: Mapping[str, Any], driver: Mapping[str, Any]) -> _Outcome | None:
+def _ended(full: Mapping[str, Any], driver: Mapping[str, Any]) -> Outcome | None:
     """Return how the driver ended by itself, or that the job was stopped; None where neither."""
     if driver.get("State") == "dead" and driver.get("StartedAt") and not _was_stopped(full, driver):
-        code = _exit_code(driver)
-        return (State.SUCCEEDED, 0, "") if code == 0 and not driver["Failed"] else (State.FAILED, code, _why(driver))
+        code = exit_code(driver)
+        return (State.SUCCEEDED, 0, "") if code == 0 and not driver["Failed"] else (State.FAILED, code, cause(driver))
     return (State.STOPPED, None, "stopped on request") if full["Stop"] else None
 
 
@@ -129,45 +129,48 @@ def _going(
     heads: Sequence[Mapping[str, Any]],
     driver: Mapping[str, Any],
     evaluations: Sequence[Mapping[str, Any]],
-) -> _Outcome:
+) -> Outcome:
     """Return what a job does whose driver has not ended by itself."""
     if not heads:
-        return State.QUEUED, None, _why_blocked(evaluations)
+        return State.QUEUED, None, why_blocked(evaluations)
     newest = heads[-1]
     if newest["ClientStatus"] in ("lost", "unknown"):
         state = State.FAILED if full["Status"] == "dead" else State.UNKNOWN
         return state, None, f"its host {newest['NodeName']} was lost"
     if newest["ClientStatus"] == "failed":
-        return State.FAILED, None, _why(driver) or str(newest.get("ClientDescription", ""))
+        return State.FAILED, None, cause(driver) or str(newest.get("ClientDescription", ""))
     if driver.get("State") == "running":
-        return State.RUNNING, None, _why_blocked(evaluations)
-    return State.QUEUED, None, _last_event(driver)
+        return State.RUNNING, None, why_blocked(evaluations)
+    return State.QUEUED, None, last_event(driver)
 
 
 def _was_stopped(full: Mapping[str, Any], driver: Mapping[str, Any]) -> bool:
     return bool(full["Stop"]) and any(event["Type"] in ("Killing", "Killed") for event in driver["Events"])
 
 
-def _exit_code(task: Mapping[str, Any]) -> int | None:
+def exit_code(task: Mapping[str, Any]) -> int | None:
+    """Return what a task ended with the last time; None where it has not."""
     codes = [event["ExitCode"] for event in task.get("Events") or [] if event["Type"] == "Terminated"]
     return int(codes[-1]) if codes else None
 
 
-def _why(task: Mapping[str, Any]) -> str:
+def cause(task: Mapping[str, Any]) -> str:
     """Return why a task failed, in words."""
     events = task.get("Events") or []
     out_of_memory = any(event["Details"].get("oom_killed") == "true" for event in events)
-    return why(_exit_code(task), out_of_memory=out_of_memory) or _last_event(task)
+    return why(exit_code(task), out_of_memory=out_of_memory) or last_event(task)
 
 
-def _last_event(task: Mapping[str, Any]) -> str:
+def last_event(task: Mapping[str, Any]) -> str:
+    """Return what Nomad says last of why a task does not run."""
     for event in reversed(task.get("Events") or []):
         if event["Type"] in ("Driver Failure", "Setup Failure", "Failed Validation", "Template", "Driver"):
             return str(event["DisplayMessage"])
     return ""
 
 
-def _why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
+def why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
+    """Return what a job waits for that no host has free; empty where it does not."""
     for evaluation in evaluations:
         if evaluation["Status"] == "blocked":
             lacks = {
@@ -179,7 +182,8 @@ def _why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _duration(task: Mapping[str, Any], now: float) -> float:
+def duration(task: Mapping[str, Any], now: float) -> float:
+    """Return for how many seconds a task has run."""
     started, finished = _time(task.get("StartedAt")), _time(task.get("FinishedAt"))
     return max(0.0, (finished or now) - started) if started else 0.0
 
@@ -193,7 +197,8 @@ def _time(text: str | None) -> float:
     return seconds + float(f"0.{fraction or 0}")
 
 
-def _tasks(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
+def tasks(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
+    """Yield the tasks of a job, group by group."""
     for each in sorted(allocations, key=lambda each: (each["TaskGroup"], each["CreateIndex"], each["Name"])):
         index = each["Name"].rpartition("[")[2].rstrip("]")
         for name, task in sorted((each["TaskStates"] or {}).items()):
@@ -201,8 +206,8 @@ def _tasks(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
             state = _TASK_STATES[task["State"]]
             if state is State.SUCCEEDED and task["Failed"]:
                 state = State.FAILED
-            reason = _why(task) if state is State.FAILED else ""
-            yield TaskStatus(shown, each["NodeName"], state, _exit_code(task), reason)
+            reason = cause(task) if state is State.FAILED else ""
+            yield TaskStatus(shown, each["NodeName"], state, exit_code(task), reason)
 
 
 _TASK_STATES = {"pending": State.QUEUED, "running": State.RUNNING, "dead": State.SUCCEEDED}

@@ -1,0 +1,86 @@
+"""Kubernetes objects as somebody wrote them, handed over by server-side apply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from kubernetes.client.exceptions import ApiException
+
+from cloudmesh.cluster.errors import ApiError, NotFoundError
+from cloudmesh.cluster.kubernetes.access import asked
+from cloudmesh.cluster.kubernetes.manifests import JOBS_NAMESPACE
+
+if TYPE_CHECKING:
+    from kubernetes import client
+
+_MANAGER = "cms-cluster"
+_APPLY = "application/apply-patch+yaml"
+
+
+def title(thing: Mapping[str, Any]) -> str:
+    """Return what kubectl calls an object: "deployment.apps/web"."""
+    group, slash, _ = thing["apiVersion"].rpartition("/")
+    return f"{thing['kind'].lower()}{'.' if slash else ''}{group}/{thing['metadata']['name']}"
+
+
+def is_followed(thing: Mapping[str, Any]) -> bool:
+    """Return whether an object is a job that begins by itself, in the namespace whose jobs are told."""
+    is_job = thing["kind"] == "Job" and thing["apiVersion"].startswith("batch/")
+    here = thing["metadata"].get("namespace") in (None, "", JOBS_NAMESPACE)
+    return is_job and here and not (thing.get("spec") or {}).get("suspend")
+
+
+def applied(its: client.ApiClient, thing: dict[str, Any], *, dry: bool = False) -> dict[str, Any]:
+    """Hand an object over; one that is there is changed to it, fields of other managers excepted.
+
+    Args:
+        its: the client.
+        thing: the object, its names checked.
+        dry: the API server tells what it would make of it, and makes nothing.
+
+    Returns:
+        The object as the API server has it.
+
+    Raises:
+        ApiError: it is refused, or its kind is not known.
+    """
+    options = {"fieldManager": _MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry else {})
+    try:
+        path = f"{_path(its, thing)}?{urlencode(options)}"
+        made: dict[str, Any] = asked(_requested, its, "PATCH", path, thing)
+    except NotFoundError as error:
+        # Not the user's job or cluster, but a namespace or group that this manifest supposes.
+        raise ApiError(f"{title(thing)}: {error}") from error
+    except ApiError as error:
+        raise type(error)(f"{title(thing)}: {error}") from error
+    made["metadata"].pop("managedFields", None)
+    return made
+
+
+def _path(its: client.ApiClient, thing: Mapping[str, Any]) -> str:
+    """Return where an object belongs, as the API server says of its kind."""
+    version, kind, metadata = thing["apiVersion"], thing["kind"], thing["metadata"]
+    base = f"/{'apis' if '/' in version else 'api'}/{version}"
+    try:
+        known = asked(_requested, its, "GET", base)["resources"]
+    except NotFoundError:
+        known = []
+    for each in known:
+        if each["kind"] == kind and "/" not in each["name"]:
+            within = f"/namespaces/{quote(metadata.get('namespace') or JOBS_NAMESPACE)}" if each["namespaced"] else ""
+            return f"{base}{within}/{each['name']}/{quote(metadata['name'], safe='')}"
+    raise ApiError(f"Kubernetes: there is no kind {kind!a} in {version}")
+
+
+def _requested(
+    its: client.ApiClient, method: str, path: str, body: object = None, *, _request_timeout: Any, _preload_content: bool
+) -> Any:
+    """Make a request that the client has no method for; see `asked`."""
+    headers = {"Accept": "application/json"} | ({"Content-Type": _APPLY} if body else {})
+    response = its.call_api(method, f"{its.configuration.host}{path}", headers, body, _request_timeout=_request_timeout)
+    response.read()
+    if not 200 <= response.status <= 299:
+        raise ApiException(http_resp=response)
+    return response

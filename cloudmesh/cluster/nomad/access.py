@@ -1,0 +1,86 @@
+"""How Nomad's API is reached and asked: through SSH, by python-nomad; the place where its errors are mapped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import nomad
+import requests
+from nomad.api.exceptions import BadRequestNomadException, BaseNomadException, URLNotFoundNomadException
+
+from cloudmesh.cluster.errors import ApiError, NotFoundError
+from cloudmesh.cluster.nomad import config
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+T = TypeVar("T")
+
+_TIMEOUT_SECONDS = 15
+_TRIES, _PAUSE_SECONDS = 3, 1.0
+_PATIENCE_SECONDS = 60.0
+
+
+class MalformedError(ApiError):
+    """Nomad does not understand what it was given."""
+
+
+@contextmanager
+def opened(server: Connection, token: str) -> Iterator[nomad.Nomad]:
+    """Yield a client of the API of the cluster that `server` belongs to."""
+    with server.forward("127.0.0.1", config.HTTP_PORT) as tunnel, requests.Session() as session:
+        # A proxy of the operator's environment has no business with a tunnel.
+        session.trust_env = False
+        yield nomad.Nomad(
+            address=f"http://127.0.0.1:{tunnel.port}", token=token, timeout=_TIMEOUT_SECONDS, session=session
+        )
+
+
+def asked(request: Callable[[], T]) -> T:
+    """Return the request's answer; a server that has no leader yet, or is restarting, is asked again.
+
+    Raises:
+        NotFoundError: there is no such thing.
+        MalformedError: Nomad does not understand it.
+        ApiError: Nomad refused, or does not answer.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return request()
+        except URLNotFoundNomadException as error:
+            raise NotFoundError(_cause(error)) from error
+        except BadRequestNomadException as error:
+            raise MalformedError(f"Nomad: {_cause(error)}") from error
+        except (BaseNomadException, requests.RequestException, OSError) as error:
+            if attempt == _TRIES or not _passing(error):
+                raise ApiError(f"Nomad: {_cause(error)}") from error
+        time.sleep(_PAUSE_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def patiently(request: Callable[[], T]) -> T:
+    """Return the request's answer; an API that is away is waited for, a minute at most."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return asked(request)
+        except ApiError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _passing(error: Exception) -> bool:
+    response = getattr(error, "nomad_resp", None)
+    return not isinstance(response, requests.Response) or response.status_code >= 500
+
+
+def _cause(error: Exception) -> str:
+    response = getattr(error, "nomad_resp", None)
+    if isinstance(response, requests.Response):
+        said = " ".join(response.text.split()) or response.reason
+        return f"{said} (HTTP {response.status_code})"
+    return "no answer from its API"
