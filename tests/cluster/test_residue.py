@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from contract.conftest import PROVIDERS
 from support import snapshot
 from support.cms import Operator
 from support.hosts import HandMade, group_name, hand_made
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.cluster
 
 # the last host has a Docker engine of its own
 RELEASES = ("13", "12", "13", "13")
+WITH_DOCKER, DOCKER_BOOKS = 3, "/var/lib/docker/"
 DOCKER = r"""
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -36,6 +38,12 @@ docker ps -aq; docker images -q --no-trunc; docker network ls -q
 cat /etc/docker/daemon.json
 """
 
+JOB = """
+from pyspark import SparkContext
+with SparkContext() as spark:
+    print(spark.range(10).sum())
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Story:
@@ -47,9 +55,11 @@ class Story:
     docker: tuple[str, ...]
 
 
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+@pytest.fixture(scope="module", params=PROVIDERS)
+def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     name = group_name("residue")
+    program = tmp_path_factory.mktemp("job") / "job.py"
+    program.write_text(JOB)
     with hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), RELEASES) as group:
         with_docker = group.hosts[-1]
         with_docker.run(DOCKER)
@@ -57,11 +67,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             before = tuple(pool.map(snapshot.taken, group.hosts))
         docker = [with_docker.run(DOCKER_STATE)]
         operator = Operator(tmp_path_factory.mktemp("home"), group.key)
-        operator.cms("create", "-n", name, *group.where).ok()
+        operator.cms("create", "-n", name, "-p", request.param, *group.where).ok()
         docker.append(with_docker.run(DOCKER_STATE))
         meanwhile = snapshot.taken(group.hosts[0])
-        operator.cms("create", "-n", name, *group.where).ok()
+        operator.cms("create", "-n", name, "-p", request.param, *group.where).ok()
         docker.append(with_docker.run(DOCKER_STATE))
+        assert operator.cms("submit", "-n", name, str(program)).ok().stdout == "45\n"
         operator.cms("kill", "-n", name).ok()
         docker.append(with_docker.run(DOCKER_STATE))
         yield Story(group.hosts, before, meanwhile, tuple(docker))
@@ -69,7 +80,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 @pytest.mark.parametrize("index", range(len(RELEASES)), ids=("debian-13", "debian-12", "worker", "with-docker"))
 def test_kill_leaves_the_host_as_it_was_before_create(story: Story, index: int) -> None:
-    assert snapshot.differences(story.before[index], story.hosts[index]) == []
+    found = snapshot.differences(story.before[index], story.hosts[index])
+    if index == WITH_DOCKER:
+        # The engine's own books change with every image it pulls and removes; what it has is compared below.
+        found = [line for line in found if DOCKER_BOOKS not in line]
+    assert found == []
 
 
 def test_the_comparison_sees_what_a_cluster_changes(story: Story) -> None:

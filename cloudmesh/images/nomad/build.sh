@@ -138,6 +138,8 @@ remove_groups() {
 remove_docker() {
     step "remove Docker"
     systemctl stop docker.socket docker.service containerd.service 2>/dev/null || true
+    # Docker's control groups, of version 1, outlive its containers.
+    find /sys/fs/cgroup -depth -type d -path '/sys/fs/cgroup/*/docker*' -exec rmdir {} + 2>/dev/null || true
     remove_link docker0
     restore_firewall "$FIREWALL"
     restore_forwarding
