@@ -8,20 +8,28 @@ import socket
 from pathlib import Path
 
 import pytest
+from contract.conftest import PROVIDERS
 from machines import local_cluster, wait_for
 
 pytestmark = pytest.mark.cluster
 
 
-def test_a_client_killed_at_any_step_leaves_what_the_same_command_finishes(tmp_path: Path) -> None:
+MOMENTS = {
+    "nomad": ("-1: install", "engine: send nomad", "-1: bootstrap access control", "-2: fetch nomad"),
+    "kubernetes": ("-1: install", "engine: send kubeadm", "-1: kubeadm init", "-2: kubeadm join"),
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_client_killed_at_any_step_leaves_what_the_same_command_finishes(provider: str, tmp_path: Path) -> None:
     with local_cluster("fkill", 2, tmp_path) as cluster:
         ids = set()
-        for moment in ("-1: install", "engine: send nomad", "-1: bootstrap access control", "-2: fetch nomad"):
-            with cluster.creating() as running:
+        for moment in MOMENTS[provider]:
+            with cluster.creating("-p", provider) as running:
                 running.until(moment)
                 running.kill()
             ids |= cluster.ids()
-        cluster.create().ok()
+        cluster.create("-p", provider).ok()
         cluster.is_whole()
         assert cluster.ids() == ids
 

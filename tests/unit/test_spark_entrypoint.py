@@ -325,10 +325,23 @@ def test_a_stop_is_passed_on_to_spark(spark, role):
 
 def test_a_stop_while_waiting_for_the_master_is_heard(spark):
     process = spark.start("worker")
-    time.sleep(0.5)
+    _await_handler(process.pid)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
     assert process.returncode == 143
+
+
+def _await_handler(pid: int) -> None:
+    """Wait until the process catches SIGTERM."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        caught = next(
+            line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt")
+        )
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.05)
+    raise AssertionError("SIGTERM is never caught")
 
 
 def test_an_executor_on_kubernetes_gets_its_options_in_order(spark):
