@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.model import Report
 
 MAX_NODES = 64
-_FIND_SECONDS = 5.0
+_FIND_SECONDS = 20.0
 _LOCKED = "/var/run"  # a directory that every user may open, so that no file of the lock is needed
 
 
