@@ -18,7 +18,7 @@ from cloudmesh.cluster.model import Facts, Host, Marker, Role
 if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import Connection, Held
 
-_SERVER_TIMEOUT = 30.0
+_ENGINE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,23 @@ def design(
         return Blueprint(cluster, secrets.token_hex(6), provider, addresses, fresh)
     if begun.provider != provider:
         raise UsageError(f"cluster {cluster} is a {begun.provider} cluster: use -p {begun.provider}")
-    kept, _ = read_server(assembly.connections[assembly.host_at(begun.servers[0])])
+    kept = read_secrets(assembly.connections[assembly.host_at(begun.servers[0])])
     if kept is None:
         kept = Secrets(pki.new_authority(cluster), new_secrets())
     return Blueprint(cluster, begun.id, provider, begun.servers, kept)
 
 
-def read_server(server: Connection) -> tuple[Secrets | None, dict[str, str]]:
-    """Return the secrets that a server holds, if any, and the SHA-256 of its engine files by name."""
-    found = server.run(script.load("host/server.sh"), timeout=_SERVER_TIMEOUT).facts
-    kept = Secrets.loads(found["secrets"].encode()) if "secrets" in found else None
+def read_secrets(server: Connection) -> Secrets | None:
+    """Return the secrets that a server holds, if any."""
+    found = server.run(script.load("host/server.sh"), "secrets").facts
+    return Secrets.loads(found["secrets"].encode()) if "secrets" in found else None
+
+
+def read_engine(server: Connection) -> dict[str, str]:
+    """Return the SHA-256 of a server's engine files by name; it reads all of them, which takes a slow host a while."""
+    found = server.run(script.load("host/server.sh"), "engine", timeout=_ENGINE_SECONDS).facts
     sums = (line.split() for line in found.get("engine", "").splitlines())
-    return kept, {name: digest for digest, name in sums}
+    return {name: digest for digest, name in sums}
 
 
 def members(assembly: Assembly, blueprint: Blueprint, joined: int = 0) -> tuple[Member, ...]:

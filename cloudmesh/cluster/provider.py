@@ -75,7 +75,7 @@ class Provider(ABC):
             if not pending:
                 self.context.report.note(f"cluster {cluster}: all hosts are in and healthy, nothing to do")
             leads = any(member.facts.address == design.servers[0] for member in pending)
-            digests = {} if leads or not pending else assembly.read_server(server)[1]
+            digests = {} if leads or not pending else assembly.read_engine(server)
             self._installation(design, gathered, server, digests).run(pending, images)
             return self._described(design, server)
 
@@ -87,13 +87,14 @@ class Provider(ABC):
             HostsError: hosts that failed, each with its cause; the others are in.
         """
         server = membership.first_server()
-        design, digests = self._read(membership, server)
+        design = self._read(membership, server)
         with assembly.assembled(self.context, design.cluster, hosts, self._needs().ports, [server]) as gathered:
             assembly.check(gathered, self._needs(), design)
             members = assembly.members(gathered, design, joined=len(design.servers))
             pending = self._pending(members, server, design)
             if not pending:
                 self.context.report.note(f"cluster {design.cluster}: these hosts are in and healthy, nothing to do")
+            digests = assembly.read_engine(server) if pending else {}
             self._installation(design, gathered, server, digests).run(pending)
             return self._described(design, server)
 
@@ -111,7 +112,7 @@ class Provider(ABC):
             HostsError: hosts that were not cleaned, each with its cause; the engine has forgotten them all the same.
         """
         server = membership.first_server()
-        design, _ = self._read(membership, server)
+        design = self._read(membership, server)
         with self._api(server, design.secrets) as api:
             removal.remove(self.context, membership, api, hosts, self._script(), force=force)
 
@@ -130,13 +131,13 @@ class Provider(ABC):
     def info(self, membership: Membership) -> Cluster:
         """Return the cluster as its engine tells it; where the engine is silent, as its hosts do."""
         server = membership.first_server()
-        design, _ = self._read(membership, server)
+        design = self._read(membership, server)
         return self._described(design, server, membership)
 
     def workload(self, membership: Membership) -> Workload:
         """Return the cluster's jobs."""
         server = membership.first_server()
-        design, _ = self._read(membership, server)
+        design = self._read(membership, server)
         return Workload(self.context, design, server, partial(self._api, server, design.secrets))
 
     def kubeconfig(self, membership: Membership) -> bytes:
@@ -145,7 +146,7 @@ class Provider(ABC):
         Raises:
             UsageError: the engine is another.
         """
-        design, _ = self._read(membership, membership.first_server())
+        design = self._read(membership, membership.first_server())
         return self._kubeconfig(design)
 
     # --- mechanism --------------------------------------------------------------------------------------------------
@@ -188,13 +189,13 @@ class Provider(ABC):
 
     # --- shared by the verbs ----------------------------------------------------------------------------------------
 
-    def _read(self, membership: Membership, server: Connection) -> tuple[Blueprint, Mapping[str, str]]:
-        """Return the blueprint of a cluster that exists, and its engine's digests, as its server holds them."""
+    def _read(self, membership: Membership, server: Connection) -> Blueprint:
+        """Return the blueprint of a cluster that exists, as its server holds it."""
         its = membership.any
-        secrets, digests = assembly.read_server(server)
+        secrets = assembly.read_secrets(server)
         if secrets is None:
             raise ClusterError(f"cluster {its.cluster} was not finished: run its create again, or kill it")
-        return Blueprint(its.cluster, its.id, its.provider, its.servers, secrets), digests
+        return Blueprint(its.cluster, its.id, its.provider, its.servers, secrets)
 
     def _installation(
         self, design: Blueprint, gathered: Assembly, server: Connection, digests: Mapping[str, str]
@@ -253,7 +254,7 @@ class Provider(ABC):
     def _nodes_or_none(self, membership: Membership) -> tuple[Node, ...]:
         try:
             server = membership.first_server()
-            design, _ = self._read(membership, server)
+            design = self._read(membership, server)
             with self._api(server, design.secrets) as api:
                 return api.nodes()
         except ClusterError as error:
