@@ -33,7 +33,7 @@ test: unit clear-tests ## all tests, on real clusters of local hosts; minutes
 
 test-vm: setup ## one story on two software-emulated machines with kernels of their own, per provider; very long
 	@sh tests/vm/setup.sh
-	$(BIN)/python -m pytest -v --durations=15 -m vm tests/vm
+	$(BIN)/python -m pytest -v --log-cli-level=INFO -m vm tests/vm
 
 demo: setup ## one cluster from nothing to a Spark result, and gone again
 	@PATH="$(BIN):$$PATH" sh examples/demo.sh

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,9 +47,7 @@ class Story:
 
 
 @pytest.fixture(scope="module", params=PROVIDERS)
-def story(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, figures: list[str]
-) -> Iterator[Story]:
+def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     provider = request.param
 
     def timed(what: str, function: Callable[[], T]) -> T:
@@ -55,9 +55,11 @@ def story(
         try:
             return function()
         finally:
-            figures.append(f"{provider:<11} {what:<52} {time.monotonic() - began:6.0f} s")
+            logging.info("%s: %s: %.0f s", provider, what, time.monotonic() - began)
 
-    with emulated.booted() as machines, ThreadPoolExecutor() as pool:
+    with ExitStack() as stack:
+        machines = timed("disk made and both booted", lambda: stack.enter_context(emulated.booted()))
+        pool = stack.enter_context(ThreadPoolExecutor())
         operator = Operator(tmp_path_factory.mktemp("home"), machines[0].folder / "key", PATIENCE)
 
         def cms(verb: str, *words: str) -> Outcome:
@@ -79,7 +81,7 @@ def story(
         where = [machine.where for machine in machines]
         create = ("-p", provider, f"--interface={emulated.NETWORK}", *where)
         timed("create, to all hosts ready", lambda: cms("create", *create).ok())
-        infos = [info()]
+        infos = [timed("info", info)]
         answers = [
             timed("first job, image delivered to the cluster and pulled", lambda: cms("submit", JOB).ok().stdout)
         ]
