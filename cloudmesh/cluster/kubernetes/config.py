@@ -94,15 +94,24 @@ def ignored(member: Member) -> list[str]:
     return ["NumCPU", "Mem"] + ["SystemVerification"] * (member.facts.cgroup == 1)
 
 
-def patches() -> dict[str, dict[str, Any]]:
-    """Return what is different from kubeadm's own static pods, by the name of the patch file."""
+def patches(servers: int) -> dict[str, dict[str, Any]]:
+    """Return what is different from kubeadm's own pods, by the name of the patch file.
+
+    Args:
+        servers: of the cluster; each has a name server, or at least as many hosts.
+    """
 
     def of(name: str, resources: Mapping[str, str]) -> dict[str, Any]:
         return {"spec": {"containers": [{"name": name, "resources": {"requests": dict(resources)}}]}}
 
     found = {f"{name}+strategic.json": of(name, resources) for name, resources in _SHARES.items()}
-    dns = {"spec": {"template": of("coredns", {"cpu": "20m", "memory": "70Mi"})}}
-    return {**found, "corednsdeployment+strategic.json": dns}
+    dns = of("coredns", {"cpu": "20m", "memory": "70Mi"})
+    apart = {
+        "labelSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    dns["spec"]["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
+    return {**found, "corednsdeployment+strategic.json": {"spec": {"replicas": servers, "template": dns}}}
 
 
 def authentication() -> dict[str, Any]:

@@ -41,7 +41,7 @@ def node(full: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Node:
         name=annotations.get(HOST, metadata["name"]),
         address=_address(its),
         roles=(Role.SERVER,) * is_server + (Role.WORKER,) * takes_jobs,
-        status=_status(full, here, is_server and not _has_dns(pods)),
+        status=_status(full, here, is_server and not _has_dns(metadata["name"], pods)),
         cores=cores * takes_jobs,
         memory_mb=memory * takes_jobs,
         free_cores=min(cores, free_cores) * takes_jobs,
@@ -77,12 +77,13 @@ def _status(full: Mapping[str, Any], here: Iterable[Mapping[str, Any]], lacks_dn
     return "no DNS" if lacks_dns else "ready"
 
 
-def _has_dns(pods: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the cluster's names are resolved; a server without it is not what jobs need."""
+def _has_dns(server: str, pods: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the cluster's names are resolved, which jobs need: by the server's own name server where it has one."""
+    all_of_them = [pod for pod in pods if pod["metadata"].get("labels", {}).get("k8s-app") == "kube-dns"]
+    its_own = [pod for pod in all_of_them if pod["spec"].get("nodeName") == server]
     return any(
         condition["type"] == "Ready" and condition["status"] == "True"
-        for pod in pods
-        if pod["metadata"].get("labels", {}).get("k8s-app") == "kube-dns"
+        for pod in its_own or all_of_them
         for condition in pod["status"].get("conditions", [])
     )
 

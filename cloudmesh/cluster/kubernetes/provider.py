@@ -64,7 +64,7 @@ class KubernetesProvider(Provider):
         }
         for name, how in runtime.registries(design).items():
             files[f"hosts/{name}.toml"] = runtime.toml(how)
-        for name, patch in config.patches().items():
+        for name, patch in config.patches(len(design.servers)).items():
             files[f"patches/{name}"] = _json(patch)
         for unit in ("cloudmesh-containerd.service", "cloudmesh-kubelet.service"):
             files[f"units/{unit}"] = script.load(f"kubernetes/{unit}").encode()
