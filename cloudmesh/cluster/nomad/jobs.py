@@ -25,7 +25,8 @@ DIGEST, NAME, TTL = "cms_digest", "cms_name", "cms_ttl"
 _SECOND = 1_000_000_000
 _MASTER_CPU, _DAEMON_MB = 100, 512
 _LOST_AFTER = 120 * _SECOND
-_WAIT_SECONDS = 600
+_PULL_SECONDS = 1800  # a gigabyte at 5 Mbit/s
+_WAIT_SECONDS = _PULL_SECONDS + 300  # of workers on a host that has the image, for a master on one that fetches it
 
 
 def asks(job: SparkJob) -> tuple[Ask, Ask]:
@@ -129,7 +130,7 @@ def _task(
         "Driver": "docker",
         "Config": {
             "image": submission.image,
-            "image_pull_timeout": "15m",
+            "image_pull_timeout": f"{_PULL_SECONDS}s",
             "network_mode": "host",
             "args": [role, *(arguments or [])],
         },
