@@ -25,16 +25,22 @@ PROVIDERS = {
     "nomad": "cloudmesh.cluster.nomad.provider:NomadProvider",
     "kubernetes": "cloudmesh.cluster.kubernetes.provider:KubernetesProvider",
 }
+_ALIASES = {"k8s": "kubernetes"}
 
 
 def provider(kind: str, context: Context) -> Provider:
     """Return the provider called `kind`, in any case; UsageError where there is none."""
-    try:
-        module, _, name = PROVIDERS[kind.lower()].partition(":")
-    except KeyError:
-        raise UsageError(f"provider {kind!a} is not known: use {' or '.join(PROVIDERS)}") from None
+    module, _, name = PROVIDERS[_kind(kind)].partition(":")
     made: Provider = getattr(import_module(module), name)(context)
     return made
+
+
+def _kind(text: str) -> str:
+    """Return the provider that is called `text`; UsageError where none is."""
+    kind = _ALIASES.get(text.lower(), text.lower())
+    if kind not in PROVIDERS:
+        raise UsageError(f"provider {text!a} is not known: use {' or '.join(PROVIDERS)}")
+    return kind
 
 
 def create(
@@ -188,10 +194,9 @@ def engines(kind: str, *, mirror: str, report: Report) -> list[dict[str, Any]]:
     """Fetch or build a provider's engine files; return them as rows."""
     from cloudmesh.cluster.engines import listing, provide
 
-    if kind.lower() not in PROVIDERS:
-        raise UsageError(f"provider {kind!a} is not known: use {' or '.join(PROVIDERS)}")
-    provide(kind.lower(), mirror=mirror, report=report)
-    return [dict(row) for row in listing(kind.lower())]
+    engine = _kind(kind)
+    provide(engine, mirror=mirror, report=report)
+    return [dict(row) for row in listing(engine)]
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import secrets as random
-import string
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from cloudmesh.cluster import placement
 from cloudmesh.cluster.api import Accepted, Chunk, Submission
 from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
 from cloudmesh.cluster.jobs.native import NativeJob
-from cloudmesh.cluster.kubernetes import access, jobs, logs, native, nodes, status
+from cloudmesh.cluster.kubernetes import access, jobs, logs, native, nodes, status, tokens
 from cloudmesh.cluster.kubernetes.access import asked, patiently
 from cloudmesh.cluster.kubernetes.manifests import JOBS_NAMESPACE
 from cloudmesh.cluster.model import JobStatus, Node
@@ -30,10 +29,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.4
 _SECRET_BYTES = 32
 _CHUNK = 1 << 16
-_TOKENS_NAMESPACE, _TOKEN_KIND = "kube-system", "bootstrap.kubernetes.io/token"
-_LETTERS = string.ascii_lowercase + string.digits
 _TOKEN_LIFETIME = datetime.timedelta(minutes=10)
-_JOINING = "system:bootstrappers:kubeadm:default-node-token"
 
 
 @contextmanager
@@ -41,12 +37,6 @@ def connected(server: Connection, secrets: Secrets) -> Iterator[KubernetesApi]:
     """Yield the API of the cluster that `server` belongs to, reached through SSH."""
     with access.opened(server, secrets) as found:
         yield KubernetesApi(found)
-
-
-def new_token() -> str:
-    """Return a bootstrap token, "abcdef.0123456789abcdef"."""
-    letters = [random.choice(_LETTERS) for _ in range(22)]
-    return "".join(letters[:6]) + "." + "".join(letters[6:])
 
 
 class KubernetesApi:
@@ -60,25 +50,14 @@ class KubernetesApi:
     @contextmanager
     def invitation(self) -> Iterator[str]:
         """Yield a token that lets hosts in: ten minutes at most, and no longer than the block."""
-        token = new_token()
-        identity, _, secret = token.partition(".")
-        until = datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME
-        fields = {
-            "token-id": identity,
-            "token-secret": secret,
-            "expiration": until.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "usage-bootstrap-authentication": "true",
-            "auth-extra-groups": _JOINING,
-            "description": "cms cluster",
-        }
-        name = f"bootstrap-token-{identity}"
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": _TOKEN_KIND}
-        asked(self._core.create_namespaced_secret, _TOKENS_NAMESPACE, {**body, "stringData": fields})
+        token = tokens.new()
+        body = tokens.secret(token, datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME)
+        asked(self._core.create_namespaced_secret, tokens.NAMESPACE, body)
         try:
             yield token
         finally:
             with suppress(NotFoundError):
-                asked(self._core.delete_namespaced_secret, name, _TOKENS_NAMESPACE)
+                asked(self._core.delete_namespaced_secret, body["metadata"]["name"], tokens.NAMESPACE)
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Kubernetes knows, with what its jobs leave free."""

@@ -141,49 +141,6 @@ def audit() -> dict[str, Any]:
     }
 
 
-def kubeconfig(design: Blueprint, user: Mapping[str, str]) -> dict[str, Any]:
-    """Return how to reach the API.
-
-    Args:
-        design: the cluster.
-        user: the credential, as a kubeconfig's user has it.
-    """
-    from base64 import b64encode
-
-    authority = b64encode(design.secrets.engine["ca"].encode()).decode()
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": design.cluster,
-                "cluster": {"server": f"https://{endpoint(design)}", "certificate-authority-data": authority},
-            }
-        ],
-        "users": [{"name": "cloudmesh", "user": dict(user)}],
-        "contexts": [{"name": "cloudmesh", "context": {"cluster": design.cluster, "user": "cloudmesh"}}],
-        "current-context": "cloudmesh",
-    }
-
-
-def export(design: Blueprint, user: Mapping[str, str], namespace: str) -> dict[str, Any]:
-    """Return how somebody elsewhere reaches the API: the first server, whatever way leads there.
-
-    Args:
-        design: the cluster.
-        user: the credential, as a kubeconfig's user has it.
-        namespace: that is meant where none is named.
-    """
-    found = kubeconfig(design, user)
-    # The name that every server's certificate has: it holds through a tunnel too.
-    found["clusters"][0]["cluster"] |= {
-        "server": f"https://{design.servers[0]}:{API_PORT}",
-        "tls-server-name": "kubernetes",
-    }
-    found["contexts"][0]["context"]["namespace"] = namespace
-    return found
-
-
 def _cluster(design: Blueprint, images: str) -> dict[str, Any]:
     name, _, _ = endpoint(design).rpartition(":")
     fields = _kubeadm(

@@ -14,7 +14,7 @@ from cloudmesh.cluster.blueprint import REGISTRY_PORT, Blueprint, Member, Secret
 from cloudmesh.cluster.engines import Bundle
 from cloudmesh.cluster.hosts import script
 from cloudmesh.cluster.hosts.preflight import Needs
-from cloudmesh.cluster.kubernetes import config, images, manifests, nodes, runtime
+from cloudmesh.cluster.kubernetes import config, images, kubeconfig, manifests, nodes, runtime, tokens
 from cloudmesh.cluster.model import Role
 from cloudmesh.cluster.provider import Provider
 
@@ -74,12 +74,10 @@ class KubernetesProvider(Provider):
         return {**files, **self._server_files(design, member)} if member.role is Role.SERVER else files
 
     def _server_files(self, design: Blueprint, member: Member) -> Mapping[str, bytes]:
-        from cloudmesh.cluster.kubernetes.api import new_token
-
         secrets = design.secrets.engine
         accounts = pki.KeyPair(secrets["accounts"].encode(), secrets["accounts_key"].encode())
         flannel = images.reference("flannel", self._images or _PUBLIC_FLANNEL)
-        init = config.init(design, member, token=new_token(), images=self._images)
+        init = config.init(design, member, token=tokens.new(), images=self._images)
         files = {
             "kubernetes/authentication.json": _json(config.authentication()),
             "kubernetes/audit.json": _json(config.audit()),
@@ -118,14 +116,14 @@ class KubernetesProvider(Provider):
         its = administrator(design.secrets)
         pems = {"client-certificate-data": its.certificate, "client-key-data": its.key}
         user = {name: b64encode(pem).decode() for name, pem in pems.items()}
-        return _json(config.export(design, user, manifests.JOBS_NAMESPACE)) + b"\n"
+        return _json(kubeconfig.exported(design, user, manifests.JOBS_NAMESPACE)) + b"\n"
 
     @contextmanager
     def _invited(self, design: Blueprint, server: Connection) -> Iterator[Mapping[str, bytes]]:
         from cloudmesh.cluster.kubernetes.api import connected
 
         with connected(server, design.secrets) as api, api.invitation() as token:
-            yield {config.INVITATION: _json(config.kubeconfig(design, {"token": token}))}
+            yield {config.INVITATION: _json(kubeconfig.internal(design, {"token": token}))}
 
 
 def _notes(member: Member) -> Iterator[str]:
