@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,15 @@ def user():
         subprocess.run(["chpasswd"], input=f"{name}:{PASSWORD}".encode(), check=True)
         yield name
     finally:
-        subprocess.run(["userdel", name], check=True, capture_output=True)
+        _remove(name)
+
+
+def _remove(name: str) -> None:
+    """Remove the user, once the last of its sessions has ended."""
+    end = time.monotonic() + 30
+    while subprocess.run(["userdel", name], check=False, capture_output=True).returncode:
+        assert time.monotonic() < end, f"the user {name} cannot be removed"
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
