@@ -235,6 +235,9 @@ class _Output:
                 **options,
             )
         )
-        with suppress(urllib3.exceptions.HTTPError):  # what is missing then is asked for again
+        try:
             yield from response.stream(_CHUNK)
-        response.close()
+        except urllib3.exceptions.HTTPError as error:
+            raise logs.BrokenOffError(f"Kubernetes: the output of {self._pod} broke off") from error
+        finally:
+            response.close()

@@ -19,6 +19,10 @@ _OVERLAP_SECONDS = 5
 _PAUSE_SECONDS = 0.3
 
 
+class BrokenOffError(ClusterError):
+    """A stream ended before the pod did; it can be asked for again."""
+
+
 class Source(Protocol):
     """Where a pod's output comes from."""
 
@@ -26,7 +30,7 @@ class Source(Protocol):
         """Return whether the pod writes no more."""
 
     def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
-        """Yield pieces of a stream, each line with the time of its writing in front."""
+        """Yield pieces of a stream, each line with the time of its writing in front; may raise BrokenOffError."""
 
 
 class _End(NamedTuple):
@@ -54,7 +58,7 @@ def followed(source: Source) -> Iterator[Chunk]:
 def written(source: Source) -> Iterator[Chunk]:
     """Yield what a pod has written so far."""
     for stream in STREAMS:
-        for data in Lines().new(source.read(stream, follow=False, since_seconds=None)):
+        for data in Lines().new(source.read(stream, follow=False, since_seconds=None), to_the_end=True):
             yield Chunk(stream, data)
 
 
@@ -64,8 +68,12 @@ def _pump(source: Source, stream: str, put: Callable[[Chunk | _End], None]) -> N
         while True:
             # Asked first: what is written until then is read below.
             ended = source.has_ended()
-            for data in lines.new(source.read(stream, follow=not ended, since_seconds=lines.overlap())):
-                put(Chunk(stream, data))
+            pieces = source.read(stream, follow=not ended, since_seconds=lines.overlap())
+            try:
+                for data in lines.new(pieces, to_the_end=ended):
+                    put(Chunk(stream, data))
+            except BrokenOffError:
+                ended = False
             if ended:
                 break
             time.sleep(_PAUSE_SECONDS)
@@ -88,10 +96,15 @@ class Lines:
         """Return since how many seconds ago lines must be asked for, so that none is missed; None for all."""
         return int(time.monotonic() - self._read_at) + _OVERLAP_SECONDS if self._last else None
 
-    def new(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the lines that were not given before, in as large pieces as they come."""
+    def new(self, pieces: Iterable[bytes], *, to_the_end: bool) -> Iterator[bytes]:
+        """Yield the lines that were not given before, in as large pieces as they come.
+
+        Args:
+            pieces: of the stream.
+            to_the_end: what comes behind the last line's end is a line too, and not one that was cut.
+        """
         known, again = self._last, 0
-        for block in _whole_lines(pieces):
+        for block in _whole_lines(pieces, to_the_end):
             fresh = []
             for line in _LINE.findall(block):
                 stamp = _STAMP.match(line)
@@ -114,12 +127,12 @@ class Lines:
         self._last = stamp
 
 
-def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _whole_lines(pieces: Iterable[bytes], to_the_end: bool) -> Iterator[bytes]:
     """Yield pieces that end with a line."""
     rest = b""
     for piece in pieces:
         block, newline, rest = (rest + piece).rpartition(b"\n")
         if newline:
             yield block + newline
-    if rest:
+    if rest and to_the_end:
         yield rest

@@ -1,0 +1,190 @@
+"""What Kubernetes' answers mean."""
+
+import pytest
+
+from cloudmesh.cluster.kubernetes import jobs, nodes, status
+from cloudmesh.cluster.kubernetes.quantity import amount
+from cloudmesh.cluster.model import Role, State
+
+BEGAN, ENDED = "2026-11-24T06:00:00Z", "2026-11-24T06:00:10Z"
+
+
+def full(*conditions: dict, stopped: bool = False) -> dict:
+    annotations = {jobs.DIGEST: "d", jobs.NAME: "pi"} | ({jobs.STOPPED: "true"} if stopped else {})
+    metadata = {"name": "pi-1", "creationTimestamp": BEGAN, "annotations": annotations}
+    return {"metadata": metadata, "status": {"conditions": list(conditions)}}
+
+
+def condition(kind: str, says: str = "True", **fields: str) -> dict:
+    return {"type": kind, "status": says, **fields}
+
+
+def pod(name: str, role: str, state: dict, *conditions: dict, number: str = "", phase: str = "Running") -> dict:
+    labels = {jobs.JOB: "pi-1", jobs.ROLE: role} | ({"spark-exec-id": number} if number else {})
+    return {
+        "metadata": {"name": name, "creationTimestamp": BEGAN, "labels": labels},
+        "spec": {"nodeName": "h1"},
+        "status": {"phase": phase, "containerStatuses": [{"state": state}], "conditions": list(conditions)},
+    }
+
+
+def ended(code: int, reason: str = "Error") -> dict:
+    return {"terminated": {"exitCode": code, "reason": reason, "startedAt": BEGAN, "finishedAt": ENDED}}
+
+
+RUNNING = {"running": {"startedAt": BEGAN}}
+READY = condition("Ready")
+UNPLACED = condition(
+    "PodScheduled",
+    "False",
+    reason="Unschedulable",
+    message="0/3 nodes are available: 1 node(s) had untolerated taint, 2 Insufficient cpu, 1 Insufficient memory.",
+)
+
+
+def read(whole: dict, *pods: dict, now: float = 0.0):
+    return status.job(whole, pods, now)
+
+
+def test_a_job_that_is_complete_is_a_success():
+    found = read(full(condition("Complete")), pod("d", "driver", ended(0), phase="Succeeded"))
+    assert (found.state, found.exit_code, found.duration, found.name) == (State.SUCCEEDED, 0, 10.0, "pi")
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "says"),
+    [(ended(7), 7, "exit code 7"), (ended(124), 124, "timeout"), (ended(137, "OOMKilled"), 137, "out of memory")],
+)
+def test_a_job_that_failed_tells_the_drivers_exit_code_and_why(state, code, says):
+    failed = condition("Failed", reason="BackoffLimitExceeded", message="it has failed too often")
+    found = read(full(failed), pod("d", "driver", state, phase="Failed"))
+    assert (found.state, found.exit_code) == (State.FAILED, code)
+    assert says in found.reason
+
+
+def test_the_newest_of_several_drivers_counts():
+    first, second = pod("d1", "driver", ended(3), phase="Failed"), pod("d2", "driver", RUNNING, READY)
+    second["metadata"]["creationTimestamp"] = ENDED
+    assert read(full(), second, first).state is State.RUNNING
+    assert [each["metadata"]["name"] for each in status.drivers([second, first])] == ["d1", "d2"]
+
+
+def test_a_job_that_was_stopped_is_told_as_such_and_one_that_ended_before_is_not():
+    over = condition("Failed", reason="DeadlineExceeded")
+    assert read(full(over, stopped=True)).state is State.STOPPED
+    assert read(full(stopped=True), pod("d", "driver", RUNNING, READY)).state is State.STOPPED
+    assert read(full(condition("Complete"), stopped=True)).state is State.SUCCEEDED
+    assert read(full(over)).state is State.FAILED
+
+
+def test_a_job_that_waits_for_room_says_of_what():
+    found = read(full(), pod("d", "driver", {}, UNPLACED, phase="Pending"))
+    assert (found.state, found.reason) == (State.QUEUED, "waits for room: cpu, memory")
+
+
+def test_a_running_job_says_what_its_executors_wait_for():
+    waiting = pod("e", "executor", {}, UNPLACED, number="1", phase="Pending")
+    found = read(full(), pod("d", "driver", RUNNING, READY), waiting)
+    assert found.state is State.RUNNING
+    assert "waits for room" in found.reason
+    assert [(task.name, task.state) for task in found.tasks] == [
+        ("driver", State.RUNNING),
+        ("executor-1", State.QUEUED),
+    ]
+
+
+def test_an_image_that_cannot_be_pulled_is_named():
+    state = {"waiting": {"reason": "ErrImagePull", "message": "not found: x:1"}}
+    assert read(full(), pod("d", "driver", state, phase="Pending")).reason == "ErrImagePull: not found: x:1"
+
+
+def test_a_driver_whose_host_is_silent_is_not_called_running():
+    found = read(full(), pod("d", "driver", RUNNING, condition("Ready", "False")))
+    assert (found.state, found.reason) == (State.UNKNOWN, "its host h1 does not answer")
+
+
+def test_a_driver_that_was_lost_with_its_host_says_so():
+    lost = condition("DisruptionTarget", reason="DeletionByTaintManager")
+    found = read(full(condition("Failed")), pod("d", "driver", ended(137), lost, phase="Failed"))
+    assert (found.state, found.reason) == (State.FAILED, "its host h1 was lost")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("2", 2), ("1500m", 1.5), ("384Mi", 384 << 20), ("1k", 1000), ("1e3", 1000), (3, 3)]
+)
+def test_amounts_are_read(text, value):
+    assert amount(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "2x", "Mi", "-1"])
+def test_what_is_no_amount_is_refused(text):
+    with pytest.raises(ValueError, match="not an amount"):
+        amount(text)
+
+
+def host(*conditions: dict, annotated: bool = True, server: bool = True, **spec: object) -> dict:
+    said = nodes.introduction("h1:22", "ops@h1:22", "ssh-ed25519 AAAA")["metadata"]["annotations"]
+    labels = {"node-role.kubernetes.io/control-plane": ""} if server else {}
+    return {
+        "metadata": {"name": "h1", "labels": labels, "annotations": said if annotated else {}},
+        "spec": spec,
+        "status": {
+            "conditions": list(conditions),
+            "capacity": {"cpu": "2"},
+            "allocatable": {"cpu": "2", "memory": "4Gi"},
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+            "nodeInfo": {"kubeletVersion": "v1.36.3"},
+        },
+    }
+
+
+def asking(namespace: str, cpu: str, memory: str, name: str = "p", ready: str = "True", on: str = "h1") -> dict:
+    return {
+        "metadata": {"name": name, "namespace": namespace, "labels": {"k8s-app": name}},
+        "spec": {
+            "nodeName": on,
+            "containers": [{"resources": {"requests": {"cpu": cpu, "memory": memory}}}],
+        },
+        "status": {"conditions": [condition("Ready", ready)]},
+    }
+
+
+WELL = (READY, condition("NetworkUnavailable", "False"))
+DNS = asking("kube-system", "20m", "70Mi", name="kube-dns")
+
+
+def test_a_host_has_the_cores_that_jobs_can_use_and_those_that_are_free():
+    system, job = asking("kube-system", "380m", "1Gi"), asking("cms-jobs", "800m", "1Gi")
+    found = nodes.node(host(*WELL), [DNS, system, job])
+    assert (found.cores, found.free_cores) == (2, 1)
+    assert (found.memory_mb, found.free_memory_mb) == (3002, 1978)
+    assert (found.name, found.address, found.contact, found.status) == ("h1:22", "10.0.0.1", "ops@h1:22", "ready")
+    assert found.roles == (Role.SERVER, Role.WORKER)
+
+
+def test_a_tainted_server_takes_no_jobs():
+    found = nodes.node(host(*WELL, taints=[{"key": "node-role.kubernetes.io/control-plane"}]), [DNS])
+    assert (found.roles, found.cores, found.memory_mb) == ((Role.SERVER,), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("node", "pods", "says"),
+    [
+        (host(condition("Ready", "Unknown")), [DNS], "down"),
+        (host(*WELL, annotated=False), [DNS], "joining"),
+        (host(READY), [DNS], "no network"),
+        (host(*WELL), [], "no DNS"),
+        (host(*WELL, server=False), [], "ready"),
+        (host(*WELL, unschedulable=True), [DNS], "drained"),
+        (host(*WELL, unschedulable=True), [DNS, asking("cms-jobs", "1", "1")], "draining"),
+    ],
+)
+def test_a_host_is_ready_when_all_that_jobs_need_is_there(node, pods, says):
+    assert nodes.node(node, pods).status == says
+
+
+def test_a_server_with_a_name_server_of_its_own_waits_for_that_one():
+    other = asking("kube-system", "20m", "70Mi", name="kube-dns", on="h2")
+    own = asking("kube-system", "20m", "70Mi", name="kube-dns", ready="False")
+    assert nodes.node(host(*WELL), [other]).status == "ready"
+    assert nodes.node(host(*WELL), [other, own]).status == "no DNS"
