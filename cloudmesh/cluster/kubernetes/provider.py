@@ -41,7 +41,7 @@ class KubernetesProvider(Provider):
         return Needs(ports=(*config.PORTS, REGISTRY_PORT), memory_mb=_MEMORY_MB, disk_mb=_DISK_MB)
 
     def _script(self) -> str:
-        return script.load("host/lib.sh", "kubernetes/walkthrough.sh")
+        return script.load("host/lib.sh", "host/clean.sh", "kubernetes/walkthrough.sh")
 
     def _new_secrets(self) -> Mapping[str, str]:
         made = {name: pki.new_authority(name) for name in (*_AUTHORITIES, "accounts")}

@@ -36,7 +36,7 @@ class NomadProvider(Provider):
         return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB)
 
     def _script(self) -> str:
-        return script.load("host/lib.sh", "nomad/build.sh")
+        return script.load("host/lib.sh", "host/clean.sh", "nomad/build.sh")
 
     def _new_secrets(self) -> Mapping[str, str]:
         gossip = b64encode(secrets.token_bytes(_GOSSIP_KEY_BYTES)).decode()

@@ -11,10 +11,10 @@
 # hosts/*.toml (how images are pulled), address, registry (ADDR:PORT), registry_host (empty file: this is it), engine (SHA-256
 # and name of each file), node and node.json (its name, and what it says of itself), ignored, notes, api (lines for
 # /etc/hosts); for bootstrap init.yaml and manifests.json, for join join.json and invitation.json.
-# Run by hand: sh -c '. ../host/lib.sh; . ./walkthrough.sh' walkthrough.sh VERB
+# Run by hand: sh walkthrough.sh VERB
 # shellcheck shell=sh
-# shellcheck source=cloudmesh/images/host/lib.sh
-if ! command -v step >/dev/null; then . "$(dirname "$0")/../host/lib.sh"; fi
+# shellcheck source=cloudmesh/images/host/clean.sh
+if ! command -v restore_firewall >/dev/null; then . "$(dirname "$0")/../host/clean.sh"; fi
 
 DATA=/var/lib/cloudmesh/kubernetes
 KUBELET=/var/lib/kubelet

@@ -8,10 +8,10 @@
 #   clean      the host as it was before
 #
 # Inputs: etc/*, nomad/* and units/* (placed as they are), address, registry (ADDR:PORT), registry_host (empty file: this is it),
-# engine (SHA-256 and name of each file). Run by hand: sh -c '. ../host/lib.sh; . ./build.sh' build.sh VERB
+# engine (SHA-256 and name of each file). Run by hand: sh build.sh VERB
 # shellcheck shell=sh
-# shellcheck source=cloudmesh/images/host/lib.sh
-if ! command -v step >/dev/null; then . "$(dirname "$0")/../host/lib.sh"; fi
+# shellcheck source=cloudmesh/images/host/clean.sh
+if ! command -v restore_firewall >/dev/null; then . "$(dirname "$0")/../host/clean.sh"; fi
 
 NOMAD=$BIN/nomad
 DATA=/var/lib/cloudmesh/nomad

@@ -1,0 +1,123 @@
+# Leaving a host as it was: shared by the host scripts, and sent behind lib.sh, whose names it uses.
+# shellcheck shell=sh
+# shellcheck source=cloudmesh/images/host/lib.sh
+if ! command -v place_configuration >/dev/null; then . "$(dirname "$0")/../host/lib.sh"; fi
+
+stop_units() {
+    for unit in "$UNITS"/cloudmesh-*.service; do
+        [ -e "$unit" ] || continue
+        systemctl disable --quiet --now "$(basename "$unit")" 2>/dev/null || true
+        rm -f "$unit"
+    done
+    systemctl daemon-reload
+}
+
+our_packages() {
+    cat "$STATE/packages.ours" 2>/dev/null || true
+    [ ! -e "$STATE/packages.before" ] || installed_packages | LC_ALL=C comm -23 - "$STATE/packages.before"
+}
+
+is_ours() { our_packages | grep -qx "$1"; }
+
+# Packages that something of the user's has come to need since are kept, and named.
+purge_packages() {
+    packages=$(our_packages | tr '\n' ' ')
+    [ -n "$packages" ] || return 0
+    # shellcheck disable=SC2086 # a list of package names
+    others=$(apt-get -s purge $packages | sed -n 's/^Purg \([^ ]*\).*/\1/p' | while read -r p; do is_ours "$p" || echo "$p"; done)
+    if [ -n "$others" ]; then
+        note "packages kept, because $(echo "$others" | tr '\n' ' ')needs them: $packages"
+        return 0
+    fi
+    # What a host that died has left unpacked can neither be configured nor, unforced, be removed.
+    dpkg --configure -a >>"$STATE/apt.log" 2>&1 || true
+    # shellcheck disable=SC2086
+    apt_or_fail purge -o DPkg::Options::=--force-remove-reinstreq $packages
+}
+
+# Accounts that the packages made stay behind on a purge.
+remove_accounts() {
+    [ -e "$STATE/accounts" ] || return 0
+    for account in docker docker-registry; do
+        grep -qx "$account" "$STATE/accounts" && continue
+        userdel "$account" 2>/dev/null || true
+        groupdel "$account" 2>/dev/null || true
+    done
+}
+
+unmount_below() {
+    # The deepest first; a path with spaces is written \040 in /proc/mounts and none of ours has any.
+    cut -d ' ' -f 2 /proc/mounts | grep "^$1/" | LC_ALL=C sort -r | while read -r path; do
+        umount "$path" 2>/dev/null || umount -l "$path"
+    done
+}
+
+# remove_tree PATH: where it is a mount point of the host's own it is emptied, else it goes.
+remove_tree() {
+    [ -e "$1" ] || return 0
+    unmount_below "$1"
+    find "$1" -xdev -mindepth 1 -delete 2>/dev/null || rm -rf "${1:?}"/* 2>/dev/null || true
+    if ! grep -q " $1 " /proc/mounts; then rm -rf "$1"; fi
+}
+
+# The places of the list $1, "MODE OWNER PATH" a line, as they were.
+restore_places() {
+    printf '%s\n' "$1" | while read -r mode owner path; do
+        [ -n "$path" ] || continue
+        mkdir -p "$path"
+        chown "$owner" "$path"
+        chmod "$mode" "$path"
+    done
+}
+
+remove_link() { if [ -e "/sys/class/net/$1" ]; then ip link delete "$1"; fi; }
+
+# Lines of `firewall` that match the pattern and were not there before: added_to_firewall TOOL TABLE PATTERN
+added_to_firewall() {
+    "$1" -t "$2" -S 2>/dev/null | sed "s/^/$1 $2 /" | grep -E "$3" | grep -vxF -f "$STATE/firewall" | cut -d ' ' -f 3-
+}
+
+# Removes what was added to one table and matches the pattern: clean_table TOOL TABLE PATTERN
+clean_table() {
+    added_to_firewall "$@" | sed -n 's/^-A/-D/p' | while read -r rule; do
+        # shellcheck disable=SC2086 # the rule's words
+        eval "$1 -t $2 $rule" 2>/dev/null || true
+    done
+    chains=$(added_to_firewall "$@" | sed -n 's/^-N //p')
+    for chain in $chains; do "$1" -t "$2" -F "$chain"; done
+    for chain in $chains; do "$1" -t "$2" -X "$chain"; done
+}
+
+# Removes the rules and chains that match the pattern, but none that was there before us.
+restore_firewall() {
+    [ -e "$STATE/firewall" ] || return 0
+    for tool in iptables ip6tables; do
+        command -v "$tool" >/dev/null || continue
+        for table in filter nat raw mangle; do clean_table "$tool" "$table" "$1"; done
+        policy=$(sed -n "s/^$tool filter -P FORWARD //p" "$STATE/firewall")
+        "$tool" -P FORWARD "${policy:-ACCEPT}" 2>/dev/null || true
+    done
+    drop_empty_tables
+}
+
+# iptables on nftables leaves its chains and tables behind, empty.
+drop_empty_tables() {
+    command -v nft >/dev/null || return 0
+    nft list tables 2>/dev/null | grep -E ' ip6? (filter|nat|raw|mangle)$' | while read -r _ family table; do
+        for chain in $(empty_chains "$family" "$table"); do nft delete chain "$family" "$table" "$chain"; done
+        nft list table "$family" "$table" | grep -qvE '^(table|}|#|$)' || nft delete table "$family" "$table"
+    done
+}
+
+# Chains of the kernel's that accept everything, and say so by their policy alone.
+empty_chains() {
+    nft list table "$1" "$2" | awk '
+        $1 == "chain" { name = $2; idle = 0; next }
+        $1 == "type" { idle = /policy accept;/; next }
+        $1 == "}" { if (name && idle) print name; name = ""; next }
+        { idle = 0 }'
+}
+
+restore_forwarding() {
+    [ ! -e "$STATE/ip_forward" ] || cat "$STATE/ip_forward" >/proc/sys/net/ipv4/ip_forward 2>/dev/null || true
+}
