@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.images.registry import Registry
 
 _PREPARE_SECONDS = 900.0
-_START_SECONDS = 240.0
-_READY_SECONDS = 120.0
+_START_SECONDS = 900.0
+_READY_SECONDS = 300.0
 _POLL_SECONDS = 0.3
 
 
