@@ -83,9 +83,15 @@ bootstrap() {
     equip
     if [ ! -e "$DATA/joined" ]; then kubeadm init init.yaml; fi
     step "start the pod network"
-    "$BIN/kubectl" --kubeconfig /etc/kubernetes/admin.conf apply --server-side --force-conflicts \
-        --cache-dir="$DATA/cache" --field-manager=cloudmesh -f manifests.json >"$DATA/manifests.log" 2>&1 ||
-        fail "the pod network could not be set up: $(last_lines "$DATA/manifests.log")"
+    administer apply --server-side --force-conflicts --field-manager=cloudmesh -f manifests.json
+    # kubeadm insists on a token, though it lets in nobody here.
+    administer --namespace=kube-system delete secret --field-selector=type=bootstrap.kubernetes.io/token
+}
+
+# kubectl with all rights: administer OPTION...
+administer() {
+    "$BIN/kubectl" --kubeconfig /etc/kubernetes/admin.conf --cache-dir="$DATA/cache" "$@" >"$DATA/kubectl.log" 2>&1 ||
+        fail "the cluster could not be set up: $(last_lines "$DATA/kubectl.log")"
 }
 
 join() {
