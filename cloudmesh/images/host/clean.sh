@@ -121,3 +121,10 @@ empty_chains() {
 restore_forwarding() {
     [ ! -e "$STATE/ip_forward" ] || cat "$STATE/ip_forward" >/proc/sys/net/ipv4/ip_forward 2>/dev/null || true
 }
+
+# Container engines load it: what passes a bridge then passes the firewall too. A container's kernel is also that of others.
+remove_bridge_filter() {
+    [ -e "$STATE/modules" ] || return 0
+    if grep -qx br_netfilter "$STATE/modules" || systemd-detect-virt --quiet --container; then return 0; fi
+    modprobe --quiet --remove br_netfilter 2>/dev/null || true
+}

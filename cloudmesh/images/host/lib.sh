@@ -45,6 +45,7 @@ remember_host() {
     keep places printf '%s\n' "$places"
     keep ip_forward cat /proc/sys/net/ipv4/ip_forward
     keep accounts accounts
+    keep modules modules
     [ -e "$STATE/packages.ours" ] || keep packages.before installed_packages
     keep firewall firewall
 }
@@ -58,6 +59,9 @@ keep() {
     "$@" >"$file.new"
     mv "$file.new" "$file"
 }
+
+# The kernel's, where it has any.
+modules() { cut -d ' ' -f 1 /proc/modules 2>/dev/null || true; }
 
 accounts() { cut -d: -f1 /etc/passwd /etc/group | LC_ALL=C sort -u; }
 

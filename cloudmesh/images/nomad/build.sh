@@ -143,6 +143,7 @@ remove_docker() {
     remove_link docker0
     restore_firewall "$FIREWALL"
     restore_forwarding
+    remove_bridge_filter
     for path in /var/lib/docker /var/lib/containerd /etc/docker /run/docker /run/containerd /opt/containerd; do
         remove_tree "$path"
     done
