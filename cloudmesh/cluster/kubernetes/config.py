@@ -13,9 +13,9 @@ from cloudmesh.cluster.blueprint import Blueprint, Member
 from cloudmesh.cluster.engines.specs import KUBERNETES
 from cloudmesh.cluster.model import Host, Role
 
-API_PORT, KUBELET_PORT = 6443, 10250
+API_PORT, KUBELET_PORT, PROXY_PORT = 6443, 10250, 10256
 # What must be free: the API, the kubelet, controller manager, scheduler, etcd's two, kube-proxy's health.
-PORTS = (API_PORT, KUBELET_PORT, 10257, 10259, 2379, 2380, 10256)
+PORTS = (API_PORT, KUBELET_PORT, 10257, 10259, 2379, 2380, PROXY_PORT)
 POD_NETWORK, SERVICE_NETWORK = "10.244.0.0/16", "10.96.0.0/16"
 # Where there are several servers, hosts know the API by a name that stands for all of them (in /etc/hosts).
 API_NAME = "api.cloudmesh"
@@ -194,11 +194,15 @@ def _kubelet() -> dict[str, Any]:
 
 
 def _proxy() -> dict[str, Any]:
-    """Return kube-proxy's configuration: it leaves the kernel's settings alone, as they would outlive the cluster."""
+    """Return kube-proxy's configuration.
+
+    It leaves the kernel's settings alone, as they would outlive the cluster, and tells no other host how it is.
+    """
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
+        "healthzBindAddress": f"127.0.0.1:{PROXY_PORT}",
         "iptables": {"localhostNodePorts": False},
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     }
