@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import socket
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.cms import Operator
 from support.hosts import Group, HandMade, group_name, hand_made
+from support.probes import answer, exposed, listening, reachable, tls_refusal
 
 from cloudmesh.cluster import pki
 
@@ -105,58 +103,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         server.run("rm /tmp/race")
         tries = int(server.run("wc -l </tmp/race.tries"))
         yield Guarded(name, group, operator, tries, server.run("cat /tmp/race.answers"))
-
-
-def listening(host: HandMade) -> dict[int, set[str]]:
-    """Return the addresses that something listens on, by TCP port, as the host itself tells."""
-    found: dict[int, set[str]] = {}
-    for line in host.run("ss -Hltn | awk '{ print $4 }'").splitlines():
-        address, _, port = line.rpartition(":")
-        found.setdefault(int(port), set()).add(address)
-    return found
-
-
-def reachable(host: HandMade) -> set[int]:
-    """Return the open TCP ports of a host, as found from outside by trying them all."""
-    found = set()
-    for port in range(1, 65536):
-        with socket.socket() as probe:
-            probe.settimeout(2)
-            if probe.connect_ex((host.address, port)) == 0:
-                found.add(port)
-    return found
-
-
-def answer(host: HandMade, port: int, sent: bytes) -> bytes:
-    """Return what a port says to some bytes within a second or two."""
-    with socket.create_connection((host.address, port), timeout=2) as connection:
-        said = b""
-        with contextlib.suppress(OSError):
-            connection.sendall(sent)
-            while chunk := connection.recv(4096):
-                said += chunk
-        return said
-
-
-def tls_refusal(host: HandMade, port: int, greeting: bytes = b"", certificate: Path | None = None) -> str:
-    """Return why a server does not talk TLS with somebody without a certificate, or with this; empty if it does.
-
-    The reason is the server's where it arrives: one that hangs up at once may be quicker than its own last word.
-    """
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if certificate:
-        context.load_cert_chain(certificate)
-    with socket.create_connection((host.address, port), timeout=5) as plain:
-        plain.sendall(greeting)
-        try:
-            with context.wrap_socket(plain) as connection:
-                # in TLS 1.3 the refusal of a client arrives after its side of the handshake
-                connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
-                connection.recv(100)
-                return ""
-        except (ssl.SSLError, ConnectionError) as error:
-            return str(error)
 
 
 def test_nobody_can_take_the_cluster_while_it_is_made(guarded: Guarded) -> None:
@@ -254,20 +200,20 @@ def test_no_secret_is_in_a_command_line_an_environment_or_a_file_that_others_can
     secrets = guarded.secrets
     assert {"token", "gossip", "CA key"} < secrets.keys()
     for host in guarded.group.hosts:
-        found = {what for what, secret in secrets.items() if _shown(host, secret)}
+        found = {what for what, secret in secrets.items() if exposed(host, secret)}
         assert found == set()
 
 
 def test_a_secret_that_others_could_read_would_be_found(guarded: Guarded) -> None:
     host, secret = guarded.server, "no-secret-at-all"
-    assert not _shown(host, secret)
+    assert not exposed(host, secret)
     host.container.exec_run(["sleep", "2"], environment={"SEEN": secret}, detach=True)
     assert _becomes(host, secret, shown=True)
     assert _becomes(host, secret, shown=False)
     host.run("install -m 644 /root/.search /var/tmp/seen")
-    assert _shown(host, secret)
+    assert exposed(host, secret)
     host.run("chmod 600 /var/tmp/seen")
-    assert not _shown(host, secret)
+    assert not exposed(host, secret)
 
 
 def test_a_worker_has_the_secrets_of_no_server(guarded: Guarded) -> None:
@@ -298,25 +244,10 @@ def called(guarded: Guarded, method: str, path: str, token: str = "", body: obje
 
 def _becomes(host: HandMade, secret: str, *, shown: bool) -> bool:
     end = time.monotonic() + 10
-    while _shown(host, secret) is not shown and time.monotonic() < end:
+    while bool(exposed(host, secret)) is not shown and time.monotonic() < end:
         time.sleep(0.1)
-    return _shown(host, secret) is shown
+    return bool(exposed(host, secret)) is shown
 
 
 def _mode(path: Path) -> str:
     return f"{path.stat().st_mode & 0o777:o}"
-
-
-def _shown(host: HandMade, secret: str) -> bool:
-    """Whether a text is in any process's arguments or environment, or in a file that everyone can read."""
-    # The text goes through a file, lest the search find itself.
-    pattern = "/root/.search"
-    host.run(f"umask 077; cat >{pattern} <<'END'\n{secret}\nEND")
-    # the shell that writes it has ended; what is searched has no copy but a real one
-    places = "/etc /var /opt /run /tmp /home /root /usr/local"
-    script = f"""
-        grep -lsaF -f {pattern} /proc/[0-9]*/cmdline /proc/[0-9]*/environ
-        find {places} -xdev -type f -perm -004 -size -1024k -print0 | xargs -0 grep -lsaF -f {pattern}
-        true
-    """
-    return host.run(script) != ""
