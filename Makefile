@@ -7,7 +7,7 @@ DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Docke
 export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test unit clear-tests test-vm demo bench docs clean
+.PHONY: help setup check test test-tools slow-parts unit clear-tests test-vm demo bench docs clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,13 +22,22 @@ check: setup ## formatting, lint, types, shell scripts, Dockerfiles
 	$(if $(SHELL_FILES),$(BIN)/shellcheck $(SHELL_FILES))
 	$(if $(DOCKER_FILES),$(BIN)/hadolint $(DOCKER_FILES))
 
-unit: setup ## tests that need no Docker engine; seconds
+test-tools: setup
+	@sh tools/setup.sh tests
+
+unit: test-tools ## tests that need no Docker engine; seconds
 	$(BIN)/python -m pytest -q -m "not cluster and not vm" $(TESTS)
 
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py
 
-test: unit clear-tests ## all tests, on real clusters of local hosts; minutes
+# What is slow to make is made before the tests, which have bounds of time: engine binaries, images.
+slow-parts: setup
+	$(BIN)/cms cluster engines
+	$(BIN)/cms cluster engines -p kubernetes
+	$(BIN)/cms cluster image build
+
+test: unit slow-parts clear-tests ## all tests, on real clusters of local hosts; minutes
 	$(BIN)/python -m pytest -v --durations=15 -m cluster $(TESTS)
 
 test-vm: setup ## one story on two software-emulated machines with kernels of their own, per provider; very long
