@@ -85,6 +85,8 @@ def test_the_facts_are_true(tmp_path: Path) -> None:
     assert told.systemd == (Path("/run/systemd/system").is_dir() and Path("/proc/1/comm").read_text() == "systemd\n")
     assert told.apt == bool(shutil.which("apt-get"))
     assert told.cgroup == (2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1)
+    (effective,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    assert told.raises_limits == bool(int(effective.split()[1], 16) >> 24 & 1)
     assert abs(told.disk_free_mb - shutil.disk_usage("/var/lib").free // 2**20) < 2000
     assert told.os.count("-") >= 1
     assert len(told.machine_id) == 32

@@ -3,9 +3,11 @@
 import socket
 import ssl
 import threading
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from cloudmesh.cluster import pki
 from cloudmesh.cluster.hosts.tls import client_context
@@ -28,6 +30,19 @@ def test_a_host_cannot_sign_certificates(authority):
     certificate = x509.load_pem_x509_certificate(pki.issue(authority, "h1").certificate)
     assert certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     assert certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign is False
+
+
+def test_a_certificate_for_one_command_names_its_group_and_ends_soon(authority):
+    pair = pki.issue(authority, "operator", organization="admins", lifetime=timedelta(days=1))
+    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    assert certificate.subject.rfc4514_string() == "CN=operator,O=admins"
+    assert certificate.not_valid_after_utc - certificate.not_valid_before_utc <= timedelta(days=1, hours=1)
+
+
+def test_a_public_key_is_that_of_the_private_one(authority):
+    pair = pki.issue(authority, "accounts")
+    private = load_pem_private_key(pair.key, None)
+    assert load_pem_public_key(pki.public_key(pair)) == private.public_key()
 
 
 def test_a_private_key_is_not_shown(authority):
