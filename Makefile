@@ -7,7 +7,7 @@ DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Docke
 export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-tools slow-parts unit clear-tests test-vm demo bench docs clean
+.PHONY: help setup check test test-tools slow-parts unit clear-tests test-kubernetes test-vm demo bench docs clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -39,6 +39,10 @@ slow-parts: setup
 
 test: unit slow-parts clear-tests ## all tests, on real clusters of local hosts; minutes
 	$(BIN)/python -m pytest -v --durations=15 -m cluster $(TESTS)
+
+test-kubernetes: slow-parts clear-tests ## the cases that both providers share, on Kubernetes
+	TEST_PROVIDERS=kubernetes $(BIN)/python -m pytest -v --durations=15 -m cluster tests/contract \
+		tests/cluster/test_residue.py tests/faults/test_interrupted.py
 
 test-vm: setup ## one story on two software-emulated machines with kernels of their own, per provider; very long
 	@sh tests/vm/setup.sh

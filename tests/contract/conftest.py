@@ -1,5 +1,6 @@
 """One cluster of three local hosts for each provider, shared by all cases that leave it as it was."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from support.cms import Operator, Outcome
 from support.hosts import group_name
 
-PROVIDERS = ("nomad",)
+# `make test-kubernetes` runs the same cases on the other.
+PROVIDERS = tuple(os.environ.get("TEST_PROVIDERS", "nomad").split(","))
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
