@@ -53,6 +53,11 @@ def job(cluster: Cluster, job_id: str) -> dict:
     return cluster.cms("jobs", job_id, "--output=json").json()
 
 
+def running_tasks(cluster: Cluster, job_id: str) -> int:
+    """Return how many tasks of a job run."""
+    return [task["state"] for task in job(cluster, job_id)["tasks"]].count("running")
+
+
 def test_the_cluster_is_listed_and_healthy(cluster):
     listed = cluster.operator.cms("list", "--output=json").json()
     assert {"name": cluster.name, "provider": cluster.provider} in listed
@@ -131,7 +136,7 @@ def test_the_same_id_and_content_again_is_the_same_job_and_another_content_is_re
 def test_a_job_that_waits_for_room_says_so_and_runs_when_there_is_some(cluster, tmp_path):
     hog = job_file(tmp_path, SLEEPER, arguments=["600"], executor={"instances": 5, "cores": 1, "memory": "512m"})
     first = cluster.cms("submit", "--detach", hog).ok().stdout.strip()
-    until(lambda: job(cluster, first)["state"] == "running", 120, "the first job runs")
+    until(lambda: running_tasks(cluster, first) >= 6, 120, "the first job's driver and executors run")
     second = cluster.cms("submit", "--detach", write(tmp_path, "late.py", "print('at last')")).ok().stdout.strip()
     waiting = job(cluster, second)
     assert waiting["state"] == "queued"
