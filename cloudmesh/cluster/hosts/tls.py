@@ -100,6 +100,7 @@ class TlsStream:
         self._server = server
         self._lock = threading.Lock()  # guards the session, never a wait for the network
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ready = bytearray()  # read before it was asked for
         self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=SERVER_NAME)
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while not self._shakes_hands():
@@ -113,6 +114,10 @@ class TlsStream:
         """
         while True:
             with self._lock:
+                if self._ready:
+                    data = bytes(self._ready[:size])
+                    del self._ready[:size]
+                    return data
                 try:
                     return self._session.read(size)
                 except ssl.SSLZeroReturnError:
@@ -128,13 +133,19 @@ class TlsStream:
             OSError: the connection broke.
         """
         with self._lock:
-            self._session.write(data)  # takes all of it: memory does not run full
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._session.write(rest) :]
             encrypted = self._outgoing.read()
         self._server.sendall(encrypted)
 
     def shutdown_write(self) -> None:
         """Tell the server that nothing more will be sent."""
         with self._lock:
+            # The goodbye looks for the server's own, and drops the data that it meets on the way.
+            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+                while data := self._session.read(_CHUNK):
+                    self._ready += data
             with contextlib.suppress(ssl.SSLError):  # it wants the server's own goodbye, for which recv waits
                 self._session.unwrap()
             goodbye = self._outgoing.read()
