@@ -16,7 +16,6 @@ from cloudmesh.cluster.errors import ClusterError, UsageError
 if TYPE_CHECKING:
     from cloudmesh.cluster.model import Cluster, JobStatus
 
-SERVERS = (1, 3, 5)
 MAX_NODES = 100
 
 CLUSTER_COLUMNS = ("name", "provider", "healthy", "nodes", "api", "registry")
@@ -44,17 +43,15 @@ def perform(arguments: Mapping[str, Any]) -> None:
 def create(call: Call) -> None:
     """Make a cluster, or complete it."""
     from cloudmesh.cluster import operations
+    from cloudmesh.cluster.blueprint import SERVER_COUNTS
 
-    servers = call.number("--servers", 1, max(SERVERS))
-    if servers not in SERVERS:
-        raise UsageError(f"--servers={servers} is not valid: use 1, 3 or 5, so that a majority is always clear")
     cluster = operations.create(
         call.context,
         call.name,
         call.text("--provider"),
         call.hostnames,
         nodes=call.number("--nodes", 1, MAX_NODES),
-        servers=servers,
+        servers=call.number("--servers", 1, max(SERVER_COUNTS)),
         images=call.words("--images"),
         debian=call.text("--debian"),
         dryrun=call.flag("--dryrun"),

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from cloudmesh.cluster.errors import ClusterError
 from cloudmesh.cluster.hosts.tunnel import Listener
+from cloudmesh.cluster.pki import REGISTRY_NAME
 
-SERVER_NAME = "registry.cloudmesh"
 _CHUNK = 1 << 16
 _TIMEOUT = 15.0  # seconds for TCP and the TLS handshake
 
@@ -101,7 +101,7 @@ class TlsStream:
         self._lock = threading.Lock()  # guards the session, never a wait for the network
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ready = bytearray()  # read before it was asked for
-        self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=SERVER_NAME)
+        self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=REGISTRY_NAME)
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while not self._shakes_hands():
             self._receive()
