@@ -6,19 +6,19 @@ import codecs
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING
+
+from cloudmesh.cluster.hosts.closing import Closing
 
 if TYPE_CHECKING:
     import paramiko
-    from typing_extensions import Self
 
 _CHUNK = 1 << 18
 _STDERR_KEPT = 1 << 16
 _REFUSALS = 2.0  # seconds for which sshd may refuse a channel
 
 
-class Command:
+class Command(Closing):
     """A running remote command; a context manager, which closes the channel.
 
     Args:
@@ -45,14 +45,6 @@ class Command:
         self._threads = [threading.Thread(target=target, daemon=True) for target in (self._write, self._read_stderr)]
         for thread in self._threads:
             thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def lines(self, deadline: float) -> Iterator[str]:
         """Yield the lines of stdout, without newlines, until it ends.

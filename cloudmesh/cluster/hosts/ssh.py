@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.errors import HostError, HostTimeoutError
 from cloudmesh.cluster.hosts import privilege, way
 from cloudmesh.cluster.hosts.channel import Command
+from cloudmesh.cluster.hosts.closing import Closing
 from cloudmesh.cluster.hosts.link import Link, SshSettings, mapped
 from cloudmesh.cluster.hosts.privilege import Privilege
 from cloudmesh.cluster.hosts.script import Lines, bootstrap, pack
@@ -61,7 +62,7 @@ def connect(host: Host, settings: SshSettings) -> Connection:
         raise
 
 
-class Connection:
+class Connection(Closing):
     """A host that is logged in to; may be used by several threads; a context manager, which closes it.
 
     Attributes:
@@ -78,14 +79,6 @@ class Connection:
         self.host_key = link.host_key
         self._link = link
         self._root = root
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def run(
         self,

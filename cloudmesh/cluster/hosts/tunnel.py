@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
+
+from cloudmesh.cluster.hosts.closing import Closing
 
 if TYPE_CHECKING:
     import paramiko
-    from typing_extensions import Self
 
 _CHUNK = 1 << 16
 _OPEN = 15.0  # seconds to open a channel
@@ -26,7 +26,7 @@ class _Stream(Protocol):
     def close(self) -> None: ...
 
 
-class Listener:
+class Listener(Closing):
     """A port on 127.0.0.1 whose connections are served by `serve`, each in a thread; a context manager.
 
     Attributes:
@@ -40,14 +40,6 @@ class Listener:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop listening and end all connections."""
