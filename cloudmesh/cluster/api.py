@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, TypeGuard, TypeVar
 
-from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.jobs.model import Job, SparkJob
 from cloudmesh.cluster.jobs.native import NativeJob
-from cloudmesh.cluster.model import JobStatus, Node
+from cloudmesh.cluster.model import JobStatus, Node, Place
+
+AnyJob_co = TypeVar("AnyJob_co", bound=Job, covariant=True)
 
 
 class Chunk(NamedTuple):
@@ -17,7 +20,22 @@ class Chunk(NamedTuple):
     data: bytes
 
 
-class Submission(NamedTuple):
+class Volume(NamedTuple):
+    """A place with a directory on the hosts, as the tasks of a job see it.
+
+    Attributes:
+        place: its name.
+        mount: where it is in the tasks.
+        read_only: whether they may only read.
+    """
+
+    place: str
+    mount: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Submission(Generic[AnyJob_co]):
     """A job, ready to go to the engine.
 
     Attributes:
@@ -25,12 +43,37 @@ class Submission(NamedTuple):
         job: as it was resolved.
         image: that its tasks run, by the name the hosts pull it by.
         digest: of the job and its files; the same id with another digest is another job.
+        volumes: what its tasks find mounted.
+        secrets: environment variables that are kept as the engine keeps secrets, and go with the job.
+        hosts: engine's names of the hosts that are given to a job whose tasks are bound to hosts.
     """
 
     id: str
-    job: SparkJob
+    job: AnyJob_co
     image: str
     digest: str
+    volumes: tuple[Volume, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hosts: tuple[str, ...] = ()
+
+
+def is_spark(submission: Submission[Job]) -> TypeGuard[Submission[SparkJob]]:
+    """Return whether the job is Spark's; any other is what `jobs.layout` makes of it."""
+    return isinstance(submission.job, SparkJob)
+
+
+class Results(NamedTuple):
+    """Where one task of a job has left its results.
+
+    Attributes:
+        task: its name.
+        node: the host.
+        path: the directory there.
+    """
+
+    task: str
+    node: Node
+    path: str
 
 
 class Accepted(NamedTuple):
@@ -57,13 +100,13 @@ class Api(Protocol):
     def forget(self, node: Node) -> None:
         """Strike `node` off the engine's list."""
 
-    def specification(self, submission: Submission) -> Mapping[str, Any]:
+    def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
         """Return the job as the engine would get it. Pure."""
 
-    def obstacle(self, submission: Submission) -> str:
+    def obstacle(self, submission: Submission[Job]) -> str:
         """Return why the cluster could never run the job, though it were empty; empty if it could."""
 
-    def submit(self, submission: Submission) -> None:
+    def submit(self, submission: Submission[Job]) -> None:
         """Run the job once, though the request be made twice; ClusterError where another job has its id."""
 
     def run_native(self, job: NativeJob) -> Iterator[Accepted]:
@@ -83,3 +126,21 @@ class Api(Protocol):
 
     def stop(self, job_id: str) -> None:
         """End the job and all its tasks; of one that has ended, whatever is left."""
+
+    def results(self, job_id: str) -> tuple[Results, ...]:
+        """Return where the tasks of a job, ended or not, have left what they wrote to $CMS_RESULTS."""
+
+    def address(self, job_id: str, port: str) -> str:
+        """Return "HOST:PORT" by which tasks of other jobs reach the port called `port` of a job's first task."""
+
+    def expire(self) -> None:
+        """Forget the jobs that ended longer ago than their time to live, with all that is theirs."""
+
+    def places(self) -> tuple[Place, ...]:
+        """Return the places for data that the cluster knows, by name."""
+
+    def put_place(self, place: Place) -> None:
+        """Keep a place; a directory that is on the hosts already can then be mounted by jobs on every host."""
+
+    def remove_place(self, name: str) -> None:
+        """Forget a place; the data stays where it is. ApiError where a job that runs has it mounted."""

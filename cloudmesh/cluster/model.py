@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -158,6 +158,24 @@ class Cluster:
     registry: str
     nodes: tuple[Node, ...] = ()
     healthy: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place for data that outlives jobs, as the cluster's engine keeps it. Jobs know its name and nothing else.
+
+    Attributes:
+        name: an RFC 1123 label.
+        kind: "directory" (on the hosts), "nfs" (mounted on every host), "s3", "hadoop" (a HadoopService).
+        settings: directory: path; nfs: server, path; s3: url ("s3a://BUCKET/PREFIX"), endpoint, region, path_style;
+            hadoop: service (a job's id), path.
+        secrets: s3: access_key, secret_key; hadoop: what the service lets in.
+    """
+
+    name: str
+    kind: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class State(str, Enum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster import delivery, names
@@ -15,7 +16,7 @@ from cloudmesh.cluster.errors import ApiError, ClusterError, UnknownOutcomeError
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.installation import build_image
 from cloudmesh.cluster.jobs.bundle import Bundle, bundle
-from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.model import JobStatus, State
 
@@ -50,7 +51,7 @@ class Workload:
         self._server = server
         self._api = api
 
-    def submit(self, job: SparkJob, *, job_id: str = "", output: Output | None = None) -> JobStatus:
+    def submit(self, job: Job, *, job_id: str = "", output: Output | None = None) -> JobStatus:
         """Run `job`; with `output`, follow it to its end.
 
         Args:
@@ -71,11 +72,11 @@ class Workload:
             if obstacle:
                 raise ClusterError(f"job {identity} can never run on cluster {self._design.cluster}: {obstacle}")
             image = self._deliver(job, identity, packed)
-            api.submit(draft._replace(image=self._address(image)))
+            api.submit(replace(draft, image=self._address(image)))
             self._context.report.done("job", f"{identity} submitted")
             return self._follow(api, identity, output) if output else api.job(identity)
 
-    def dryrun(self, job: SparkJob, job_id: str = "") -> Mapping[str, Any]:
+    def dryrun(self, job: Job, job_id: str = "") -> Mapping[str, Any]:
         """Return the job as the engine would get it; nothing is sent."""
         identity = names.check(job_id, "job id") if job_id else names.job_id(job.name)
         packed = bundle(job)
@@ -144,7 +145,7 @@ class Workload:
     def _address(self, image: str) -> str:
         return f"{self._design.registry}/{image}"
 
-    def _deliver(self, job: SparkJob, job_id: str, packed: Bundle) -> str:
+    def _deliver(self, job: Job, job_id: str, packed: Bundle) -> str:
         """See to it that the cluster's registry has the job's image, and return its name there."""
         ours = job.image in catalog.IMAGES
         tag = catalog.tag(job.image) if ours else _with_tag(job.image)

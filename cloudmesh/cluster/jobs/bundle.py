@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs.model import SparkJob, describe
+from cloudmesh.cluster.jobs.model import Job, describe
 
 JOB_DIR = "/opt/cloudmesh/job"
 SPARK_UID = 185
@@ -31,7 +31,7 @@ class Bundle:
     digest: str
 
 
-def bundle(job: SparkJob) -> Bundle:
+def bundle(job: Job) -> Bundle:
     """Return the layer and the digest of a job.
 
     Raises:

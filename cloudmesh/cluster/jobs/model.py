@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 API_VERSION = "cms/v1"
 
@@ -61,38 +61,65 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class SparkJob:
-    """A Spark application with all that it needs to run.
+class Job:
+    """What jobs of every kind have.
 
     Attributes:
+        kind: as the job file says it.
         name: an RFC 1123 label; the job's id is made from it.
-        main: the .py or .jar on this machine; None where it is in the image.
-        main_in_image: its absolute path in the image, where `main` is None.
-        main_class: of a jar; empty for Python.
-        arguments: the application's own.
-        spark_conf: Spark properties, none of them one that the cluster sets.
-        env: environment of driver and executors.
+        image: one of ours, or any that the cluster can pull.
+        arguments: the program's own.
+        env: environment of all tasks.
         retries: how often the job is run again after a failure.
         timeout_seconds: how long it may run; 0: as long as it likes.
         ttl_seconds: how long it and its results are kept after its end.
+        storage: places that its tasks use.
+        secrets: that its tasks get.
     """
 
+    kind: ClassVar[str]
+
     name: str
-    image: str = "spark"
-    main: Path | None = None
-    main_in_image: str = ""
-    main_class: str = ""
+    image: str = ""
     arguments: tuple[str, ...] = ()
-    spark_conf: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
-    deps: Dependencies = field(default_factory=Dependencies)
-    driver: Resources = field(default_factory=Resources)
-    executor: Executor = field(default_factory=Executor)
     retries: int = 0
     timeout_seconds: int = 0
     ttl_seconds: int = 86400
     storage: tuple[Storage, ...] = ()
     secrets: tuple[Secret, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every local file that travels with the job."""
+        return ()
+
+    def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
+        """Return what is its kind's own, as a job file would say it; `path` writes a local file."""
+        return {}
+
+
+@dataclass(frozen=True)
+class SparkJob(Job):
+    """A Spark application with all that it needs to run.
+
+    Attributes:
+        main: the .py or .jar on this machine; None where it is in the image.
+        main_in_image: its absolute path in the image, where `main` is None.
+        main_class: of a jar; empty for Python.
+        spark_conf: Spark properties, none of them one that the cluster sets.
+    """
+
+    kind = "SparkJob"
+
+    image: str = "spark"
+    main: Path | None = None
+    main_in_image: str = ""
+    main_class: str = ""
+    spark_conf: Mapping[str, str] = field(default_factory=dict)
+    deps: Dependencies = field(default_factory=Dependencies)
+    driver: Resources = field(default_factory=Resources)
+    executor: Executor = field(default_factory=Executor)
 
     @property
     def is_python(self) -> bool:
@@ -105,8 +132,62 @@ class SparkJob:
         main = (self.main,) if self.main else ()
         return (*main, *self.deps.jars, *self.deps.py_files, *self.deps.files)
 
+    def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
+        """Return what is its kind's own, as a job file would say it."""
+        spec = {
+            "mainApplicationFile": path(self.main) if self.main else f"local://{self.main_in_image}",
+            "mainClass": self.main_class,
+            "sparkConf": dict(sorted(self.spark_conf.items())),
+            "deps": {
+                "jars": [path(file) for file in self.deps.jars],
+                "pyFiles": [path(file) for file in self.deps.py_files],
+                "files": [path(file) for file in self.deps.files],
+            },
+            "driver": resources(self.driver),
+            "executor": {"instances": self.executor.instances, **resources(self.executor)},
+        }
+        if not self.main_class:
+            del spec["mainClass"]
+        return spec
 
-def describe(job: SparkJob, path: Callable[[Path], str] = str) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class ContainerJob(Job):
+    """Some equal tasks of any image.
+
+    Attributes:
+        command: instead of the image's entry point; empty: the image's own.
+        attached: local files that lie in the job's directory.
+        count: how many tasks.
+        needs: what each of them needs; the memory is all that it gets.
+        ports: names of the ports that each of them listens on.
+    """
+
+    kind = "ContainerJob"
+
+    command: tuple[str, ...] = ()
+    attached: tuple[Path, ...] = ()
+    count: int = 1
+    needs: Resources = field(default_factory=Resources)
+    ports: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every local file that travels with the job."""
+        return self.attached
+
+    def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
+        """Return what is its kind's own, as a job file would say it."""
+        return {
+            "command": list(self.command),
+            "files": [path(file) for file in self.attached],
+            "count": self.count,
+            "resources": resources(self.needs),
+            "ports": list(self.ports),
+        }
+
+
+def describe(job: Job, path: Callable[[Path], str] = str) -> dict[str, Any]:
     """Return the job as a job file would say it, with nothing left to fill in; the same job gives the same answer.
 
     Args:
@@ -115,26 +196,18 @@ def describe(job: SparkJob, path: Callable[[Path], str] = str) -> dict[str, Any]
     """
     spec = {
         "image": job.image,
-        "mainApplicationFile": path(job.main) if job.main else f"local://{job.main_in_image}",
-        "mainClass": job.main_class,
         "arguments": list(job.arguments),
-        "sparkConf": dict(sorted(job.spark_conf.items())),
-        "deps": {
-            "jars": [path(file) for file in job.deps.jars],
-            "pyFiles": [path(file) for file in job.deps.py_files],
-            "files": [path(file) for file in job.deps.files],
-        },
         "env": dict(sorted(job.env.items())),
-        "driver": _resources(job.driver),
-        "executor": {"instances": job.executor.instances, **_resources(job.executor)},
         "retries": job.retries,
         "timeoutSeconds": job.timeout_seconds,
         "ttlSeconds": job.ttl_seconds,
+        "storage": [{"name": each.name, "mount": each.mount, "readOnly": each.read_only} for each in job.storage],
+        "secrets": [{"name": each.name, "env": list(each.env)} for each in job.secrets],
+        **job.spec(path),
     }
-    if not job.main_class:
-        del spec["mainClass"]
-    return {"apiVersion": API_VERSION, "kind": "SparkJob", "metadata": {"name": job.name}, "spec": spec}
+    return {"apiVersion": API_VERSION, "kind": job.kind, "metadata": {"name": job.name}, "spec": spec}
 
 
-def _resources(needs: Resources) -> dict[str, Any]:
+def resources(needs: Resources) -> dict[str, Any]:
+    """Return resources as a job file would say them."""
     return {"cores": needs.cores, "memory": f"{needs.memory_mb}m"}

@@ -16,6 +16,7 @@ from kubernetes import client
 from cloudmesh.cluster import placement
 from cloudmesh.cluster.api import Accepted, Chunk, Submission
 from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
+from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.kubernetes import access, jobs, logs, native, nodes, status, tokens
 from cloudmesh.cluster.kubernetes.access import asked, patiently
@@ -83,15 +84,15 @@ class KubernetesApi:
         with suppress(NotFoundError):
             asked(self._core.delete_node, node.id)
 
-    def specification(self, submission: Submission) -> Mapping[str, Any]:
+    def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
         """Return the Job."""
         return jobs.spark_job(submission)
 
-    def obstacle(self, submission: Submission) -> str:
+    def obstacle(self, submission: Submission[Job]) -> str:
         """Return why no host could ever take a part of the job."""
         return placement.obstacle(*placement.asks(submission.job), [node for node in self.nodes() if node.cores])
 
-    def submit(self, submission: Submission) -> None:
+    def submit(self, submission: Submission[Job]) -> None:
         """Run the job once: a Job of the same name is never replaced."""
         found = self._found(submission.id)
         if found is None:
@@ -152,7 +153,7 @@ class KubernetesApi:
             body = {"metadata": {"annotations": {jobs.STOPPED: "true"}}, "spec": {"activeDeadlineSeconds": 1}}
             asked(self._batch.patch_namespaced_job, job_id, JOBS_NAMESPACE, body)
 
-    def _created(self, submission: Submission) -> dict[str, Any]:
+    def _created(self, submission: Submission[Job]) -> dict[str, Any]:
         body = jobs.secret(submission.id, random.token_urlsafe(_SECRET_BYTES))
         with suppress(access.ConflictError):
             asked(self._core.create_namespaced_secret, JOBS_NAMESPACE, body)

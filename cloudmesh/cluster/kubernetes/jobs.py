@@ -11,6 +11,7 @@ from typing import Any
 
 from cloudmesh.cluster.api import Submission
 from cloudmesh.cluster.jobs.bundle import JOB_DIR, SPARK_UID
+from cloudmesh.cluster.jobs.model import SparkJob
 from cloudmesh.cluster.jobs.spark import submit_arguments
 from cloudmesh.cluster.kubernetes.manifests import JOBS_ACCOUNT, JOBS_NAMESPACE
 from cloudmesh.cluster.placement import asks
@@ -34,7 +35,7 @@ def secret_name(job_id: str) -> str:
     return f"{job_id}-spark"
 
 
-def spark_job(submission: Submission) -> dict[str, Any]:
+def spark_job(submission: Submission[SparkJob]) -> dict[str, Any]:
     """Return the Job of a submission."""
     job = submission.job
     labels = {JOB: submission.id, ROLE: DRIVER}
@@ -72,7 +73,7 @@ def literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def _pod(submission: Submission) -> dict[str, Any]:
+def _pod(submission: Submission[SparkJob]) -> dict[str, Any]:
     gone = [{"key": f"node.kubernetes.io/{how}", "operator": "Exists", "effect": "NoExecute"} for how in _GONE]
     return {
         "serviceAccountName": JOBS_ACCOUNT,
@@ -92,7 +93,7 @@ def _pod(submission: Submission) -> dict[str, Any]:
     }
 
 
-def _driver(submission: Submission) -> dict[str, Any]:
+def _driver(submission: Submission[SparkJob]) -> dict[str, Any]:
     job = submission.job
     ask, _ = asks(job)
     memory = f"{ask.memory_mb}Mi"
@@ -120,7 +121,7 @@ def _driver(submission: Submission) -> dict[str, Any]:
     }
 
 
-def _settings(submission: Submission) -> list[str]:
+def _settings(submission: Submission[SparkJob]) -> list[str]:
     """Return what spark-submit must know of the cluster. The job's own settings come after, and have none of these."""
     _, ask = asks(submission.job)
     executor = "spark.kubernetes.executor"

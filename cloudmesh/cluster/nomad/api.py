@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster import names, placement
 from cloudmesh.cluster.api import Accepted, Chunk, Submission
 from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError, UsageError
+from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob, check_nomad
 from cloudmesh.cluster.model import JobStatus, Node
 from cloudmesh.cluster.nomad import access, jobs, native, status
@@ -70,15 +71,15 @@ class NomadApi:
         """Strike `node` off Nomad's list."""
         asked(lambda: self._client.node.purge_node(node.id))
 
-    def specification(self, submission: Submission) -> Mapping[str, Any]:
+    def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
         """Return the Nomad job."""
         return {"Job": jobs.spark_job(submission)}
 
-    def obstacle(self, submission: Submission) -> str:
+    def obstacle(self, submission: Submission[Job]) -> str:
         """Return why no host could ever take a part of the job."""
         return placement.obstacle(*jobs.asks(submission.job), [node for node in self.nodes() if node.cores])
 
-    def submit(self, submission: Submission) -> None:
+    def submit(self, submission: Submission[Job]) -> None:
         """Run the job once: the register call refuses to replace a job that is there."""
         found = self._found(submission.id)
         if found is None:

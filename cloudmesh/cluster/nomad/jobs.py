@@ -39,7 +39,7 @@ def variable_path(job_id: str) -> str:
     return f"nomad/jobs/{job_id}"
 
 
-def spark_job(submission: Submission) -> dict[str, Any]:
+def spark_job(submission: Submission[SparkJob]) -> dict[str, Any]:
     """Return the Nomad job of a submission."""
     job = submission.job
     head, workers = asks(job)
@@ -53,7 +53,7 @@ def spark_job(submission: Submission) -> dict[str, Any]:
     }
 
 
-def _head(submission: Submission, ask: Ask) -> dict[str, Any]:
+def _head(submission: Submission[SparkJob], ask: Ask) -> dict[str, Any]:
     job = submission.job
     driver = {
         **_task(
@@ -84,7 +84,7 @@ def _head(submission: Submission, ask: Ask) -> dict[str, Any]:
     }
 
 
-def _workers(submission: Submission, ask: Ask) -> dict[str, Any]:
+def _workers(submission: Submission[SparkJob], ask: Ask) -> dict[str, Any]:
     job = submission.job
     worker = _task(submission, WORKER, ask.cores * CORE, ask.memory_mb)
     worker["Env"] |= {
@@ -122,7 +122,7 @@ def _group(name: str, count: int, ports: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _task(
-    submission: Submission, role: str, cpu: int, memory_mb: int, arguments: list[str] | None = None
+    submission: Submission[SparkJob], role: str, cpu: int, memory_mb: int, arguments: list[str] | None = None
 ) -> dict[str, Any]:
     path = variable_path(submission.id)
     return {
