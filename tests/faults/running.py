@@ -20,6 +20,8 @@ from cloudmesh.cluster.engines import store
 CMS = Path(sys.executable).with_name("cms")
 # what would lead to hosts and keys that are not the test's
 _FOREIGN = ("CLOUDMESH_CONFIG_DIR", "CLOUDMESH_CLUSTER_HOSTS", "CLOUDMESH_CLUSTER_DEBUG", "SSH_AUTH_SOCK")
+# A shell that runs the tests in the background lets them ignore Ctrl-C, and what they start would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -188,3 +188,8 @@ def test_a_server_with_a_name_server_of_its_own_waits_for_that_one():
     own = asking("kube-system", "20m", "70Mi", name="kube-dns", ready="False")
     assert nodes.node(host(*WELL), [other]).status == "ready"
     assert nodes.node(host(*WELL), [other, own]).status == "no DNS"
+
+
+def test_a_job_whose_driver_has_ended_and_whose_outcome_is_not_told_yet_does_not_wait_again():
+    found = read(full(), pod("d", "driver", ended(0), phase="Succeeded"))
+    assert (found.state, found.exit_code) == (State.RUNNING, None)

@@ -91,6 +91,8 @@ def _ended(full: Mapping[str, Any], driver: Mapping[str, Any]) -> _Outcome | Non
 
 def _going(driver: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> _Outcome:
     """Return what a job does that has not ended."""
+    if has_ended(driver):  # and Kubernetes has not said yet what follows from it
+        return State.RUNNING, None, ""
     if "running" not in _container(driver):
         return State.QUEUED, None, _why_waiting(driver)
     if _conditions(driver).get("Ready", {}).get("status") != "True":
