@@ -1,14 +1,26 @@
-"""Places for data that outlive jobs: what a job that names them gets. Policy; the engine keeps the places."""
+"""Places for data that outlive jobs: what a job that names them gets. Policy; the engine keeps the places.
+
+A job says `${storage.NAME}` in its arguments, environment or Spark properties, and its programs read CMS_STORAGE_NAME;
+both are the URI by which they reach the place, whatever it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cloudmesh.cluster.api import Volume
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs.model import Job
+from cloudmesh.cluster.errors import NotFoundError, UsageError
+from cloudmesh.cluster.jobs.model import Job, SparkJob, Storage
 from cloudmesh.cluster.model import Place
+
+# "$${storage.x}" stands for the text "${storage.x}".
+_REFERENCE = re.compile(r"(\$?)\$\{storage\.([^{}]*)\}")
+_S3_KEYS = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key"}
+_S3_PROVIDER = "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider"
+
+Address = Callable[[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -16,16 +28,30 @@ class Resolved:
     """What the storage that a job names comes to on this cluster.
 
     Attributes:
+        job: with everything in it that is no secret: references replaced, `env` and `spark_conf` added.
         volumes: what its tasks find mounted.
         env: CMS_STORAGE_NAME for each place: the URI by which programs reach it.
         secrets: environment variables that are kept as the engine keeps secrets.
-        spark_conf: Spark properties, for a SparkJob.
+        spark_conf: Spark properties, for a SparkJob; none of them is secret.
+        notes: what the user should know, a line each.
     """
 
+    job: Job
     volumes: tuple[Volume, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     spark_conf: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one place gives a job."""
+
+    uri: str
+    volumes: tuple[Volume, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    conf: Mapping[str, str] = field(default_factory=dict)
 
 
 def variable(name: str) -> str:
@@ -33,13 +59,115 @@ def variable(name: str) -> str:
     return f"CMS_STORAGE_{name.upper().replace('-', '_')}"
 
 
-def resolve(job: Job, places: Sequence[Place]) -> Resolved:
+def resolve(job: Job, places: Sequence[Place], address: Address | None = None) -> Resolved:
     """Return what the storage of `job` comes to.
 
+    Args:
+        job: as its file says.
+        places: that the cluster has.
+        address: "HOST:PORT" of a port of a job that runs, by the job's id and the port's name; see `Api.address`.
+
     Raises:
-        UsageError: the cluster knows no such place.
+        NotFoundError: the cluster has no such place; the message names those it has.
+        UsageError: the places cannot be used together, or the job refers to one that its storage does not list.
     """
-    known = {place.name for place in places}
-    if unknown := [each.name for each in job.storage if each.name not in known]:
-        raise UsageError(f"storage {unknown[0]}: the cluster has no such place; `cms cluster storage` lists them")
-    return Resolved()
+    known = {place.name: place for place in places}
+    shares = {each.name: _share(each, _find(each.name, known), address) for each in job.storage}
+    uris = {name: share.uri for name, share in shares.items()}
+    env = {variable(name): uri for name, uri in uris.items()}
+    conf = _merged("Spark properties", {name: share.conf for name, share in shares.items()})
+    return Resolved(
+        job=_rewritten(job, uris, env, conf),
+        volumes=tuple(volume for share in shares.values() for volume in share.volumes),
+        env=env,
+        secrets=_merged("keys", {name: share.secrets for name, share in shares.items()}),
+        spark_conf=conf,
+        notes=tuple(_notes(job, known)),
+    )
+
+
+def _find(name: str, known: Mapping[str, Place]) -> Place:
+    if name in known:
+        return known[name]
+    have = f"it has {', '.join(sorted(known))}" if known else "it has none"
+    raise NotFoundError(f"storage {name}: the cluster has no such place, {have}: `cms cluster storage` adds one")
+
+
+def _share(asked: Storage, place: Place, address: Address | None) -> _Share:
+    if place.kind in ("directory", "nfs"):
+        return _Share(f"file://{asked.mount}", (Volume(place.name, asked.mount, asked.read_only),))
+    if place.kind == "s3":
+        return _s3(place)
+    if place.kind == "hadoop":
+        return _hadoop(place, address)
+    raise UsageError(f"storage {place.name} is of a kind that this version does not know: {place.kind}")
+
+
+def _s3(place: Place) -> _Share:
+    """Return what a bucket gives. The keys are in the environment alone: properties stand in command lines."""
+    url = place.settings["url"]
+    bucket = url.removeprefix("s3a://").partition("/")[0]
+    own = f"spark.hadoop.fs.s3a.bucket.{bucket}"
+    conf = {f"{own}.aws.credentials.provider": _S3_PROVIDER}
+    for setting, key in (("endpoint", "endpoint"), ("region", "endpoint.region")):
+        if place.settings.get(setting):
+            conf[f"{own}.{key}"] = place.settings[setting]
+    if place.settings.get("path_style") == "true":
+        conf[f"{own}.path.style.access"] = "true"
+    return _Share(url, secrets={name: place.secrets[key] for name, key in _S3_KEYS.items()}, conf=conf)
+
+
+def _hadoop(place: Place, address: Address | None) -> _Share:
+    return _Share(f"hdfs://{place.settings['service']}{place.settings.get('path') or '/'}")
+
+
+def _merged(what: str, parts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return all parts as one.
+
+    Raises:
+        UsageError: two places want the same thing otherwise, such as two buckets with keys of their own.
+    """
+    found: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for name, part in parts.items():
+        for key, value in part.items():
+            if found.setdefault(key, value) != value:
+                raise UsageError(f"storage {first[key]} and {name} have different {what}: a job can use one of them")
+            first.setdefault(key, name)
+    return found
+
+
+def _rewritten(job: Job, uris: Mapping[str, str], env: Mapping[str, str], conf: Mapping[str, str]) -> Job:
+    """Return the job with references replaced and what its places need added; its own Spark properties go before."""
+
+    def text(value: str) -> str:
+        return _REFERENCE.sub(lambda found: _referred(found, uris), value)
+
+    job = replace(
+        job,
+        arguments=tuple(map(text, job.arguments)),
+        env={**{name: text(value) for name, value in job.env.items()}, **env},
+    )
+    if isinstance(job, SparkJob):
+        own = {name: text(value) for name, value in job.spark_conf.items()}
+        return replace(job, spark_conf={**conf, **own})
+    return job
+
+
+def _referred(found: re.Match[str], uris: Mapping[str, str]) -> str:
+    escape, name = found.groups()
+    if escape:
+        return found[0][1:]
+    if name not in uris:
+        raise UsageError(f"{found[0]}: the job's storage does not list {name[:60]!a}; write it under spec.storage")
+    return uris[name]
+
+
+def _notes(job: Job, known: Mapping[str, Place]) -> list[str]:
+    return [
+        f"storage {each.name}: readOnly cannot be enforced for {known[each.name].kind}; give it keys that can only read"
+        if known[each.name].kind == "s3"
+        else f"storage {each.name}: readOnly cannot be enforced for {known[each.name].kind}"
+        for each in job.storage
+        if each.read_only and known[each.name].kind not in ("directory", "nfs")
+    ]
