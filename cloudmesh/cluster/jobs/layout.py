@@ -14,52 +14,13 @@ beside the job's own variables and secrets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cloudmesh.cluster.jobs.model import ContainerJob, Job
+from cloudmesh.cluster.jobs.parts import Layout, Part
 
-
-@dataclass(frozen=True)
-class Part:
-    """Some equal tasks.
-
-    Attributes:
-        name: "head", "worker", "task"; at most 12 characters.
-        count: how many.
-        cores: whole processors of each.
-        memory_mb: MiB of each, all its processes together.
-        command: instead of the image's entry point; empty: the image's own.
-        arguments: after it, as they are.
-        env: as it is, beside the job's own.
-        ports: by name ("namenode"; letters and digits); 0: any that is free.
-        retries: how often a task that failed is started again; the job fails with a task that fails more often.
-        host: engine's name of the host that its tasks are bound to; empty: any.
-    """
-
-    name: str
-    count: int
-    cores: int
-    memory_mb: int
-    command: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    ports: Mapping[str, int] = field(default_factory=dict)
-    retries: int = 0
-    host: str = ""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A job as its parts.
-
-    Attributes:
-        parts: the job is over when all tasks of the first one are; its output is theirs.
-        stays: whether it is a service, whose tasks are started again whenever they end, on the hosts they are bound to.
-    """
-
-    parts: tuple[Part, ...]
-    stays: bool = False
+__all__ = ["Layout", "Part", "hosts_wanted", "of"]
 
 
 def of(job: Job, hosts: Sequence[str] = ()) -> Layout:
@@ -69,13 +30,17 @@ def of(job: Job, hosts: Sequence[str] = ()) -> Layout:
         job: the job.
         hosts: engine's names of the hosts that it is given, for a job whose tasks are bound to hosts.
     """
-    if isinstance(job, ContainerJob):
-        return Layout((_task(job),))
-    raise AssertionError(f"{job.kind} has no layout")
+    return _KINDS[type(job)].layout(job, hosts)
 
 
-def _task(job: ContainerJob) -> Part:
-    return Part(
+def hosts_wanted(job: Job) -> int:
+    """Return how many hosts must be given to the job, because its tasks are bound to them; 0 where they are not."""
+    kind = _KINDS.get(type(job))
+    return kind.hosts(job) if kind else 0
+
+
+def _container(job: ContainerJob, _: Sequence[str]) -> Layout:
+    task = Part(
         name="task",
         count=job.count,
         cores=job.needs.cores,
@@ -85,3 +50,19 @@ def _task(job: ContainerJob) -> Part:
         ports=dict.fromkeys(job.ports, 0),
         retries=job.retries,
     )
+    return Layout((task,))
+
+
+def _anywhere(_: Job) -> int:
+    return 0
+
+
+class _Kind(NamedTuple):
+    layout: Callable[[Any, Sequence[str]], Layout]
+    hosts: Callable[[Any], int] = _anywhere
+
+
+# What is imported for this table takes Part and Layout from `parts`.
+_KINDS: Mapping[type[Job], _Kind] = {
+    ContainerJob: _Kind(_container),
+}

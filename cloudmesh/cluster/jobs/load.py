@@ -8,16 +8,22 @@ from pathlib import Path
 from cloudmesh.cluster import names
 from cloudmesh.cluster.errors import UsageError
 from cloudmesh.cluster.jobs import document, files, native, parameters
+from cloudmesh.cluster.jobs.common import Reader
+from cloudmesh.cluster.jobs.containerfile import container_job
 from cloudmesh.cluster.jobs.document import Place, Scalar, flaw, shown
 from cloudmesh.cluster.jobs.fields import Fields, suggestion
-from cloudmesh.cluster.jobs.model import API_VERSION, SparkJob
+from cloudmesh.cluster.jobs.model import API_VERSION, Job, SparkJob
 from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.jobs.sparkfile import spark_job
 
 _KINDS = ("SparkJob", "HadoopJob", "HadoopService", "ContainerJob")
+_READERS: Mapping[str, Reader] = {
+    "SparkJob": spark_job,
+    "ContainerJob": container_job,
+}
 
 
-def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str = "") -> SparkJob | NativeJob:
+def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str = "") -> Job | NativeJob:
     """Return the job that a path stands for, with its parameters filled in and its files found.
 
     Args:
@@ -61,23 +67,24 @@ def _from_application(job: str, arguments: Sequence[str]) -> SparkJob:
     return SparkJob(names.label_from(path.name), main=path, main_class=main_class, arguments=tuple(arguments))
 
 
-def _from_file(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str) -> SparkJob:
+def _from_file(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str) -> Job:
     root = Fields.of(document.read(job), "")
-    _check_kind(root)
+    read = _reader(root)
     root.only("apiVersion", "kind", "metadata", "params", "spec")
     given = parameters.from_file(params_file) if params_file else {}
     given |= parameters.from_options(params)
     settled = parameters.settled(parameters.declared(root.table("params")), given, job)
     folder = document.local_path(job).parent.absolute()
-    return spark_job(Fields(root.entries, root.place, settled.substitute), folder, arguments)
+    return read(Fields(root.entries, root.place, settled.substitute), folder, arguments)
 
 
-def _check_kind(root: Fields) -> None:
+def _reader(root: Fields) -> Reader:
     version = root.required("apiVersion")
     if version.text != API_VERSION:
         raise version.place.error(f"must be {API_VERSION}, not {shown(version.text)}; no such version")
     kind = root.required("kind")
     if kind.text not in _KINDS:
         raise kind.place.error(f"unknown kind {shown(kind.text)}; {suggestion(kind.text, _KINDS)}")
-    if kind.text != "SparkJob":
-        raise kind.place.error(f"{kind.text} is not supported by this version; SparkJob is")
+    if kind.text not in _READERS:
+        raise kind.place.error(f"{kind.text} is not supported by this version; supported are {', '.join(_READERS)}")
+    return _READERS[kind.text]

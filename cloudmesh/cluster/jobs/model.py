@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.jobs.document import Place
 
 API_VERSION = "cms/v1"
 
@@ -54,10 +57,15 @@ class Storage:
 
 @dataclass(frozen=True)
 class Secret:
-    """A named secret and the environment variables that the job gets from it."""
+    """A named secret and the environment variables that the job gets from it.
+
+    Attributes:
+        places: where the job file names the variables.
+    """
 
     name: str
     env: tuple[str, ...]
+    places: tuple[Place, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import re
 
 from cloudmesh.cluster.jobs.document import Scalar, shown
 
-MIN_MEMORY_MB = 512
 MAX_MEMORY_MB = 4 << 20
 _MEMORY = re.compile(r"([0-9]{1,9})([mg])", re.IGNORECASE)
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -16,6 +15,10 @@ _IMAGE = re.compile(
 )
 _CLASS = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PORT = re.compile(r"[a-z][a-z0-9]{0,14}")
+_PATH = re.compile(r"[\w./+=@~-]{1,255}", re.ASCII)
+# Nomad gives each task the last three.
+_TAKEN = ("/opt/cloudmesh", "/proc", "/sys", "/dev", "/etc", "/local", "/alloc", "/secrets")
 _OUR_VARIABLES = ("CMS_", "SPARK_", "NOMAD_", "KUBERNETES_")
 _PROPERTY = re.compile(r"spark\.[A-Za-z0-9._/-]+")
 _FIELD_OF = {
@@ -45,20 +48,24 @@ _OURS = (
 _OUR_PREFIXES = ("spark.authenticate", "spark.network.crypto.", "spark.ssl.", "spark.kubernetes.")
 
 
-def memory_mb(value: Scalar) -> int:
+def memory_mb(value: Scalar, least: int, because: str = "") -> int:
     """Return a size like "512m" or "2g" in MiB.
 
+    Args:
+        value: the size.
+        least: the smallest, in MiB.
+        because: why not less, in words.
+
     Raises:
-        UsageError: it is no such size, or no Spark process could run in it.
+        UsageError: it is no such size, or out of bounds.
     """
     match = _MEMORY.fullmatch(value.text)
     if not match:
         raise value.place.error(f"must be a size like 512m or 2g, not {shown(value.text)}")
     size = int(match[1]) * (1024 if match[2] in "gG" else 1)
-    if size < MIN_MEMORY_MB:
-        raise value.place.error(
-            f"{value.text} is too little: Spark refuses less than 471m, give {MIN_MEMORY_MB}m or more"
-        )
+    if size < least:
+        why = f"{because}, " if because else ""
+        raise value.place.error(f"{value.text} is too little: {why}give {least}m or more")
     if size > MAX_MEMORY_MB:
         raise value.place.error(f"{shown(value.text)} is more than {MAX_MEMORY_MB >> 10}g, which no process can have")
     return size
@@ -72,6 +79,37 @@ def image(value: Scalar) -> str:
     """
     if len(value.text) > 255 or not _IMAGE.fullmatch(value.text):
         raise value.place.error(f"{shown(value.text)} is no name of an image, like spark or registry:5000/name:tag")
+    return value.text
+
+
+def mount(value: Scalar) -> str:
+    """Return where in its tasks a job finds a place's data.
+
+    Raises:
+        UsageError: it is no absolute path, or one at which a task has something else.
+    """
+    if not value.text.startswith("/") or ".." in value.text.split("/"):
+        raise value.place.error(f"must be an absolute path, not {shown(value.text)}")
+    path = "/" + "/".join(part for part in value.text.split("/") if part not in ("", "."))
+    if not _PATH.fullmatch(path):
+        raise value.place.error(
+            f"{shown(value.text)}: a mount is written with letters, digits and any of . _ + = @ ~ -"
+        )
+    if path == "/" or any(f"{path}/".startswith(f"{taken}/") for taken in _TAKEN):
+        raise value.place.error(f"{path} is where a task has something else; choose a path like /data")
+    return path
+
+
+def port(value: Scalar) -> str:
+    """Return the name of a port.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not _PORT.fullmatch(value.text):
+        raise value.place.error(
+            f"{shown(value.text)} is no name of a port: use 1 to 15 lower-case letters and digits, a letter first"
+        )
     return value.text
 
 
