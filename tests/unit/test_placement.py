@@ -1,7 +1,11 @@
+import time
+from dataclasses import replace
+
 import pytest
 
 from cloudmesh.cluster import placement
 from cloudmesh.cluster.jobs.model import Executor, Resources, SparkJob
+from cloudmesh.cluster.jobs.parts import Layout, Part
 from cloudmesh.cluster.model import Node, Role
 from cloudmesh.cluster.placement import Ask
 
@@ -45,3 +49,47 @@ def test_a_python_job_gets_more_memory_beside_the_heap_and_never_less_than_the_j
 def test_an_exit_code_is_told_in_words(code, oom, says):
     found = placement.why(code, out_of_memory=oom)
     assert found == "" if not says else says in found
+
+
+def named(name: str, cores: float, memory: int, free: int = 0) -> Node:
+    return replace(node(cores, memory), name=name, id=f"id-{name}", free_memory_mb=free)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ([Part("task", 4, 1, 1000)], ""),
+        ([Part("task", 5, 1, 1000)], "5 tasks of 1 cores and 1000 MiB: the hosts have room for 4"),
+        ([Part("task", 1, 3, 100)], "a task needs 3 cores and 100 MiB on one host, and the largest has 2 cores"),
+        ([Part("head", 1, 1, 3000), Part("worker", 3, 1, 1000)], ""),
+        (
+            [Part("head", 1, 2, 1000), Part("worker", 3, 1, 1000)],
+            "1 head tasks and 3 worker tasks have room on the hosts by themselves, but not all together",
+        ),
+        # The head has to go where the large worker is not.
+        ([Part("head", 1, 1, 1500), Part("big", 1, 1, 3900), Part("worker", 2, 1, 100)], ""),
+        ([Part("head", 1, 1, 100, host="id-a"), Part("worker", 2, 1, 100, host="id-a")], "not all together"),
+        ([Part("head", 1, 1, 100, host="id-a"), Part("worker", 2, 1, 100, host="b")], ""),
+        ([Part("head", 1, 1, 5000, host="id-b")], "a head task needs 1 cores and 5000 MiB on one host"),
+        ([Part("head", 1, 1, 100, host="c")], "its head tasks are bound to the host c, which takes no jobs"),
+    ],
+)
+def test_parts_that_could_never_all_run_are_told_from_those_that_must_wait(parts, says):
+    found = placement.crowded(Layout(tuple(parts)), [named("a", 2, 4000), named("b", 2, 4000)])
+    assert found == "" if not says else says in found
+
+
+def test_placing_many_parts_on_many_hosts_takes_no_time():
+    nodes = [named(f"n{index}", 4, 8000) for index in range(200)]
+    bound = [Part(f"w{index}", 1, 2, 2000, host=f"n{index}") for index in range(200)]
+    begun = time.monotonic()
+    assert placement.crowded(Layout((Part("head", 1, 2, 100), *bound)), nodes) == ""
+    assert placement.crowded(Layout((Part("head", 1, 1, 7000), *bound)), nodes) != ""
+    assert time.monotonic() - begun < 3
+
+
+def test_the_hosts_with_most_free_room_are_chosen_and_always_the_same():
+    nodes = [named("a", 1, 9, free=5), named("b", 1, 9, free=7), named("c", 1, 9, free=7), named("d", 0, 9, free=9)]
+    nodes.append(replace(named("e", 1, 9, free=9), status="down"))
+    assert placement.roomiest(nodes, 2) == ("id-b", "id-c")
+    assert placement.roomiest(nodes[::-1], 9) == ("id-b", "id-c", "id-a")
