@@ -6,7 +6,7 @@ import pytest
 
 from cloudmesh.cluster.api import Submission
 from cloudmesh.cluster.jobs.model import Executor, Resources, SparkJob
-from cloudmesh.cluster.kubernetes import jobs, manifests
+from cloudmesh.cluster.kubernetes import jobs, manifests, pods
 
 
 def submission(**job: object) -> Submission:
@@ -60,10 +60,10 @@ def test_a_job_is_tried_and_kept_as_long_as_it_says():
 
 def test_no_secret_is_in_the_job_and_both_sides_read_the_same_file():
     made = jobs.spark_job(submission())
-    assert conf(made)["spark.authenticate.secret.file"] == "/opt/cloudmesh/secrets/spark"
-    assert conf(made)["spark.kubernetes.executor.secrets.pi-abc12-spark"] == "/opt/cloudmesh/secrets"
-    (volume,) = made["spec"]["template"]["spec"]["volumes"]
-    assert volume["secret"]["secretName"] == jobs.secret("pi-abc12", "s")["metadata"]["name"]
+    assert conf(made)["spark.authenticate.secret.file"] == "/opt/cloudmesh/secrets/secret"
+    assert conf(made)["spark.kubernetes.executor.secrets.pi-abc12-tasks"] == "/opt/cloudmesh/secrets"
+    volume, _ = made["spec"]["template"]["spec"]["volumes"]
+    assert volume["secret"]["secretName"] == pods.secrets(submission(), {})[0]["metadata"]["name"]
 
 
 def test_a_driver_has_no_rights_on_its_host():
@@ -75,6 +75,6 @@ def test_a_driver_has_no_rights_on_its_host():
 def test_drivers_may_make_pods_in_their_own_namespace_and_read_no_secret():
     found = manifests.jobs()
     (role,) = [each for each in found if each["kind"] == "Role"]
-    assert role["metadata"]["namespace"] == manifests.JOBS_NAMESPACE
+    assert role["metadata"]["namespace"] == pods.JOBS_NAMESPACE
     assert not any("secrets" in rule["resources"] or "*" in rule["resources"] for rule in role["rules"])
     assert not any(each["kind"].startswith("ClusterRole") for each in found)

@@ -34,7 +34,9 @@ class Pod:
 
 
 def output(pod: Pod) -> bytes:
-    return b"".join(chunk.data for chunk in logs.followed(pod) if chunk.stream == "stdout")
+    followed = logs.Followed()
+    followed.add(pod)
+    return b"".join(chunk.data for chunk in followed.chunks() if chunk.stream == "stdout")
 
 
 def test_lines_lose_their_times_and_nothing_else():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloudmesh.cluster.kubernetes import jobs, nodes, status
+from cloudmesh.cluster.kubernetes import nodes, pods, status
 from cloudmesh.cluster.kubernetes.quantity import amount
 from cloudmesh.cluster.model import Role, State
 
@@ -10,7 +10,7 @@ BEGAN, ENDED = "2026-11-24T06:00:00Z", "2026-11-24T06:00:10Z"
 
 
 def full(*conditions: dict, stopped: bool = False) -> dict:
-    annotations = {jobs.DIGEST: "d", jobs.NAME: "pi"} | ({jobs.STOPPED: "true"} if stopped else {})
+    annotations = {pods.DIGEST: "d", pods.NAME: "pi"} | ({pods.STOPPED: "true"} if stopped else {})
     metadata = {"name": "pi-1", "creationTimestamp": BEGAN, "annotations": annotations}
     return {"metadata": metadata, "status": {"conditions": list(conditions)}}
 
@@ -20,10 +20,10 @@ def condition(kind: str, says: str = "True", **fields: str) -> dict:
 
 
 def pod(name: str, role: str, state: dict, *conditions: dict, number: str = "", phase: str = "Running") -> dict:
-    labels = {jobs.JOB: "pi-1", jobs.ROLE: role} | ({"spark-exec-id": number} if number else {})
+    labels = {pods.JOB: "pi-1", pods.ROLE: role} | ({"spark-exec-id": number} if number else {})
     return {
         "metadata": {"name": name, "creationTimestamp": BEGAN, "labels": labels},
-        "spec": {"nodeName": "h1"},
+        "spec": {"nodeName": "h1", "containers": [{"image": "x:1"}]},
         "status": {"phase": phase, "containerStatuses": [{"state": state}], "conditions": list(conditions)},
     }
 
@@ -66,7 +66,7 @@ def test_the_newest_of_several_drivers_counts():
     first, second = pod("d1", "driver", ended(3), phase="Failed"), pod("d2", "driver", RUNNING, READY)
     second["metadata"]["creationTimestamp"] = ENDED
     assert read(full(), second, first).state is State.RUNNING
-    assert [each["metadata"]["name"] for each in status.drivers([second, first])] == ["d1", "d2"]
+    assert [each["metadata"]["name"] for each in status.leading([second, first])] == ["d1", "d2"]
 
 
 def test_a_job_that_was_stopped_is_told_as_such_and_one_that_ended_before_is_not():
@@ -94,8 +94,8 @@ def test_a_running_job_says_what_its_executors_wait_for():
 
 
 def test_an_image_that_cannot_be_pulled_is_named():
-    state = {"waiting": {"reason": "ErrImagePull", "message": "not found: x:1"}}
-    assert read(full(), pod("d", "driver", state, phase="Pending")).reason == "ErrImagePull: not found: x:1"
+    state = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
+    assert read(full(), pod("d", "driver", state, phase="Pending")).reason == "image x:1 could not be pulled: not found"
 
 
 def test_a_driver_whose_host_is_silent_is_not_called_running():

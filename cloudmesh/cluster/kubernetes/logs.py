@@ -1,12 +1,13 @@
-"""The output of one pod as it comes, both streams at once; taken up again where it broke off."""
+"""The output of pods as it comes, all streams at once; taken up again where it broke off."""
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
 from cloudmesh.cluster.api import Chunk
@@ -39,20 +40,38 @@ class _End(NamedTuple):
     error: ClusterError | None = None
 
 
-def followed(source: Source) -> Iterator[Chunk]:
-    """Yield a pod's output until it ends."""
-    queue: SimpleQueue[Chunk | _End] = SimpleQueue()
-    for stream in STREAMS:
-        threading.Thread(target=_pump, args=(source, stream, queue.put), daemon=True).start()
-    going = len(STREAMS)
-    while going:
-        item = queue.get()
-        if isinstance(item, Chunk):
-            yield item
-        elif item.error:
-            raise item.error
-        else:
-            going -= 1
+class Followed:
+    """The output of pods until they end; more of them may be added at any time."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Chunk | _End] = SimpleQueue()
+        self._streams = 0
+
+    @property
+    def going(self) -> int:
+        """How many pods may write more."""
+        return -(-self._streams // len(STREAMS))
+
+    def add(self, source: Source) -> None:
+        """Follow another pod."""
+        for stream in STREAMS:
+            self._streams += 1
+            threading.Thread(target=_pump, args=(source, stream, self._queue.put), daemon=True).start()
+
+    def chunks(self, seconds: float | None = None) -> Iterator[Chunk]:
+        """Yield what the pods write until all have ended, or for so many seconds."""
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        while self._streams and (left := deadline - time.monotonic()) > 0:
+            try:
+                item = self._queue.get(timeout=None if left == math.inf else left)
+            except Empty:
+                return
+            if isinstance(item, Chunk):
+                yield item
+            elif item.error:
+                raise item.error
+            else:
+                self._streams -= 1
 
 
 def written(source: Source) -> Iterator[Chunk]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from cloudmesh.cluster.kubernetes import storage
 from cloudmesh.cluster.kubernetes.config import POD_NETWORK
+from cloudmesh.cluster.kubernetes.pods import JOBS_ACCOUNT, JOBS_NAMESPACE
 
-JOBS_NAMESPACE, JOBS_ACCOUNT = "cms-jobs", "spark"
 NETWORK_NAMESPACE = "kube-flannel"
 _RBAC = "rbac.authorization.k8s.io"
 
@@ -35,7 +36,7 @@ def network(image: str) -> list[dict[str, Any]]:
 
 
 def jobs() -> list[dict[str, Any]]:
-    """Return the place for jobs, and the account of their drivers, which may make and end executors; nothing else."""
+    """Return the place for jobs and their results, and the account of drivers, which may make executors only."""
     everything = ["create", "get", "list", "watch", "patch", "delete", "deletecollection"]
     rules = [
         {"apiGroups": [""], "resources": ["pods"], "verbs": everything},
@@ -54,6 +55,7 @@ def jobs() -> list[dict[str, Any]]:
         _object("v1", "ServiceAccount", "default", JOBS_NAMESPACE, automountServiceAccountToken=False),
         _object(f"{_RBAC}/v1", "Role", JOBS_ACCOUNT, JOBS_NAMESPACE, rules=rules),
         _binding("Role", JOBS_ACCOUNT, JOBS_ACCOUNT, JOBS_NAMESPACE),
+        *storage.results(),
     ]
 
 

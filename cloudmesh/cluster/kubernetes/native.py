@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 
 from cloudmesh.cluster.errors import ApiError, NotFoundError
 from cloudmesh.cluster.kubernetes.access import asked
-from cloudmesh.cluster.kubernetes.manifests import JOBS_NAMESPACE
+from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
 
 if TYPE_CHECKING:
     from kubernetes import client

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cloudmesh.cluster.kubernetes.jobs import CORE
-from cloudmesh.cluster.kubernetes.manifests import JOBS_NAMESPACE, NETWORK_NAMESPACE
+from cloudmesh.cluster.kubernetes.manifests import NETWORK_NAMESPACE
+from cloudmesh.cluster.kubernetes.pods import CORE, JOBS_NAMESPACE
 from cloudmesh.cluster.kubernetes.quantity import amount
 from cloudmesh.cluster.model import Node, Role
 

@@ -14,7 +14,7 @@ from cloudmesh.cluster.blueprint import REGISTRY_PORT, Blueprint, Member, Secret
 from cloudmesh.cluster.engines import Bundle
 from cloudmesh.cluster.hosts import script
 from cloudmesh.cluster.hosts.preflight import Needs
-from cloudmesh.cluster.kubernetes import config, images, kubeconfig, manifests, nodes, runtime, tokens
+from cloudmesh.cluster.kubernetes import config, images, kubeconfig, manifests, nodes, pods, runtime, tokens
 from cloudmesh.cluster.model import Role
 from cloudmesh.cluster.provider import Provider
 
@@ -116,7 +116,7 @@ class KubernetesProvider(Provider):
         its = administrator(design.secrets)
         pems = {"client-certificate-data": its.certificate, "client-key-data": its.key}
         user = {name: b64encode(pem).decode() for name, pem in pems.items()}
-        return _json(kubeconfig.exported(design, user, manifests.JOBS_NAMESPACE)) + b"\n"
+        return _json(kubeconfig.exported(design, user, pods.JOBS_NAMESPACE)) + b"\n"
 
     @contextmanager
     def _invited(self, design: Blueprint, server: Connection) -> Iterator[Mapping[str, bytes]]:

@@ -21,6 +21,8 @@ KUBELET=/var/lib/kubelet
 SOCKET=/run/cloudmesh/containerd.sock
 SANDBOXES=/var/lib/cloudmesh/containerd/io.containerd.grpc.v1.cri/sandboxes
 SHIMS=/run/cloudmesh/containerd/io.containerd.runtime.v2.task/k8s.io
+RESULTS=/var/lib/cloudmesh/results
+RESULTS_RULE=/etc/tmpfiles.d/cloudmesh-results.conf
 PLACES="$PLACES /etc/kubernetes /etc/containerd /usr/libexec/kubernetes $KUBELET /var/lib/cni /run/netns /run/flannel
  /run/containerd /usr/lib/modules /var/log/kubernetes /var/log/pods /var/log/containers"
 FIREWALL='KUBE-|FLANNEL-|CNI-|cni0'
@@ -81,6 +83,7 @@ registry() { start_registry; }
 
 bootstrap() {
     equip
+    make_results
     if [ ! -e "$DATA/joined" ]; then kubeadm init init.yaml; fi
     step "start the pod network"
     administer apply --server-side --force-conflicts --field-manager=cloudmesh -f manifests.json
@@ -96,6 +99,7 @@ administer() {
 
 join() {
     equip
+    make_results
     if [ ! -e "$DATA/joined" ]; then kubeadm join join.json; fi
     step "start the kubelet"
     systemctl start cloudmesh-kubelet.service
@@ -112,6 +116,13 @@ equip() {
     place_all pki-etcd /etc/kubernetes/pki/etcd 600
     systemctl enable --quiet cloudmesh-kubelet.service
     if [ -e api ] && ! grep -q ' api.cloudmesh$' /etc/hosts; then cat api >>/etc/hosts; fi
+}
+
+# Where the tasks of jobs leave their results, as any user; the host itself removes what is older than jobs may be kept.
+make_results() {
+    mkdir -p "$RESULTS" "$(dirname "$RESULTS_RULE")"
+    chmod 1777 "$RESULTS"
+    printf 'd %s 1777 root root 31d\n' "$RESULTS" >"$RESULTS_RULE"
 }
 
 # kubeadm VERB FILE: what a run that was cut off has left is no reason to refuse the next one.
@@ -198,6 +209,7 @@ remove_network() {
 
 # Folders that the host had before are emptied of what is ours, and made anew by `restore_places` where they had been empty.
 remove_files() {
+    rm -f "$RESULTS_RULE"
     for path in /etc/kubernetes "$KUBELET" /run/flannel /usr/libexec/kubernetes /run/cloudmesh /opt/cloudmesh \
         /var/log/kubernetes /var/log/pods /var/log/containers; do
         remove_tree "$path"

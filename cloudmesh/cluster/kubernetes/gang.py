@@ -1,0 +1,217 @@
+"""A job that is not Spark's as Kubernetes objects. Pure.
+
+Each part is an Indexed Job, whose pods have names that other pods resolve by a Service without an address. The first
+part's Job has the name of the job, stands for it, and owns all else. A part that stays has a container that is always
+started again, whatever its exit code, and stays on its host however long that one is away.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cloudmesh.cluster.api import Submission
+from cloudmesh.cluster.images.catalog import IMAGES
+from cloudmesh.cluster.jobs import layout
+from cloudmesh.cluster.jobs.bundle import JOB_DIR
+from cloudmesh.cluster.jobs.layout import Layout, Part
+from cloudmesh.cluster.jobs.model import Job
+from cloudmesh.cluster.kubernetes import pods
+from cloudmesh.cluster.kubernetes.pods import JOB, JOBS_NAMESPACE, PART
+from cloudmesh.cluster.model import Node
+
+INDEX = "batch.kubernetes.io/job-completion-index"
+# Annotation of a part's pods: the number of its first task.
+FIRST = "cloudmesh/first"
+_DOMAIN = f"{JOBS_NAMESPACE}.svc.cluster.local"
+_FIRST_PORT = 7100
+_ENDLESS = (1 << 31) - 1
+# The others end by themselves when the first part has; this is for those that do not.
+_LATER_SECONDS = 60
+# What programs that begin as root do at their start; of what Kubernetes gives by default, neither devices nor networks.
+_USUAL = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part as it is here.
+
+    Attributes:
+        part: with a name that several may have only where each has one task.
+        job: name of its Job.
+        first: the number of its first task among those of the same name.
+        tasks: how many tasks have the same name.
+    """
+
+    part: Part
+    job: str
+    first: int
+    tasks: int
+
+
+def groups(job_id: str, parts: Iterable[Part]) -> list[Group]:
+    """Return the parts with what tells them apart; parts of the same name are taken apart into their tasks."""
+    given = list(parts)
+    same = Counter(part.name for part in given)
+    alone = [
+        one for part in given for one in ([part] if same[part.name] == 1 else [replace(part, count=1)] * part.count)
+    ]
+    tasks: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for part in alone:
+        total[part.name] += part.count
+    found: list[Group] = []
+    for part in alone:
+        name = f"{job_id}-{part.name}" if same[part.name] == 1 else f"{job_id}-{part.name}-{tasks[part.name]}"
+        found.append(Group(part, name if found else job_id, tasks[part.name], total[part.name]))
+        tasks[part.name] += part.count
+    return found
+
+
+def objects(submission: Submission[Job], token: str) -> list[dict[str, Any]]:
+    """Return all that a job consists of, its own Job first; that one does not begin before it is told to.
+
+    Args:
+        submission: the job.
+        token: a secret that its tasks share.
+    """
+    shape = layout.of(submission.job, submission.hosts)
+    these = groups(submission.id, shape.parts)
+    first, *others = (_job(submission, shape, group) for group in these)
+    first["metadata"] = pods.job_metadata(submission)
+    first["metadata"]["labels"][PART] = these[0].part.name
+    first["spec"] |= {"suspend": True, "ttlSecondsAfterFinished": submission.job.ttl_seconds}
+    secrets = pods.secrets(submission, {pods.SECRET: token, pods.PEERS: "".join(_peers(submission.id, these))})
+    return [first, *secrets, _service(submission.id), *others]
+
+
+def ports(part: Part) -> dict[str, int]:
+    """Return the numbers of a part's ports: each task has an address of its own, so that any is free."""
+    return {name: port or _FIRST_PORT + at for at, (name, port) in enumerate(part.ports.items())}
+
+
+def port_variable(name: str) -> str:
+    """Return the environment variable that holds the number of the port called `name`."""
+    return f"CMS_PORT_{name.upper()}"
+
+
+def hostname(job_id: str, job: str, index: int) -> str:
+    """Return by what name a pod of a Job is reached."""
+    return f"{job}-{index}.{job_id}.{_DOMAIN}"
+
+
+def obstacle(submission: Submission[Job], nodes: Sequence[Node]) -> str:
+    """Return why no hosts of the cluster's could ever take all tasks of a job; empty if they could.
+
+    Args:
+        submission: the job.
+        nodes: that take jobs.
+    """
+    for part in layout.of(submission.job, submission.hosts).parts:
+        here = [node for node in nodes if part.host in ("", node.id)]
+        room = sum(int(min(node.cores // part.cores, node.memory_mb // part.memory_mb)) for node in here)
+        if room < part.count:
+            need = f"{part.count} of {part.name} with {part.cores} cores and {part.memory_mb} MiB each"
+            return f"{need}: {'the hosts have' if not part.host else 'its host has'} room for {room}"
+    return ""
+
+
+def _peers(job_id: str, these: Iterable[Group]) -> Iterator[str]:
+    for group in these:
+        for index in range(group.part.count):
+            for name, port in ports(group.part).items():
+                host = hostname(job_id, group.job, index)
+                yield f"{group.part.name} {group.first + index} {name} {host}:{port}\n"
+
+
+def _service(job_id: str) -> dict[str, Any]:
+    # Tasks find each other before they are all well, and while one of them is not.
+    spec = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {JOB: job_id}}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": pods.metadata(job_id), "spec": spec}
+
+
+def _job(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, Any]:
+    part = group.part
+    metadata = {"labels": {JOB: submission.id, PART: part.name}, "annotations": {FIRST: str(group.first)}}
+    tried = {"backoffLimit": _ENDLESS} if shape.stays else {"backoffLimitPerIndex": part.retries, "maxFailedIndexes": 0}
+    its = pods.metadata(submission.id, group.job)
+    its["labels"][PART] = part.name
+    spec = {
+        "completionMode": "Indexed",
+        "completions": part.count,
+        "parallelism": part.count,
+        **tried,
+        "template": {"metadata": metadata, "spec": _pod(submission, shape, group)},
+    }
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": its, "spec": spec}
+
+
+def _pod(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, Any]:
+    own = {"runAsNonRoot": True} if submission.job.image in IMAGES else {}
+    fields: dict[str, Any] = {
+        "subdomain": submission.id,
+        "automountServiceAccountToken": False,
+        "restartPolicy": "OnFailure" if shape.stays else "Never",
+        "securityContext": {**own, "seccompProfile": {"type": "RuntimeDefault"}},
+        # Whoever the image's user is; nobody else is in the pod.
+        "volumes": pods.volumes(submission, 0o444),
+    }
+    if group.part.host:
+        fields["affinity"] = _bound(group.part.host)
+    if shape.stays:
+        fields["tolerations"] = pods.lost_after(None)
+    if submission.job.timeout_seconds:
+        later = _LATER_SECONDS if group.job != submission.id else 0
+        fields["activeDeadlineSeconds"] = submission.job.timeout_seconds + later
+    return pods.pod(_container(submission, shape, group), **fields)
+
+
+def _bound(host: str) -> dict[str, Any]:
+    here = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [host]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [here]}}}
+
+
+def _container(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, Any]:
+    part = group.part
+    capabilities: dict[str, Any] = {"drop": ["ALL"]}
+    if submission.job.image not in IMAGES:
+        capabilities["add"] = list(_USUAL)
+    found = {
+        "name": part.name,
+        "image": submission.image,
+        "imagePullPolicy": "IfNotPresent",
+        "env": _environment(submission, group),
+        "resources": pods.needs(part.cores, part.memory_mb),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": capabilities},
+        "volumeMounts": pods.mounts(submission),
+    }
+    for key, words in (("command", part.command), ("args", part.arguments)):
+        if words:
+            found[key] = [pods.literal(word) for word in words]
+    return {**found, "restartPolicy": "Always"} if shape.stays else found
+
+
+def _environment(submission: Submission[Job], group: Group) -> list[dict[str, Any]]:
+    part = group.part
+    fixed = {
+        "CMS_JOB_ID": submission.id,
+        "CMS_TASK_COUNT": str(group.tasks),
+        "CMS_PEERS_FILE": f"{pods.SECRETS_DIR}/{pods.PEERS}",
+        "CMS_SECRET_FILE": f"{pods.SECRETS_DIR}/{pods.SECRET}",
+        "CMS_RESULTS": pods.RESULTS_DIR,
+        "CMS_JOB_DIR": JOB_DIR,
+        **{port_variable(name): str(port) for name, port in ports(part).items()},
+    }
+    number = pods.downward("CMS_TASK_INDEX", f"metadata.annotations['{INDEX}']")
+    if part.count == 1:
+        number = {"name": "CMS_TASK_INDEX", "value": str(group.first)}
+    return [
+        pods.downward("CMS_ADDRESS", "status.podIP"),
+        pods.downward("CMS_POD", "metadata.name"),
+        number,
+        *pods.variables({"CMS_TASK": f"{part.name}-$(CMS_TASK_INDEX)"}),
+        *pods.literals({**submission.job.env, **part.env, **fixed}),
+        *pods.secret_variables(submission),
+    ]

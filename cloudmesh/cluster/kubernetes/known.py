@@ -1,0 +1,160 @@
+"""The jobs that Kubernetes knows: told, followed and ended through its API."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster.api import Chunk
+from cloudmesh.cluster.errors import NotFoundError
+from cloudmesh.cluster.kubernetes import logs, pods, podstatus, status
+from cloudmesh.cluster.kubernetes.access import asked, patiently
+from cloudmesh.cluster.kubernetes.jobs import EXECUTOR
+from cloudmesh.cluster.kubernetes.output import Output
+from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
+from cloudmesh.cluster.model import JobStatus
+
+if TYPE_CHECKING:
+    from kubernetes import client
+
+LIVING = "status.phase!=Succeeded,status.phase!=Failed"
+_Objects = list[dict[str, Any]]
+_POLL_SECONDS = 0.4
+_NEW_TASKS_SECONDS = 1.0
+
+
+class Jobs:
+    """The jobs in our namespace.
+
+    Args:
+        core: the API.
+        batch: the API.
+    """
+
+    def __init__(self, core: client.CoreV1Api, batch: client.BatchV1Api) -> None:
+        self._core = core
+        self._batch = batch
+
+    def find(self, job_id: str) -> dict[str, Any] | None:
+        """Return the Job that stands for a job; None where there is none."""
+        try:
+            found: dict[str, Any] = asked(self._batch.read_namespaced_job, job_id, JOBS_NAMESPACE)
+        except NotFoundError:
+            return None
+        return None if status.is_part(found) else found
+
+    def first(self, job_id: str) -> dict[str, Any]:
+        """Return the Job that stands for a job; NotFoundError where there is none."""
+        found = self.find(job_id)
+        if found is None:
+            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
+        return found
+
+    def told(self, job_id: str) -> JobStatus:
+        """Return one job with its tasks."""
+        first, *others = self._parts(job_id)
+        return status.job(first, self.pods(job_id), time.time(), others)
+
+    def all(self) -> tuple[JobStatus, ...]:
+        """Return every job, the newest first."""
+        told = (status.job(first, its, time.time(), others) for first, its, others in self._every())
+        return tuple(sorted(told, key=lambda job: job.submitted, reverse=True))
+
+    def pods(self, job_id: str) -> _Objects:
+        """Return the pods of a job."""
+        # A native job's pods have the label that Kubernetes gives them, those of ours have both.
+        for label in (pods.JOB, podstatus.NATIVE_JOB):
+            selector = f"{label}={job_id}"
+            found: _Objects = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, label_selector=selector)["items"]
+            if found:
+                return found
+        return []
+
+    def output(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+        """Yield the output of driver or pods; with `follow`, until they end, and that of those that are tried next."""
+        told: set[str] = set()
+        followed = logs.Followed()
+        tasks = patiently(lambda: self.first(job_id))["spec"].get("parallelism", 1)
+        while True:
+            ended = patiently(lambda: self.told(job_id)).state.ended
+            for name in [each for each in self._writing(job_id) if each not in told]:
+                told.add(name)
+                if follow:
+                    followed.add(Output(self._core, name))
+                else:
+                    yield from logs.written(Output(self._core, name))
+            # While there are tasks that do not write yet, they are looked for.
+            yield from followed.chunks(None if followed.going >= tasks else _NEW_TASKS_SECONDS)
+            if not follow or (ended and not followed.going):
+                return
+            if not followed.going:
+                time.sleep(_POLL_SECONDS)
+
+    def end(self, job_id: str) -> None:
+        """End a job and all its tasks: its time is over, by which it is still told and later forgotten."""
+        parts = self._parts(job_id)
+        ended = self.told(job_id).state.ended
+        self._end(parts, self.pods(job_id) if not all(map(status.has_finished, parts)) else [])
+        if ended:
+            selector = f"{pods.JOB}={job_id},{pods.ROLE}={EXECUTOR}"
+            forget = self._core.delete_collection_namespaced_pod
+            asked(forget, JOBS_NAMESPACE, label_selector=selector, field_selector=LIVING)
+            with suppress(NotFoundError):
+                asked(self._core.delete_namespaced_secret, pods.variables_name(job_id), JOBS_NAMESPACE)
+
+    def end_leftovers(self) -> None:
+        """End what still goes on of jobs that have ended, where nobody followed them to their end."""
+        for first, its, others in self._every():
+            if status.job(first, its, time.time(), others).state.ended:
+                self._end([first, *others], its)
+
+    def placed(self, job_id: str) -> dict[str, list[str]]:
+        """Return where tasks of a job are or were: the name of each pod, its task and its host."""
+        return status.placed(self.first(job_id), self.pods(job_id))
+
+    def _writing(self, job_id: str) -> list[str]:
+        its = patiently(lambda: self.pods(job_id))
+        return [pod["metadata"]["name"] for pod in status.leading(its) if podstatus.has_started(pod)]
+
+    def _end(self, parts: Sequence[Mapping[str, Any]], its: _Objects) -> None:
+        """End what goes on of the parts of a job, its first one in front."""
+        unfinished = [part for part in parts if not status.has_finished(part)]
+        if unfinished:
+            # The pods go with it; where they were is kept, as they may have left results there.
+            placed = json.dumps(status.placed(parts[0], its), sort_keys=True)
+            self._patch(parts[0], {"metadata": {"annotations": {pods.PLACED: placed}}})
+        for part in unfinished:
+            spec = {"suspend": False, "activeDeadlineSeconds": 1}
+            self._patch(part, {"metadata": {"annotations": {pods.STOPPED: "true"}}, "spec": spec})
+
+    def _patch(self, job: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+        asked(self._batch.patch_namespaced_job, job["metadata"]["name"], JOBS_NAMESPACE, body)
+
+    def _parts(self, job_id: str) -> _Objects:
+        """Return the Jobs of a job, the one that stands for it first."""
+        first = self.first(job_id)
+        if not podstatus.label(first, pods.PART):
+            return [first]
+        selector = f"{pods.JOB}={job_id}"
+        found = asked(self._batch.list_namespaced_job, JOBS_NAMESPACE, label_selector=selector)["items"]
+        return [first, *filter(status.is_part, found)]
+
+    def _every(self) -> Iterator[tuple[dict[str, Any], _Objects, _Objects]]:
+        """Yield for each job the Job that stands for it, its pods, and the Jobs of its other parts."""
+        every = asked(self._batch.list_namespaced_job, JOBS_NAMESPACE)["items"]
+        its = _grouped(asked(self._core.list_namespaced_pod, JOBS_NAMESPACE)["items"], podstatus.job_of)
+        others = _grouped(filter(status.is_part, every), podstatus.job_of)
+        for first in every:
+            if not status.is_part(first):
+                name = first["metadata"]["name"]
+                yield first, its.get(name, []), others.get(name, [])
+
+
+def _grouped(things: Iterable[dict[str, Any]], key: Callable[[Mapping[str, Any]], str]) -> dict[str, _Objects]:
+    found: dict[str, _Objects] = {}
+    for each in things:
+        found.setdefault(key(each), []).append(each)
+    return found

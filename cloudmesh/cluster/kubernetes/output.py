@@ -1,0 +1,55 @@
+"""The output of a job's pods, as the API gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import urllib3
+
+from cloudmesh.cluster.kubernetes import access, logs, podstatus
+from cloudmesh.cluster.kubernetes.access import asked, patiently
+from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
+
+if TYPE_CHECKING:
+    from kubernetes import client
+
+_CHUNK = 1 << 16
+
+
+class Output:
+    """The output of a pod; see `logs.Source`.
+
+    Args:
+        core: the API.
+        pod: its name.
+    """
+
+    def __init__(self, core: client.CoreV1Api, pod: str) -> None:
+        self._core = core
+        self._pod = pod
+
+    def has_ended(self) -> bool:
+        """Return whether the pod writes no more."""
+        return podstatus.has_ended(patiently(lambda: asked(self._core.read_namespaced_pod, self._pod, JOBS_NAMESPACE)))
+
+    def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
+        """Yield pieces of a stream until it ends or breaks off."""
+        options = {"since_seconds": since_seconds} if since_seconds else {}
+        response = patiently(
+            lambda: access.streamed(
+                self._core.read_namespaced_pod_log,
+                self._pod,
+                JOBS_NAMESPACE,
+                follow=follow,
+                stream=stream.capitalize(),
+                timestamps=True,
+                **options,
+            )
+        )
+        try:
+            yield from response.stream(_CHUNK)
+        except urllib3.exceptions.HTTPError as error:
+            raise logs.BrokenOffError(f"Kubernetes: the output of {self._pod} broke off") from error
+        finally:
+            response.close()
