@@ -13,6 +13,7 @@ from kubernetes import client
 from cloudmesh.cluster import placement
 from cloudmesh.cluster.api import Accepted, Chunk, Results, Submission, is_spark
 from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
+from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.kubernetes import access, gang, native, nodes, pods, podstatus, submitting, tokens
@@ -93,7 +94,7 @@ class KubernetesApi:
         taking = [node for node in self.nodes() if node.cores]
         if is_spark(submission):
             return placement.obstacle(*placement.asks(submission.job), taking)
-        return gang.obstacle(submission, taking)
+        return placement.crowded(layout.of(submission.job, submission.hosts), taking)
 
     def submit(self, submission: Submission[Job]) -> None:
         """Run the job once: a Job of the same name is never replaced."""
@@ -131,13 +132,12 @@ class KubernetesApi:
         self._jobs.end(job_id)
 
     def results(self, job_id: str) -> tuple[Results, ...]:
-        """Return where the tasks of a job have left their results, as far as Kubernetes knows of these tasks."""
-        placed = self._jobs.placed(job_id)
+        """Return where the tasks of a job have left their results: of each task, its last attempt."""
         known = {node.id: node for node in self.nodes()}
         return tuple(
-            Results(task, known[host], f"{pods.HOST_RESULTS}/{job_id}/{pod}")
-            for pod, (task, host) in sorted(placed.items())
-            if host in known
+            Results(each.task, known[each.host], f"{pods.HOST_RESULTS}/{job_id}/{each.pod}")
+            for each in self._jobs.placed(job_id)
+            if each.host in known
         )
 
     def address(self, job_id: str, port: str) -> str:

@@ -8,7 +8,7 @@ started again, whatever its exit code, and stays on its host however long that o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,10 @@ from cloudmesh.cluster.api import Submission
 from cloudmesh.cluster.images.catalog import IMAGES
 from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.bundle import JOB_DIR
-from cloudmesh.cluster.jobs.layout import Layout, Part
 from cloudmesh.cluster.jobs.model import Job
+from cloudmesh.cluster.jobs.parts import Layout, Part
 from cloudmesh.cluster.kubernetes import pods
 from cloudmesh.cluster.kubernetes.pods import JOB, JOBS_NAMESPACE, PART
-from cloudmesh.cluster.model import Node
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 # Annotation of a part's pods: the number of its first task.
@@ -100,22 +99,6 @@ def port_variable(name: str) -> str:
 def hostname(job_id: str, job: str, index: int) -> str:
     """Return by what name a pod of a Job is reached."""
     return f"{job}-{index}.{job_id}.{_DOMAIN}"
-
-
-def obstacle(submission: Submission[Job], nodes: Sequence[Node]) -> str:
-    """Return why no hosts of the cluster's could ever take all tasks of a job; empty if they could.
-
-    Args:
-        submission: the job.
-        nodes: that take jobs.
-    """
-    for part in layout.of(submission.job, submission.hosts).parts:
-        here = [node for node in nodes if part.host in ("", node.id)]
-        room = sum(int(min(node.cores // part.cores, node.memory_mb // part.memory_mb)) for node in here)
-        if room < part.count:
-            need = f"{part.count} of {part.name} with {part.cores} cores and {part.memory_mb} MiB each"
-            return f"{need}: {'the hosts have' if not part.host else 'its host has'} room for {room}"
-    return ""
 
 
 def _peers(job_id: str, these: Iterable[Group]) -> Iterator[str]:

@@ -111,8 +111,8 @@ class Jobs:
             if status.job(first, its, time.time(), others).state.ended:
                 self._end([first, *others], its)
 
-    def placed(self, job_id: str) -> dict[str, list[str]]:
-        """Return where tasks of a job are or were: the name of each pod, its task and its host."""
+    def placed(self, job_id: str) -> list[status.Placed]:
+        """Return where the tasks of a job are or were."""
         return status.placed(self.first(job_id), self.pods(job_id))
 
     def _writing(self, job_id: str) -> list[str]:
@@ -124,7 +124,7 @@ class Jobs:
         unfinished = [part for part in parts if not status.has_finished(part)]
         if unfinished:
             # The pods go with it; where they were is kept, as they may have left results there.
-            placed = json.dumps(status.placed(parts[0], its), sort_keys=True)
+            placed = json.dumps(status.placed(parts[0], its))
             self._patch(parts[0], {"metadata": {"annotations": {pods.PLACED: placed}}})
         for part in unfinished:
             spec = {"suspend": False, "activeDeadlineSeconds": 1}

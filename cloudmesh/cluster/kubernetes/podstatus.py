@@ -103,7 +103,7 @@ def why_waiting(pod: Mapping[str, Any]) -> str:
     if waiting["reason"] in _UNPULLED:
         return f"image {_image(pod)} could not be pulled: {_SAID_BEFORE.sub('', said)}".rstrip(": ")
     if before := _before(pod):
-        return f"it is started again: {_why_ended(pod, before) or 'it ended'}"
+        return f"it is started again: {_why_ended(before) or 'it ended'}"
     return f"{waiting['reason']}: {said}".rstrip(": ")
 
 
@@ -116,7 +116,7 @@ def why(pod: Mapping[str, Any]) -> str:
         return why_exit(_TIMED_OUT)
     terminated = _container(pod).get("terminated", {})
     said = str(pod.get("status", {}).get("message", "") or terminated.get("message", ""))
-    return _why_ended(pod, terminated) or said
+    return _why_ended(terminated) or said
 
 
 def exit_code(pod: Mapping[str, Any]) -> int | None:
@@ -163,11 +163,8 @@ def seconds(text: str | None) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else 0.0
 
 
-def _why_ended(pod: Mapping[str, Any], terminated: Mapping[str, Any]) -> str:
-    out_of_memory = terminated.get("reason") == "OOMKilled"
-    if out_of_memory and label(pod, PART):
-        return "out of memory: give each task more"
-    return why_exit(terminated.get("exitCode"), out_of_memory=out_of_memory)
+def _why_ended(terminated: Mapping[str, Any]) -> str:
+    return why_exit(terminated.get("exitCode"), out_of_memory=terminated.get("reason") == "OOMKilled")
 
 
 def _timed_out(pod: Mapping[str, Any]) -> bool:

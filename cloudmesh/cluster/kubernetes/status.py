@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloudmesh.cluster.kubernetes import podstatus
 from cloudmesh.cluster.kubernetes.gang import INDEX
@@ -57,18 +57,35 @@ def has_finished(full: _Whole) -> bool:
     return bool({"Complete", "Failed"} & _true(full).keys())
 
 
-def placed(full: _Whole, pods: Iterable[_Whole]) -> dict[str, list[str]]:
-    """Return where tasks of a job are or were: the name of each pod, its task and its host.
+class Placed(NamedTuple):
+    """Where an attempt of a task is or was.
+
+    Attributes:
+        pod: its name.
+        task: the task's.
+        host: the engine's name of it.
+        created: when, in Kubernetes' own words.
+    """
+
+    pod: str
+    task: str
+    host: str
+    created: str
+
+
+def placed(full: _Whole, pods: Iterable[_Whole]) -> list[Placed]:
+    """Return where the tasks of a job are or were, each in its last attempt, by their names.
 
     Args:
         full: the Job that stands for it.
         pods: of the job.
     """
-    found: dict[str, list[str]] = json.loads(annotation(full, PLACED) or "{}")
-    for pod in pods:
-        if podstatus.has_started(pod):
-            found[pod["metadata"]["name"]] = [podstatus.task_name(pod), pod["spec"]["nodeName"]]
-    return found
+    found = [Placed(*fields) for fields in json.loads(annotation(full, PLACED) or "[]")]
+    for pod in filter(podstatus.has_started, pods):
+        created, name = podstatus.age(pod)
+        found.append(Placed(name, podstatus.task_name(pod), pod["spec"]["nodeName"], created))
+    last = {each.task: each for each in sorted(found, key=lambda each: (each.created, each.pod))}
+    return sorted(last.values(), key=lambda each: each.task)
 
 
 def _ended(full: _Whole, others: Sequence[_Whole], pods: Sequence[_Whole]) -> _Outcome | None:
@@ -124,9 +141,9 @@ def _newest(pods: Iterable[_Whole]) -> list[_Whole]:
 def _gone(full: _Whole, pods: Iterable[_Whole]) -> Iterable[TaskStatus]:
     """Yield the tasks that were ended with the job, of which Kubernetes knows no more."""
     known = {pod["metadata"]["name"] for pod in pods}
-    for name, (task, host) in placed(full, ()).items():
-        if name not in known:
-            yield TaskStatus(task, host, State.STOPPED)
+    for each in placed(full, ()):
+        if each.pod not in known:
+            yield TaskStatus(each.task, each.host, State.STOPPED)
 
 
 def _duration(pods: Iterable[_Whole], now: float) -> float:
