@@ -66,6 +66,17 @@ class Command(Closing):
         if last := "".join(rest) + decoder.decode(b"", final=True):
             yield last
 
+    def read(self, silence: float) -> bytes:
+        """Return the next bytes of stdout, as they are; none at its end.
+
+        Args:
+            silence: seconds to wait for them.
+
+        Raises:
+            TimeoutError: none came.
+        """
+        return self._receive(time.monotonic() + silence)
+
     def status(self, deadline: float) -> int:
         """Return the exit status; -1 if the command was killed by a signal.
 

@@ -17,13 +17,14 @@ from cloudmesh.cluster.hosts.closing import Closing
 from cloudmesh.cluster.hosts.link import Link, SshSettings, mapped
 from cloudmesh.cluster.hosts.privilege import Privilege
 from cloudmesh.cluster.hosts.script import Lines, bootstrap, pack
+from cloudmesh.cluster.hosts.stream import Stream
 from cloudmesh.cluster.hosts.tunnel import Tunnel
 from cloudmesh.cluster.model import Host, Report
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Connection", "Held", "Result", "SshSettings", "Tunnel", "connect"]
+__all__ = ["Connection", "Held", "Result", "SshSettings", "Stream", "Tunnel", "connect"]
 
 _HEARTBEAT = 10.0  # seconds between the dots that tell a held script that the operator is still there
 _RELEASE = 5.0  # seconds that a held script gets to end
@@ -137,6 +138,28 @@ class Connection(Closing):
                     return Held(command, lines.facts)
             self._check(command, command.status(deadline), lines)
         raise HostError(str(self.host), "the script ended without holding anything")
+
+    @contextlib.contextmanager
+    def stream(
+        self, script: str, verb: str = "", *, files: Mapping[str, bytes] | None = None, silence: float = 60.0
+    ) -> Iterator[Stream]:
+        """Yield the stdout of a script, read as it comes: of any size, and none of it kept.
+
+        Args:
+            script: its text.
+            verb: its `$1`.
+            files: as for `run`.
+            silence: seconds for which it may say nothing.
+
+        Raises:
+            HostError: it failed; the cause is its last line on stderr.
+            HostTimeoutError: it was silent for too long.
+            UnreachableError: the link was cut.
+        """
+        lines = Lines(str(self.host))
+        with self._timed(silence, lines), self._started(script, verb, files, keep_open=False) as command:
+            yield Stream(command, silence)
+            self._check(command, command.status(time.monotonic() + silence), lines)
 
     def forward(self, address: str, port: int) -> Tunnel:
         """Return a tunnel: a local port behind which is `address`:`port` as the host reaches it."""

@@ -1,0 +1,32 @@
+"""The hosts of a cluster by SSH, also those that only its engine has told of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster.context import Context
+from cloudmesh.cluster.finder import Membership
+from cloudmesh.cluster.model import Host, Node
+from cloudmesh.cluster.removal import host_of
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+
+def hosts_of(nodes: Sequence[Node], membership: Membership, context: Context) -> dict[Host, Node]:
+    """Return each node by its host: as it answered already, else as it was reached when it joined."""
+    known = {its.address: host for host, its in membership.markers.items()}
+    return {known.get(node.address) or host_of(node, context): node for node in nodes}
+
+
+def connection_to(host: Host, membership: Membership, context: Context, stack: ExitStack) -> Connection:
+    """Return the connection to a host: the one that is open, else a new one that `stack` closes."""
+    from cloudmesh.cluster.hosts.ssh import connect
+
+    if host in membership.connections:
+        return membership.connections[host]
+    connection = connect(host, context.settings)
+    stack.callback(connection.close)
+    return connection
