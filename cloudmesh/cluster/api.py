@@ -116,7 +116,7 @@ class Api(Protocol):
         """Return what `run_native` would make, as the engine says itself; nothing is changed."""
 
     def jobs(self) -> tuple[JobStatus, ...]:
-        """Return every job that the engine still knows, without tasks, the newest first."""
+        """Return every job that the engine still knows, the newest first."""
 
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks."""

@@ -44,11 +44,11 @@ def deliver_engine(to: Registry, bundle: engines.Bundle, report: Report) -> dict
     return {file.name: file.sha256 for file in bundle.files}
 
 
-def deliver_image(to: Registry, tag: str, report: Report) -> None:
-    """Push the image `tag` of the operator's Docker engine, unless the registry has it."""
+def deliver_image(to: Registry, tag: str, report: Report, target: str = "") -> str:
+    """Push the image `tag` of the operator's Docker engine, unless the registry has it; see `push`."""
     from cloudmesh.cluster.images.push import push
 
-    push(tag, to.port, report=report)
+    return push(tag, to.port, report=report, name=target)
 
 
 def deliver_job(to: Registry, image: str, job_id: str, bundle: Bundle) -> str:

@@ -235,6 +235,11 @@ class JobStatus:
     digest: str = ""
     tasks: tuple[TaskStatus, ...] = ()
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where its tasks run or ran, each once."""
+        return tuple(dict.fromkeys(task.host for task in self.tasks if task.host))
+
 
 class Report(Protocol):
     """Where long work tells how it gets on; `console/progress.py` shows it, tests collect it."""

@@ -13,12 +13,13 @@ from cloudmesh.cluster.blueprint import check_servers
 from cloudmesh.cluster.context import Context
 from cloudmesh.cluster.errors import ClusterError, UsageError
 from cloudmesh.cluster.finder import Membership
+from cloudmesh.cluster.following import Output
 from cloudmesh.cluster.hosts import local
-from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.model import Cluster, Host, JobStatus, Report
 from cloudmesh.cluster.provider import Provider
-from cloudmesh.cluster.workload import Output, Workload
+from cloudmesh.cluster.workload import Workload
 
 # A third engine is one package more, and one line here.
 PROVIDERS = {
@@ -119,18 +120,41 @@ def kubeconfig(context: Context, name: str) -> bytes:
         return engine.kubeconfig(membership)
 
 
-def submit(context: Context, name: str, job: SparkJob, *, job_id: str = "", output: Output | None = None) -> JobStatus:
+def submit(
+    context: Context,
+    name: str,
+    job: Job,
+    *,
+    job_id: str = "",
+    secrets: Mapping[str, str] | None = None,
+    output: Output | None = None,
+) -> JobStatus:
     """Run a job; see `Workload.submit`."""
     if job_id:
         names.check(job_id, "job id")
     with workload(context, name) as its:
-        return its.submit(job, job_id=job_id, output=output)
+        return its.submit(job, job_id=job_id, secrets=secrets, output=output)
 
 
-def specification(context: Context, name: str, job: SparkJob, job_id: str = "") -> Mapping[str, Any]:
-    """Return the job as the engine would get it; see `Workload.dryrun`."""
+def submit_all(
+    context: Context,
+    name: str,
+    jobs: Mapping[str, Job],
+    *,
+    secrets: Mapping[str, str] | None = None,
+    follow: bool = True,
+) -> tuple[JobStatus, ...]:
+    """Run several jobs beside each other; see `Workload.submit_all`."""
+    for job_id in jobs:
+        names.check(job_id, "job id")
     with workload(context, name) as its:
-        return its.dryrun(job, job_id)
+        return its.submit_all(jobs, secrets=secrets, follow=follow)
+
+
+def dryrun(context: Context, name: str, jobs: Mapping[str, Job]) -> list[Mapping[str, Any]]:
+    """Return jobs, by their ids, with everything filled in; see `Workload.dryrun`."""
+    with workload(context, name) as its:
+        return [its.dryrun(job, job_id) for job_id, job in jobs.items()]
 
 
 def submit_native(

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cloudmesh.cluster import delivery, names
-from cloudmesh.cluster.api import Accepted, Api, Chunk, Submission
+from cloudmesh.cluster import delivery, following, jobimage, names, placement, storage
+from cloudmesh.cluster.api import Accepted, Api, Submission, is_spark
 from cloudmesh.cluster.blueprint import Blueprint
 from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import ApiError, ClusterError, UnknownOutcomeError, UsageError
-from cloudmesh.cluster.images import catalog
-from cloudmesh.cluster.installation import build_image
+from cloudmesh.cluster.errors import ApiError, ClusterError, UsageError
+from cloudmesh.cluster.following import Output
+from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.bundle import Bundle, bundle
-from cloudmesh.cluster.jobs.model import Job
+from cloudmesh.cluster.jobs.model import Job, describe
 from cloudmesh.cluster.jobs.native import NativeJob
-from cloudmesh.cluster.model import JobStatus, State
+from cloudmesh.cluster.model import JobStatus
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import Connection
 
-Output = Callable[[Chunk], None]
 
-_PATIENCE_SECONDS = 60.0
-_POLL_SECONDS = 0.5
+class _Draft(NamedTuple):
+    """A job before its image is where the hosts find it."""
+
+    submission: Submission[Job]
+    packed: Bundle
+    source: Job
 
 
 class Workload:
@@ -51,38 +53,63 @@ class Workload:
         self._server = server
         self._api = api
 
-    def submit(self, job: Job, *, job_id: str = "", output: Output | None = None) -> JobStatus:
-        """Run `job`; with `output`, follow it to its end.
+    def submit(
+        self, job: Job, *, job_id: str = "", secrets: Mapping[str, str] | None = None, output: Output | None = None
+    ) -> JobStatus:
+        """Run `job`; with `output`, follow it to its end, or a service until it runs.
 
         Args:
             job: as the job file says.
             job_id: exactly-once: the same id and content again is the same job; empty: a new id is made.
-            output: takes the driver's output as it comes; None: return as soon as the job is accepted.
+            secrets: values of the environment variables that the job's secrets name.
+            output: takes the job's output as it comes; None: return as soon as the job is accepted.
 
         Raises:
-            UsageError: the id is not valid; nothing was sent.
+            UsageError: the id is not valid, or a secret has no value; nothing was sent.
+            NotFoundError: the cluster has no such storage.
             ClusterError: the cluster could never run it, or another job has its id; nothing was run.
             UnknownOutcomeError: the engine went away while the job ran.
         """
-        identity = names.check(job_id, "job id") if job_id else names.job_id(job.name)
-        packed = bundle(job)
-        with self._api() as api:
-            draft = Submission(identity, job, self._address("…"), packed.digest)
-            obstacle = api.obstacle(draft)
-            if obstacle:
-                raise ClusterError(f"job {identity} can never run on cluster {self._design.cluster}: {obstacle}")
-            image = self._deliver(job, identity, packed)
-            api.submit(replace(draft, image=self._address(image)))
-            self._context.report.done("job", f"{identity} submitted")
-            return self._follow(api, identity, output) if output else api.job(identity)
+        identity = _identity(job, job_id)
+        with self._tidied() as api:
+            draft = self._draft(api, job, identity, secrets or {})
+            self._send(api, [draft])
+            if not output:
+                return api.job(identity)
+            if not is_spark(draft.submission) and layout.of(job, draft.submission.hosts).stays:
+                return following.started(api, identity, self._context.report)
+            return following.ended(api, identity, output, self._context.report)
+
+    def submit_all(
+        self, jobs: Mapping[str, Job], *, secrets: Mapping[str, str] | None = None, follow: bool = True
+    ) -> tuple[JobStatus, ...]:
+        """Run several jobs beside each other; with `follow`, return when all have ended.
+
+        Args:
+            jobs: by their ids.
+            secrets: as for `submit`, for all of them.
+            follow: whether to wait.
+
+        Raises:
+            ClusterError: as for `submit`; one that could never run keeps all from being sent.
+        """
+        checked = {names.check(job_id, "job id"): job for job_id, job in jobs.items()}
+        with self._tidied() as api:
+            self._send(api, [self._draft(api, job, job_id, secrets or {}) for job_id, job in checked.items()])
+            if follow:
+                return following.all_ended(api, list(checked), self._context.report)
+            return tuple(api.job(job_id) for job_id in checked)
 
     def dryrun(self, job: Job, job_id: str = "") -> Mapping[str, Any]:
-        """Return the job as the engine would get it; nothing is sent."""
-        identity = names.check(job_id, "job id") if job_id else names.job_id(job.name)
-        packed = bundle(job)
-        image = delivery.job_image(identity, packed)
+        """Return the job with everything filled in, and as the engine would get it; nothing is sent.
+
+        Secrets have no values in it, and need none.
+        """
+        identity = _identity(job, job_id)
         with self._api() as api:
-            return api.specification(Submission(identity, job, self._address(image), packed.digest))
+            draft = self._draft(api, job, identity, dict.fromkeys(_variables(job), ""))
+            nameless = replace(draft.submission, secrets=dict.fromkeys(draft.submission.secrets, ""))
+            return {"id": identity, "job": describe(nameless.job), "submission": api.specification(nameless)}
 
     def submit_native(
         self, job: NativeJob, *, output: Output | None = None
@@ -104,7 +131,8 @@ class Workload:
                 self._context.report.done("job", f"{each.name} accepted")
             if output and not any(each.job_id for each in accepted):
                 self._context.report.note("accepted, and not followed: there is no outcome to wait for")
-            ended = [self._follow(api, each.job_id, output) for each in accepted if each.job_id and output]
+            report = self._context.report
+            ended = [following.ended(api, each.job_id, output, report) for each in accepted if each.job_id and output]
         return tuple(accepted), tuple(ended)
 
     def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
@@ -115,7 +143,7 @@ class Workload:
 
     def jobs(self) -> tuple[JobStatus, ...]:
         """Return every job that the engine still knows, the newest first."""
-        with self._api() as api:
+        with self._tidied() as api:
             return api.jobs()
 
     def job(self, job_id: str) -> JobStatus:
@@ -131,7 +159,7 @@ class Workload:
 
     def stop(self, job_id: str) -> JobStatus:
         """End a job and all its tasks; nothing to do where it has ended."""
-        with self._api() as api:
+        with self._tidied() as api:
             api.stop(names.check(job_id, "job id"))
             return api.job(job_id)
 
@@ -142,51 +170,60 @@ class Workload:
                 f"cluster {self._design.cluster} is of {self._design.provider}, and nothing was sent"
             )
 
-    def _address(self, image: str) -> str:
-        return f"{self._design.registry}/{image}"
+    @contextmanager
+    def _tidied(self) -> Iterator[Api]:
+        """Yield the engine's API, jobs whose time to live is over being forgotten."""
+        with self._api() as api:
+            # It is the next command's business as well.
+            with suppress(ApiError):
+                api.expire()
+            yield api
 
-    def _deliver(self, job: Job, job_id: str, packed: Bundle) -> str:
-        """See to it that the cluster's registry has the job's image, and return its name there."""
-        ours = job.image in catalog.IMAGES
-        tag = catalog.tag(job.image) if ours else _with_tag(job.image)
-        repository, _, version = tag.rpartition(":")
-        with delivery.registry(self._server, self._design) as registry:
-            if not registry.has_manifest(repository, version):
-                if ours:
-                    build_image(job.image, self._context)
-                delivery.deliver_image(registry, tag, self._context.report)
-            return delivery.deliver_job(registry, tag, job_id, packed)
+    def _draft(self, api: Api, job: Job, job_id: str, secrets: Mapping[str, str]) -> _Draft:
+        if missing := [name for name in _variables(job) if name not in secrets]:
+            raise UsageError(f"job {job_id}: its secrets need a value for {', '.join(missing)}")
+        packed = bundle(job)
+        resolved = storage.resolve(job, api.places() if job.storage else (), api.address)
+        for note in resolved.notes:
+            self._context.report.note(note)
+        image = jobimage.expected(self._design.registry, job, job_id, packed)
+        own = {name: secrets[name] for name in _variables(job)}
+        hosts = self._hosts(api, job)
+        submission = Submission(
+            job_id, resolved.job, image, packed.digest, resolved.volumes, {**resolved.secrets, **own}, hosts
+        )
+        return _Draft(submission, packed, job)
 
-    def _await_start(self, api: Api, job_id: str) -> None:
-        """Tell what the job waits for until its driver runs."""
-        told = None
-        while (status := api.job(job_id)).state is State.QUEUED:
-            if status.reason != told:
-                told = status.reason
-                self._context.report.step("job", f"{job_id} {status.state}{f': {told}' if told else ''}")
-            time.sleep(_POLL_SECONDS)
-        self._context.report.done("job", f"{job_id} {status.state}")
+    def _hosts(self, api: Api, job: Job) -> tuple[str, ...]:
+        """Return the hosts for a job whose tasks are bound to hosts."""
+        wanted = layout.hosts_wanted(job)
+        chosen = placement.roomiest(api.nodes(), wanted) if wanted else ()
+        if len(chosen) < wanted:
+            raise ClusterError(
+                f"job {job.name} needs {wanted} hosts, and cluster {self._design.cluster} has {len(chosen)} "
+                "that take jobs: add hosts, or let it have fewer"
+            )
+        return chosen
 
-    def _follow(self, api: Api, job_id: str, output: Output) -> JobStatus:
-        self._await_start(api, job_id)
-        for chunk in api.logs(job_id, True):
-            output(chunk)
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            try:
-                status = api.job(job_id)
-                if status.state.ended:
-                    api.stop(job_id)
-                    return status
-                deadline = time.monotonic() + _PATIENCE_SECONDS
-            except ApiError as error:
-                if time.monotonic() > deadline:
-                    raise UnknownOutcomeError(
-                        f"job {job_id}: its outcome is not known, the engine is silent: {error}"
-                    ) from error
-            time.sleep(_POLL_SECONDS)
+    def _send(self, api: Api, drafts: Sequence[_Draft]) -> None:
+        """Have the jobs run, unless one of them never could."""
+        report, registry = self._context.report, self._design.registry
+        for draft in drafts:
+            if obstacle := api.obstacle(draft.submission):
+                raise ClusterError(
+                    f"job {draft.submission.id} can never run on cluster {self._design.cluster}: {obstacle}"
+                )
+        with delivery.registry(self._server, self._design) as to:
+            for submission, packed, source in drafts:
+                image = jobimage.deliver(to, registry, source, submission.id, packed, self._context)
+                api.submit(replace(submission, image=image))
+                report.done("job", f"{submission.id} submitted")
 
 
-def _with_tag(image: str) -> str:
-    """Return the image's name with its tag; a port of a registry is none."""
-    return image if ":" in image.rpartition("/")[2] else f"{image}:latest"
+def _identity(job: Job, job_id: str) -> str:
+    return names.check(job_id, "job id") if job_id else names.job_id(job.name)
+
+
+def _variables(job: Job) -> list[str]:
+    """Return the environment variables that the job's secrets name."""
+    return [variable for secret in job.secrets for variable in secret.env]

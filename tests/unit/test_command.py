@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cloudmesh.cluster.command import actions
+from cloudmesh.cluster.command import actions, submit
 from cloudmesh.cluster.command.call import Call
 from cloudmesh.cluster.command.cluster import ClusterCommand
 from cloudmesh.cluster.console import usage
@@ -138,15 +138,15 @@ def test_the_name_can_be_given_in_every_usual_form(argv: list[str]) -> None:
 def test_arguments_after_a_lone_dash_dash_are_the_jobs_own() -> None:
     argv = ["submit", "-n", "x", "--param=a=1", "--param=b=2", "pi.py", "1", "--", "-h", "--nodes=3", "--", "--help"]
     arguments = parsed(*argv)
-    assert actions.program(arguments) == ["pi.py", "1", "-h", "--nodes=3", "--", "--help"]
-    assert actions.parameters(arguments["--param"]) == {"a": "1", "b": "2"}
-    assert actions.program(parsed("submit", "-n", "x", "--", "pi.py", "-v")) == ["pi.py", "-v"]
-    assert actions.program(parsed("submit", "-n", "x", "pi.py", "--", "-v")) == ["pi.py", "-v"]
+    assert submit.program(arguments) == ["pi.py", "1", "-h", "--nodes=3", "--", "--help"]
+    assert submit.parameters(arguments["--param"]) == {"a": "1", "b": "2"}
+    assert submit.program(parsed("submit", "-n", "x", "--", "pi.py", "-v")) == ["pi.py", "-v"]
+    assert submit.program(parsed("submit", "-n", "x", "pi.py", "--", "-v")) == ["pi.py", "-v"]
 
 
 def test_a_parameter_without_a_value_is_refused() -> None:
     with pytest.raises(UsageError, match="write --param=KEY=VALUE"):
-        actions.parameters(["slices"])
+        submit.parameters(["slices"])
 
 
 @pytest.mark.parametrize("nodes", ["0", "-1", "x", "1e3", "101", "²"])

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.command import own
 from cloudmesh.cluster.command.call import Call
-from cloudmesh.cluster.errors import ClusterError, UsageError
+from cloudmesh.cluster.command.submit import submit
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.model import Cluster, JobStatus
@@ -20,7 +20,7 @@ MAX_NODES = 100
 
 CLUSTER_COLUMNS = ("name", "provider", "healthy", "nodes", "api", "registry")
 NODE_COLUMNS = ("name", "address", "roles", "status", "cores", "free_cores", "memory_mb", "free_memory_mb", "version")
-JOB_COLUMNS = ("id", "name", "state", "submitted", "duration", "exit_code", "reason")
+JOB_COLUMNS = ("id", "name", "state", "submitted", "duration", "hosts", "exit_code", "reason")
 IMAGE_COLUMNS = ("name", "tag", "built", "size_mb")
 ENGINE_COLUMNS = ("engine", "version", "file", "source", "sha256", "size", "path")
 TASK_COLUMNS = ("name", "host", "state", "exit_code", "reason")
@@ -107,41 +107,14 @@ def info(call: Call) -> None:
         call.show(cluster.nodes, NODE_COLUMNS)
 
 
-def submit(call: Call) -> None:
-    """Run a job."""
-    import json
-
-    from cloudmesh.cluster import operations
-    from cloudmesh.cluster.jobs import load
-    from cloudmesh.cluster.jobs.native import NativeJob
-    from cloudmesh.cluster.model import State
-
-    file, *arguments = program(call.arguments)
-    job = load.load(file, arguments, parameters(call.arguments["--param"]), call.text("--params"))
-    if isinstance(job, NativeJob):
-        own.submit(call, job)
-        return
-    if call.flag("--dryrun"):
-        call.print(json.dumps(operations.specification(call.context, call.name, job, call.job_id), indent=2))
-        return
-    output = None if call.flag("--detach") else call.pass_on
-    status = operations.submit(call.context, call.name, job, job_id=call.job_id, output=output)
-    if call.flag("--detach"):
-        call.print(status.id)
-    elif status.state is not State.SUCCEEDED:
-        raise ClusterError(own.outcome(status))
-
-
 def jobs(call: Call) -> None:
     """Show all jobs, or one with its tasks."""
     from cloudmesh.cluster import operations
 
     found = operations.jobs(call.context, call.name, call.job_id)
-    if not call.job_id:
-        call.show(_readable(call, found), JOB_COLUMNS, nothing=f"cluster {call.name} has no jobs")
-        return
-    call.show(_readable(call, found) if call.format == "table" else found[0], JOB_COLUMNS)
-    if call.format == "table":
+    rows = [_row(call, job) for job in found]
+    call.show(rows[0] if call.job_id else rows, JOB_COLUMNS, nothing=f"cluster {call.name} has no jobs")
+    if call.job_id and call.format == "table":
         call.show(found[0].tasks, TASK_COLUMNS)
 
 
@@ -178,53 +151,22 @@ def engines(call: Call) -> None:
     call.show(rows, ENGINE_COLUMNS)
 
 
-def program(arguments: Mapping[str, Any]) -> list[str]:
-    """Return the job file and its arguments, without the `--` that lets arguments start with a dash.
-
-    Raises:
-        UsageError: there is no job file.
-    """
-    words = [arguments["JOB"], *arguments["ARGS"]]
-    if "--" in words and not arguments["--"]:
-        words.remove("--")
-    if not words:
-        raise UsageError("'submit' needs a job: a job file, a .py, a .jar, or a job in the engine's own language")
-    return words
-
-
-def parameters(given: Sequence[str]) -> dict[str, str]:
-    """Return parameters written as K=V.
-
-    Raises:
-        UsageError: one is written otherwise.
-    """
-    found = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise UsageError(f"--param={ascii(text)[1:-1]} is not valid: write --param=KEY=VALUE")
-        found[key] = value
-    return found
-
-
 def _tell_ready(call: Call, cluster: Cluster) -> None:
     call.progress.stop()
     call.progress.note(f"cluster {cluster.name} is ready: {cluster.provider}, hosts {len(cluster.nodes)}")
 
 
-def _readable(call: Call, found: tuple[JobStatus, ...]) -> Any:
-    """Return jobs as they are for programs, and with readable times for a table."""
-    if call.format != "table":
-        return found
+def _row(call: Call, job: JobStatus) -> dict[str, Any]:
+    """Return a job with its hosts, and with readable times for a table."""
     import time
 
     from cloudmesh.cluster.console import output
 
-    def row(job: JobStatus) -> dict[str, Any]:
+    row = {**output.as_plain(job), "hosts": list(job.hosts)}
+    if call.format == "table":
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted)) if job.submitted else ""
-        return {**output.as_plain(job), "submitted": when, "duration": f"{job.duration:.0f} s"}
-
-    return [row(job) for job in found]
+        row |= {"submitted": when, "duration": f"{job.duration:.0f} s"}
+    return row
 
 
 # `image` stands before `list`, which is a word of `image list` too.

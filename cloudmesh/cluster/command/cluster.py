@@ -26,8 +26,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster kill -n NAME [--force] [--yes] [options]
           cluster list [--output=FORMAT] [options]
           cluster info [-n NAME] [--kubeconfig=FILE] [--output=FORMAT] [options]
-          cluster submit -n NAME [--param=K=V]... [--params=FILE] [--id=ID] [--detach] [--dryrun]
-                         [--ca-bundle=FILE] [options] JOB [--] [ARGS...]
+          cluster submit -n NAME [--param=K=V]... [--params=FILE] [--sweep] [--secrets=FILE] [--id=ID] [--detach]
+                         [--dryrun] [--output=FORMAT] [--ca-bundle=FILE] [options] JOB [--] [ARGS...]
           cluster jobs -n NAME [--output=FORMAT] [options] [JOBID]
           cluster logs -n NAME [--follow] [options] JOBID
           cluster stop -n NAME [options] JOBID
@@ -49,7 +49,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
           list     Prints the name of each cluster found.
           info     Shows all clusters, or one with its API address, hosts, roles, health and resources.
-          submit   Runs a job, follows its log, and ends with its outcome as exit code.
+          submit   Runs a job, follows its log, and ends with its outcome as exit code. With --sweep it runs one job
+                   for each combination of parameters, and prints a table of what they came to. Secrets that the
+                   job file names are taken from --secrets, from the environment, or asked for.
           jobs     Shows the jobs of a cluster, or one job with its tasks, their hosts and exit codes.
           logs     Prints the log of a job's driver.
           stop     Ends a job.
@@ -86,8 +88,12 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           --mirror=PLACE       A directory or URL that has the engine's programs, for sites without internet.
           --ca-bundle=FILE     Certificates that image builds shall trust as well, for sites with their own CA.
           --param=K=V          A parameter of the job file; may be given many times.
-          --params=FILE        A YAML file of parameters; --param goes before it.
+          --params=FILE        A YAML or JSON file of parameters; --param goes before it.
+          --sweep              Run a job for each combination of the values of parameters that have several, with
+                               commas between them: --param=slices=1,2,4. At most 100 jobs.
+          --secrets=FILE       The values of the job's secrets: a YAML or JSON mapping, or lines KEY=VALUE.
           --id=ID              The job's id. The same id with the same content again is the same job, not a second.
+                               The jobs of a sweep are ID-1, ID-2 and so on.
           --kubeconfig=FILE    Write a file by which kubectl reaches a Kubernetes cluster: an administrator's key, for
                                a week. A file that exists is left alone.
           --detach             Print the job's id as soon as the engine has accepted it, and do not wait.
@@ -117,6 +123,10 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
               runs a Spark program, prints what it prints
           cms cluster submit -n demo --param=input=/data/a --id=nightly wordcount.yaml
               runs a job file with a parameter, exactly once
+          cms cluster submit -n demo --sweep --param=slices=1,2,4 pi.yaml
+              three jobs beside each other, and a table of how they ended
+          cms cluster submit -n demo --secrets=keys.env copy.yaml
+              runs a job that gets secrets
           cms cluster submit -n demo --dryrun web.nomad
               what Nomad would do with a job in its own language
           cms cluster logs -n demo --follow nightly

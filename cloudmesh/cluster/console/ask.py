@@ -25,8 +25,11 @@ def yes(progress: Progress, question: str) -> bool:
 
 
 def password(progress: Progress, prompt: str) -> str:
-    """Ask for a password, which is not shown."""
+    """Ask for a password, which is not shown; empty where the answer is the end of the input."""
     import getpass
 
     with progress.suspended() as stream:
-        return getpass.getpass(f"{printable(prompt)}: ", stream)
+        try:
+            return getpass.getpass(f"{printable(prompt)}: ", stream)
+        except EOFError:
+            return ""

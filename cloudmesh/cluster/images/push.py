@@ -15,23 +15,25 @@ if TYPE_CHECKING:
 _SILENCE = 600.0
 
 
-def push(tag: str, registry_port: int, *, report: Report) -> str:
+def push(tag: str, registry_port: int, *, report: Report, name: str = "") -> str:
     """Push an image unless the registry has it.
 
     Args:
         tag: of the image in the operator's engine: "cloudmesh/spark:4.0.1-…".
         registry_port: of a plain listener on 127.0.0.1 that leads to the registry, as the engine sees it.
         report: where progress goes.
+        name: what the registry shall call it, a repository and a tag; empty: as the engine does.
 
     Returns:
-        The image's name within the registry, which is `tag`.
+        The image's name within the registry, `name` or `tag`.
 
     Raises:
         ImageError: the engine does not have the image, or could not push it, or the registry does not answer.
     """
-    repository, _, version = tag.partition(":")
+    name = name or tag
+    repository, _, version = name.partition(":")
     if Registry(registry_port).has_manifest(repository, version):
-        return tag
+        return name
     client = containers.client(timeout=_SILENCE)
     target = f"127.0.0.1:{registry_port}/{repository}"
     try:
@@ -44,7 +46,7 @@ def push(tag: str, registry_port: int, *, report: Report) -> str:
     finally:
         client.close()
     report.done(tag, "in the registry")
-    return tag
+    return name
 
 
 def _follow(tag: str, events: Iterable[Mapping[str, Any]], report: Report) -> None:

@@ -1,0 +1,121 @@
+"""Where the values of a job's secrets come from, and that no message shows one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloudmesh.cluster.errors import UsageError
+from cloudmesh.cluster.jobs import secrets
+from cloudmesh.cluster.jobs.load import load
+from cloudmesh.cluster.jobs.model import Job, describe
+
+JOB = """\
+apiVersion: cms/v1
+kind: ContainerJob
+metadata: {name: copy}
+spec:
+  image: debian
+  secrets:
+  - name: s3
+    env:
+    - KEY
+    - WORD
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def job() -> Job:
+    Path("job.yaml").write_text(JOB)
+    found = load("job.yaml", [], {})
+    assert isinstance(found, Job)
+    return found
+
+
+def refused(text: str) -> str:
+    """Return the message about a file of secrets."""
+    Path("keys").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        secrets.from_file("keys")
+    return str(caught.value)
+
+
+def test_the_file_goes_before_the_environment_and_the_environment_before_a_question(job: Job) -> None:
+    asked: list[str] = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return "typed"
+
+    assert secrets.values([job], {"KEY": "f"}, {"KEY": "e", "WORD": "e"}, ask) == {"KEY": "f", "WORD": "e"}
+    assert not asked
+    assert secrets.values([job, job], {}, {"WORD": ""}, ask) == {"KEY": "typed", "WORD": ""}
+    assert asked == ["KEY of secret s3"]
+
+
+def test_a_variable_without_a_value_is_named_with_its_line_and_the_ways_to_give_it(job: Job) -> None:
+    with pytest.raises(UsageError) as caught:
+        secrets.values([job], {"KEY": "x"}, {}, None)
+    assert str(caught.value) == (
+        "job.yaml:10: spec.secrets[0].env[1]: WORD of secret s3 has no value: "
+        "set it in the environment, or in a file, --secrets=FILE"
+    )
+    with pytest.raises(UsageError, match="WORD of secret s3 has no value"):
+        secrets.values([job], {"KEY": "x"}, {}, lambda _: "")
+
+
+def test_a_value_that_no_process_or_no_engine_could_hold_is_refused_and_not_shown(job: Job) -> None:
+    for value in ("hush\0", "hush\udcff", "hush" * 20_000):
+        with pytest.raises(UsageError) as caught:
+            secrets.values([job], {"KEY": value, "WORD": "x"}, {}, None)
+        assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.yaml", "A: 1\nB: 'x y'\nC: |\n  two\n  lines\n", {"A": "1", "B": "x y", "C": "two\nlines\n"}),
+        ("a.json", '{"A": "=", "B": ""}', {"A": "=", "B": ""}),
+        ("a.env", "# mine\n\nexport A='x y'\nB=a=b#c\nC=\"\nD=\n", {"A": "x y", "B": "a=b#c", "C": '"', "D": ""}),
+        ("a", "A: =x=\n", {"A": "=x="}),
+    ],
+)
+def test_a_file_is_a_mapping_or_lines(name: str, text: str, found: dict[str, str]) -> None:
+    Path(name).write_text(text)
+    assert secrets.from_file(name) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A: *hush\n", "keys:1: is neither a mapping of names to single values, in YAML or JSON, nor lines KEY=VALUE"),
+        ("A: 1\nB: !hush x\n", "keys:2: is neither a mapping"),
+        ("A: [hush]\n", "keys:1: is neither a mapping"),
+        ("hush\n", "keys:1: is neither a mapping"),
+        ("A=1\n\nhush\n", "keys:3: is no line KEY=VALUE"),
+        ("A=1\nA=hush\n", "keys:2: 'A' is given a second time"),
+        ("", "keys: is neither a mapping"),
+    ],
+)
+def test_a_file_that_is_neither_is_refused_and_not_shown(text: str, said: str) -> None:
+    message = refused(text)
+    assert message.startswith(said)
+    assert "hush" not in message
+
+
+def test_a_file_that_others_can_read_is_told_from_one_that_they_cannot() -> None:
+    path = Path("keys")
+    path.write_text("A=1")
+    for mode, told in ((0o600, False), (0o640, True), (0o604, True)):
+        path.chmod(mode)
+        assert secrets.open_to_others("keys") is told
+
+
+def test_a_described_job_names_its_secrets_and_has_no_values(job: Job) -> None:
+    assert describe(job)["spec"]["secrets"] == [{"name": "s3", "env": ["KEY", "WORD"]}]

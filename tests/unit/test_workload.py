@@ -1,0 +1,166 @@
+"""Jobs as they go to an engine; the engine is one in memory, that of a cluster is in tests/contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from cloudmesh.cluster import following, jobimage
+from cloudmesh.cluster.api import Submission
+from cloudmesh.cluster.errors import ApiError, NotFoundError, UsageError
+from cloudmesh.cluster.images import catalog
+from cloudmesh.cluster.jobs.bundle import Bundle, bundle
+from cloudmesh.cluster.jobs.model import ContainerJob, Job, Secret, SparkJob, Storage
+from cloudmesh.cluster.model import JobStatus, Place, State
+from cloudmesh.cluster.workload import Workload
+
+
+@dataclass
+class Engine:
+    """What of an engine these tests need; `script` is what it says of each job, one after another."""
+
+    script: dict[str, list[State | ApiError]] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
+    asked: Submission[Job] | None = None
+
+    def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
+        self.asked = submission
+        return {"id": submission.id}
+
+    def places(self) -> tuple[Place, ...]:
+        return (Place("data", "directory", {"path": "/srv"}),)
+
+    def address(self, job_id: str, port: str) -> str:
+        return f"{job_id}:{port}"
+
+    def job(self, job_id: str) -> JobStatus:
+        said = self.script[job_id].pop(0)
+        if isinstance(said, ApiError):
+            raise said
+        return JobStatus(job_id, job_id, said, reason="exit code 3" if said is State.FAILED else "")
+
+    def stop(self, job_id: str) -> None:
+        self.stopped.append(job_id)
+
+
+class Told(list[str]):
+    """A report that remembers."""
+
+    def step(self, where: str, what: str) -> None:
+        self.append(f"{where}: {what}")
+
+    def done(self, where: str, what: str = "") -> None:
+        self.append(f"{where}: {what}.")
+
+    def failed(self, where: str, why: str) -> None:
+        self.append(f"{where}! {why}")
+
+    def note(self, text: str) -> None:
+        self.append(text)
+
+
+@dataclass
+class Design:
+    """What of a cluster's blueprint a dry run needs."""
+
+    registry: str = "10.0.0.1:5000"
+    cluster: str = "c"
+    provider: str = "nomad"
+
+
+@dataclass
+class Context:
+    """What of the operator's side a dry run needs."""
+
+    report: Told = field(default_factory=Told)
+
+
+def workload(engine: Engine) -> Workload:
+    @contextmanager
+    def opened() -> Iterator[Engine]:
+        yield engine
+
+    return Workload(cast(Any, Context()), cast(Any, Design()), cast(Any, None), cast(Any, opened))
+
+
+def test_a_dry_run_shows_the_job_filled_in_and_needs_and_has_no_secret() -> None:
+    engine = Engine()
+    job = ContainerJob("j", image="debian", secrets=(Secret("s3", ("KEY",)),), arguments=("${storage.data}/x",))
+    job = ContainerJob(**{**vars(job), "storage": (Storage("data", "/data"),)})
+    shown = workload(engine).dryrun(job, "dry")
+    assert shown["id"] == "dry"
+    assert shown["job"]["spec"]["arguments"] == ["file:///data/x"]
+    assert shown["submission"] == {"id": "dry"}
+    assert engine.asked is not None
+    assert engine.asked.secrets == {"KEY": ""}
+    assert engine.asked.volumes[0].mount == "/data"
+    assert engine.asked.image == "debian:latest"
+
+
+def test_the_digest_is_that_of_the_job_as_its_file_says_whatever_the_storage_comes_to() -> None:
+    engine = Engine()
+    job = ContainerJob("j", image="debian", storage=(Storage("data", "/data"),), arguments=("${storage.data}",))
+    workload(engine).dryrun(job, "dry")
+    assert engine.asked is not None
+    assert engine.asked.digest == bundle(job).digest
+
+
+def test_a_secret_without_a_value_and_an_unknown_storage_are_refused_before_anything_is_sent() -> None:
+    secret = ContainerJob("j", image="debian", secrets=(Secret("s3", ("KEY", "WORD")),))
+    with pytest.raises(UsageError, match="its secrets need a value for KEY, WORD"):
+        workload(_Tidy()).submit(secret, job_id="x")
+    with pytest.raises(NotFoundError, match="storage gone"):
+        workload(Engine()).dryrun(ContainerJob("j", image="debian", storage=(Storage("gone", "/x"),)))
+
+
+class _Tidy(Engine):
+    def expire(self) -> None:
+        raise ApiError("what cannot be tidied now can be later")
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("debian", ("debian", "latest")),
+        ("team/x:1", ("team/x", "1")),
+        ("registry:5000/team/x", ("registry-5000/team/x", "latest")),
+        ("registry:5000/x:2", ("registry-5000/x", "2")),
+        (f"x:1@sha256:{'a' * 64}", ("x", f"sha256:{'a' * 64}")),
+        (f"r:5000/x@sha256:{'a' * 64}", ("r-5000/x", f"sha256:{'a' * 64}")),
+    ],
+)
+def test_an_image_of_others_has_a_name_that_a_registry_can_hold(image: str, parts: tuple[str, str]) -> None:
+    assert jobimage._parts(image) == parts
+
+
+def test_a_job_with_files_has_an_image_of_its_own_and_others_run_the_image_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    packed = Bundle(b"", "d" * 64)
+    at = "10.0.0.1:5000"
+    own = f"{at}/cms-jobs/j:{'d' * 16}"
+    assert jobimage.expected(at, SparkJob("s", main_in_image="/x.py"), "j", packed) == own
+    assert jobimage.expected(at, ContainerJob("c", image="x", attached=(tmp_path / "a.txt",)), "j", packed) == own
+    assert jobimage.expected(at, ContainerJob("c", image="spark"), "j", packed) == f"{at}/{catalog.tag('spark')}"
+    assert jobimage.expected(at, ContainerJob("c", image="r:5000/x"), "j", packed) == "r:5000/x:latest"
+
+
+def test_jobs_are_followed_together_and_each_is_told_and_cleaned_up_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "_POLL_SECONDS", 0)
+    told = Told()
+    engine = Engine(
+        {
+            "a": [State.QUEUED, ApiError("a leader is being chosen"), State.RUNNING, State.RUNNING, State.SUCCEEDED],
+            "b": [State.RUNNING, State.FAILED],
+        }
+    )
+    ended = following.all_ended(cast(Any, engine), ["a", "b"], told)
+    assert [(status.id, status.state) for status in ended] == [("a", State.SUCCEEDED), ("b", State.FAILED)]
+    assert engine.stopped == ["b", "a"]
+    assert told == ["a: queued", "b: running", "a: running", "b! failed: exit code 3", "a: succeeded."]
