@@ -35,10 +35,46 @@ purge_packages() {
     apt_or_fail purge -o DPkg::Options::=--force-remove-reinstreq $packages
 }
 
+# Takes a place for data away from this host, and never what is in it: leave_place NAME
+leave_place() {
+    record=$STATE/storage/$1
+    [ -e "$record" ] || return 0
+    LC_ALL=C sort -r "$record" | while read -r kind what; do
+        case $kind in
+            mount) leave_mount "$what" "$STORAGE/$1" ;;
+            made) rmdir "$what" 2>/dev/null || true ;;
+        esac
+    done
+    if mounted "$STORAGE/$1"; then fail "$STORAGE/$1 cannot be unmounted; nothing below it was touched"; fi
+    rm -f "$record"
+}
+
+# leave_mount UNIT PATH: a server that does not answer holds up nothing.
+leave_mount() {
+    systemctl disable --quiet --now "$1" 2>/dev/null || true
+    rm -f "$UNITS/$1"
+    systemctl daemon-reload
+    if mounted "$2"; then umount -f "$2" 2>/dev/null || umount -l "$2" 2>/dev/null || true; fi
+    rmdir "$2" 2>/dev/null || true
+}
+
+mounted() { grep -q " $1 " /proc/mounts; }
+
+# Before anything is deleted: what is mounted is of others.
+leave_storage() {
+    for place in "$STATE/storage"/*; do
+        [ ! -e "$place" ] || leave_place "$(basename "$place")"
+    done
+    [ -e "$STATE/masked.storage" ] || return 0
+    while read -r unit; do rm -f "$UNITS/$unit"; done <"$STATE/masked.storage"
+}
+
 # Accounts that the packages made stay behind on a purge.
 remove_accounts() {
     [ -e "$STATE/accounts" ] || return 0
-    for account in docker docker-registry; do
+    set -- docker docker-registry
+    if is_ours nfs-common; then set -- "$@" statd _rpc; fi
+    for account in "$@"; do
         grep -qx "$account" "$STATE/accounts" && continue
         userdel "$account" 2>/dev/null || true
         groupdel "$account" 2>/dev/null || true

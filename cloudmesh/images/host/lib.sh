@@ -6,6 +6,7 @@ set -eu
 CONFIG=/etc/cloudmesh/cluster
 STATE=/var/lib/cloudmesh/host
 REGISTRY_DATA=/var/lib/cloudmesh/registry
+STORAGE=/var/lib/cloudmesh/storage
 BIN=/opt/cloudmesh/bin
 UNITS=/etc/systemd/system
 
@@ -94,7 +95,8 @@ install_packages() {
         apt_or_fail install --no-install-recommends $missing
     fi
     if [ -e "$STATE/packages.before" ]; then
-        keep packages.ours our_packages
+        our_packages | LC_ALL=C sort -u >"$STATE/packages.new"
+        mv "$STATE/packages.new" "$STATE/packages.ours"
         rm "$STATE/packages.before"
     fi
 }

@@ -155,6 +155,7 @@ clean() {
     step "stop Kubernetes"
     stop_pods
     stop_units
+    leave_storage
     remove_network
     step "remove packages and files"
     purge_packages

@@ -108,6 +108,7 @@ clean() {
     remove_containers
     unmount_below "$DATA"
     remove_groups
+    leave_storage
     if is_ours docker.io; then remove_docker; else leave_docker; fi
     step "remove packages and files"
     purge_packages
