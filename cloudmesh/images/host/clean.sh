@@ -3,6 +3,8 @@
 # shellcheck source=cloudmesh/images/host/lib.sh
 if ! command -v place_configuration >/dev/null; then . "$(dirname "$0")/../host/lib.sh"; fi
 
+STORAGE=/var/lib/cloudmesh/storage
+
 stop_units() {
     for unit in "$UNITS"/cloudmesh-*.service; do
         [ -e "$unit" ] || continue

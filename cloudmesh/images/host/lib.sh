@@ -6,7 +6,6 @@ set -eu
 CONFIG=/etc/cloudmesh/cluster
 STATE=/var/lib/cloudmesh/host
 REGISTRY_DATA=/var/lib/cloudmesh/registry
-STORAGE=/var/lib/cloudmesh/storage
 BIN=/opt/cloudmesh/bin
 UNITS=/etc/systemd/system
 
