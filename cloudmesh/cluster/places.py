@@ -1,0 +1,142 @@
+"""The places for data of one cluster: told, added, removed. The policy; the engine keeps them, the hosts hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster import names
+from cloudmesh.cluster.api import Api
+from cloudmesh.cluster.context import Context
+from cloudmesh.cluster.errors import ClusterError, NotFoundError
+from cloudmesh.cluster.finder import Membership
+from cloudmesh.cluster.hosts import fleet, lock, script
+from cloudmesh.cluster.model import Host, Place
+from cloudmesh.cluster.placenames import FORBIDDEN
+from cloudmesh.cluster.reach import connection_to, hosts_of
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.hosts.ssh import Connection
+
+_SECONDS = 600.0
+
+
+class Places:
+    """The places of a cluster.
+
+    Args:
+        context: the operator's side.
+        membership: the cluster.
+        api: opens the engine's API.
+    """
+
+    def __init__(
+        self, context: Context, membership: Membership, api: Callable[[], AbstractContextManager[Api]]
+    ) -> None:
+        self._context = context
+        self._membership = membership
+        self._api = api
+
+    def list(self) -> tuple[Place, ...]:
+        """Return all places, by name."""
+        with self._api() as api:
+            return api.places()
+
+    def add(self, place: Place) -> None:
+        """Bring a place to all hosts, and let jobs know it; the same again finishes what was cut off.
+
+        Raises:
+            ClusterError: there is another place of that name.
+            NotFoundError: there is no such HadoopService.
+            HostsError: hosts that it could not be brought to; jobs do not know it then.
+        """
+        names.check(place.name, "storage name")
+        with self._locked(), self._api() as api:
+            self._refuse_other(place, api.places())
+            if place.kind == "hadoop":
+                api.job(place.settings["service"])
+            self._on_all_hosts(api, "add", place)
+            api.put_place(place)
+
+    def remove(self, name: str) -> None:
+        """Take a place away from jobs and hosts; its data stays where it is.
+
+        Raises:
+            NotFoundError: there is no such place.
+            ApiError: a job that runs uses it; nothing was done.
+            HostsError: hosts that it could not be taken away from.
+        """
+        names.check(name, "storage name")
+        with self._locked(), self._api() as api:
+            known = {place.name: place for place in api.places()}
+            if name not in known:
+                have = f"it has {', '.join(known)}" if known else "it has none"
+                raise NotFoundError(f"cluster {self._membership.cluster} has no storage {name}: {have}")
+            api.remove_place(name)
+            try:
+                self._on_all_hosts(api, "remove", known[name])
+            except ClusterError:
+                api.put_place(known[name])  # so that the same command finds it again, and finishes
+                raise
+
+    def _locked(self) -> AbstractContextManager[object]:
+        return lock.hold(self._membership.first_server(), self._membership.cluster, self._context.operator)
+
+    def _refuse_other(self, place: Place, known: Sequence[Place]) -> None:
+        for other in known:
+            if other.name == place.name and (other.kind, other.settings) != (place.kind, place.settings):
+                raise ClusterError(
+                    f"storage {place.name} is {shown(other)} already: remove it first, or take another name"
+                )
+
+    def _on_all_hosts(self, api: Api, verb: str, place: Place) -> None:
+        if place.kind not in ("directory", "nfs"):
+            return
+        with ExitStack() as stack:
+
+            def act(host: Host) -> None:
+                apply(connection_to(host, self._membership, self._context, stack), verb, [place], self._context)
+
+            hosts = hosts_of(api.nodes(), self._membership, self._context)
+            fleet.each(act, {host: host for host in hosts}).or_raise()
+
+
+def equip(api: Api, connections: Mapping[Host, Connection], context: Context) -> None:
+    """Bring the cluster's places to hosts that have just joined.
+
+    Raises:
+        HostsError: hosts that one could not be brought to.
+    """
+    places = [place for place in api.places() if place.kind in ("directory", "nfs")]
+    if not places or not connections:
+        return
+    fleet.each(lambda connection: apply(connection, "add", places, context), connections).or_raise()
+    for place in places:
+        api.put_place(place)
+
+
+def apply(connection: Connection, verb: str, places: Sequence[Place], context: Context) -> None:
+    """Run the host script for places on one host."""
+    body = script.load("host/lib.sh", "host/clean.sh", "host/storage.sh")
+    inputs = {
+        "places": "".join(f"{place.name} {place.kind} {source(place)}\n" for place in places).encode(),
+        "forbidden": "".join(f"{path}\n" for path in FORBIDDEN).encode(),
+    }
+    connection.run(body, verb, files=inputs, timeout=_SECONDS, report=context.report)
+    context.report.done(str(connection.host), "storage")
+
+
+def source(place: Place) -> str:
+    """Return where the data of a place is, in one word."""
+    its = place.settings
+    if place.kind == "nfs":
+        return f"{its['server']}:{its['path']}"
+    if place.kind == "hadoop":
+        return f"hdfs://{its['service']}{its['path']}"
+    return its["url"] if place.kind == "s3" else its["path"]
+
+
+def shown(place: Place) -> str:
+    """Return in words what a place is."""
+    return f"{place.kind} {source(place)}"
