@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from cloudmesh.cluster import assembly, blueprint, delivery, names, removal
+from cloudmesh.cluster import assembly, blueprint, delivery, names, places, removal, results
 from cloudmesh.cluster.api import Api
 from cloudmesh.cluster.assembly import Assembly
 from cloudmesh.cluster.blueprint import Blueprint, Member, Secrets
@@ -18,6 +19,8 @@ from cloudmesh.cluster.finder import Membership
 from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.installation import Installation
 from cloudmesh.cluster.model import Cluster, Host, Node, Role
+from cloudmesh.cluster.places import Places
+from cloudmesh.cluster.results import Fetched
 from cloudmesh.cluster.workload import Workload
 
 if TYPE_CHECKING:
@@ -77,6 +80,7 @@ class Provider(ABC):
             leads = any(member.facts.address == design.servers[0] for member in pending)
             digests = {} if leads or not pending else assembly.read_engine(server)
             self._installation(design, gathered, server, digests).run(pending, images)
+            self._equip(design, gathered, server)
             return self._described(design, server)
 
     def add(self, membership: Membership, hosts: Sequence[Host]) -> Cluster:
@@ -96,6 +100,7 @@ class Provider(ABC):
                 self.context.report.note(f"cluster {design.cluster}: these hosts are in and healthy, nothing to do")
             digests = assembly.read_engine(server) if pending else {}
             self._installation(design, gathered, server, digests).run(pending)
+            self._equip(design, gathered, server)
             return self._described(design, server)
 
     def remove(self, membership: Membership, hosts: Sequence[Host], *, force: bool = False) -> None:
@@ -139,6 +144,20 @@ class Provider(ABC):
         server = membership.first_server()
         design = self._read(membership, server)
         return Workload(self.context, design, server, partial(self._api, server, design.secrets))
+
+    def places(self, membership: Membership) -> Places:
+        """Return the cluster's places for data."""
+        server = membership.first_server()
+        design = self._read(membership, server)
+        return Places(self.context, membership, partial(self._api, server, design.secrets))
+
+    def results(self, membership: Membership, job_id: str, target: Path) -> Fetched:
+        """Bring what a job's tasks have left into the folder `target`; see `results.fetch`."""
+        server = membership.first_server()
+        design = self._read(membership, server)
+        with self._api(server, design.secrets) as api:
+            found = api.results(job_id)
+        return results.fetch(self.context, membership, found, target)
 
     def kubeconfig(self, membership: Membership) -> bytes:
         """Return the file by which kubectl reaches the cluster, an administrator's key in it.
@@ -212,6 +231,11 @@ class Provider(ABC):
             invited=partial(self._invited, design, server),
             digests=digests,
         )
+
+    def _equip(self, design: Blueprint, gathered: Assembly, server: Connection) -> None:
+        """Bring the cluster's places for data to its hosts, also to those that had joined when they were cut off."""
+        with self._api(server, design.secrets) as api:
+            places.equip(api, gathered.connections, self.context)
 
     def _all_files(self, design: Blueprint, member: Member) -> Mapping[str, bytes]:
         common = blueprint.files(design, member, self._certificate_names(member.role))

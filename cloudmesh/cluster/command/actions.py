@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.command import own
 from cloudmesh.cluster.command.call import Call
+from cloudmesh.cluster.command.storage import get, storage
 from cloudmesh.cluster.command.submit import submit
 
 if TYPE_CHECKING:
@@ -169,9 +170,11 @@ def _row(call: Call, job: JobStatus) -> dict[str, Any]:
     return row
 
 
-# `image` stands before `list`, which is a word of `image list` too.
+# `image` and `storage` stand before `list`, `add` and `remove`, which are words of theirs too.
 ACTIONS: Mapping[str, Callable[[Call], None]] = {
     "image": image,
+    "storage": storage,
+    "get": get,
     "create": create,
     "add": add,
     "remove": remove,

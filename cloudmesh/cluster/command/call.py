@@ -49,13 +49,21 @@ class Call:
         given = self.arguments["--id"] if self.arguments["submit"] else self.arguments["JOBID"]
         return "" if given is None else names.check(given, "job id")
 
+    @cached_property
+    def place(self) -> str:
+        """The name of a place for data, checked; empty where none is given."""
+        from cloudmesh.cluster import names
+
+        given = self.arguments["PLACE"]
+        return "" if given is None else names.check(given, "storage name")
+
     def check_names(self) -> None:
         """Check every name given, before anything else is done.
 
         Raises:
             UsageError: one is malformed.
         """
-        _ = self.name, self.job_id
+        _ = self.name, self.job_id, self.place
 
     @cached_property
     def format(self) -> str:

@@ -31,6 +31,11 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster jobs -n NAME [--output=FORMAT] [options] [JOBID]
           cluster logs -n NAME [--follow] [options] JOBID
           cluster stop -n NAME [options] JOBID
+          cluster get -n NAME [options] JOBID [DEST]
+          cluster storage -n NAME list [--output=FORMAT] [options]
+          cluster storage -n NAME add (--directory=PATH | --nfs=EXPORT | --s3=URL | --hadoop=SERVICE)
+                          [--endpoint=URL] [--region=REGION] [--path-style] [options] PLACE
+          cluster storage -n NAME remove [--yes] [options] PLACE
           cluster image list [--output=FORMAT] [IMAGES...]
           cluster image build [--ca-bundle=FILE] [IMAGES...]
           cluster engines [-p PROVIDER] [--mirror=PLACE]
@@ -55,6 +60,13 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           jobs     Shows the jobs of a cluster, or one job with its tasks, their hosts and exit codes.
           logs     Prints the log of a job's driver.
           stop     Ends a job.
+          get      Copies what the tasks of a job wrote to the directory $CMS_RESULTS from the hosts that ran them,
+                   compares it by checksums, and puts it into DEST/TASK. Nothing that is there is written over. The
+                   results are kept for as long as the job is (its ttlSeconds).
+          storage  Shows the places for data that jobs may name under spec.storage, adds one, or removes one; the data
+                   itself stays. A place is a directory on every host, an NFS export, an S3 bucket or the file
+                   system of a HadoopService. Jobs reach it by ${storage.PLACE} in their job file, and by the
+                   variable CMS_STORAGE_PLACE: a URI, file:///MOUNT for directories and exports.
           image    Lists the container images, or builds them (all, or those named) on this machine's Docker engine.
           engines  Fetches or builds the engine's programs into the cache, before they are needed.
 
@@ -67,6 +79,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                      and Kubernetes Jobs in that namespace are followed; other things are accepted, and that is all.
           ARGS       Arguments of the job's program. Those that start with - come after a lone -- .
           JOBID      The id of a job, as submit --detach and jobs print it.
+          DEST       The directory to copy to; ./JOBID-results where none is given.
+          PLACE      The name of a place for data: lower-case letters, digits and -.
           IMAGES     Names of images: spark.
 
         Options:
@@ -99,6 +113,16 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           --detach             Print the job's id as soon as the engine has accepted it, and do not wait.
           --follow             Go on until the job ends.
           --dryrun             Print what would be done, and do nothing.
+          --directory=PATH     The place is this directory on every host; it is made where it is missing. Each host has
+                               its own, unless it is shared among them already.
+          --nfs=EXPORT         The place is an NFS export, SERVER:/PATH, mounted on every host.
+          --s3=URL             The place is a bucket or a part of it: s3a://BUCKET/PREFIX. The keys come from
+                               AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or are asked for; the
+                               cluster keeps them, and jobs that name the place get them.
+          --endpoint=URL       The address of an S3 store other than Amazon's.
+          --region=REGION      The region of the bucket.
+          --path-style         The bucket stands in the path of the store's URLs and not in the host name.
+          --hadoop=SERVICE     The place is in the file system of a HadoopService that runs: JOBID or JOBID/PATH.
           --force              Go on where a host does not answer or cannot be drained.
           --yes                Ask nothing. Questions are asked on a terminal only.
           --output=FORMAT      table, json, yaml or csv. [default: table]
@@ -133,6 +157,10 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
               what the job prints, until it ends
           cms cluster jobs -n demo --output=json
               the cluster's jobs, for a program to read
+          cms cluster get -n demo nightly
+              what its tasks wrote to $CMS_RESULTS, in nightly-results
+          cms cluster storage -n demo add --directory=/srv/data data
+              jobs may name the storage "data"
           cms cluster kill -n demo
               nothing is left
         """
