@@ -104,7 +104,7 @@ def _path(path: str, option: str) -> str:
     """Return an absolute path in its shortest form."""
     if not _PATH.fullmatch(path) or ".." in PurePosixPath(path).parts:
         raise UsageError(
-            f"{option}: {ascii(path)} is not valid: use an absolute path of letters, digits and any of . _ @ + = , -"
+            f"{option}: {path!a} is not valid: use an absolute path of letters, digits and any of . _ @ + = , -"
         )
     return str(PurePosixPath("/", *PurePosixPath(path).parts[1:]))
 
