@@ -1,7 +1,7 @@
 """The configuration of Nomad's agents."""
 
 from cloudmesh.cluster.nomad import config
-from cloudmesh.cluster.nomad.jobs import CORE
+from cloudmesh.cluster.nomad.tasks import CORE
 
 
 def client(**changed) -> dict:

@@ -7,7 +7,7 @@ import pytest
 
 from cloudmesh.cluster.api import Submission
 from cloudmesh.cluster.jobs.model import Executor, Resources, SparkJob
-from cloudmesh.cluster.nomad import jobs
+from cloudmesh.cluster.nomad import jobs, tasks
 
 
 def submission(**fields) -> Submission:
@@ -49,16 +49,16 @@ def test_what_is_asked_for_is_what_the_groups_take():
     job = submission(driver=Resources(2, 1024), executor=Executor(3, 1024, 2))
     made = jobs.spark_job(job)
     for name, ask in zip(("head", "workers"), jobs.asks(job.job), strict=True):
-        tasks = group(made, name)["Tasks"]
-        assert sum(each["Resources"]["CPU"] for each in tasks) == ask.cores * jobs.CORE
-        assert sum(each["Resources"]["MemoryMB"] for each in tasks) == ask.memory_mb
+        its = group(made, name)["Tasks"]
+        assert sum(each["Resources"]["CPU"] for each in its) == ask.cores * tasks.CORE
+        assert sum(each["Resources"]["MemoryMB"] for each in its) == ask.memory_mb
 
 
 @pytest.mark.parametrize("name", ["master", "driver", "worker"])
 def test_no_secret_is_in_the_job_and_every_task_gets_it_as_a_file(name):
     made = jobs.spark_job(submission())
     assert 'nomadVar "nomad/jobs/pi-abc12"' in task(made, name)["Templates"][0]["EmbeddedTmpl"]
-    assert task(made, name)["Env"]["CMS_SECRET_FILE"] == "${NOMAD_SECRETS_DIR}/spark"  # noqa: S105  # a path
+    assert task(made, name)["Env"]["CMS_SECRET_FILE"] == "${NOMAD_SECRETS_DIR}/token"  # noqa: S105  # a path
 
 
 def test_nomad_gives_the_users_dollars_back_as_they_are():

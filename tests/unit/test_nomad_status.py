@@ -5,10 +5,20 @@ from cloudmesh.cluster.nomad import status
 
 START, END = "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:10.5Z"
 
+MASTER = {"Name": "master", "Lifecycle": {"Hook": "prestart"}}
+
 
 def nomad_job(**changed) -> dict:
-    meta = {"cms_digest": "d", "cms_name": "pi"}
-    return {"ID": "pi-1", "SubmitTime": 1_000_000_000, "Stop": False, "Status": "running", "Meta": meta, **changed}
+    fields = {
+        "ID": "pi-1",
+        "Type": "batch",
+        "SubmitTime": 1_000_000_000,
+        "Stop": False,
+        "Status": "running",
+        "Meta": {"cms_digest": "d", "cms_name": "pi"},
+        "TaskGroups": [{"Name": "head", "Count": 1, "Tasks": [MASTER, {"Name": "driver", "Lifecycle": None}]}],
+    }
+    return {**fields, **changed}
 
 
 def event(kind: str, code: int = 0, **details) -> dict:

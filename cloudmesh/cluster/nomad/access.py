@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import nomad
 import requests
+from nomad.api.base import Requester
 from nomad.api.exceptions import BadRequestNomadException, BaseNomadException, URLNotFoundNomadException
 
 from cloudmesh.cluster.errors import ApiError, NotFoundError
@@ -59,6 +61,24 @@ def asked(request: Callable[[], T]) -> T:
                 raise ApiError(f"Nomad: {_cause(error)}") from error
         time.sleep(_PAUSE_SECONDS)
     raise AssertionError("unreachable")
+
+
+class Requests(Requester):  # type: ignore[misc]  # it is not typed
+    """Requests to a part of Nomad's API that python-nomad has no words for.
+
+    Args:
+        endpoint: what comes before the parts of a request.
+        client: whose API it is.
+    """
+
+    def __init__(self, endpoint: str, client: nomad.Nomad) -> None:
+        super().__init__(**client.requester_settings)
+        self.ENDPOINT = endpoint
+
+    def ask(self, method: str, *path: str, params: Mapping[str, str] | None = None, json: Any = None) -> Any:
+        """Return the answer; the errors are those of `asked`."""
+        request = partial(self.request, *path, method=method, params=dict(params or {}), json=json)
+        return asked(request).json()
 
 
 def patiently(request: Callable[[], T]) -> T:

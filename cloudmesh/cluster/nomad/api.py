@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +9,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster import names, placement
-from cloudmesh.cluster.api import Accepted, Chunk, Submission
+from cloudmesh.cluster.api import Accepted, Chunk, Results, Submission, is_spark
 from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError, UsageError
+from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob, check_nomad
-from cloudmesh.cluster.model import JobStatus, Node
-from cloudmesh.cluster.nomad import access, jobs, native, status
+from cloudmesh.cluster.model import JobStatus, Node, Place
+from cloudmesh.cluster.nomad import access, config, drain, gang, jobs, native, status
 from cloudmesh.cluster.nomad.access import asked, patiently
+from cloudmesh.cluster.nomad.places import Places
+from cloudmesh.cluster.nomad.tasks import DIGEST, RESULTS
+from cloudmesh.cluster.nomad.tenure import Tenure
 
 if TYPE_CHECKING:
     import nomad
@@ -24,9 +27,6 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import Connection
 
 _POLL_SECONDS = 0.4
-_SECRET_BYTES = 32
-# A deadline would end the drivers, and Nomad would run them a second time elsewhere.
-_DRAIN_WITHOUT_END = {"Deadline": 0, "IgnoreSystemJobs": False}
 
 
 @contextmanager
@@ -41,6 +41,8 @@ class NomadApi:
 
     def __init__(self, client: nomad.Nomad) -> None:
         self._client = client
+        self._places = Places(client)
+        self._tenure = Tenure(client)
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Nomad knows, with what its jobs leave free."""
@@ -51,40 +53,31 @@ class NomadApi:
         return tuple(sorted((status.node(each, running, servers) for each in full), key=lambda node: node.name))
 
     def drain(self, node: Node, seconds: float) -> None:
-        """Send `node` no more jobs, move their workers elsewhere, and wait for the drivers, which cannot move."""
-        asked(lambda: self._client.node.drain_node_with_spec(node.id, drain_spec=_DRAIN_WITHOUT_END))
-        deadline = time.monotonic() + seconds
-        moved: set[str] = set()
-        while live := [each for each in self._on(node) if each["ClientStatus"] in ("pending", "running")]:
-            for each in live:
-                # By itself, Nomad leaves a batch job's tasks where they are; Spark goes on without one worker.
-                if each["TaskGroup"] == jobs.WORKERS and each["ID"] not in moved:
-                    asked(partial(self._client.allocation.stop_allocation, each["ID"]))
-                    moved.add(each["ID"])
-            if time.monotonic() > deadline:
-                asked(lambda: self._client.node.drain_node_with_spec(node.id, drain_spec=None, mark_eligible=True))
-                ids = ", ".join(sorted({str(each["JobID"]) for each in live}))
-                raise ApiError(f"after {seconds:.0f} s these jobs still run on it: {ids}")
-            time.sleep(_POLL_SECONDS)
+        """Send `node` no more jobs, move away what can move, and wait for the rest to end."""
+        drain.drain(self._client, node, seconds)
 
     def forget(self, node: Node) -> None:
-        """Strike `node` off Nomad's list."""
+        """Strike `node` off Nomad's list, with its volumes."""
+        self._places.forget(node.id)
         asked(lambda: self._client.node.purge_node(node.id))
 
     def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
         """Return the Nomad job."""
-        return {"Job": jobs.spark_job(submission)}
+        return {"Job": jobs.spark_job(submission) if is_spark(submission) else gang.job(submission)}
 
     def obstacle(self, submission: Submission[Job]) -> str:
         """Return why no host could ever take a part of the job."""
-        return placement.obstacle(*jobs.asks(submission.job), [node for node in self.nodes() if node.cores])
+        nodes = [node for node in self.nodes() if node.cores]
+        if is_spark(submission):
+            return placement.obstacle(*jobs.asks(submission.job), nodes)
+        return placement.crowded(layout.of(submission.job, submission.hosts), nodes)
 
     def submit(self, submission: Submission[Job]) -> None:
         """Run the job once: the register call refuses to replace a job that is there."""
         found = self._found(submission.id)
         if found is None:
-            self._grant(submission.id)
-            body = {"Job": jobs.spark_job(submission), "EnforceIndex": True, "JobModifyIndex": 0}
+            self._tenure.grant(submission)
+            body = {**self.specification(submission), "EnforceIndex": True, "JobModifyIndex": 0}
             try:
                 asked(lambda: self._client.job.register_job(submission.id, body))
                 return
@@ -93,7 +86,7 @@ class NomadApi:
                 found = self._found(submission.id)
                 if found is None:
                     raise
-        if (found["Meta"] or {}).get(jobs.DIGEST) != submission.digest:
+        if (found["Meta"] or {}).get(DIGEST) != submission.digest:
             raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
 
     def run_native(self, job: NativeJob) -> Iterator[Accepted]:
@@ -101,7 +94,7 @@ class NomadApi:
         specification = self._native(job)
         job_id = specification["ID"]
         found = self._found(job_id)
-        if found and jobs.DIGEST in (found["Meta"] or {}):
+        if found and DIGEST in (found["Meta"] or {}):
             raise ClusterError(f"job {job_id} exists, and was made of a job file: choose another ID")
         asked(lambda: self._client.job.register_job(job_id, {"Job": specification}))
         yield Accepted(job_id, job_id if native.has_an_end(self._found(job_id) or {}) else "")
@@ -131,7 +124,7 @@ class NomadApi:
         offsets: dict[tuple[str, str, str], int] = {}
         while True:
             current = patiently(lambda: self.job(job_id))
-            for allocation, task in self._outputs(job_id, driver=bool(current.digest)):
+            for allocation, task in self._outputs(job_id, ours=bool(current.digest)):
                 for stream in ("stdout", "stderr"):
                     source = (allocation, task, stream)
                     data = self._read(*source, offsets.get(source, 0))
@@ -147,9 +140,47 @@ class NomadApi:
         found = self._found(job_id)
         if found is None:
             raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
-        ended_by_itself = found["Status"] == "dead" and jobs.DIGEST not in (found["Meta"] or {})
+        ended_by_itself = found["Status"] == "dead" and DIGEST not in (found["Meta"] or {})
         if not found["Stop"] and not ended_by_itself:
             asked(lambda: self._client.job.deregister_job(job_id, purge=False))
+        if DIGEST in (found["Meta"] or {}):
+            self._tenure.revoke(job_id)
+
+    def results(self, job_id: str) -> tuple[Results, ...]:
+        """Return the directories that the tasks' allocations share with their hosts."""
+        self.job(job_id)
+        nodes = {node.id: node for node in self.nodes()}
+        return tuple(
+            Results(name, nodes.get(each["NodeID"]) or _gone(each), f"{config.ALLOCATIONS}/{each['ID']}/{RESULTS}")
+            for name, each in status.started(self._allocations(job_id))
+        )
+
+    def address(self, job_id: str, port: str) -> str:
+        """Return where the first task of the job's first part listens, as Nomad's service of that port says."""
+        full = self._found(job_id)
+        if full is None:
+            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
+        wanted = f"{full['TaskGroups'][0]['Tasks'][0]['Name']} 0 {port}"
+        for each in self._services(gang.service(job_id)):
+            if wanted in each["Tags"]:
+                return f"{each['Address']}:{each['Port']}"
+        raise ApiError(f"job {job_id} has no port {port} now: it does not run, or it has none of that name")
+
+    def expire(self) -> None:
+        """Forget the jobs that ended longer ago than their time to live, with all that is theirs."""
+        self._tenure.expire(time.time())
+
+    def places(self) -> tuple[Place, ...]:
+        """Return the places for data that the cluster knows, by name."""
+        return self._places.all()
+
+    def put_place(self, place: Place) -> None:
+        """Keep a place; every host that is ready offers its directory from now on."""
+        self._places.put(place, [node.id for node in self.nodes() if node.status == "ready"])
+
+    def remove_place(self, name: str) -> None:
+        """Forget a place; the data stays where it is."""
+        self._places.remove(name)
 
     def _servers(self) -> dict[str, str]:
         """Return the status of each server by its address."""
@@ -169,13 +200,10 @@ class NomadApi:
         check_nomad(parsed, job.source)
         return parsed
 
-    def _outputs(self, job_id: str, *, driver: bool) -> list[tuple[str, str]]:
+    def _outputs(self, job_id: str, *, ours: bool) -> list[tuple[str, str]]:
         """Return allocation and task of those whose output is the job's."""
         allocations = self._allocations(job_id)
-        if not driver:
-            return list(native.outputs(allocations))
-        its = status.driver_allocation(allocations)
-        return [(its, jobs.DRIVER)] if its else []
+        return status.outputs(self._found(job_id) or {}, allocations) if ours else list(native.outputs(allocations))
 
     def _read(self, allocation: str, task: str, stream: str, offset: int) -> bytes:
         params = {"task": task, "type": stream, "offset": offset, "origin": "start", "plain": True}
@@ -186,11 +214,6 @@ class NomadApi:
         except NotFoundError:  # the task has not written anything yet
             return b""
         return bytes(response.content)
-
-    def _grant(self, job_id: str) -> None:
-        """Give the job a secret of its own, by which its parts know each other."""
-        items = {"Items": {"spark": secrets.token_urlsafe(_SECRET_BYTES)}}
-        asked(lambda: self._client.variable.create_variable(jobs.variable_path(job_id), items))
 
     def _found(self, job_id: str) -> dict[str, Any] | None:
         try:
@@ -204,13 +227,18 @@ class NomadApi:
         if job is None:
             return None
         evaluations = asked(lambda: self._client.job.get_evaluations(job_id))
-        describe = status.job if jobs.DIGEST in (job["Meta"] or {}) else native.job
+        describe = status.job if DIGEST in (job["Meta"] or {}) else native.job
         return describe(job, self._allocations(job_id), evaluations, time.time())
 
     def _allocations(self, job_id: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = asked(lambda: self._client.job.get_allocations(job_id, all_=True))
         return found
 
-    def _on(self, node: Node) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = asked(lambda: self._client.node.get_allocations(node.id))
+    def _services(self, name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = access.Requests("service", self._client).ask("get", name)
         return found
+
+
+def _gone(allocation: Mapping[str, Any]) -> Node:
+    """Return the host of an allocation that Nomad does not know any more."""
+    return Node(allocation["NodeName"], "", (), "missing", id=allocation["NodeID"])

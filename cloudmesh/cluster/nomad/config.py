@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cloudmesh.cluster.nomad.jobs import CORE, DOLLAR
+from cloudmesh.cluster.nomad.tasks import CORE, DOLLAR
 
 HTTP_PORT, RPC_PORT, SERF_PORT = 4646, 4647, 4648
 SERVER_POOL = "servers"
 _CONFIG = "/etc/cloudmesh/cluster"
 _DATA = "/var/lib/cloudmesh/nomad"
+ALLOCATIONS = f"{_DATA}/alloc"
 # Each asks a cloud's metadata address when the agent starts, and delays it by seconds where there is none; the last two
 # ask ports of this host, again and again.
 _FINGERPRINTERS = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"
 _RESERVED_MB = {True: 768, False: 384}
+# What has ended is kept this long, with its results; what the operator's commands find due before, they remove.
+_KEPT = "744h"
 
 
 def agent(*, name: str, address: str, cluster: str) -> dict[str, Any]:
@@ -72,6 +75,9 @@ def server(*, gossip_key: str, servers: Sequence[str]) -> dict[str, Any]:
             "server_join": {"retry_join": list(servers), "retry_interval": "3s"},
             # A host that died with the leader is missed after this long, not after five minutes.
             "failover_heartbeat_ttl": "60s",
+            "job_gc_threshold": _KEPT,
+            "batch_eval_gc_threshold": _KEPT,
+            "eval_gc_threshold": _KEPT,
         },
         # A server that has joined votes after this long, not after ten seconds: until then the first must not fail.
         "autopilot": {"server_stabilization_time": "1s"},
@@ -101,7 +107,10 @@ def client(
             "reserved": {"memory": _RESERVED_MB[is_server]},
             "cpu_total_compute": cores * CORE,
             "options": {"driver.allowlist": "docker", "fingerprint.denylist": _FINGERPRINTERS},
-            "gc_max_allocs": 200,
+            # Results are kept for their time, unless the disk is all but full.
+            "gc_max_allocs": 10_000,
+            "gc_disk_usage_threshold": 95,
+            "gc_inode_usage_threshold": 95,
         },
         "plugin": [{"docker": {"config": _DOCKER}}],
     }

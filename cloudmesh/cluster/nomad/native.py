@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cloudmesh.cluster.model import JobStatus, State
-from cloudmesh.cluster.nomad import status
+from cloudmesh.cluster.nomad import status, words
 from cloudmesh.cluster.nomad.status import Outcome
 
 _GOING = ("pending", "running")
@@ -39,7 +39,7 @@ def job(
         name=full["Name"],
         state=state,
         submitted=full["SubmitTime"] / 1e9,
-        duration=max((status.duration(task, now) for each in newest for task in _tasks(each)), default=0.0),
+        duration=max((words.duration(task, now) for each in newest for task in _tasks(each)), default=0.0),
         exit_code=exit_code,
         reason=reason,
         tasks=tuple(status.tasks(allocations)),
@@ -55,18 +55,18 @@ def _ended(full: Mapping[str, Any], newest: Sequence[Mapping[str, Any]]) -> Outc
         if each["ClientStatus"] != "complete":
             failed: Mapping[str, Any] = next((task for task in _tasks(each) if task.get("Failed")), {})
             said = each.get("ClientDescription") or f"an allocation is {each['ClientStatus']}"
-            return State.FAILED, status.exit_code(failed), status.cause(failed) or said
+            return State.FAILED, words.exit_code(failed), words.cause(failed) or said
     return (State.SUCCEEDED, 0, "") if newest else (State.FAILED, None, "nothing of it was run")
 
 
 def _going(newest: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> Outcome:
-    blocked = status.why_blocked(evaluations)
+    blocked = words.why_blocked(evaluations)
     if any(each["ClientStatus"] == "running" for each in newest):
         return State.RUNNING, None, blocked
     for each in newest:
         if each["ClientStatus"] in ("lost", "unknown"):
             return State.UNKNOWN, None, f"its host {each['NodeName']} was lost"
-    said = (status.last_event(task) for each in newest for task in _tasks(each))
+    said = (words.last_event(task) for each in newest for task in _tasks(each))
     return State.QUEUED, None, blocked or next(filter(None, said), "")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloudmesh.cluster.model import JobStatus, Node, Role, State, TaskStatus
 from cloudmesh.cluster.nomad.config import SERVER_POOL
-from cloudmesh.cluster.nomad.jobs import CORE, DIGEST, DRIVER, HEAD, NAME
-from cloudmesh.cluster.placement import why
+from cloudmesh.cluster.nomad.jobs import HEAD, MASTER
+from cloudmesh.cluster.nomad.tasks import CORE, DIGEST, FIRST, NAME
+from cloudmesh.cluster.nomad.words import cause, duration, exit_code, last_event, time_of, timed_out, why_blocked
 
 _NANOSECONDS = 1e9
 
@@ -77,10 +77,38 @@ def _used(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tuple[int, 
     return cpu, memory
 
 
-def driver_allocation(allocations: Iterable[Mapping[str, Any]]) -> str:
-    """Return the id of the newest allocation whose driver has started; empty if none has."""
-    started = [each for each in _heads(allocations) if _task(each, DRIVER).get("StartedAt")]
-    return str(started[-1]["ID"]) if started else ""
+class Leader(NamedTuple):
+    """A task whose end is the job's, or one of several such.
+
+    Attributes:
+        name: of the task.
+        allocation: the newest that it has.
+        task: what Nomad says of it; empty where it says nothing yet.
+    """
+
+    name: str
+    allocation: Mapping[str, Any]
+    task: Mapping[str, Any]
+
+
+def leaders(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[Leader]:
+    """Return the tasks of a job's first part that have a place, in their order."""
+    group = full["TaskGroups"][0]
+    name = next(task["Name"] for task in group["Tasks"] if not task.get("Lifecycle"))
+    its = (each for each in allocations if each["TaskGroup"] == group["Name"])
+    newest = {each["Name"]: each for each in sorted(its, key=lambda each: int(each["CreateIndex"]))}
+    return [Leader(name, each, _task(each, name)) for each in sorted(newest.values(), key=_index)]
+
+
+def outputs(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return allocation and task of those whose output is the job's: of each leader the newest that has started."""
+    started = [
+        each
+        for each in allocations
+        for leader in leaders(full, [each])
+        if leader.task.get("StartedAt") and leader.allocation is each
+    ]
+    return [(str(leader.allocation["ID"]), leader.name) for leader in leaders(full, started)]
 
 
 def job(
@@ -97,15 +125,14 @@ def job(
         evaluations: of it.
         now: seconds since the epoch.
     """
-    heads = _heads(allocations)
-    driver = _task(heads[-1], DRIVER) if heads else {}
-    state, code, reason = _ended(full, driver) or _going(full, heads, driver, evaluations)
+    leading = leaders(full, allocations)
+    state, code, reason = _ended(full, leading) or _going(full, leading, evaluations)
     return JobStatus(
         id=full["ID"],
         name=full["Meta"].get(NAME, full["ID"]),
         state=state,
         submitted=full["SubmitTime"] / _NANOSECONDS,
-        duration=duration(driver, now),
+        duration=max((duration(leader.task, now) for leader in leading), default=0.0),
         exit_code=code,
         reason=reason,
         digest=full["Meta"].get(DIGEST, ""),
@@ -113,110 +140,102 @@ def job(
     )
 
 
+def is_over(stub: Mapping[str, Any]) -> bool:
+    """Return whether a job has ended, but for tasks of it that have not noticed.
+
+    Args:
+        stub: the job as a list of jobs has it, with what was written down of it when it was submitted.
+    """
+    summary = ((stub.get("JobSummary") or {}).get("Summary") or {}).get(stub["Meta"].get(FIRST))
+    if stub["Type"] != "batch" or stub["Status"] != "running" or not summary:
+        return False
+    going = sum(summary[state] for state in ("Queued", "Starting", "Running", "Lost", "Unknown"))
+    return bool(summary["Failed"] or (summary["Complete"] and not going))
+
+
 Outcome = tuple[State, "int | None", str]
 
 
-def _ended(full: Mapping[str, Any], driver: Mapping[str, Any]) -> Outcome | None:
-    """Return how the driver ended by itself, or that the job was stopped; None where neither."""
-    if driver.get("State") == "dead" and driver.get("StartedAt") and not _was_stopped(full, driver):
-        code = exit_code(driver)
-        return (State.SUCCEEDED, 0, "") if code == 0 and not driver["Failed"] else (State.FAILED, code, cause(driver))
+def _ended(full: Mapping[str, Any], leading: Sequence[Leader]) -> Outcome | None:
+    """Return how the leaders ended by themselves, or that the job was stopped; None where neither."""
+    by_themselves = [leader for leader in leading if _ended_by_itself(full, leader.task)]
+    failed = [leader for leader in by_themselves if exit_code(leader.task) != 0 or leader.task["Failed"]]
+    if failed:
+        first = min(failed, key=lambda leader: time_of(leader.task.get("FinishedAt")))
+        which = f"{_shown(first.allocation, first.name)}: " if len(leading) > 1 else ""
+        return State.FAILED, exit_code(first.task), f"{which}{cause(first.task)}"
+    if leading and len(by_themselves) == full["TaskGroups"][0]["Count"]:
+        return State.SUCCEEDED, 0, ""
     return (State.STOPPED, None, "stopped on request") if full["Stop"] else None
 
 
-def _going(
-    full: Mapping[str, Any],
-    heads: Sequence[Mapping[str, Any]],
-    driver: Mapping[str, Any],
-    evaluations: Sequence[Mapping[str, Any]],
-) -> Outcome:
-    """Return what a job does whose driver has not ended by itself."""
-    if not heads:
-        return State.QUEUED, None, why_blocked(evaluations)
-    newest = heads[-1]
-    if newest["ClientStatus"] in ("lost", "unknown"):
-        state = State.FAILED if full["Status"] == "dead" else State.UNKNOWN
-        return state, None, f"its host {newest['NodeName']} was lost"
-    if newest["ClientStatus"] == "failed":
-        return State.FAILED, None, cause(driver) or str(newest.get("ClientDescription", ""))
-    if driver.get("State") == "running":
+def _ended_by_itself(full: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
+    if task.get("State") != "dead" or not task.get("StartedAt"):
+        return False
+    killed = any(event["Type"] in ("Killing", "Killed") for event in task["Events"])
+    return timed_out(task) or not (full["Stop"] and killed)
+
+
+def _going(full: Mapping[str, Any], leading: Sequence[Leader], evaluations: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Return what a job does whose leaders have not all ended by themselves."""
+    for leader in leading:
+        newest = leader.allocation
+        if newest["ClientStatus"] in ("lost", "unknown"):
+            state = State.FAILED if full["Status"] == "dead" else State.UNKNOWN
+            return state, None, f"its host {newest['NodeName']} was lost"
+        if newest["ClientStatus"] == "failed":
+            return State.FAILED, None, cause(leader.task) or str(newest.get("ClientDescription", ""))
+    if any(leader.task.get("State") == "running" for leader in leading):
         return State.RUNNING, None, why_blocked(evaluations)
-    return State.QUEUED, None, last_event(driver)
-
-
-def _was_stopped(full: Mapping[str, Any], driver: Mapping[str, Any]) -> bool:
-    return bool(full["Stop"]) and any(event["Type"] in ("Killing", "Killed") for event in driver["Events"])
-
-
-def exit_code(task: Mapping[str, Any]) -> int | None:
-    """Return what a task ended with the last time; None where it has not."""
-    codes = [event["ExitCode"] for event in task.get("Events") or [] if event["Type"] == "Terminated"]
-    return int(codes[-1]) if codes else None
-
-
-def cause(task: Mapping[str, Any]) -> str:
-    """Return why a task failed, in words."""
-    events = task.get("Events") or []
-    out_of_memory = any(event["Details"].get("oom_killed") == "true" for event in events)
-    return why(exit_code(task), out_of_memory=out_of_memory) or last_event(task)
-
-
-def last_event(task: Mapping[str, Any]) -> str:
-    """Return what Nomad says last of why a task does not run."""
-    for event in reversed(task.get("Events") or []):
-        if event["Type"] in ("Driver Failure", "Setup Failure", "Failed Validation", "Template", "Driver"):
-            return str(event["DisplayMessage"])
-    return ""
-
-
-def why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
-    """Return what a job waits for that no host has free; empty where it does not."""
-    for evaluation in evaluations:
-        if evaluation["Status"] == "blocked":
-            lacks = {
-                dimension
-                for metrics in (evaluation.get("FailedTGAllocs") or {}).values()
-                for dimension in (metrics.get("DimensionExhausted") or {})
-            }
-            return f"waits for room: {', '.join(sorted(lacks)) or 'no host is eligible'}"
-    return ""
-
-
-def duration(task: Mapping[str, Any], now: float) -> float:
-    """Return for how many seconds a task has run."""
-    started, finished = _time(task.get("StartedAt")), _time(task.get("FinishedAt"))
-    return max(0.0, (finished or now) - started) if started else 0.0
-
-
-def _time(text: str | None) -> float:
-    """Return seconds since the epoch of "2026-11-24T06:00:00.123456789Z"; 0 for none."""
-    if not text or text.startswith("0001"):
-        return 0.0
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    seconds = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc).timestamp()
-    return seconds + float(f"0.{fraction or 0}")
+    if not leading:
+        return State.QUEUED, None, why_blocked(evaluations)
+    said = (last_event(leader.task) for leader in leading)
+    return State.QUEUED, None, next(filter(None, said), "") or why_blocked(evaluations)
 
 
 def tasks(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
     """Yield the tasks of a job, group by group."""
     for each in sorted(allocations, key=lambda each: (each["TaskGroup"], each["CreateIndex"], each["Name"])):
-        index = each["Name"].rpartition("[")[2].rstrip("]")
         for name, task in sorted((each["TaskStates"] or {}).items()):
-            shown = name if each["TaskGroup"] == HEAD else f"{name}-{index}"
             state = _TASK_STATES[task["State"]]
-            if state is State.SUCCEEDED and task["Failed"]:
+            if state is State.SUCCEEDED and (task["Failed"] or timed_out(task)):
                 state = State.FAILED
             reason = cause(task) if state is State.FAILED else ""
-            yield TaskStatus(shown, each["NodeName"], state, exit_code(task), reason)
+            yield TaskStatus(_shown(each, name), each["NodeName"], state, exit_code(task), reason)
+
+
+def started(allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the name of the task, and the allocation, of all that have started; the master is no task of the job's.
+
+    Of a task that was started anew elsewhere, the older ones have the number of the try behind their name.
+    """
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for each in sorted(allocations, key=lambda each: -int(each["CreateIndex"])):
+        names = [name for name, task in (each["TaskStates"] or {}).items() if task.get("StartedAt")]
+        # Spark's head: the driver, or the master alone where the driver never ran.
+        leading = [name for name in sorted(names) if name != MASTER]
+        if leading:
+            found.setdefault(_shown(each, leading[0]), []).append(each)
+    return [
+        (name if not at else f"{name}-try-{len(its) - at}", each)
+        for name, its in sorted(found.items())
+        for at, each in enumerate(its)
+    ]
 
 
 _TASK_STATES = {"pending": State.QUEUED, "running": State.RUNNING, "dead": State.SUCCEEDED}
 
 
-def _heads(allocations: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(
-        (each for each in allocations if each["TaskGroup"] == HEAD), key=lambda each: int(each["CreateIndex"])
-    )
+def _shown(allocation: Mapping[str, Any], name: str) -> str:
+    """Return a task's name as the job's tasks have it: "driver", "worker-2"."""
+    group = allocation["TaskGroup"]
+    if group == HEAD != name:
+        return name
+    return str(group) if group.startswith(f"{name}-") else f"{name}-{_index(allocation)}"
+
+
+def _index(allocation: Mapping[str, Any]) -> int:
+    return int(allocation["Name"].rpartition("[")[2].rstrip("]"))
 
 
 def _task(allocation: Mapping[str, Any], name: str) -> Mapping[str, Any]:

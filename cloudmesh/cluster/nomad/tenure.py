@@ -1,0 +1,102 @@
+"""How long Nomad keeps what is a job's: its secrets until it has ended, all else until its time to live is over."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from nomad.api.exceptions import VariableConflict
+
+from cloudmesh.cluster.api import Submission
+from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
+from cloudmesh.cluster.jobs.model import Job
+from cloudmesh.cluster.nomad import status, tasks
+from cloudmesh.cluster.nomad.access import Requests, asked
+from cloudmesh.cluster.nomad.tasks import DIGEST, TTL
+
+if TYPE_CHECKING:
+    import nomad
+
+_TOKEN_BYTES = 32
+_DEFAULT_TTL = 86400
+
+
+class Tenure:
+    """What jobs of one cluster own.
+
+    Args:
+        client: of Nomad's API.
+    """
+
+    def __init__(self, client: nomad.Nomad) -> None:
+        self._client = client
+
+    def grant(self, submission: Submission[Job]) -> None:
+        """Keep the job's secrets, and one by which its parts know each other; once, though two do it at a time."""
+        path = tasks.variable_path(submission.id)
+        items = tasks.items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
+        create = self._client.variable.create_variable
+        try:
+            asked(partial(create, path, {"Path": path, "Items": items}, cas=0))
+        except ApiError as error:
+            if not isinstance(error.__cause__, VariableConflict):
+                raise
+            # Its tasks may have read the one that is there.
+            there = asked(lambda: self._client.variable.get_variable(path))
+            kept = {**items, tasks.TOKEN: there["Items"][tasks.TOKEN]}
+            if kept != there["Items"]:
+                asked(partial(create, path, {"Path": path, "Items": kept}, cas=there["ModifyIndex"]))
+
+    def revoke(self, job_id: str) -> None:
+        """Delete the job's secrets."""
+        try:
+            asked(lambda: self._client.variable.delete_variable(tasks.variable_path(job_id)))
+        except NotFoundError:
+            return
+
+    def expire(self, now: float) -> None:
+        """Stop what is over but for parts that do not end, take the secrets of ended jobs, and forget those due.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        listed = Requests("jobs", self._client).ask("get", params={"meta": "true"})
+        ours = [each for each in listed if DIGEST in (each.get("Meta") or {})]
+        ended = [each for each in ours if each["Status"] == "dead"]
+        for each in ours:
+            if status.is_over(each):
+                asked(partial(self._client.job.deregister_job, each["ID"], purge=False))
+        if not ended:
+            return
+        prefix = tasks.variable_path("")
+        variables = asked(lambda: self._client.variables.get_variables(prefix=prefix))
+        with_secrets = {each["Path"].removeprefix(prefix) for each in variables}
+        for each in ended:
+            if each["ID"] in with_secrets:
+                self.revoke(each["ID"])
+            # No job ends before it is submitted: most need no closer look.
+            if each["SubmitTime"] / 1e9 + _ttl(each) <= now and self._ended(each["ID"]) + _ttl(each) <= now:
+                self._forget(each["ID"])
+
+    def _ended(self, job_id: str) -> float:
+        allocations = self._allocations(job_id)
+        return max((each["ModifyTime"] / 1e9 for each in allocations), default=0.0)
+
+    def _forget(self, job_id: str) -> None:
+        """Remove a job, and on its hosts what it has left."""
+        for each in self._allocations(job_id):
+            try:
+                asked(partial(self._client.client.gc_allocation.garbage_collect, each["ID"]))
+            except ClusterError:
+                continue  # its host is away, or has done so already
+        asked(lambda: self._client.job.deregister_job(job_id, purge=True))
+
+    def _allocations(self, job_id: str) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = asked(lambda: self._client.job.get_allocations(job_id, all_=True))
+        return found
+
+
+def _ttl(stub: Mapping[str, Any]) -> float:
+    return float(stub["Meta"].get(TTL, _DEFAULT_TTL))
