@@ -95,9 +95,10 @@ def test_directories_of_the_users_own_may_be_places(path):
     assert placenames.directory("d", path).settings == {"path": path}
 
 
-SYSTEM = (
-    "/ // /etc /etc/x /var /var/lib /var/lib/cloudmesh /var/lib/cloudmesh/x /proc/1 /tmp /sys /dev/shm /usr/local"
-).split()
+SYSTEM = [
+    *("/", "//", "/etc", "/etc/x", "/var", "/var/lib", "/var/lib/cloudmesh", "/var/lib/cloudmesh/x"),
+    *("/proc/1", "/tmp", "/sys", "/dev/shm", "/usr/local"),
+]
 NO_PATHS = ("srv", "", "/srv/../etc", "/srv/a b", "/srv/a\nb", "/srv/$(id)", "/srv/%i")
 
 
