@@ -85,3 +85,97 @@ def test_a_lost_driver_is_never_a_success():
 def test_an_image_that_cannot_be_had_is_said():
     found = read([head(event("Driver Failure"), state="dead", failed=True, client="failed", started=None)])
     assert (found.state, found.reason) == (State.FAILED, "Driver Failure message")
+
+
+GANG = {"TaskGroups": [{"Name": "task", "Count": 2, "Tasks": [{"Name": "task", "Lifecycle": None}]}]}
+
+
+def member(index: int, *events, state="dead", failed=False, client="complete", end=END, group="task", made=7) -> dict:
+    task = {"State": state, "Failed": failed, "StartedAt": START, "FinishedAt": end, "Events": list(events)}
+    return {
+        "ID": f"a{index}-{made}",
+        "Name": f"pi-1.{group}[{index}]",
+        "TaskGroup": group,
+        "CreateIndex": made,
+        "NodeName": f"h{index}",
+        "ClientStatus": client,
+        "TaskStates": {"task": task},
+    }
+
+
+def time_limit() -> dict:
+    return event("Restart Signaled", restart_reason='healthcheck: check "timeoutSeconds" unhealthy')
+
+
+def test_a_job_of_several_tasks_succeeds_with_the_last_of_them():
+    ended = member(0, event("Terminated", 0))
+    assert read([ended, member(1, state="running", client="running")], **GANG).state is State.RUNNING
+    assert read([ended, member(1, event("Terminated", 0))], **GANG).state is State.SUCCEEDED
+    assert read([ended], **GANG).state is not State.SUCCEEDED
+
+
+def test_a_job_of_several_tasks_fails_with_the_first_that_does():
+    first = member(1, event("Terminated", 3), failed=True, end="2026-01-01T00:00:02Z")
+    killed = member(0, event("Terminated", 4), failed=True)
+    found = read([killed, first], **GANG)
+    assert (found.state, found.exit_code, found.reason) == (State.FAILED, 3, "task-1: exit code 3")
+    assert read([member(0, state="running", client="running"), first], **GANG).state is State.FAILED
+
+
+def test_a_time_limit_is_told_whatever_the_task_ended_with():
+    for code in (0, 137, 143):
+        over = member(0, event("Started"), time_limit(), event("Killing"), event("Terminated", code))
+        for stop in (False, True):
+            found = read([over, member(1, event("Terminated", 0))], Stop=stop, **GANG)
+            assert (found.state, found.exit_code) == (State.FAILED, 124)
+            assert "timeout" in found.reason
+
+
+def test_a_task_that_was_started_again_after_its_time_may_still_succeed():
+    events = (event("Started"), time_limit(), event("Terminated", 137), event("Started"), event("Terminated", 0))
+    assert read([member(0, *events), member(1, event("Terminated", 0))], **GANG).state is State.SUCCEEDED
+
+
+def test_a_task_that_runs_again_has_no_exit_code():
+    found = read([member(0, event("Terminated", 137), event("Started"), state="running", client="running")], **GANG)
+    assert [task.exit_code for task in found.tasks] == [None]
+
+
+def test_tasks_have_the_number_that_they_know_themselves_by():
+    found = read([member(1, group="task"), member(0, group="task-2")], **GANG)
+    assert sorted(task.name for task in found.tasks) == ["task-1", "task-2"]
+
+
+def test_an_image_that_cannot_be_pulled_is_named():
+    refused = {**event("Driver Failure"), "DisplayMessage": "Failed to pull `a/b:1`: not found"}
+    found = read([head(refused, failed=True, client="failed", started=None)])
+    assert found.reason == "image a/b:1 could not be pulled: not found"
+
+
+def test_a_place_that_no_host_offers_is_said():
+    filtered = {"ConstraintFiltered": {"missing compatible host volumes": 2}}
+    found = read([], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}])
+    assert found.reason == "waits for room: missing compatible host volumes"
+
+
+def test_results_of_every_try_are_found_and_the_newest_has_the_tasks_name():
+    found = status.started([member(0, made=7), member(0, made=9), member(1, made=8)])
+    assert [(name, each["ID"]) for name, each in found] == [
+        ("task-0", "a0-9"),
+        ("task-0-try-1", "a0-7"),
+        ("task-1", "a1-8"),
+    ]
+
+
+def stub(**counts) -> dict:
+    states = dict.fromkeys(("Queued", "Starting", "Running", "Lost", "Unknown", "Failed", "Complete"), 0)
+    summary = {"Summary": {"head": {**states, **counts}}}
+    return {"Type": "batch", "Status": "running", "Meta": {"cms_first": "head"}, "JobSummary": summary}
+
+
+def test_a_job_is_over_with_its_first_part():
+    assert status.is_over(stub(Complete=1))
+    assert status.is_over(stub(Failed=1, Running=1))
+    assert not status.is_over(stub(Complete=1, Running=1))
+    assert not status.is_over(stub(Starting=1))
+    assert not status.is_over({**stub(Failed=1), "Type": "service"})

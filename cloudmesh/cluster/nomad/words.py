@@ -16,7 +16,9 @@ _NOT_PULLED = re.compile(r"Failed to pull `([^`]+)`: (.*)", re.DOTALL)
 
 
 def exit_code(task: Mapping[str, Any]) -> int | None:
-    """Return what a task ended with the last time; None where it has not."""
+    """Return what a task ended with; None where it runs, though it may have ended before, or never has."""
+    if task.get("State") == "running":
+        return None
     if timed_out(task):
         return TIMED_OUT
     codes = [event["ExitCode"] for event in task.get("Events") or [] if event["Type"] == "Terminated"]
