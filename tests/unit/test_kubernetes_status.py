@@ -93,9 +93,21 @@ def test_a_running_job_says_what_its_executors_wait_for():
     ]
 
 
-def test_an_image_that_cannot_be_pulled_is_named():
-    state = {"waiting": {"reason": "ErrImagePull", "message": "not found"}}
-    assert read(full(), pod("d", "driver", state, phase="Pending")).reason == "image x:1 could not be pulled: not found"
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("ErrImagePull", "not found"),
+        (
+            "ImagePullBackOff",
+            'Back-off pulling image "x:1": ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image '
+            '"x:1": failed to resolve reference "x:1": x:1: not found',
+        ),
+    ],
+)
+def test_an_image_that_cannot_be_pulled_is_named_with_the_cause_alone(reason, message):
+    state = {"waiting": {"reason": reason, "message": message}}
+    said = read(full(), pod("d", "driver", state, phase="Pending")).reason
+    assert said == "image x:1 could not be pulled: not found"
 
 
 def test_a_driver_whose_host_is_silent_is_not_called_running():

@@ -28,6 +28,14 @@ _AUDIT = "/var/log/kubernetes"
 _PLUGINS = "/var/lib/kubelet/volumeplugins"
 _TAINT = "node-role.kubernetes.io/control-plane"
 _LIFETIME = "87600h"
+# What a host must have left, or no job begins on it.
+_LEAST = {
+    "memory.available": "100Mi",
+    "nodefs.available": "1Gi",
+    "imagefs.available": "1Gi",
+    "nodefs.inodesFree": "5%",
+    "imagefs.inodesFree": "5%",
+}
 _GATES = {"PodLogsQuerySplitStreams": True}
 # What the control plane asks for, CPU in thousandths: less than kubeadm says, so that a small server has room for jobs.
 _SHARES = {
@@ -187,6 +195,10 @@ def _kubelet() -> dict[str, Any]:
         "failSwapOn": False,
         "featureGates": _GATES,
         "systemReserved": {"memory": "384Mi"},
+        # By default in shares of the disk: of a large one, tens of gigabytes would lie idle and jobs be driven out.
+        "evictionHard": _LEAST,
+        "imageGCHighThresholdPercent": 95,
+        "imageGCLowThresholdPercent": 90,
         "containerLogMaxSize": "100Mi",
         "containerLogMaxFiles": 2,
         "volumePluginDir": _PLUGINS,

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol
 
@@ -75,10 +76,11 @@ class Followed:
 
 
 def written(source: Source) -> Iterator[Chunk]:
-    """Yield what a pod has written so far."""
-    for stream in STREAMS:
-        for data in Lines().new(source.read(stream, follow=False, since_seconds=None), to_the_end=True):
-            yield Chunk(stream, data)
+    """Yield what a pod has written so far; nothing of one that has been removed."""
+    with suppress(NotFoundError):
+        for stream in STREAMS:
+            for data in Lines().new(source.read(stream, follow=False, since_seconds=None), to_the_end=True):
+                yield Chunk(stream, data)
 
 
 def _pump(source: Source, stream: str, put: Callable[[Chunk | _End], None]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 
+from cloudmesh.cluster.errors import ApiError, NotFoundError
 from cloudmesh.cluster.kubernetes import access, logs, podstatus
 from cloudmesh.cluster.kubernetes.access import asked, patiently
 from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from kubernetes import client
 
 _CHUNK = 1 << 16
+_GONE = "unable to retrieve container logs"
 
 
 class Output:
@@ -36,20 +38,20 @@ class Output:
     def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
         """Yield pieces of a stream until it ends or breaks off."""
         options = {"since_seconds": since_seconds} if since_seconds else {}
-        response = patiently(
-            lambda: access.streamed(
-                self._core.read_namespaced_pod_log,
-                self._pod,
-                JOBS_NAMESPACE,
-                follow=follow,
-                stream=stream.capitalize(),
-                timestamps=True,
-                **options,
-            )
-        )
+        response = patiently(lambda: self._opened(follow=follow, stream=stream.capitalize(), **options))
         try:
             yield from response.stream(_CHUNK)
         except urllib3.exceptions.HTTPError as error:
             raise logs.BrokenOffError(f"Kubernetes: the output of {self._pod} broke off") from error
         finally:
             response.close()
+
+    def _opened(self, **options: Any) -> urllib3.HTTPResponse:
+        request = self._core.read_namespaced_pod_log
+        try:
+            return access.streamed(request, self._pod, JOBS_NAMESPACE, timestamps=True, **options)
+        except ApiError as error:
+            # Its host has driven it out, or was started anew without it.
+            if _GONE in str(error):
+                raise NotFoundError(str(error)) from error
+            raise

@@ -22,7 +22,10 @@ NATIVE_JOB = "batch.kubernetes.io/job-name"
 _REPLACING = ("ReplicaSet", "StatefulSet", "ReplicationController")
 _TIMED_OUT = 124
 _UNPULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "RegistryUnavailable")
-_SAID_BEFORE = re.compile(r"^Back-off pulling image \S+: \w+: ")
+_NOISE = re.compile(
+    r"Back-off pulling image \S+: \w+: |rpc error: code = \w+ desc = |"
+    r"failed to pull and unpack image \S+: |failed to resolve reference \S+: "
+)
 _LACKS = re.compile(r"Insufficient ([a-z]+)")
 
 
@@ -66,7 +69,8 @@ def has_ended(pod: Mapping[str, Any]) -> bool:
 
 def is_silent(pod: Mapping[str, Any]) -> bool:
     """Return whether a pod that is said to run is on a host that does not answer."""
-    return is_running(pod) and conditions(pod).get("Ready", {}).get("status") != "True"
+    going = pod.get("status", {}).get("phase") == "Running" and is_running(pod)
+    return going and conditions(pod).get("Ready", {}).get("status") != "True"
 
 
 def leads(pod: Mapping[str, Any]) -> bool:
@@ -101,7 +105,8 @@ def why_waiting(pod: Mapping[str, Any]) -> str:
     if waiting.get("reason") in ("ContainerCreating", "PodInitializing", None):
         return ""
     if waiting["reason"] in _UNPULLED:
-        return f"image {_image(pod)} could not be pulled: {_SAID_BEFORE.sub('', said)}".rstrip(": ")
+        cause = _NOISE.sub("", said).removeprefix(f"{_image(pod)}: ")
+        return f"image {_image(pod)} could not be pulled: {cause}".rstrip(": ")
     if before := _before(pod):
         return f"it is started again: {_why_ended(before) or 'it ended'}"
     return f"{waiting['reason']}: {said}".rstrip(": ")
@@ -109,9 +114,11 @@ def why_waiting(pod: Mapping[str, Any]) -> str:
 
 def why(pod: Mapping[str, Any]) -> str:
     """Return why a pod failed, in words."""
-    lost = conditions(pod).get("DisruptionTarget", {})
+    lost, host = conditions(pod).get("DisruptionTarget", {}), pod["spec"].get("nodeName")
+    if lost.get("status") == "True" and lost.get("reason") == "TerminationByKubelet":
+        return f"driven out by its host {host}: {lost.get('message', '')}".rstrip(": ")
     if lost.get("status") == "True":
-        return f"its host {pod['spec'].get('nodeName')} was lost"
+        return f"its host {host} was lost"
     if _timed_out(pod):
         return why_exit(_TIMED_OUT)
     terminated = _container(pod).get("terminated", {})

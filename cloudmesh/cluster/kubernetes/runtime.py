@@ -56,7 +56,8 @@ def registries(design: Blueprint) -> dict[str, dict[str, Any]]:
     }
     mirror = {**access, "override_path": True}
     return {
-        design.registry: {"server": ours, "host": {ours: access}},
+        # As the last resort too, which else would be asked without a certificate, and its answer told as the cause.
+        design.registry: {"server": ours, **access, "host": {ours: access}},
         UPSTREAM: {"server": f"https://{UPSTREAM}", "host": {f"{ours}/v2/{REPOSITORY}": mirror}},
     }
 
