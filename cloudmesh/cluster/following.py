@@ -68,7 +68,7 @@ def _tell_end(status: JobStatus, report: Report) -> None:
     if status.state is State.SUCCEEDED:
         report.done(status.id, str(status.state))
     else:
-        report.failed(status.id, _words(status))
+        report.failed(status.id, status.reason or str(status.state))
 
 
 def _words(status: JobStatus) -> str:

@@ -163,4 +163,4 @@ def test_jobs_are_followed_together_and_each_is_told_and_cleaned_up_when_it_ends
     ended = following.all_ended(cast(Any, engine), ["a", "b"], told)
     assert [(status.id, status.state) for status in ended] == [("a", State.SUCCEEDED), ("b", State.FAILED)]
     assert engine.stopped == ["b", "a"]
-    assert told == ["a: queued", "b: running", "a: running", "b! failed: exit code 3", "a: succeeded."]
+    assert told == ["a: queued", "b: running", "a: running", "b! exit code 3", "a: succeeded."]
