@@ -188,7 +188,6 @@ def test_a_wrong_field_is_named_with_its_line(spec: str, line: int, said: str) -
             "job.yaml:1: apiVersion: must be cms/v1, not 'cms/v2'; no such version",
         ),
         ("apiVersion: cms/v1\nkind: sparkjobs\n", "job.yaml:2: kind: unknown kind 'sparkjobs'; did you mean SparkJob?"),
-        ("apiVersion: cms/v1\nkind: HadoopJob\n", "job.yaml:2: kind: HadoopJob is not supported by this version"),
         ("apiVersion: cms/v1\nkind: SparkJob\nspecs: {}\n", "job.yaml:3: specs: unknown field; did you mean spec?"),
         (HEAD, "job.yaml:1: spec.mainApplicationFile: is missing"),
         (

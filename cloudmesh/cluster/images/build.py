@@ -23,7 +23,7 @@ _STEP = re.compile(r"Step (\d+/\d+) : (.*)")
 _LAST_LINES = 15
 _SILENCE = 900.0  # a step may work that long without a word
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
-_ARGUMENTS = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_TRUSTED_HOST")
+_ARGUMENTS = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_TRUSTED_HOST", "MAVEN_MIRROR_URL")
 
 
 def build(name: str, *, report: Report, base: str = "", ca_bundle: str = "") -> str:
@@ -39,15 +39,15 @@ def build(name: str, *, report: Report, base: str = "", ca_bundle: str = "") -> 
 def build_image(image: catalog.Image, *, report: Report, base: str = "", ca_bundle: str = "") -> str:
     """Build one of our images unless the engine has it.
 
-    The environment's proxies (`http_proxy`, …), `PIP_INDEX_URL` and `PIP_TRUSTED_HOST` hold for the build, too, and are
-    not in the image.
+    The environment's proxies (`http_proxy`, …), `PIP_INDEX_URL`, `PIP_TRUSTED_HOST` and `MAVEN_MIRROR_URL` hold for the
+    build, too, and are not in the image.
 
     Args:
         image: what to build.
         report: where progress goes, a step of the build each.
         base: tag of the image to build on; empty: the Debian base of `catalog.RELEASE`, made if it is missing.
-        ca_bundle: PEM file of the authorities that pip is to trust; empty: the one that the environment names, if any.
-            It is used during the build and is not in the image.
+        ca_bundle: PEM file of the authorities that the build is to trust; empty: the one that the environment names, if
+            any. It is used during the build and is not in the image.
 
     Returns:
         The image's tag.

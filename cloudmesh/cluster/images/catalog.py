@@ -20,11 +20,13 @@ class Image:
         name: what users call it: "spark".
         version: of the software in it.
         folder: its build context below cloudmesh/images; empty: `name`.
+        shared: files that are in its context, too, and belong to another: "spark/supervise.py".
     """
 
     name: str
     version: str
     folder: str = ""
+    shared: tuple[str, ...] = ()
 
     @property
     def repository(self) -> str:
@@ -33,8 +35,10 @@ class Image:
 
     def context(self) -> dict[str, bytes]:
         """Return the files that it is built from by their names, sorted."""
-        directory = importlib.resources.files("cloudmesh.images").joinpath(*(self.folder or self.name).split("/"))
-        files = sorted((entry for entry in directory.iterdir() if entry.is_file()), key=lambda entry: entry.name)
+        images = importlib.resources.files("cloudmesh.images")
+        own = images.joinpath(*(self.folder or self.name).split("/")).iterdir()
+        entries = [*own, *(images.joinpath(*path.split("/")) for path in self.shared)]
+        files = sorted((entry for entry in entries if entry.is_file()), key=lambda entry: entry.name)
         return {entry.name: entry.read_bytes() for entry in files}
 
     def tag(self, base: str = "") -> str:
@@ -52,7 +56,11 @@ class Image:
         return f"{self.repository}:{self.version}-{digest.hexdigest()[:_DIGITS]}"
 
 
-IMAGES = {image.name: image for image in (Image("spark", "4.0.1"),)}
+_ALL = (
+    Image("spark", "4.0.1", shared=("hadoop/fetch.py",)),
+    Image("hadoop", "3.4.2", shared=("spark/supervise.py",)),
+)
+IMAGES = {image.name: image for image in _ALL}
 
 
 def find(name: str) -> Image:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cloudmesh.cluster.jobs.hadoopjob import HadoopJob, HadoopService, job_layout, service_hosts, service_layout
 from cloudmesh.cluster.jobs.model import ContainerJob, Job
 from cloudmesh.cluster.jobs.parts import Layout, Part
 
@@ -65,4 +66,6 @@ class _Kind(NamedTuple):
 # What is imported for this table takes Part and Layout from `parts`.
 _KINDS: Mapping[type[Job], _Kind] = {
     ContainerJob: _Kind(_container),
+    HadoopJob: _Kind(job_layout),
+    HadoopService: _Kind(service_layout, service_hosts),
 }

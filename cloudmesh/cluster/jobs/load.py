@@ -12,13 +12,15 @@ from cloudmesh.cluster.jobs.common import Reader
 from cloudmesh.cluster.jobs.containerfile import container_job
 from cloudmesh.cluster.jobs.document import Place, Scalar, flaw, shown
 from cloudmesh.cluster.jobs.fields import Fields, suggestion
+from cloudmesh.cluster.jobs.hadoopfile import hadoop_job, hadoop_service
 from cloudmesh.cluster.jobs.model import API_VERSION, Job, SparkJob
 from cloudmesh.cluster.jobs.native import NativeJob
 from cloudmesh.cluster.jobs.sparkfile import spark_job
 
-_KINDS = ("SparkJob", "HadoopJob", "HadoopService", "ContainerJob")
 _READERS: Mapping[str, Reader] = {
     "SparkJob": spark_job,
+    "HadoopJob": hadoop_job,
+    "HadoopService": hadoop_service,
     "ContainerJob": container_job,
 }
 
@@ -83,8 +85,6 @@ def _reader(root: Fields) -> Reader:
     if version.text != API_VERSION:
         raise version.place.error(f"must be {API_VERSION}, not {shown(version.text)}; no such version")
     kind = root.required("kind")
-    if kind.text not in _KINDS:
-        raise kind.place.error(f"unknown kind {shown(kind.text)}; {suggestion(kind.text, _KINDS)}")
     if kind.text not in _READERS:
-        raise kind.place.error(f"{kind.text} is not supported by this version; supported are {', '.join(_READERS)}")
+        raise kind.place.error(f"unknown kind {shown(kind.text)}; {suggestion(kind.text, _READERS)}")
     return _READERS[kind.text]

@@ -1,0 +1,114 @@
+"""The Java processes of a task: started, watched, asked by what they log, and ended together."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from settings import LIBRARIES
+from supervise import say
+
+_LAST_LINES = 25
+_LONGEST_LINE = 400
+# Guice, by which YARN makes its web pages, reaches into these.
+_OPENED = [
+    option
+    for package in ("java.lang", "java.util", "java.util.concurrent", "java.net", "java.text")
+    for option in ("--add-opens", f"java.base/{package}=ALL-UNNAMED")
+]
+# They start often and work little: without the second compiler, a start takes a third less of a processor's time.
+_FRUGAL = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+
+
+def java(configuration: Path, heap_mb: int, main: str, *arguments: str, hosts: Path | None = None) -> list[str]:
+    """Return the command that runs a class of Hadoop's.
+
+    Args:
+        configuration: directory with its settings.
+        heap_mb: MiB of heap.
+        main: the class.
+        arguments: its own.
+        hosts: the only names that it knows; None: it asks the system.
+    """
+    level = os.environ.get("HADOOP_LOG_LEVEL", "INFO")
+    options = [f"-Xmx{heap_mb}m", *_FRUGAL, f"-Dcms.log.level={level}", *_OPENED]
+    options += [f"-Djdk.net.hosts.file={hosts}"] if hosts else []
+    return [
+        f"{os.environ['JAVA_HOME']}/bin/java",
+        *options,
+        "-cp",
+        ":".join((str(configuration), *LIBRARIES)),
+        main,
+        *arguments,
+    ]
+
+
+class Daemons:
+    """Some processes that belong together. Used as a context, none is left at its end."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Daemons:
+        return self
+
+    def __exit__(self, _type: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + 5
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start a process, whose output goes to its log."""
+        with self.log(name).open("wb") as log:
+            self._processes[name] = subprocess.Popen(  # noqa: S603 - it is the image's own
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+
+    def log(self, name: str) -> Path:
+        """Return the file that a process logs to."""
+        return self._logs / f"{name}.log"
+
+    def ended(self) -> str:
+        """Return the name of a process that has ended; empty while all run. Its last words go to the log."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                say(f"{name} has ended with status {process.returncode}; its last words:")
+                self.tell(name)
+                return name
+        return ""
+
+    def tell(self, name: str) -> None:
+        """Write the last lines of a process to the log."""
+        if self.log(name).exists():
+            for line in self.log(name).read_text(errors="replace").splitlines()[-_LAST_LINES:]:
+                say(f"{name}: {line[:_LONGEST_LINE]}")
+
+    def said(self, name: str, pattern: str) -> int:
+        """Return how many different things a process has named in the group of `pattern`."""
+        if not self.log(name).exists():
+            return 0
+        return len(set(re.findall(pattern, self.log(name).read_text(errors="replace"))))
+
+    def until(self, condition: Callable[[], bool], timeout: float) -> str:
+        """Wait for something while all run; return why it did not come, or nothing."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if name := self.ended():
+                return f"{name} has ended"
+            if time.monotonic() > deadline:
+                return f"it has not come about in {timeout:.0f} s"
+            time.sleep(0.3)
+        return ""

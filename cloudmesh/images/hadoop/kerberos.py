@@ -1,0 +1,130 @@
+"""A Kerberos realm of the job's own: whoever holds the job's secret is its one principal, and nobody else is anybody.
+
+Every process of the job, and every client of a service, is `cms/job@CMS`. Its key is made from the secret by each task
+for itself, so that nothing has to be handed out. The KDC runs beside the NameNode and speaks TCP alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import struct
+import subprocess
+from pathlib import Path
+
+REALM = "CMS"
+PRINCIPAL = f"cms/job@{REALM}"
+# What web pages are entered by. The KDC does not know it: there is no ticket for it, and so no way in.
+WEB_PRINCIPAL = f"HTTP/job@{REALM}"
+_CIPHER = "aes256-cts-hmac-sha384-192"
+_CIPHER_NUMBER = 20
+_ROUNDS = 32768
+_BYTES = 32
+
+
+def password(secret: str) -> str:
+    """Return the principal's password; the secret itself is for other things, too."""
+    return hmac.new(secret.encode(), b"cms kerberos password", hashlib.sha256).hexdigest()
+
+
+def key(password: str, salt: bytes) -> bytes:
+    """Return the key that a password stands for, as RFC 8009 says (string-to-key, with HMAC-SHA-384)."""
+    temporary = hashlib.pbkdf2_hmac("sha384", password.encode(), _CIPHER.encode() + b"\0" + salt, _ROUNDS, _BYTES)
+    label = struct.pack(">I", 1) + b"kerberos" + b"\0" + struct.pack(">I", _BYTES * 8)
+    return hmac.new(temporary, label, hashlib.sha384).digest()[:_BYTES]
+
+
+def keytab(secret: str) -> bytes:
+    """Return the keytab of a process of the job."""
+    own = key(password(secret), REALM.encode() + b"cmsjob")
+    return b"\x05\x02" + _entry(PRINCIPAL, own) + _entry(WEB_PRINCIPAL, secrets.token_bytes(_BYTES))
+
+
+def _entry(principal: str, own: bytes) -> bytes:
+    name, _, realm = principal.partition("@")
+    parts = name.split("/")
+    entry = struct.pack(">H", len(parts)) + b"".join(_counted(each.encode()) for each in (realm, *parts))
+    entry += struct.pack(">IIBH", 1, 0, 1, _CIPHER_NUMBER) + _counted(own)
+    return struct.pack(">i", len(entry)) + entry
+
+
+def _counted(data: bytes) -> bytes:
+    return struct.pack(">H", len(data)) + data
+
+
+def configuration(kdc: str) -> str:
+    """Return krb5.conf of clients and servers, for a KDC at HOST:PORT. No name is looked up anywhere."""
+    return f"""[libdefaults]
+default_realm = {REALM}
+dns_lookup_kdc = false
+dns_lookup_realm = false
+dns_canonicalize_hostname = false
+rdns = false
+udp_preference_limit = 1
+permitted_enctypes = {_CIPHER}
+default_tkt_enctypes = {_CIPHER}
+default_tgs_enctypes = {_CIPHER}
+[realms]
+{REALM} = {{
+  kdc = {kdc}
+}}
+"""
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file that nobody else can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+
+
+def enter(folder: Path, secret: str, kdc: str) -> dict[str, str]:
+    """Write what a process needs to be the job's principal, and return its environment.
+
+    /etc/krb5.conf of the image is a link to krb5.conf in `folder`: programs that the process starts find it, too.
+    """
+    write(folder / "krb5.conf", configuration(kdc).encode())
+    write(folder / "keytab", keytab(secret))
+    return {"KRB5PRINCIPAL": PRINCIPAL, "KRB5KEYTAB": str(folder / "keytab")}
+
+
+def service(folder: Path, secret: str, address: str) -> tuple[list[str], dict[str, str]]:
+    """Make the KDC's books anew, and return the command and environment of the KDC that listens on HOST:PORT.
+
+    The books hold nothing but the one principal, and need not last.
+    """
+    write(folder / "kdc.conf", _kdc_configuration(folder, address).encode())
+    environment = {**os.environ, "KRB5_KDC_PROFILE": str(folder / "kdc.conf")}
+    for left in folder.glob("principal*"):
+        left.unlink()
+    master = secrets.token_hex(_BYTES)
+    # Passwords go by stdin: arguments can be read by others.
+    _run(["/usr/sbin/kdb5_util", "-r", REALM, "create", "-s"], f"{master}\n{master}\n", environment)
+    added = f"addprinc -e {_CIPHER}:normal -pw {password(secret)} cms/job\n"
+    _run(["/usr/sbin/kadmin.local", "-r", REALM], added, environment)
+    return ["/usr/sbin/krb5kdc", "-n", "-r", REALM], environment
+
+
+def _run(command: list[str], answers: str, environment: dict[str, str]) -> None:
+    done = subprocess.run(command, input=answers.encode(), env=environment, capture_output=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise SystemExit(f"hadoop: {command[0]}: {done.stderr.decode().strip()}")
+
+
+def _kdc_configuration(folder: Path, address: str) -> str:
+    return f"""[kdcdefaults]
+kdc_listen = ""
+kdc_tcp_listen = {address}
+[realms]
+{REALM} = {{
+  database_name = {folder}/principal
+  key_stash_file = {folder}/stash
+  master_key_type = {_CIPHER}
+  supported_enctypes = {_CIPHER}:normal
+  default_principal_flags = +preauth
+  max_life = 24h
+}}
+[logging]
+kdc = FILE:/dev/null
+"""

@@ -1,0 +1,186 @@
+"""The settings of Hadoop's processes. Pure.
+
+There are defaults, which a job may change, and rules, which it may not: who is let in, and where a process listens. One
+set is for all of a task's processes; each of them reads the part that is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from xml.sax.saxutils import escape
+
+from kerberos import PRINCIPAL, WEB_PRINCIPAL
+
+# The folder itself has the (empty) folders of web pages, and what stands in for a class of Hadoop's.
+LIBRARIES = ("/opt/hadoop", "/opt/hadoop/lib/*")
+# Takes no order from anybody: on loopback, and there is no ticket for it. The port is any that is free.
+_CLOSED = "127.0.0.1:0"
+FILES = ("core-site.xml", "hdfs-site.xml", "yarn-site.xml", "mapred-site.xml", "capacity-scheduler.xml")
+DEFAULT_MEMORY_MB = 512
+MASTER_MEMORY_MB = 384
+# What a worker's own two processes take.
+WORKER_MEMORY_MB = 640
+
+
+class Head(NamedTuple):
+    """Where the processes of the head listen, "HOST:PORT" each; empty: there is no such process."""
+
+    namenode: str
+    kdc: str
+    resourcemanager: str = ""
+    scheduler: str = ""
+    tracker: str = ""
+    history: str = ""
+
+
+def document(properties: Mapping[str, str]) -> bytes:
+    """Return properties as Hadoop's XML."""
+    lines = [
+        f"<property><name>{escape(name)}</name><value>{escape(value)}</value></property>"
+        for name, value in sorted(properties.items())
+    ]
+    return "\n".join(("<configuration>", *lines, "</configuration>", "")).encode()
+
+
+def defaults(workers: int) -> dict[str, str]:
+    """Return what a job may change."""
+    return {
+        "dfs.replication": str(min(2, workers)),
+        "dfs.namenode.safemode.extension": "0",
+        # A minute of silence, not ten, and a lost host's blocks are copied anew.
+        "dfs.namenode.heartbeat.recheck-interval": "15000",
+        "mapreduce.client.submit.file.replication": str(min(3, workers)),
+        "mapreduce.framework.name": "yarn",
+        "mapreduce.map.memory.mb": str(DEFAULT_MEMORY_MB),
+        "mapreduce.reduce.memory.mb": str(DEFAULT_MEMORY_MB),
+        # The rest is for what a JVM takes beside its heap.
+        "mapreduce.job.heap.memory-mb.ratio": "0.6",
+        "mapreduce.task.io.sort.mb": "64",
+        "yarn.app.mapreduce.am.resource.mb": str(MASTER_MEMORY_MB),
+        "yarn.app.mapreduce.am.command-opts": "-Xmx224m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        "yarn.app.mapreduce.am.scheduler.heartbeat.interval-ms": "250",
+        "mapreduce.map.java.opts": "-XX:+UseSerialGC",
+        "mapreduce.reduce.java.opts": "-XX:+UseSerialGC",
+        "mapreduce.client.progressmonitor.pollinterval": "500",
+        "mapreduce.client.completion.pollinterval": "500",
+        "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": "250",
+        "yarn.scheduler.minimum-allocation-mb": "128",
+        "yarn.scheduler.capacity.root.queues": "default",
+        "yarn.scheduler.capacity.root.default.capacity": "100",
+        "yarn.scheduler.capacity.maximum-am-resource-percent": "0.5",
+    }
+
+
+def everywhere(head: Head, folder: str) -> dict[str, str]:
+    """Return the rules for every process, daemon or program."""
+    return {
+        "fs.defaultFS": f"hdfs://{head.namenode}",
+        "hadoop.tmp.dir": f"{folder}/tmp",  # noqa: S108 - the task's own
+        "dfs.permissions.superusergroup": "cms",
+        "mapreduce.application.classpath": ",".join(LIBRARIES),
+        "yarn.application.classpath": ",".join(LIBRARIES),
+        "yarn.resourcemanager.address": head.resourcemanager,
+        "yarn.resourcemanager.scheduler.address": head.scheduler,
+        "yarn.resourcemanager.resource-tracker.address": head.tracker,
+        "mapreduce.jobhistory.address": head.history,
+        # The variable is the NodeManager's, on whose host the master of a MapReduce job then runs.
+        "yarn.app.mapreduce.am.job.client.port-range": "${env.CMS_MASTER_PORTS}",
+        "yarn.app.mapreduce.am.webapp.port-range": "${env.CMS_MASTER_PORTS}",
+        **_security(f"{folder}/keytab"),
+    }
+
+
+def _security(keytab: str) -> dict[str, str]:
+    principals = {
+        f"{each}.principal": PRINCIPAL
+        for each in (
+            *("dfs.namenode.kerberos", "dfs.datanode.kerberos", "yarn.resourcemanager", "yarn.nodemanager"),
+            "mapreduce.jobhistory",
+        )
+    }
+    keytabs = (
+        *("dfs.namenode.keytab.file", "dfs.datanode.keytab.file", "yarn.resourcemanager.keytab"),
+        *("yarn.nodemanager.keytab", "mapreduce.jobhistory.keytab", "hadoop.http.authentication.kerberos.keytab"),
+        "dfs.web.authentication.kerberos.keytab",
+    )
+    pages = (
+        *("hadoop.http.authentication.kerberos.principal", "dfs.web.authentication.kerberos.principal"),
+        "dfs.namenode.kerberos.internal.spnego.principal",
+    )
+    return {
+        "hadoop.security.authentication": "kerberos",
+        "hadoop.security.authorization": "true",
+        "hadoop.rpc.protection": "privacy",
+        "dfs.block.access.token.enable": "true",
+        "dfs.data.transfer.protection": "privacy",
+        "dfs.encrypt.data.transfer.cipher.suites": "AES/CTR/NoPadding",
+        "hadoop.security.crypto.codec.classes.aes.ctr.nopadding": "org.apache.hadoop.crypto.JceAesCtrCryptoCodec",
+        # Hadoop wants HTTPS or a privileged port beside that; the web pages are closed, which is more.
+        "ignore.secure.ports.for.testing": "true",
+        "dfs.webhdfs.enabled": "false",
+        "hadoop.http.filter.initializers": "org.apache.hadoop.security.AuthenticationFilterInitializer",
+        "hadoop.http.authentication.type": "kerberos",
+        "yarn.resourcemanager.webapp.delegation-token-auth-filter.enabled": "false",
+        **principals,
+        **dict.fromkeys(keytabs, keytab),
+        **dict.fromkeys(pages, WEB_PRINCIPAL),
+    }
+
+
+def of_head(head: Head, data: str) -> dict[str, str]:
+    """Return the rules for the head's processes."""
+    return {
+        "dfs.namenode.rpc-address": head.namenode,
+        "dfs.namenode.http-address": _CLOSED,
+        "dfs.namenode.name.dir": f"file://{data}/name",
+        # Hosts may have no name.
+        "dfs.namenode.datanode.registration.ip-hostname-check": "false",
+        "yarn.resourcemanager.admin.address": _CLOSED,
+        "yarn.resourcemanager.webapp.address": _CLOSED,
+        "mapreduce.jobhistory.admin.address": _CLOSED,
+        "mapreduce.jobhistory.webapp.address": _CLOSED,
+    }
+
+
+def of_worker(
+    address: str, ports: Mapping[str, str], data: str, folder: str, cores: int, memory_mb: int
+) -> dict[str, str]:
+    """Return the rules for a worker's processes.
+
+    Args:
+        address: where they listen.
+        ports: numbers, by name.
+        data: directory for blocks.
+        folder: directory for what need not last.
+        cores: processors for tasks.
+        memory_mb: of the whole worker.
+    """
+    return {
+        "dfs.datanode.address": f"{address}:{ports['datanode']}",
+        "dfs.datanode.ipc.address": f"{address}:{ports['blocks']}",
+        "dfs.datanode.http.address": _CLOSED,
+        "dfs.datanode.hostname": address,
+        "dfs.datanode.data.dir": f"file://{data}/blocks",
+        "dfs.datanode.data.dir.perm": "700",
+        **(_computing(address, ports, folder, cores, memory_mb) if "nodemanager" in ports else {}),
+    }
+
+
+def _computing(address: str, ports: Mapping[str, str], folder: str, cores: int, memory_mb: int) -> dict[str, str]:
+    return {
+        "yarn.nodemanager.address": f"{address}:{ports['nodemanager']}",
+        "yarn.nodemanager.localizer.address": _CLOSED,
+        "yarn.nodemanager.webapp.address": _CLOSED,
+        "yarn.nodemanager.local-dirs": f"{folder}/local",
+        "yarn.nodemanager.log-dirs": f"{folder}/logs/containers",
+        "yarn.nodemanager.aux-services": "mapreduce_shuffle",
+        "mapreduce.shuffle.port": ports["shuffle"],
+        "yarn.nodemanager.env-whitelist": "JAVA_HOME,HADOOP_HOME,HADOOP_CONF_DIR,CMS_MASTER_PORTS,CMS_JOB_DIR",
+        "yarn.nodemanager.resource.memory-mb": str(max(memory_mb - WORKER_MEMORY_MB, MASTER_MEMORY_MB)),
+        "yarn.nodemanager.resource.cpu-vcores": str(cores),
+        # The container that all of this is in has its bound already.
+        "yarn.nodemanager.pmem-check-enabled": "false",
+        "yarn.nodemanager.vmem-check-enabled": "false",
+        "yarn.nodemanager.disk-health-checker.max-disk-utilization-per-disk-percentage": "99",
+    }

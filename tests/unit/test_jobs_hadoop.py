@@ -1,0 +1,163 @@
+"""What job files of kinds HadoopJob and HadoopService may say, and what they are for an engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cloudmesh.cluster.errors import UsageError
+from cloudmesh.cluster.jobs import layout
+from cloudmesh.cluster.jobs.hadoopjob import EXAMPLES, HadoopJob, HadoopService, Step
+from cloudmesh.cluster.jobs.load import load
+from cloudmesh.cluster.jobs.model import Executor, Job, Resources, Storage, describe
+
+FILES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def made(kind: str, spec: str, *arguments: str) -> Job:
+    """Load a job file with the given spec, from line 5 on."""
+    Path("job.yaml").write_text(f"apiVersion: cms/v1\nkind: {kind}\nmetadata: {{name: big}}\nspec:\n{spec}")
+    job = load("job.yaml", arguments, {})
+    assert isinstance(job, Job)
+    return job
+
+
+def plan(part: layout.Part) -> dict[str, object]:
+    """Return what the image is told to do."""
+    found: dict[str, object] = json.loads(part.env["CMS_HADOOP"])
+    return found
+
+
+def test_every_field_of_a_job_arrives() -> None:
+    for name in ("x.jar", "a.txt"):
+        Path(name).write_text(name)
+    job = made(
+        "HadoopJob",
+        "  jar: x.jar\n  mainClass: org.example.Main\n  arguments: [a]\n  input: [a.txt]\n  output: /out/x\n"
+        "  conf: {mapreduce.job.reduces: 3}\n  head: {cores: 2, memory: 2g}\n"
+        "  worker: {instances: 4, cores: 3, memory: 4g}\n  retries: 1\n",
+    )
+    assert job == HadoopJob(
+        "big",
+        image="hadoop",
+        jar=Path.cwd() / "x.jar",
+        main_class="org.example.Main",
+        arguments=("a",),
+        input=(Path.cwd() / "a.txt",),
+        output="/out/x",
+        conf={"mapreduce.job.reduces": "3"},
+        head=Resources(2, 2048),
+        worker=Executor(3, 4096, 4),
+        retries=1,
+    )
+    assert [path.name for path in job.files] == ["x.jar", "a.txt"]
+
+
+@pytest.mark.parametrize("name", ["wordcount", "pi", "terasort", "service"])
+def test_what_is_described_loads_as_the_same_job(name: str) -> None:
+    job = load(str(FILES / f"hadoop-{name}.yaml"), [], {})
+    assert isinstance(job, Job)
+    Path("again.yaml").write_text(json.dumps(describe(job)))
+    assert load("again.yaml", [], {}) == job
+
+
+def test_the_jar_of_the_examples_has_a_short_name_and_its_program_goes_before_the_arguments() -> None:
+    job = made("HadoopJob", "  jar: examples\n  program: pi\n  arguments: [2, 10]\n")
+    assert isinstance(job, HadoopJob)
+    assert (job.jar_in_image, job.arguments) == (EXAMPLES, ("pi", "2", "10"))
+    given = made("HadoopJob", "  jar: examples\n  program: pi\n  arguments: [2, 10]\n", "4", "20")
+    assert given.arguments == ("pi", "4", "20")
+
+
+def test_a_job_is_a_head_whose_program_is_the_job_and_workers() -> None:
+    Path("x.jar").write_text("x")
+    Path("in.txt").write_text("x")
+    job = made(
+        "HadoopJob", "  jar: x.jar\n  arguments: [a]\n  input: [in.txt]\n  worker: {instances: 3}\n  retries: 2\n"
+    )
+    head, worker = layout.of(job).parts
+    assert (head.name, head.count, head.retries, head.arguments) == ("head", 1, 2, ("head",))
+    assert (worker.name, worker.count, worker.retries, worker.arguments) == ("worker", 3, 0, ("worker",))
+    assert not layout.of(job).stays
+    assert layout.hosts_wanted(job) == 0
+    assert plan(head)["steps"] == [{"jar": "/opt/cloudmesh/job/x.jar", "class": "", "arguments": ["a"]}]
+    assert (plan(head)["input"], plan(head)["workers"], plan(head)["fetch"]) == (["in.txt"], 3, False)
+    assert set(head.ports.values()) | set(worker.ports.values()) == {0}
+
+
+def test_steps_run_one_after_another_with_the_class_of_the_job_or_their_own() -> None:
+    job = made("HadoopJob", "  jar: examples\n  mainClass: a.B\n  steps: [{arguments: [x]}, {mainClass: c.D}]\n")
+    assert isinstance(job, HadoopJob)
+    assert job.steps == (Step("", ("x",)), Step("c.D"))
+    steps = plan(layout.of(job).parts[0])["steps"]
+    assert isinstance(steps, list)
+    assert [(step["class"], step["arguments"]) for step in steps] == [("a.B", ["x"]), ("c.D", [])]
+
+
+def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_the_same() -> None:
+    job = made("HadoopService", "  storage: [{name: data, mount: /data}]\n  worker: {instances: 3}\n")
+    assert isinstance(job, HadoopService)
+    assert (job.replication, job.storage) == (3, (Storage("data", "/data"),))
+    assert layout.hosts_wanted(job) == 3
+    found = layout.of(job, ["h1", "h2", "h3"])
+    assert found.stays
+    assert [(part.name, part.host) for part in found.parts] == [
+        ("head", "h1"),
+        ("worker", "h1"),
+        ("worker", "h2"),
+        ("worker", "h3"),
+    ]
+    numbers = [*found.parts[0].ports.values(), *found.parts[1].ports.values()]
+    assert len(set(numbers)) == 4
+    assert all(10000 <= number < 20000 for number in numbers)
+    assert layout.of(job, ["h1", "h2", "h3"]) == found
+    assert {part.env["CMS_DATA"] for part in found.parts} == {"/data"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "said"),
+    [
+        ("HadoopJob", "  program: pi\n", "job.yaml:4: spec.jar: is missing"),
+        ("HadoopJob", "  jar: x.py\n", "job.yaml:5: spec.jar: 'x.py' must end with .jar"),
+        ("HadoopJob", "  jar: local://x.jar\n", "job.yaml:5: spec.jar: 'local://x.jar': a jar in the image"),
+        ("HadoopJob", "  jar: examples\n  output: ../x\n", "job.yaml:6: spec.output: must be an absolute path in HDFS"),
+        (
+            "HadoopJob",
+            "  jar: examples\n  conf: {hadoop.security.authentication: simple}\n",
+            "job.yaml:6: spec.conf.hadoop.security.authentication: is set by the cluster",
+        ),
+        (
+            "HadoopJob",
+            "  jar: examples\n  conf: {dfs.namenode.http-address: 0.0.0.0:80}\n",
+            "job.yaml:6: spec.conf.dfs.namenode.http-address: is set by the cluster",
+        ),
+        (
+            "HadoopJob",
+            "  jar: examples\n  arguments: [a]\n  steps: [{arguments: [b]}]\n",
+            "job.yaml:7: spec.steps: have arguments of their own",
+        ),
+        ("HadoopJob", "  jar: examples\n  worker: {memory: 1g}\n", "job.yaml:6: spec.worker.memory: 1g is too little"),
+        ("HadoopService", "  worker: {instances: 2}\n", "job.yaml:4: spec.storage: must name one place"),
+        (
+            "HadoopService",
+            "  storage: [{name: data, mount: /d}]\n  replication: 1\n",
+            "job.yaml:6: spec.replication: must be a whole number from 2 to 2, not '1'",
+        ),
+        (
+            "HadoopService",
+            "  storage: [{name: data, mount: /d, readOnly: true}]\n",
+            "job.yaml:5: spec.storage: is readOnly",
+        ),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_line(kind: str, spec: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        made(kind, spec)
+    assert str(error.value).startswith(said)
