@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sshd import MISSING, Sshd
+from support.silent import Silent
 
 from cloudmesh.cluster import results
 from cloudmesh.cluster.api import Results
@@ -28,16 +29,6 @@ ADDRESS = "10.0.0.5"
 NODE = Node("n1", ADDRESS, (Role.WORKER,), "ready")
 
 
-class Quiet:
-    def step(self, where, what): ...
-
-    def done(self, where, what=""): ...
-
-    def failed(self, where, why): ...
-
-    def note(self, text): ...
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     server = Sshd(tmp_path_factory.mktemp("sshd"))
@@ -50,7 +41,7 @@ def bring(server, tmp_path, monkeypatch):
     """Bring what tasks have left, given as folders by task, into a folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    context = Context(server.settings(), Quiet(), "tester")
+    context = Context(server.settings(), Silent(), "tester")
     with connect(server.host(), server.settings()) as connection:
         marker = Marker("c", "1", "nomad", Role.WORKER, ADDRESS, (ADDRESS,))
         membership = Membership("c", {connection.host: marker}, {connection.host: connection})

@@ -1,0 +1,89 @@
+"""What jobs leave in $CMS_RESULTS, as every provider promises to bring it."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from contract.conftest import Cluster
+from contract.test_jobs import job_file
+
+pytestmark = pytest.mark.cluster
+
+BIG = 1 << 30
+MEMORY_MB = 150
+LEAVE = """
+import hashlib, os
+from pyspark import SparkContext
+
+RESULTS = os.environ["CMS_RESULTS"]
+
+def leave(number):
+    with open(os.path.join(os.environ["CMS_RESULTS"], f"part-{number}"), "w") as file:
+        file.write(str(number) * 1000)
+    return number
+
+with SparkContext() as spark:
+    spark.range(4, numSlices=4).map(leave).collect()
+os.makedirs(f"{RESULTS}/deep/er")
+with open(f"{RESULTS}/deep/er/answer", "w") as file:
+    file.write("42")
+os.symlink("/etc/passwd", f"{RESULTS}/link")
+digest, block = hashlib.sha256(), os.urandom(1 << 20)
+with open(f"{RESULTS}/big", "wb") as file:
+    for _ in range(1 << 10):
+        digest.update(block)
+        file.write(block)
+print(digest.hexdigest())
+"""
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def get(cluster: Cluster, job_id: str, target: Path) -> tuple[int, float]:
+    """Run `get`; return its exit code and the most memory that it took, in MiB."""
+    with cluster.operator.started("get", "-n", cluster.name, job_id, str(target)) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, used.ru_maxrss / 1024
+
+
+def test_results_of_all_tasks_are_brought_whole_in_constant_memory_after_the_job_has_ended(cluster, tmp_path):
+    outcome = cluster.cms("submit", "--id=leaves", job_file(tmp_path, LEAVE)).ok()
+    here = tmp_path / "here"
+    status, memory = get(cluster, "leaves", here)
+    try:
+        assert status == 0
+        assert memory < MEMORY_MB
+        by_name = {path.name: path for path in here.rglob("*") if path.is_file()}
+        assert by_name["big"].stat().st_size == BIG
+        assert f"{digest(by_name['big'])}\n" == outcome.stdout
+        assert by_name["answer"].parent.parts[-2:] == ("deep", "er")
+        assert {f"part-{number}" for number in range(4)} | {"big", "answer"} == set(by_name)
+        assert by_name["part-3"].read_text() == "3" * 1000
+        again = {path: path.stat().st_mtime_ns for path in by_name.values()}
+        assert get(cluster, "leaves", here)[0] == 0
+        assert {path: path.stat().st_mtime_ns for path in again} == again
+        by_name["answer"].write_text("mine")
+        refused = cluster.cms("get", "leaves", str(here))
+        assert refused.status == 1
+        assert str(by_name["answer"]) in refused.stderr
+        assert by_name["answer"].read_text() == "mine"
+    finally:
+        shutil.rmtree(here, ignore_errors=True)
+
+
+def test_a_job_that_left_nothing_is_no_failure_and_one_that_is_not_there_is(cluster, tmp_path):
+    cluster.cms("submit", "--id=leaves-nothing", job_file(tmp_path, "print(1)")).ok()
+    outcome = cluster.cms("get", "leaves-nothing", str(tmp_path / "here")).ok()
+    assert "no files" in outcome.stderr
+    assert not (tmp_path / "here").exists()
+    assert cluster.cms("get", "no-such-job", str(tmp_path / "here")).status == 3
