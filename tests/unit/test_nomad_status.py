@@ -179,3 +179,22 @@ def test_a_job_is_over_with_its_first_part():
     assert not status.is_over(stub(Complete=1, Running=1))
     assert not status.is_over(stub(Starting=1))
     assert not status.is_over({**stub(Failed=1), "Type": "service"})
+
+
+def test_a_service_waits_for_the_host_that_it_is_bound_to():
+    filtered = {"ConstraintFiltered": {"${node.unique.id} = n1": 2}}
+    lost = member(0, state="running", client="lost")
+    found = read([lost], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}], Type="service", **GANG)
+    assert [(task.state, task.reason) for task in found.tasks] == [(State.UNKNOWN, "its host h0 was lost")]
+    back = read([lost, member(0, state="running", client="running", made=9)], Type="service", **GANG)
+    assert [task.state for task in back.tasks] == [State.RUNNING]
+
+
+def test_what_a_part_waits_for_is_said_in_words():
+    filtered = {"ConstraintFiltered": {"${node.unique.id} = n1": 2}}
+    found = read([], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}])
+    assert found.reason == "waits for the host that it is bound to"
+
+
+def test_a_job_that_was_stopped_tells_when_it_was_submitted():
+    assert read([], [{"Status": "complete", "CreateTime": 2_000_000_000}], SubmitTime=9_000_000_000).submitted == 2

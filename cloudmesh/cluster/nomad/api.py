@@ -15,7 +15,7 @@ from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob, check_nomad
 from cloudmesh.cluster.model import JobStatus, Node, Place
-from cloudmesh.cluster.nomad import access, config, drain, gang, jobs, native, status
+from cloudmesh.cluster.nomad import access, config, drain, gang, jobs, native, nodes, status
 from cloudmesh.cluster.nomad.access import asked, patiently
 from cloudmesh.cluster.nomad.places import Places
 from cloudmesh.cluster.nomad.tasks import DIGEST, RESULTS
@@ -50,7 +50,7 @@ class NomadApi:
         running = asked(lambda: self._client.allocations.get_allocations(resources=True, task_states=False))
         servers = self._servers()
         full = [asked(partial(self._client.node.get_node, stub["ID"])) for stub in stubs]
-        return tuple(sorted((status.node(each, running, servers) for each in full), key=lambda node: node.name))
+        return tuple(sorted((nodes.node(each, running, servers) for each in full), key=lambda node: node.name))
 
     def drain(self, node: Node, seconds: float) -> None:
         """Send `node` no more jobs, move away what can move, and wait for the rest to end."""
@@ -67,10 +67,10 @@ class NomadApi:
 
     def obstacle(self, submission: Submission[Job]) -> str:
         """Return why no host could ever take a part of the job."""
-        nodes = [node for node in self.nodes() if node.cores]
+        there = [node for node in self.nodes() if node.cores]
         if is_spark(submission):
-            return placement.obstacle(*jobs.asks(submission.job), nodes)
-        return placement.crowded(layout.of(submission.job, submission.hosts), nodes)
+            return placement.obstacle(*jobs.asks(submission.job), there)
+        return placement.crowded(layout.of(submission.job, submission.hosts), there)
 
     def submit(self, submission: Submission[Job]) -> None:
         """Run the job once: the register call refuses to replace a job that is there."""
@@ -149,9 +149,9 @@ class NomadApi:
     def results(self, job_id: str) -> tuple[Results, ...]:
         """Return the directories that the tasks' allocations share with their hosts."""
         self.job(job_id)
-        nodes = {node.id: node for node in self.nodes()}
+        there = {node.id: node for node in self.nodes()}
         return tuple(
-            Results(name, nodes.get(each["NodeID"]) or _gone(each), f"{config.ALLOCATIONS}/{each['ID']}/{RESULTS}")
+            Results(name, there.get(each["NodeID"]) or _gone(each), f"{config.ALLOCATIONS}/{each['ID']}/{RESULTS}")
             for name, each in status.started(self._allocations(job_id))
         )
 
@@ -187,7 +187,7 @@ class NomadApi:
         peers = asked(self._client.operator.get_configuration)["Servers"]
         voters = {peer["Address"].rpartition(":")[0] for peer in peers if peer["Voter"]}
         members = asked(self._client.agent.get_members)["Members"]
-        return {each["Addr"]: status.server(each["Status"], votes=each["Addr"] in voters) for each in members}
+        return {each["Addr"]: nodes.server(each["Status"], votes=each["Addr"] in voters) for each in members}
 
     def _native(self, job: NativeJob) -> dict[str, Any]:
         """Return a job as JSON, its id checked."""

@@ -38,7 +38,7 @@ def job(
         id=full["ID"],
         name=full["Name"],
         state=state,
-        submitted=full["SubmitTime"] / 1e9,
+        submitted=status.submitted(full, evaluations),
         duration=max((words.duration(task, now) for each in newest for task in _tasks(each)), default=0.0),
         exit_code=exit_code,
         reason=reason,

@@ -1,80 +1,17 @@
-"""What Nomad's answers mean, in the words that both engines share. Pure."""
+"""What becomes of the jobs that are ours, in the words that both engines share. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cloudmesh.cluster.model import JobStatus, Node, Role, State, TaskStatus
-from cloudmesh.cluster.nomad.config import SERVER_POOL
+from cloudmesh.cluster.model import JobStatus, State, TaskStatus
 from cloudmesh.cluster.nomad.jobs import HEAD, MASTER
-from cloudmesh.cluster.nomad.tasks import CORE, DIGEST, FIRST, NAME
+from cloudmesh.cluster.nomad.tasks import DIGEST, FIRST, NAME
 from cloudmesh.cluster.nomad.words import cause, duration, exit_code, last_event, time_of, timed_out, why_blocked
 
 _NANOSECONDS = 1e9
-
-
-def server(gossip: str, *, votes: bool) -> str:
-    """Return the status of a host as a server.
-
-    Args:
-        gossip: what the others say of it.
-        votes: whether it counts for the majority; a new one does so only after some seconds.
-    """
-    if gossip != "alive":
-        return "down"
-    return "ready" if votes else "joining"
-
-
-def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Mapping[str, str]) -> Node:
-    """Return a host as Nomad describes it.
-
-    Args:
-        full: the node.
-        allocations: of all jobs, with their resources.
-        servers: what `server` says of each server, by its address.
-    """
-    address = full["Attributes"].get("unique.network.ip-address", "")
-    resources, reserved = full["NodeResources"], full["ReservedResources"] or {}
-    takes_jobs = full["NodePool"] != SERVER_POOL
-    cores = resources["Cpu"]["CpuShares"] / CORE * takes_jobs
-    memory = (resources["Memory"]["MemoryMB"] - reserved.get("Memory", {}).get("MemoryMB", 0)) * takes_jobs
-    used_cpu, used_memory = _used(full["ID"], allocations)
-    roles = (Role.SERVER,) * (address in servers) + (Role.WORKER,) * takes_jobs
-    return Node(
-        name=full["Name"],
-        address=address,
-        roles=roles,
-        status=_node_status(full, servers.get(address, "ready")),
-        cores=cores,
-        memory_mb=memory,
-        free_cores=max(0.0, round(cores - used_cpu / CORE, 2)),
-        free_memory_mb=max(0, memory - used_memory),
-        version=full["Attributes"].get("nomad.version", ""),
-        contact=(full["Meta"] or {}).get("cms_contact", ""),
-        host_key=(full["Meta"] or {}).get("cms_host_key", ""),
-        id=full["ID"],
-    )
-
-
-def _node_status(full: Mapping[str, Any], as_server: str) -> str:
-    if full["Status"] == "ready" and as_server != "ready":
-        return as_server
-    if full["Status"] == "ready" and full["SchedulingEligibility"] != "eligible":
-        return "draining" if full.get("DrainStrategy") else "drained"
-    if full["Status"] == "ready" and not full["Drivers"].get("docker", {}).get("Healthy"):
-        return "no docker"
-    return str(full["Status"])
-
-
-def _used(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
-    cpu = memory = 0
-    for each in allocations:
-        if each["NodeID"] == node_id and each["ClientStatus"] in ("pending", "running"):
-            for task in each["AllocatedResources"]["Tasks"].values():
-                cpu += task["Cpu"]["CpuShares"]
-                memory += task["Memory"]["MemoryMB"]
-    return cpu, memory
+_LOST = ("lost", "unknown")
 
 
 class Leader(NamedTuple):
@@ -96,19 +33,13 @@ def leaders(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -
     group = full["TaskGroups"][0]
     name = next(task["Name"] for task in group["Tasks"] if not task.get("Lifecycle"))
     its = (each for each in allocations if each["TaskGroup"] == group["Name"])
-    newest = {each["Name"]: each for each in sorted(its, key=lambda each: int(each["CreateIndex"]))}
-    return [Leader(name, each, _task(each, name)) for each in sorted(newest.values(), key=_index)]
+    return [Leader(name, each, _task(each, name)) for each in sorted(_newest(its), key=_index)]
 
 
 def outputs(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return allocation and task of those whose output is the job's: of each leader the newest that has started."""
-    started = [
-        each
-        for each in allocations
-        for leader in leaders(full, [each])
-        if leader.task.get("StartedAt") and leader.allocation is each
-    ]
-    return [(str(leader.allocation["ID"]), leader.name) for leader in leaders(full, started)]
+    begun = [each for each in allocations if any(leader.task.get("StartedAt") for leader in leaders(full, [each]))]
+    return [(str(leader.allocation["ID"]), leader.name) for leader in leaders(full, begun)]
 
 
 def job(
@@ -131,13 +62,19 @@ def job(
         id=full["ID"],
         name=full["Meta"].get(NAME, full["ID"]),
         state=state,
-        submitted=full["SubmitTime"] / _NANOSECONDS,
+        submitted=submitted(full, evaluations),
         duration=max((duration(leader.task, now) for leader in leading), default=0.0),
         exit_code=code,
         reason=reason,
         digest=full["Meta"].get(DIGEST, ""),
-        tasks=tuple(tasks(allocations)),
+        tasks=tuple(tasks(_newest(allocations) if full["Type"] == "service" else allocations)),
     )
+
+
+def submitted(full: Mapping[str, Any], evaluations: Iterable[Mapping[str, Any]]) -> float:
+    """Return when a job was submitted, in seconds since the epoch; for Nomad, to stop it is to submit it anew."""
+    times = [full["SubmitTime"], *(each["CreateTime"] for each in evaluations if each.get("CreateTime"))]
+    return float(min(times)) / _NANOSECONDS
 
 
 def is_over(stub: Mapping[str, Any]) -> bool:
@@ -180,7 +117,7 @@ def _going(full: Mapping[str, Any], leading: Sequence[Leader], evaluations: Sequ
     """Return what a job does whose leaders have not all ended by themselves."""
     for leader in leading:
         newest = leader.allocation
-        if newest["ClientStatus"] in ("lost", "unknown"):
+        if newest["ClientStatus"] in _LOST:
             state = State.FAILED if full["Status"] == "dead" else State.UNKNOWN
             return state, None, f"its host {newest['NodeName']} was lost"
         if newest["ClientStatus"] == "failed":
@@ -197,11 +134,17 @@ def tasks(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
     """Yield the tasks of a job, group by group."""
     for each in sorted(allocations, key=lambda each: (each["TaskGroup"], each["CreateIndex"], each["Name"])):
         for name, task in sorted((each["TaskStates"] or {}).items()):
-            state = _TASK_STATES[task["State"]]
-            if state is State.SUCCEEDED and (task["Failed"] or timed_out(task)):
-                state = State.FAILED
-            reason = cause(task) if state is State.FAILED else ""
+            state, reason = _task_state(each, task)
             yield TaskStatus(_shown(each, name), each["NodeName"], state, exit_code(task), reason)
+
+
+def _task_state(allocation: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[State, str]:
+    state = _TASK_STATES[task["State"]]
+    if not state.ended and allocation["ClientStatus"] in _LOST:
+        return State.UNKNOWN, f"its host {allocation['NodeName']} was lost"
+    if state is State.SUCCEEDED and (task["Failed"] or timed_out(task)):
+        return State.FAILED, cause(task)
+    return state, ""
 
 
 def started(allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -232,6 +175,13 @@ def _shown(allocation: Mapping[str, Any], name: str) -> str:
     if group == HEAD != name:
         return name
     return str(group) if group.startswith(f"{name}-") else f"{name}-{_index(allocation)}"
+
+
+def _newest(allocations: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the newest allocation of each place in the job."""
+    return list(
+        {each["Name"]: each for each in sorted(allocations, key=lambda each: int(each["CreateIndex"]))}.values()
+    )
 
 
 def _index(allocation: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from cloudmesh.cluster.nomad.gang import TIMEOUT
+from cloudmesh.cluster.nomad.gang import HOST, TIMEOUT
 from cloudmesh.cluster.placement import why
 
 TIMED_OUT = 124
@@ -62,6 +62,8 @@ def why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
             metrics = list((evaluation.get("FailedTGAllocs") or {}).values())
             lacks = {each for metric in metrics for each in (metric.get("DimensionExhausted") or {})}
             unmet = {each for metric in metrics for each in (metric.get("ConstraintFiltered") or {})}
+            if not lacks and any(each.startswith(HOST) for each in unmet):
+                return "waits for the host that it is bound to"
             return f"waits for room: {', '.join(sorted(lacks or unmet)) or 'no host is eligible'}"
     return ""
 
