@@ -1,0 +1,42 @@
+"""What every provider promises of Hadoop: the programs of Hadoop's own examples, and their answers."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from contract.conftest import EXAMPLES, Cluster
+
+pytestmark = pytest.mark.cluster
+
+
+def example(cluster: Cluster, name: str, *words: str) -> str:
+    """Run an example to its end and return what it has printed."""
+    return cluster.cms("submit", f"--id={name}", *words, str(EXAMPLES / f"{name}.yaml")).ok().stdout
+
+
+def fetched(cluster: Cluster, job_id: str, folder: Path) -> str:
+    """Return what is in the output that a job has left."""
+    cluster.cms("get", job_id, str(folder)).ok()
+    return "".join(path.read_text() for path in sorted(folder.rglob("part-*")))
+
+
+def test_wordcount_counts_as_plain_python_does(cluster, tmp_path):
+    example(cluster, "hadoop-wordcount", "--param=reduces=2")
+    counted = dict(line.split("\t") for line in fetched(cluster, "hadoop-wordcount", tmp_path).splitlines())
+    # Java's tokens: what is between blanks, tabs and ends of lines.
+    words = re.split("[ \t\n\r\f]+", (EXAMPLES / "text" / "opticks.txt").read_text().strip())
+    assert counted == {word: str(count) for word, count in Counter(words).items()}
+
+
+def test_pi_is_about_pi(cluster):
+    answer = re.search(r"Estimated value of Pi is ([0-9.]+)", example(cluster, "hadoop-pi", "--param=samples=1000"))
+    # The example's points are a fixed sequence: its answer is always the same.
+    assert answer
+    assert answer[1].startswith("3.144")
+
+
+def test_what_terasort_has_sorted_is_in_order_and_complete(cluster, tmp_path):
+    example(cluster, "hadoop-terasort", "--param=rows=20000")
+    # Of rows that are not in order teravalidate would tell here; the checksum is that of the rows that teragen makes.
+    assert re.fullmatch(r"checksum\t[0-9a-f]+\n", fetched(cluster, "hadoop-terasort", tmp_path))
