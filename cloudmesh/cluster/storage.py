@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from cloudmesh.cluster.api import Volume
 from cloudmesh.cluster.errors import NotFoundError, UsageError
+from cloudmesh.cluster.jobs.common import STORAGE_REFERENCE
 from cloudmesh.cluster.jobs.model import Job, SparkJob, Storage
 from cloudmesh.cluster.model import Place
 
-# "$${storage.x}" stands for the text "${storage.x}".
-_REFERENCE = re.compile(r"(\$?)\$\{storage\.([^{}]*)\}")
 _S3_KEYS = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key"}
 _S3_PROVIDER = "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider"
 
@@ -141,7 +140,7 @@ def _rewritten(job: Job, uris: Mapping[str, str], env: Mapping[str, str], conf: 
     """Return the job with references replaced and what its places need added; its own Spark properties go before."""
 
     def text(value: str) -> str:
-        return _REFERENCE.sub(lambda found: _referred(found, uris), value)
+        return STORAGE_REFERENCE.sub(lambda found: _referred(found, uris), value)
 
     job = replace(
         job,
