@@ -1,8 +1,10 @@
 """What Kubernetes' answers mean."""
 
+import json
+
 import pytest
 
-from cloudmesh.cluster.kubernetes import nodes, pods, status
+from cloudmesh.cluster.kubernetes import gang, nodes, pods, podstatus, status
 from cloudmesh.cluster.kubernetes.quantity import amount
 from cloudmesh.cluster.model import Role, State
 
@@ -99,8 +101,8 @@ def test_a_running_job_says_what_its_executors_wait_for():
         ("ErrImagePull", "not found"),
         (
             "ImagePullBackOff",
-            'Back-off pulling image "x:1": ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image '
-            '"x:1": failed to resolve reference "x:1": x:1: not found',
+            'Back-off pulling image "x:1": ErrImagePull: rpc error: code = NotFound desc = '
+            'failed to pull and unpack image "x:1": failed to resolve reference "x:1": x:1: not found',
         ),
     ],
 )
@@ -205,3 +207,65 @@ def test_a_server_with_a_name_server_of_its_own_waits_for_that_one():
 def test_a_job_whose_driver_has_ended_and_whose_outcome_is_not_told_yet_does_not_wait_again():
     found = read(full(), pod("d", "driver", ended(0), phase="Succeeded"))
     assert (found.state, found.exit_code) == (State.RUNNING, None)
+
+
+def gang_pod(task: int, state: dict, *conditions: dict, of: str = "pi-1", phase: str = "Running", **its: str) -> dict:
+    part = "head" if of == "pi-1" else "worker"
+    found = pod(f"{of}-{task}", "", state, *conditions, phase=phase)
+    found["metadata"]["labels"] = {pods.JOB: "pi-1", pods.PART: part, podstatus.NATIVE_JOB: of}
+    found["metadata"]["annotations"] = {gang.INDEX: str(task), gang.FIRST: "0"}
+    found["status"] |= its
+    return found
+
+
+def test_a_job_is_told_by_the_tasks_of_its_first_part_and_fails_with_any_other():
+    head, worker = gang_pod(0, RUNNING, READY), gang_pod(1, ended(5), of="pi-1-worker", phase="Failed")
+    assert read(full(), head, worker).state is State.RUNNING
+    other = full(condition("Failed", reason="FailedIndexes"))
+    other["metadata"]["name"] = "pi-1-worker"
+    found = status.job(full(), [head, worker], 0.0, [other])
+    assert (found.state, found.exit_code, found.reason) == (State.FAILED, 5, "worker-1: exit code 5")
+
+
+def test_other_parts_that_are_ended_with_the_job_have_not_failed_it():
+    other = full(condition("Failed", reason="DeadlineExceeded"), stopped=True)
+    assert status.job(full(condition("Complete")), [], 0.0, [other]).state is State.SUCCEEDED
+    assert status.job(full(stopped=True), [], 0.0, [other]).state is State.STOPPED
+
+
+def test_a_task_that_ran_too_long_says_so_whatever_ended_it():
+    late = gang_pod(0, ended(137), phase="Failed", reason="DeadlineExceeded")
+    found = read(full(condition("Failed", reason="FailedIndexes")), late)
+    assert (found.exit_code, found.reason) == (124, "timeout: it ran longer than timeoutSeconds")
+
+
+def test_a_task_that_is_being_ended_is_on_no_silent_host():
+    ending = gang_pod(0, RUNNING, condition("Ready", "False"), phase="Failed", reason="DeadlineExceeded")
+    assert read(full(), ending).state is State.RUNNING
+
+
+def test_a_service_that_fails_again_and_again_says_why():
+    again = gang_pod(0, {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}})
+    again["status"]["containerStatuses"][0]["lastState"] = ended(137, "OOMKilled")
+    found = read(full(), again)
+    assert (found.state, found.reason) == (State.QUEUED, "it is started again: out of memory: give it more")
+
+
+def test_of_each_task_the_last_attempt_has_the_results_and_one_that_went_with_the_job_is_known():
+    first, second = gang_pod(0, ended(1), phase="Failed"), gang_pod(0, ended(0))
+    second["metadata"] |= {"name": "pi-1-0-b", "creationTimestamp": ENDED}
+    stopped = full(stopped=True)
+    stopped["metadata"]["annotations"][pods.PLACED] = json.dumps([["pi-1-worker-0-x", "worker-0", "h2", BEGAN]])
+    found = status.placed(stopped, [second, first])
+    assert [(each.pod, each.task, each.host) for each in found] == [
+        ("pi-1-0-b", "head-0", "h1"),
+        ("pi-1-worker-0-x", "worker-0", "h2"),
+    ]
+    assert ("worker-0", State.STOPPED) in [(task.name, task.state) for task in read(stopped, second).tasks]
+
+
+def test_a_submission_that_was_cut_off_says_what_to_do():
+    half = full()
+    half["metadata"]["labels"] = {pods.JOB: "pi-1"}
+    half["spec"] = {"suspend": True}
+    assert "submit it again" in read(half).reason

@@ -47,6 +47,8 @@ class Places:
 
     def remove(self, name: str) -> None:
         """Forget a place, unless a job that runs has it mounted; NotFoundError where there is none."""
+        if name not in [place.name for place in self.all()]:
+            raise NotFoundError(f"no place {name}")
         users = sorted({job_of(pod) for pod in self._living() if storage.uses(pod, name)})
         if users:
             raise ApiError(f"place {name} is in use by {', '.join(users)}: stop it first")

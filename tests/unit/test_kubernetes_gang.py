@@ -1,0 +1,120 @@
+"""A job that is not Spark's as Kubernetes objects."""
+
+import pytest
+
+from cloudmesh.cluster.api import Submission, Volume
+from cloudmesh.cluster.jobs import layout
+from cloudmesh.cluster.jobs.model import ContainerJob, Resources
+from cloudmesh.cluster.jobs.parts import Layout, Part
+from cloudmesh.cluster.kubernetes import gang, storage, submitting
+from cloudmesh.cluster.model import Place
+
+
+def submission(image: str = "nginx", **job: object) -> Submission:
+    made = ContainerJob("web", image=image, needs=Resources(1, 64), **job)
+    return Submission("web-1", made, f"r:5443/{image}", "d" * 64, (Volume("data", "/data", True),), {"PW": "hidden"})
+
+
+def made(given: Submission) -> dict[str, dict]:
+    return {f"{each['kind']}/{each['metadata']['name']}": each for each in gang.objects(given, "token")}
+
+
+def pod(job: dict) -> dict:
+    return job["spec"]["template"]["spec"]
+
+
+def env(job: dict) -> dict[str, dict]:
+    return {each["name"]: each for each in pod(job)["containers"][0]["env"]}
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    def as_parts(*given: Part, stays: bool = False) -> dict[str, dict]:
+        monkeypatch.setattr(layout, "of", lambda job, hosts=(): Layout(given, stays))
+        return made(submission())
+
+    return as_parts
+
+
+def test_a_job_waits_until_all_that_it_owns_is_there():
+    first, *others = gang.objects(submission(), "token")
+    assert (first["metadata"]["name"], first["spec"]["suspend"]) == ("web-1", True)
+    assert [each["kind"] for each in others] == ["Secret", "Secret", "Service"]
+
+
+def test_what_is_shown_has_no_secret():
+    assert "hidden" not in str(submitting.shown(submission()))
+    assert "hidden" not in str(made(submission())["Job/web-1"])
+    assert env(made(submission())["Job/web-1"])["PW"]["valueFrom"]["secretKeyRef"] == {"name": "web-1-env", "key": "PW"}
+
+
+def test_a_task_that_fails_too_often_fails_the_job():
+    spec = made(submission(count=3, retries=2))["Job/web-1"]["spec"]
+    assert (spec["completions"], spec["parallelism"]) == (3, 3)
+    assert (spec["backoffLimitPerIndex"], spec["maxFailedIndexes"]) == (2, 0)
+
+
+def test_words_reach_the_program_as_they_were_given():
+    job = made(submission(command=("$(A)",), arguments=("$$x",), env={"B": "$(C)"}))["Job/web-1"]
+    container = pod(job)["containers"][0]
+    assert (container["command"], container["args"], env(job)["B"]["value"]) == (["$$(A)"], ["$$$$x"], "$$(C)")
+
+
+def test_an_images_own_entry_point_is_left_alone():
+    assert not {"command", "args"} & pod(made(submission())["Job/web-1"])["containers"][0].keys()
+
+
+@pytest.mark.parametrize(("image", "own"), [("nginx", False), ("spark", True)])
+def test_images_of_ours_never_run_as_root_and_others_have_few_rights(image, own):
+    its = pod(made(submission(image))["Job/web-1"])
+    assert its["securityContext"].get("runAsNonRoot", False) is own
+    context = its["containers"][0]["securityContext"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert not {"NET_RAW", "MKNOD", "SYS_CHROOT"} & set(context["capabilities"].get("add", []))
+    assert its["automountServiceAccountToken"] is False
+
+
+def test_tasks_find_each_other_by_name(parts):
+    found = parts(Part("head", 1, 1, 64, ports={"web": 0, "rpc": 9000}), Part("worker", 2, 1, 64, ports={"data": 0}))
+    assert found["Secret/web-1-tasks"]["stringData"]["peers"].splitlines() == [
+        "head 0 web web-1-0.web-1.cms-jobs.svc.cluster.local:7100",
+        "head 0 rpc web-1-0.web-1.cms-jobs.svc.cluster.local:9000",
+        "worker 0 data web-1-worker-0.web-1.cms-jobs.svc.cluster.local:7100",
+        "worker 1 data web-1-worker-1.web-1.cms-jobs.svc.cluster.local:7100",
+    ]
+    assert env(found["Job/web-1"])["CMS_PORT_RPC"]["value"] == "9000"
+
+
+def test_parts_of_the_same_name_have_names_and_numbers_of_their_own(parts):
+    found = parts(Part("head", 1, 1, 64), *(Part("worker", 1, 1, 64, host=host) for host in ("h1", "h2")))
+    second = found["Job/web-1-worker-1"]
+    assert (env(second)["CMS_TASK_INDEX"]["value"], env(second)["CMS_TASK_COUNT"]["value"]) == ("1", "2")
+    (term,) = pod(second)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term["matchFields"][0]["values"] == ["h2"]
+
+
+def test_what_stays_is_started_again_however_it_ended_and_leaves_no_host_that_is_away(parts):
+    its = pod(parts(Part("head", 1, 1, 64, host="h1"), stays=True)["Job/web-1"])
+    assert (its["restartPolicy"], its["containers"][0]["restartPolicy"]) == ("OnFailure", "Always")
+    assert all("tolerationSeconds" not in each for each in its["tolerations"])
+
+
+def test_a_job_may_run_as_long_as_it_says():
+    assert pod(made(submission(timeout_seconds=5))["Job/web-1"])["activeDeadlineSeconds"] == 5
+
+
+def test_results_are_in_a_folder_of_the_pod_and_places_are_mounted_as_asked():
+    mounts = {each["name"]: each for each in pod(made(submission())["Job/web-1"])["containers"][0]["volumeMounts"]}
+    assert mounts["results"]["subPathExpr"] == "web-1/$(CMS_POD)"
+    assert mounts["storage-0"] == {"name": "storage-0", "mountPath": "/data", "readOnly": True}
+
+
+def test_a_place_is_kept_as_it_was_given_and_bound_to_its_own_directory():
+    place = Place("data", "directory", {"path": "/srv/data"}, {"key": "s"})
+    volume, claim = storage.volume(place)
+    assert (volume["spec"]["hostPath"]["path"], claim["spec"]["volumeName"]) == ("/srv/data", "cms-storage-data")
+    assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+    assert storage.directory(Place("n", "nfs", {"server": "s", "path": "/x"})) == "/var/lib/cloudmesh/storage/n"
+    assert storage.volume(Place("b", "s3", {"url": "s3a://b"})) == []
