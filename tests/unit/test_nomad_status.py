@@ -198,3 +198,8 @@ def test_what_a_part_waits_for_is_said_in_words():
 
 def test_a_job_that_was_stopped_tells_when_it_was_submitted():
     assert read([], [{"Status": "complete", "CreateTime": 2_000_000_000}], SubmitTime=9_000_000_000).submitted == 2
+
+
+def test_a_task_that_the_job_needs_no_more_is_stopped_and_has_not_failed():
+    found = read([member(0, event("Killing"), event("Terminated", 143))], Stop=True, **GANG)
+    assert [(task.state, task.exit_code, task.reason) for task in found.tasks] == [(State.STOPPED, 143, "")]

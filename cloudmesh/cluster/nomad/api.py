@@ -85,6 +85,7 @@ class NomadApi:
                 # The answer may have been lost after the job was taken, or another was quicker.
                 found = self._found(submission.id)
                 if found is None:
+                    self._tenure.revoke(submission.id)
                     raise
         if (found["Meta"] or {}).get(DIGEST) != submission.digest:
             raise ClusterError(f"job {submission.id} exists with another content: choose another --id")

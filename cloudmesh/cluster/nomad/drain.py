@@ -27,7 +27,7 @@ def drain(client: nomad.Nomad, node: Node, seconds: float) -> None:
     Raises:
         ApiError: a service is bound to it, or a job still runs on it after so many seconds; it takes jobs as before.
     """
-    bound = sorted({str(each["JobID"]) for each in _live(client, node) if _is_service(each) and _is_bound(each)})
+    bound = sorted({str(each["JobID"]) for each in _live(client, node) if _is_service(each) and is_bound(each)})
     if bound:
         raise ApiError(f"services are bound to it, and have data there: {', '.join(bound)}: stop them first")
     asked(lambda: client.node.drain_node_with_spec(node.id, drain_spec=_WITHOUT_END))
@@ -36,7 +36,7 @@ def drain(client: nomad.Nomad, node: Node, seconds: float) -> None:
     while live := _live(client, node):
         for each in live:
             # By itself, Nomad leaves a batch job's tasks where they are; Spark goes on without one worker.
-            if _can_move(each) and each["ID"] not in moved:
+            if can_move(each) and each["ID"] not in moved:
                 asked(partial(client.allocation.stop_allocation, each["ID"]))
                 moved.add(each["ID"])
         if time.monotonic() > deadline:
@@ -51,18 +51,19 @@ def _live(client: nomad.Nomad, node: Node) -> list[Mapping[str, Any]]:
     return [each for each in found if each["ClientStatus"] in ("pending", "running")]
 
 
-def _can_move(allocation: Mapping[str, Any]) -> bool:
+def can_move(allocation: Mapping[str, Any]) -> bool:
     """Return whether a task of ours, of a job with an end, is none of those whose end is the job's."""
     job = allocation["Job"]
     if DIGEST not in (job["Meta"] or {}) or _is_service(allocation):
         return False
-    return bool(allocation["TaskGroup"] != job["TaskGroups"][0]["Name"]) and not _is_bound(allocation)
+    return bool(allocation["TaskGroup"] != job["TaskGroups"][0]["Name"]) and not is_bound(allocation)
 
 
 def _is_service(allocation: Mapping[str, Any]) -> bool:
     return bool(allocation["Job"]["Type"] == "service")
 
 
-def _is_bound(allocation: Mapping[str, Any]) -> bool:
+def is_bound(allocation: Mapping[str, Any]) -> bool:
+    """Return whether a task can be on no other host."""
     groups = [each for each in allocation["Job"]["TaskGroups"] if each["Name"] == allocation["TaskGroup"]]
     return any(each["LTarget"] == HOST for group in groups for each in group["Constraints"] or [])

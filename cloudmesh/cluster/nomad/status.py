@@ -144,7 +144,8 @@ def _task_state(allocation: Mapping[str, Any], task: Mapping[str, Any]) -> tuple
         return State.UNKNOWN, f"its host {allocation['NodeName']} was lost"
     if state is State.SUCCEEDED and (task["Failed"] or timed_out(task)):
         return State.FAILED, cause(task)
-    return state, ""
+    # It did not fail by itself: the job had no more need of it.
+    return (State.STOPPED if state is State.SUCCEEDED and exit_code(task) else state), ""
 
 
 def started(allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:

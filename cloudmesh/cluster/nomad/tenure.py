@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TOKEN_BYTES = 32
 _DEFAULT_TTL = 86400
+_ORPHAN_SECONDS = 3600
 
 
 class Tenure:
@@ -72,13 +73,20 @@ class Tenure:
             return
         prefix = tasks.variable_path("")
         variables = asked(lambda: self._client.variables.get_variables(prefix=prefix))
-        with_secrets = {each["Path"].removeprefix(prefix) for each in variables}
+        with_secrets = {each["Path"].removeprefix(prefix): each["ModifyTime"] / 1e9 for each in variables}
+        self._revoke_orphans(with_secrets, {each["ID"] for each in listed}, now)
         for each in ended:
             if each["ID"] in with_secrets:
                 self.revoke(each["ID"])
             # No job ends before it is submitted: most need no closer look.
             if each["SubmitTime"] / 1e9 + _ttl(each) <= now and self._ended(each["ID"]) + _ttl(each) <= now:
                 self._forget(each["ID"])
+
+    def _revoke_orphans(self, with_secrets: Mapping[str, float], jobs: Set[str], now: float) -> None:
+        """Take the secrets of jobs that were never submitted; one that is about to be is given its time."""
+        for job_id, since in with_secrets.items():
+            if job_id not in jobs and since + _ORPHAN_SECONDS < now:
+                self.revoke(job_id)
 
     def _ended(self, job_id: str) -> float:
         allocations = self._allocations(job_id)
