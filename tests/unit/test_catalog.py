@@ -47,11 +47,12 @@ def test_an_image_that_is_none_of_ours_is_not_found():
         catalog.tag("../spark")
 
 
-def test_pip_is_given_hashes_for_every_package():
-    lines = catalog.find("spark").context()["requirements.txt"].decode().replace("\\\n", "").splitlines()
+@pytest.mark.parametrize("image", ["spark", "cloudmesh"])
+def test_pip_is_given_hashes_for_every_package(image):
+    lines = catalog.find(image).context()["requirements.txt"].decode().replace("\\\n", "").splitlines()
     packages = [line for line in lines if not line.startswith("#")]
     assert packages
-    assert all(re.fullmatch(r"[a-z0-9]+==[0-9.]+ +--hash=sha256:[0-9a-f]{64}", line) for line in packages)
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+( +--hash=sha256:[0-9a-f]{64})+", line) for line in packages)
 
 
 def unpacked(archive: bytes) -> dict[str, tuple[int, bytes]]:
@@ -69,3 +70,16 @@ def test_the_build_gets_its_files_and_the_certificate_authorities():
 
 def test_without_certificate_authorities_there_is_no_empty_file_of_them():
     assert set(unpacked(build.pack(FILES, b""))) == set(FILES)
+
+
+def test_the_image_of_cloudmesh_has_the_plugin_in_it_and_nothing_that_python_left_there():
+    context = catalog.find("cloudmesh").context()
+    for part in (
+        "cluster/command/cluster.py",
+        "cluster/workload.py",
+        "images/nomad/build.sh",
+        "images/spark/Dockerfile",
+    ):
+        assert context[f"plugin/cloudmesh/{part}"]
+    assert not [name for name in context if "__pycache__" in name or name.endswith(".pyc")]
+    assert "plugin/cloudmesh/__init__.py" not in context

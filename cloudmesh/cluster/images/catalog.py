@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 RELEASE = "13"
 _DIGITS = 12
@@ -21,12 +26,14 @@ class Image:
         version: of the software in it.
         folder: its build context below cloudmesh/images; empty: `name`.
         shared: files that are in its context, too, and belong to another: "spark/supervise.py".
+        plugin: whether this plugin itself is in its context, too, below plugin/.
     """
 
     name: str
     version: str
     folder: str = ""
     shared: tuple[str, ...] = ()
+    plugin: bool = False
 
     @property
     def repository(self) -> str:
@@ -39,7 +46,8 @@ class Image:
         own = images.joinpath(*(self.folder or self.name).split("/")).iterdir()
         entries = [*own, *(images.joinpath(*path.split("/")) for path in self.shared)]
         files = sorted((entry for entry in entries if entry.is_file()), key=lambda entry: entry.name)
-        return {entry.name: entry.read_bytes() for entry in files}
+        found = {entry.name: entry.read_bytes() for entry in files}
+        return {**found, **(_plugin() if self.plugin else {})}
 
     def tag(self, base: str = "") -> str:
         """Return "cloudmesh/NAME:VERSION-DIGEST", the same on every machine that has the same files.
@@ -59,6 +67,7 @@ class Image:
 _ALL = (
     Image("spark", "4.0.1", shared=("hadoop/fetch.py",)),
     Image("hadoop", "3.4.2", shared=("spark/supervise.py",)),
+    Image("cloudmesh", "5.0.20", plugin=True),
 )
 IMAGES = {image.name: image for image in _ALL}
 
@@ -81,3 +90,20 @@ def tag(name: str, base: str = "") -> str:
         NotFoundError: no image of ours is called that.
     """
     return find(name).tag(base)
+
+
+def _plugin() -> dict[str, bytes]:
+    """Return the files of this plugin, wherever it is installed, by their names in a build context, sorted."""
+    found: dict[str, bytes] = {}
+    for package in ("cluster", "images"):
+        found.update(_below(importlib.resources.files(f"cloudmesh.{package}"), f"plugin/cloudmesh/{package}"))
+    return dict(sorted(found.items()))
+
+
+def _below(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        its = f"{name}/{entry.name}"
+        if entry.is_file() and not entry.name.endswith(".pyc"):
+            yield its, entry.read_bytes()
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _below(entry, its)
