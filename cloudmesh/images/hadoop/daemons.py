@@ -26,7 +26,7 @@ _OPENED = [
 _FRUGAL = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
 
 
-def java(configuration: Path, heap_mb: int, main: str, *arguments: str, hosts: Path | None = None) -> list[str]:
+def java(configuration: Path, heap_mb: int, main: str, *arguments: str) -> list[str]:
     """Return the command that runs a class of Hadoop's.
 
     Args:
@@ -34,11 +34,9 @@ def java(configuration: Path, heap_mb: int, main: str, *arguments: str, hosts: P
         heap_mb: MiB of heap.
         main: the class.
         arguments: its own.
-        hosts: the only names that it knows; None: it asks the system.
     """
     level = os.environ.get("HADOOP_LOG_LEVEL", "INFO")
     options = [f"-Xmx{heap_mb}m", *_FRUGAL, f"-Dcms.log.level={level}", *_OPENED]
-    options += [f"-Djdk.net.hosts.file={hosts}"] if hosts else []
     return [
         f"{os.environ['JAVA_HOME']}/bin/java",
         *options,

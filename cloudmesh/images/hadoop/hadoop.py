@@ -94,7 +94,7 @@ class Head:
         return self._run(_SHELL, "-get", "-f", output, os.environ["CMS_RESULTS"])
 
     def _daemon(self, name: str, main: str, heap_mb: int) -> None:
-        self._daemons.start(name, java(task.CONFIGURATION, heap_mb, main, hosts=task.HOSTS), self._environment)
+        self._daemons.start(name, java(task.CONFIGURATION, heap_mb, main), self._environment)
 
     def _run(self, main: str, *arguments: str, quiet: bool = False) -> int:
         """Run a program to its end, and return its status; its output is the job's."""
@@ -147,9 +147,9 @@ def start_worker(daemons: Daemons) -> None:
     environment = task.configure(where, rules)
     computes = "nodemanager" in task.ports()
     heap = settings.WORKER_MEMORY_MB // 4 if computes else task.memory_mb() // 2
-    daemons.start("datanode", java(task.CONFIGURATION, heap, _DATANODE, hosts=task.HOSTS), environment)
+    daemons.start("datanode", java(task.CONFIGURATION, heap, _DATANODE), environment)
     if computes:
-        daemons.start("nodemanager", java(task.CONFIGURATION, heap, _NODEMANAGER, hosts=task.HOSTS), environment)
+        daemons.start("nodemanager", java(task.CONFIGURATION, heap, _NODEMANAGER), environment)
 
 
 def run_beside(namenode: str) -> int | None:

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from kerberos import PRINCIPAL, WEB_PRINCIPAL
 
-# The folder itself has the (empty) folders of web pages, and what stands in for a class of Hadoop's.
+# The folder itself has the (empty) folders of web pages, and our own classes.
 LIBRARIES = ("/opt/hadoop", "/opt/hadoop/lib/*")
 # Takes no order from anybody: on loopback, and there is no ticket for it. The port is any that is free.
 _CLOSED = "127.0.0.1:0"

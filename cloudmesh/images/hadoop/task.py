@@ -15,7 +15,6 @@ import settings
 
 FOLDER = Path("/opt/cloudmesh/work/hadoop")
 CONFIGURATION = FOLDER / "conf"
-HOSTS = FOLDER / "hosts"
 
 
 def secret() -> str:
@@ -84,7 +83,6 @@ def configure(head: settings.Head, rules: Mapping[str, str]) -> dict[str, str]:
         kerberos.write(CONFIGURATION / name, properties)
     log = Path(__file__).with_name("log4j.properties").read_bytes()
     kerberos.write(CONFIGURATION / "log4j.properties", log)
-    HOSTS.write_text(f"127.0.0.1 localhost {socket.gethostname()}\n", encoding="ascii")
     masters = ",".join(number for name, number in sorted(ports().items()) if name.startswith("master"))
     return {
         **os.environ,
