@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.context import Context
 from cloudmesh.cluster.finder import Membership
+from cloudmesh.cluster.hosts import address
 from cloudmesh.cluster.model import Host, Node
-from cloudmesh.cluster.removal import host_of
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import Connection
+
+
+def host_of(node: Node, context: Context) -> Host:
+    """Return how the operator reaches a node that only the engine has told of, as it was reached when it joined."""
+    (host,) = address.parse(node.contact, user=context.user, port=context.port, key=context.key)
+    return Host(host.name, host.user, host.port, host.key, host_key=node.host_key)
 
 
 def hosts_of(nodes: Sequence[Node], membership: Membership, context: Context) -> dict[Host, Node]:

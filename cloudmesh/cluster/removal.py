@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.api import Api
 from cloudmesh.cluster.context import Context
 from cloudmesh.cluster.errors import ClusterError, HostsError, NotFoundError, UsageError
 from cloudmesh.cluster.finder import Membership
-from cloudmesh.cluster.hosts import address, fleet, local, lock
+from cloudmesh.cluster.hosts import fleet, local, lock
 from cloudmesh.cluster.model import Host, Node, Role
-
-if TYPE_CHECKING:
-    from cloudmesh.cluster.hosts.ssh import Connection
+from cloudmesh.cluster.reach import connection_to, host_of
 
 _DRAIN_SECONDS = 300.0
 _CLEAN_SECONDS = 600.0
@@ -25,7 +22,10 @@ def remove(
     context: Context, membership: Membership, api: Api, hosts: Sequence[Host], script: str, *, force: bool
 ) -> None:
     """Drain, clean and forget `hosts`; see `Provider.remove`."""
-    targets = {host: _node(host, api.nodes(), membership) for host in hosts}
+    nodes = [_node(host, api.nodes(), membership) for host in hosts]
+    answered = {its.address: host for host, its in membership.markers.items()}
+    # A host that answered already is asked in the same way, whatever name it was given now.
+    targets = {answered.get(node.address, host): node for host, node in zip(hosts, nodes, strict=True)}
     for host, node in targets.items():
         if Role.SERVER in node.roles:
             raise UsageError(f"{host} is a server: a cluster keeps its servers until it is killed")
@@ -77,12 +77,6 @@ def _clean_all(
     return failures
 
 
-def host_of(node: Node, context: Context) -> Host:
-    """Return how the operator reaches a node that only the engine has told of, as it was reached when it joined."""
-    (host,) = address.parse(node.contact, user=context.user, port=context.port, key=context.key)
-    return Host(host.name, host.user, host.port, host.key, host_key=node.host_key)
-
-
 def _node(host: Host, nodes: Sequence[Node], membership: Membership) -> Node:
     its = membership.markers.get(host)
     for node in nodes:
@@ -106,14 +100,6 @@ def _drain(context: Context, api: Api, node: Node, *, force: bool) -> None:
 
 
 def _clean(context: Context, membership: Membership, script: str, stack: ExitStack, host: Host) -> None:
-    connection = membership.connections.get(host) or _connected(host, context, stack)
+    connection = connection_to(host, membership, context, stack)
     connection.run(script, "clean", timeout=_CLEAN_SECONDS, report=context.report)
     context.report.done(str(host), "clean")
-
-
-def _connected(host: Host, context: Context, stack: ExitStack) -> Connection:
-    from cloudmesh.cluster.hosts.ssh import connect
-
-    connection = connect(host, context.settings)
-    stack.callback(connection.close)
-    return connection
