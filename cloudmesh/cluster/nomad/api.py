@@ -227,12 +227,14 @@ class NomadApi:
         job = self._found(job_id)
         if job is None:
             return None
-        evaluations = asked(lambda: self._client.job.get_evaluations(job_id))
+        known = asked(lambda: self._client.job.get_evaluations(job_id))
+        evaluations = [each for each in known if each["CreateIndex"] >= job["CreateIndex"]]
         describe = status.job if DIGEST in (job["Meta"] or {}) else native.job
         return describe(job, self._allocations(job_id), evaluations, time.time())
 
     def _allocations(self, job_id: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = asked(lambda: self._client.job.get_allocations(job_id, all_=True))
+        # Not those of a job of the same id that was forgotten before.
+        found: list[dict[str, Any]] = asked(lambda: self._client.job.get_allocations(job_id))
         return found
 
     def _services(self, name: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +53,8 @@ class Tenure:
 
     def revoke(self, job_id: str) -> None:
         """Delete the job's secrets."""
-        try:
+        with suppress(NotFoundError):
             asked(lambda: self._client.variable.delete_variable(tasks.variable_path(job_id)))
-        except NotFoundError:
-            return
 
     def expire(self, now: float) -> None:
         """Stop what is over but for parts that do not end, take the secrets of ended jobs, and forget those due.
@@ -80,7 +79,8 @@ class Tenure:
                 self.revoke(each["ID"])
             # No job ends before it is submitted: most need no closer look.
             if each["SubmitTime"] / 1e9 + _ttl(each) <= now and self._ended(each["ID"]) + _ttl(each) <= now:
-                self._forget(each["ID"])
+                with suppress(NotFoundError):
+                    self._forget(each["ID"])
 
     def _revoke_orphans(self, with_secrets: Mapping[str, float], jobs: Set[str], now: float) -> None:
         """Take the secrets of jobs that were never submitted; one that is about to be is given its time."""
@@ -95,14 +95,14 @@ class Tenure:
     def _forget(self, job_id: str) -> None:
         """Remove a job, and on its hosts what it has left."""
         for each in self._allocations(job_id):
-            try:
+            with suppress(ClusterError):  # its host is away, or has done so already
                 asked(partial(self._client.client.gc_allocation.garbage_collect, each["ID"]))
-            except ClusterError:
-                continue  # its host is away, or has done so already
-        asked(lambda: self._client.job.deregister_job(job_id, purge=True))
+        # Another operator may have done so, and submitted one of the same id since.
+        if asked(lambda: self._client.job.get_job(job_id))["Status"] == "dead":
+            asked(lambda: self._client.job.deregister_job(job_id, purge=True))
 
     def _allocations(self, job_id: str) -> list[Mapping[str, Any]]:
-        found: list[Mapping[str, Any]] = asked(lambda: self._client.job.get_allocations(job_id, all_=True))
+        found: list[Mapping[str, Any]] = asked(lambda: self._client.job.get_allocations(job_id))
         return found
 
 
