@@ -118,3 +118,9 @@ def test_a_place_is_kept_as_it_was_given_and_bound_to_its_own_directory():
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
     assert storage.directory(Place("n", "nfs", {"server": "s", "path": "/x"})) == "/var/lib/cloudmesh/storage/n"
     assert storage.volume(Place("b", "s3", {"url": "s3a://b"})) == []
+
+
+def test_equal_tasks_are_spread_over_the_hosts_where_there_is_room():
+    (wish,) = pod(made(submission(count=3))["Job/web-1"])["topologySpreadConstraints"]
+    assert wish["labelSelector"]["matchLabels"] == {"cms-job": "web-1", "cms-part": "task"}
+    assert "topologySpreadConstraints" not in pod(made(submission())["Job/web-1"])

@@ -143,6 +143,8 @@ def _pod(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, 
     }
     if group.part.host:
         fields["affinity"] = _bound(group.part.host)
+    elif group.part.count > 1:
+        fields["topologySpreadConstraints"] = [_spread(submission.id, group.part.name)]
     if shape.stays:
         fields["tolerations"] = pods.lost_after(None)
     if submission.job.timeout_seconds:
@@ -154,6 +156,16 @@ def _pod(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, 
 def _bound(host: str) -> dict[str, Any]:
     here = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [host]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [here]}}}
+
+
+def _spread(job_id: str, part: str) -> dict[str, Any]:
+    """Return the wish that each host gets as many of a part's tasks as any other, where there is room."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {JOB: job_id, PART: part}},
+    }
 
 
 def _container(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, Any]:
