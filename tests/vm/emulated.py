@@ -51,6 +51,11 @@ class Machine:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def address(self) -> str:
+        """By which the other reaches it."""
+        return f"10.99.0.{self.index}"
+
+    @property
     def console(self) -> str:
         """The last words of its kernel and its init."""
         return self._file("console").read_text(errors="replace")[-2000:]

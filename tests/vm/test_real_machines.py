@@ -1,4 +1,4 @@
-"""What only a kernel of its own shows: control groups version 2, and a cluster that outlives a reboot of its hosts."""
+"""What only a kernel of its own shows: control groups version 2, NFS, a cluster that outlives a reboot of its hosts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ from cloudmesh.cluster.operations import PROVIDERS
 pytestmark = pytest.mark.vm
 
 NAME = "t-vm"
-JOB = str(Path(__file__).with_name("answer.yaml"))
-ANSWER = f"the sum is {sum(n * n for n in range(1000))}\n"
+JOB, SHARING_JOB = (str(Path(__file__).with_name(name)) for name in ("answer.yaml", "shared.yaml"))
+ANSWER = f"the sum is {sum(n * n for n in range(1000))}\n" * 2
+EXPORT = "/srv/shared"
+SERVE_NFS = f"""
+export DEBIAN_FRONTEND=noninteractive
+{{ apt-get update && apt-get install -y --no-install-recommends nfs-kernel-server; }} >/dev/null
+install -d -m 1777 {EXPORT}
+echo '{EXPORT} {emulated.NETWORK}(rw,sync,no_subtree_check)' >/etc/exports
+exportfs -ra
+"""
 HEALTHY_SECONDS = 600  # after a reboot, with nobody's help
 PATIENCE = 3600.0  # for one command
 T = TypeVar("T")
@@ -37,6 +45,7 @@ class Story:
     Attributes:
         answers: of a job before and after the reboot.
         infos: the same two moments, as `info` tells the cluster.
+        shared: what two tasks on two machines read of each other on an NFS server, before and after the reboot.
         before: the machines before `create`.
     """
 
@@ -44,6 +53,7 @@ class Story:
     before: Sequence[Snapshot]
     answers: tuple[str, str]
     infos: tuple[Any, Any]
+    shared: tuple[str, str]
 
 
 @pytest.fixture(scope="module", params=PROVIDERS)
@@ -75,6 +85,7 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 time.sleep(2)
             return found
 
+        timed("NFS server on the first", lambda: machines[0].run(SERVE_NFS))
         # what a first boot makes is there after it; what every boot makes is another after the second
         timed("reboot of both", lambda: list(pool.map(Machine.reboot, machines)))
         before = list(pool.map(snapshot.taken, machines))
@@ -82,14 +93,17 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         create = ("-p", provider, f"--interface={emulated.NETWORK}", *where)
         timed("create, to all hosts ready", lambda: cms("create", *create).ok())
         infos = [timed("info", info)]
-        answers = [
-            timed("first job, image delivered to the cluster and pulled", lambda: cms("submit", JOB).ok().stdout)
-        ]
+        answers = [timed("first job, image delivered and pulled", lambda: cms("submit", JOB).ok().stdout)]
+        nfs = f"--nfs={machines[0].address}:{EXPORT}"
+        timed("storage", lambda: cms("storage", "add", "shared", nfs).ok())
+        shared = [timed("job on NFS", lambda: cms("submit", SHARING_JOB).ok().stdout)]
+        machines[0].run(f"rm {EXPORT}/*")
         timed("reboot of both", lambda: list(pool.map(Machine.reboot, machines)))
         infos.append(timed("from booted to healthy", healthy))
         answers.append(timed("second job", lambda: cms("submit", JOB).ok().stdout))
+        shared.append(timed("second job on NFS", lambda: cms("submit", SHARING_JOB).ok().stdout))
         timed("kill", lambda: cms("kill").ok())
-        yield Story(machines, before, (answers[0], answers[1]), (infos[0], infos[1]))
+        yield Story(machines, before, (answers[0], answers[1]), (infos[0], infos[1]), (shared[0], shared[1]))
 
 
 def test_the_machines_have_control_groups_version_2(story: Story) -> None:
@@ -114,6 +128,10 @@ def test_the_same_cluster_is_healthy_again_after_a_reboot_of_all_its_hosts(story
 
 def test_a_job_gives_its_answer_after_the_reboot(story: Story) -> None:
     assert story.answers[1] == ANSWER
+
+
+def test_tasks_on_both_machines_share_a_place_on_an_nfs_server_and_again_after_the_reboot(story: Story) -> None:
+    assert story.shared == ("task-0 was here\ntask-1 was here\n" * 2,) * 2
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=("server", "worker"))
