@@ -133,6 +133,9 @@ class Api(Protocol):
     def address(self, job_id: str, port: str) -> str:
         """Return "HOST:PORT" by which tasks of other jobs reach the port called `port` of a job's first task."""
 
+    def secret(self, job_id: str) -> str:
+        """Return the secret that only the tasks of a job have, see CMS_SECRET_FILE in `jobs.layout`."""
+
     def expire(self) -> None:
         """Forget the jobs that ended longer ago than their time to live, with all that is theirs."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster import names
@@ -55,7 +56,8 @@ class Places:
         with self._locked(), self._api() as api:
             self._refuse_other(place, api.places())
             if place.kind == "hadoop":
-                api.job(place.settings["service"])
+                service = place.settings["service"]
+                place = replace(place, secrets={"secret": api.secret(api.job(service).id)})
             self._on_all_hosts(api, "add", place)
             api.put_place(place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import time
 from collections.abc import Iterator, Mapping
@@ -148,6 +149,11 @@ class KubernetesApi:
         if not number:
             raise NotFoundError(f"job {job_id} has no port {port!a}")
         return f"{gang.hostname(job_id, job_id, 0)}:{number}"
+
+    def secret(self, job_id: str) -> str:
+        """Return the secret that only the tasks of a job have."""
+        found = asked(self._core.read_namespaced_secret, pods.secret_name(job_id), JOBS_NAMESPACE)
+        return base64.b64decode(found["data"][pods.SECRET]).decode()
 
     def expire(self) -> None:
         """End what still goes on of jobs that have ended; Kubernetes forgets them by itself when it is time."""

@@ -167,6 +167,10 @@ class NomadApi:
                 return f"{each['Address']}:{each['Port']}"
         raise ApiError(f"job {job_id} has no port {port} now: it does not run, or it has none of that name")
 
+    def secret(self, job_id: str) -> str:
+        """Return the secret that only the tasks of a job have."""
+        return self._tenure.token(job_id)
+
     def expire(self) -> None:
         """Forget the jobs that ended longer ago than their time to live, with all that is theirs."""
         self._tenure.expire(time.time())

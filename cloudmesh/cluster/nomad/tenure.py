@@ -51,6 +51,11 @@ class Tenure:
             if kept != there["Items"]:
                 asked(partial(create, path, {"Path": path, "Items": kept}, cas=there["ModifyIndex"]))
 
+    def token(self, job_id: str) -> str:
+        """Return what the job's parts know each other by; NotFoundError where it has ended."""
+        there = asked(lambda: self._client.variable.get_variable(tasks.variable_path(job_id)))
+        return str(there["Items"][tasks.TOKEN])
+
     def revoke(self, job_id: str) -> None:
         """Delete the job's secrets."""
         with suppress(NotFoundError):

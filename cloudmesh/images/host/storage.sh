@@ -77,7 +77,11 @@ add_mount() {
         systemctl stop "$unit" 2>/dev/null || true
     fi
     systemctl enable --quiet "$unit"
-    systemctl start "$unit" 2>/dev/null || fail "storage $1: $2 cannot be mounted: $(journal "$unit")"
+    if ! systemctl start "$unit" 2>/dev/null; then
+        why=$(journalctl --quiet --no-pager --output=cat --lines=20 --unit="$unit" | grep '^mount' | tail -n 1)
+        leave_place "$1"
+        fail "storage $1: $2 cannot be mounted: ${why:-see journalctl --unit=$unit there}"
+    fi
     timeout 30 stat "$where/." >/dev/null 2>&1 || fail "storage $1: $2 is mounted, but its server does not answer"
     if ! timeout 30 sh -c ": >'$where/.cms-$$' && rm '$where/.cms-$$'" 2>/dev/null; then
         note "storage $1: root cannot write to $2 here; jobs can if the server lets their users (uid 185 for ours)"
