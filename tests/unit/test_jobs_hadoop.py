@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs import layout
+from cloudmesh.cluster.jobs import hadoopclient, layout
 from cloudmesh.cluster.jobs.hadoopjob import EXAMPLES, HadoopJob, HadoopService, Step
 from cloudmesh.cluster.jobs.load import load
 from cloudmesh.cluster.jobs.model import Executor, Job, Resources, Storage, describe
@@ -161,3 +161,12 @@ def test_a_wrong_field_is_named_with_its_line(kind: str, spec: str, said: str) -
     with pytest.raises(UsageError) as error:
         made(kind, spec)
     assert str(error.value).startswith(said)
+
+
+def test_a_client_of_a_service_names_it_by_its_job_and_its_secret_is_in_no_setting() -> None:
+    client = hadoopclient.client("hdfs1", "10.0.0.1:10216", "10.0.0.1:10215", "the secret")
+    assert client.uri == "hdfs://hdfs1"
+    assert client.env == {"CMS_HADOOP_KDC": "10.0.0.1:10215"}
+    assert client.secrets == {"CMS_HADOOP_SECRET": "the secret"}
+    assert client.spark_conf["spark.hadoop.dfs.namenode.rpc-address.hdfs1.0"] == "10.0.0.1:10216"
+    assert "the secret" not in str(client)

@@ -1,0 +1,67 @@
+"""What programs of other jobs need to use the file system of a HadoopService. Pure.
+
+The file system is called by the job id of the service, hdfs://ID/path, whatever its address. Kerberos lets programs in:
+the image's entry point makes a keytab from the service's secret, and krb5.conf from the KDC's address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PRINCIPAL = "cms/job@CMS"
+SECRET = "CMS_HADOOP_SECRET"  # noqa: S105 - the name of the variable
+KDC = "CMS_HADOOP_KDC"
+
+
+@dataclass(frozen=True)
+class Client:
+    """What a job is given.
+
+    Attributes:
+        uri: of the file system's root.
+        env: for all its tasks.
+        secrets: environment variables that are kept as the engine keeps secrets.
+        spark_conf: Spark properties, none of them secret.
+    """
+
+    uri: str
+    env: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
+    spark_conf: Mapping[str, str] = field(default_factory=dict)
+
+
+def settings(service: str, namenode: str) -> dict[str, str]:
+    """Return the Hadoop properties of a client.
+
+    Args:
+        service: the service's job id.
+        namenode: "HOST:PORT".
+    """
+    return {
+        "dfs.nameservices": service,
+        f"dfs.ha.namenodes.{service}": "0",
+        f"dfs.namenode.rpc-address.{service}.0": namenode,
+        f"dfs.client.failover.proxy.provider.{service}": (
+            "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
+        ),
+        "dfs.namenode.kerberos.principal": PRINCIPAL,
+        "hadoop.security.authentication": "kerberos",
+        "hadoop.rpc.protection": "privacy",
+        "dfs.data.transfer.protection": "privacy",
+        "dfs.encrypt.data.transfer.cipher.suites": "AES/CTR/NoPadding",
+        "hadoop.security.crypto.codec.classes.aes.ctr.nopadding": "org.apache.hadoop.crypto.JceAesCtrCryptoCodec",
+    }
+
+
+def client(service: str, namenode: str, kdc: str, secret: str) -> Client:
+    """Return what a job is given that uses the service.
+
+    Args:
+        service: the service's job id.
+        namenode: "HOST:PORT".
+        kdc: "HOST:PORT".
+        secret: that of the service's tasks.
+    """
+    conf = {f"spark.hadoop.{name}": value for name, value in settings(service, namenode).items()}
+    return Client(f"hdfs://{service}", {KDC: kdc}, {SECRET: secret}, conf)
