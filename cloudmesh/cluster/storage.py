@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from cloudmesh.cluster.api import Volume
 from cloudmesh.cluster.errors import NotFoundError, UsageError
+from cloudmesh.cluster.jobs import hadoopclient
 from cloudmesh.cluster.jobs.common import STORAGE_REFERENCE
 from cloudmesh.cluster.jobs.model import Job, SparkJob, Storage
 from cloudmesh.cluster.model import Place
@@ -29,7 +30,7 @@ class Resolved:
     Attributes:
         job: with everything in it that is no secret: references replaced, `env` and `spark_conf` added.
         volumes: what its tasks find mounted.
-        env: CMS_STORAGE_NAME for each place: the URI by which programs reach it.
+        env: CMS_STORAGE_NAME for each place: the URI by which programs reach it; and what their clients need.
         secrets: environment variables that are kept as the engine keeps secrets.
         spark_conf: Spark properties, for a SparkJob; none of them is secret.
         notes: what the user should know, a line each.
@@ -49,6 +50,7 @@ class _Share:
 
     uri: str
     volumes: tuple[Volume, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     conf: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,6 +76,7 @@ def resolve(job: Job, places: Sequence[Place], address: Address | None = None) -
     shares = {each.name: _share(each, _find(each.name, known), address) for each in job.storage}
     uris = {name: share.uri for name, share in shares.items()}
     env = {variable(name): uri for name, uri in uris.items()}
+    env |= _merged("services", {name: share.env for name, share in shares.items()})
     conf = _merged("Spark properties", {name: share.conf for name, share in shares.items()})
     return Resolved(
         job=_rewritten(job, uris, env, conf),
@@ -117,7 +120,13 @@ def _s3(place: Place) -> _Share:
 
 
 def _hadoop(place: Place, address: Address | None) -> _Share:
-    return _Share(f"hdfs://{place.settings['service']}{place.settings.get('path') or '/'}")
+    """Return what a HadoopService gives, wherever it runs now."""
+    service = place.settings["service"]
+    if address is None:
+        raise UsageError(f"storage {place.name}: only a cluster knows where the service {service} is")
+    its = hadoopclient.client(service, address(service, "namenode"), address(service, "kdc"), place.secrets["secret"])
+    path = place.settings["path"].rstrip("/")
+    return _Share(f"{its.uri}{path}", secrets=its.secrets, conf=its.spark_conf, env=its.env)
 
 
 def _merged(what: str, parts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -132,3 +132,13 @@ def test_a_hadoop_service_is_named_by_its_job():
     for service in ("", "a/../b", "UPPER/x", "../x"):
         with pytest.raises(UsageError):
             placenames.hadoop("h", service)
+
+
+def test_a_hadoop_service_is_reached_where_it_runs_now_and_its_secret_is_in_nothing_else():
+    place = Place("files", "hadoop", {"service": "fs", "path": "/in"}, {"secret": "very-secret"})
+    found = storage.resolve(job("files"), [place], lambda job_id, port: f"{job_id}.host:{len(port)}")
+    assert found.env["CMS_STORAGE_FILES"] == "hdfs://fs/in"
+    assert "fs.host:3" in found.env.values()  # the KDC
+    assert "fs.host:8" in found.job.spark_conf.values()  # the NameNode
+    assert list(found.secrets.values()) == ["very-secret"]
+    assert "very-secret" not in repr(found)
