@@ -13,6 +13,7 @@ from cloudmesh.cluster.blueprint import check_servers
 from cloudmesh.cluster.context import Context
 from cloudmesh.cluster.errors import ClusterError, UsageError
 from cloudmesh.cluster.finder import Membership
+from cloudmesh.cluster.findings import Finding
 from cloudmesh.cluster.following import Output
 from cloudmesh.cluster.hosts import local
 from cloudmesh.cluster.jobs.model import Job
@@ -191,6 +192,15 @@ def stop(context: Context, name: str, job_id: str) -> JobStatus:
     names.check(job_id, "job id")
     with workload(context, name) as its:
         return its.stop(job_id)
+
+
+def test(context: Context, name: str) -> tuple[Finding, ...]:
+    """Let a cluster prove that jobs find in it what they need; return what was found, host by host."""
+    from cloudmesh.cluster.proof import Proof
+
+    with _found(context, name) as (engine, membership):
+        its, places = engine.info(membership), engine.places(membership).list()
+        return Proof(context, membership, its, places, lambda: engine.workload(membership)).run()
 
 
 def images_build(context: Context, wanted: Sequence[str] = ()) -> tuple[str, ...]:

@@ -54,7 +54,13 @@ class Workload:
         self._api = api
 
     def submit(
-        self, job: Job, *, job_id: str = "", secrets: Mapping[str, str] | None = None, output: Output | None = None
+        self,
+        job: Job,
+        *,
+        job_id: str = "",
+        secrets: Mapping[str, str] | None = None,
+        output: Output | None = None,
+        hosts: Sequence[str] = (),
     ) -> JobStatus:
         """Run `job`; with `output`, follow it to its end, or a service until it runs.
 
@@ -63,6 +69,8 @@ class Workload:
             job_id: exactly-once: the same id and content again is the same job; empty: a new id is made.
             secrets: values of the environment variables that the job's secrets name.
             output: takes the job's output as it comes; None: return as soon as the job is accepted.
+            hosts: engine's names of the hosts for tasks that are bound to hosts; of a SparkJob, no host gets two
+                executors then. Empty: those with most room.
 
         Raises:
             UsageError: the id is not valid, or a secret has no value; nothing was sent.
@@ -72,7 +80,7 @@ class Workload:
         """
         identity = _identity(job, job_id)
         with self._tidied() as api:
-            draft = self._draft(api, job, identity, secrets or {})
+            draft = self._draft(api, job, identity, secrets or {}, hosts)
             self._send(api, [draft])
             if not output:
                 return api.job(identity)
@@ -179,7 +187,7 @@ class Workload:
                 api.expire()
             yield api
 
-    def _draft(self, api: Api, job: Job, job_id: str, secrets: Mapping[str, str]) -> _Draft:
+    def _draft(self, api: Api, job: Job, job_id: str, secrets: Mapping[str, str], given: Sequence[str] = ()) -> _Draft:
         if missing := [name for name in _variables(job) if name not in secrets]:
             raise UsageError(f"job {job_id}: its secrets need a value for {', '.join(missing)}")
         packed = bundle(job)
@@ -188,7 +196,7 @@ class Workload:
             self._context.report.note(note)
         image = jobimage.expected(self._design.registry, job, job_id, packed)
         own = {name: secrets[name] for name in _variables(job)}
-        hosts = self._hosts(api, job)
+        hosts = tuple(given) or self._hosts(api, job)
         submission = Submission(
             job_id, resolved.job, image, packed.digest, resolved.volumes, {**resolved.secrets, **own}, hosts
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.command import own
 from cloudmesh.cluster.command.call import Call
+from cloudmesh.cluster.command.proof import test
 from cloudmesh.cluster.command.storage import get, storage
 from cloudmesh.cluster.command.submit import submit
 
@@ -185,5 +186,6 @@ ACTIONS: Mapping[str, Callable[[Call], None]] = {
     "jobs": jobs,
     "logs": logs,
     "stop": stop,
+    "test": test,
     "engines": engines,
 }

@@ -36,6 +36,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster storage -n NAME add (--directory=PATH | --nfs=EXPORT | --s3=URL | --hadoop=SERVICE)
                           [--endpoint=URL] [--region=REGION] [--path-style] [options] PLACE
           cluster storage -n NAME remove [--yes] [options] PLACE
+          cluster test -n NAME [--output=FORMAT] [--ca-bundle=FILE] [options]
           cluster image list [--output=FORMAT] [IMAGES...]
           cluster image build [--ca-bundle=FILE] [IMAGES...]
           cluster engines [-p PROVIDER] [--mirror=PLACE]
@@ -67,6 +68,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                    itself stays. A place is a directory on every host, an NFS export, an S3 bucket or the file
                    system of a HadoopService. Jobs reach it by ${storage.PLACE} in their job file, and by the
                    variable CMS_STORAGE_PLACE: a URI, file:///MOUNT for directories and exports.
+          test     Proves that jobs find on every host what they need: its clock, disk, memory, registry and container
+                   runtime, the network between tasks, DNS, each place for data, and Spark with an answer that is
+                   known. Tells the cause and a remedy of each failure. It needs room for a small job.
           image    Lists the container images, or builds them (all, or those named) on this machine's Docker engine.
           engines  Fetches or builds the engine's programs into the cache, before they are needed.
 
@@ -81,7 +85,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           JOBID      The id of a job, as submit --detach and jobs print it.
           DEST       The directory to copy to; ./JOBID-results where none is given.
           PLACE      The name of a place for data: lower-case letters, digits and -.
-          IMAGES     Names of images: spark.
+          IMAGES     Names of images: cloudmesh, hadoop, spark.
 
         Options:
           -n NAME --name=NAME              The cluster: lower-case letters, digits and -, at most 40.
@@ -161,6 +165,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
               what its tasks wrote to $CMS_RESULTS, in nightly-results
           cms cluster storage -n demo add --directory=/srv/data data
               jobs may name the storage "data"
+          cms cluster test -n demo
+              a table of what works on each host, and what does not
           cms cluster kill -n demo
               nothing is left
         """

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 from cloudmesh.cluster.jobs.hadoopjob import HadoopJob, HadoopService, job_layout, service_hosts, service_layout
 from cloudmesh.cluster.jobs.model import ContainerJob, Job
 from cloudmesh.cluster.jobs.parts import Layout, Part
+from cloudmesh.cluster.jobs.probe import ProbeJob
+from cloudmesh.cluster.jobs.probe import layout as probe_layout
 
 __all__ = ["Layout", "Part", "hosts_wanted", "of"]
 
@@ -68,4 +70,5 @@ _KINDS: Mapping[type[Job], _Kind] = {
     ContainerJob: _Kind(_container),
     HadoopJob: _Kind(job_layout),
     HadoopService: _Kind(service_layout, service_hosts),
+    ProbeJob: _Kind(probe_layout, lambda job: job.hosts),
 }

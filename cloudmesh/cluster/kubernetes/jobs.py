@@ -21,6 +21,7 @@ DRIVER, EXECUTOR = "driver", "executor"
 _DRIVER_PORT, _BLOCKS_PORT = 7078, 7079
 _EXECUTOR = "spark.kubernetes.executor"
 _SECRET_FILE = f"{SECRETS_DIR}/{pods.SECRET}"
+_APART = "/opt/cloudmesh/apart.yaml"  # in the image
 
 
 def spark_job(submission: Submission[SparkJob]) -> dict[str, Any]:
@@ -115,6 +116,8 @@ def _executors(submission: Submission[SparkJob]) -> dict[str, str]:
         f"{_EXECUTOR}.label.{JOB}": submission.id,
         f"{_EXECUTOR}.label.{ROLE}": EXECUTOR,
         f"{_EXECUTOR}.request.cores": f"{ask.cores * pods.CORE}m",
+        # One on each host.
+        **({f"{_EXECUTOR}.podTemplateFile": _APART} if submission.hosts else {}),
         "spark.executor.memoryOverhead": f"{ask.memory_mb - submission.job.executor.memory_mb}m",
         "spark.executorEnv.CMS_JOB_DIR": JOB_DIR,
         "spark.executorEnv.CMS_RESULTS": RESULTS_DIR,

@@ -83,6 +83,8 @@ def _workers(submission: Submission[SparkJob], ask: Ask) -> dict[str, Any]:
     return {
         **tasks.group(submission, WORKERS, ask.instances, ("worker", "webui")),
         "RestartPolicy": tasks.restarts(2),
+        # One on each host.
+        **({"Constraints": [{"Operand": "distinct_hosts", "RTarget": "true"}]} if submission.hosts else {}),
         "Tasks": [worker],
     }
 

@@ -1,0 +1,40 @@
+"""A Spark job that is given hosts has no two executors on one of them, whatever the engine."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cloudmesh.cluster.api import Submission
+from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.kubernetes import jobs as kubernetes
+from cloudmesh.cluster.nomad import jobs as nomad
+
+
+def submission(*hosts: str) -> Submission[SparkJob]:
+    return Submission("job-1", SparkJob("job", main=Path("main.py")), "registry/image:1", "digest", hosts=hosts)
+
+
+@pytest.mark.parametrize(("hosts", "apart"), [((), False), (("a", "b"), True)])
+def test_nomad_is_told_that_workers_want_hosts_of_their_own(hosts, apart):
+    _, workers = nomad.spark_job(submission(*hosts))["TaskGroups"]
+    assert ({"Operand": "distinct_hosts", "RTarget": "true"} in workers.get("Constraints", [])) is apart
+
+
+@pytest.mark.parametrize(("hosts", "apart"), [((), False), (("a", "b"), True)])
+def test_spark_on_kubernetes_is_told_what_keeps_executors_apart(hosts, apart):
+    (driver,) = kubernetes.spark_job(submission(*hosts))["spec"]["template"]["spec"]["containers"]
+    template = "spark.kubernetes.executor.podTemplateFile=/opt/cloudmesh/apart.yaml"
+    assert (template in driver["args"]) is apart
+
+
+def test_what_keeps_executors_apart_is_in_the_image_and_is_about_one_jobs_executors():
+    folder = importlib.resources.files("cloudmesh.images") / "spark"
+    pod = yaml.safe_load((folder / "apart.yaml").read_text())
+    (rule,) = pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert rule["labelSelector"]["matchLabels"] == {"cms-role": kubernetes.EXECUTOR}
+    assert rule["matchLabelKeys"] == ["cms-job"]
+    assert "apart.yaml" in (folder / "Dockerfile").read_text()
