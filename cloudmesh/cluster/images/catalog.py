@@ -65,7 +65,7 @@ class Image:
 
 
 _ALL = (
-    Image("spark", "4.0.1", shared=("hadoop/fetch.py",)),
+    Image("spark", "4.0.1", shared=("hadoop/fetch.py", "hadoop/kerberos.py")),
     Image("hadoop", "3.4.2", shared=("spark/supervise.py",)),
     Image("cloudmesh", "5.0.20", plugin=True),
 )

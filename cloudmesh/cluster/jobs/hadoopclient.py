@@ -46,6 +46,8 @@ def settings(service: str, namenode: str) -> dict[str, str]:
             "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
         ),
         "dfs.namenode.kerberos.principal": PRINCIPAL,
+        # Hadoop's input and output formats get a token, and want to know who might renew it.
+        "yarn.resourcemanager.principal": PRINCIPAL,
         "hadoop.security.authentication": "kerberos",
         "hadoop.rpc.protection": "privacy",
         "dfs.data.transfer.protection": "privacy",

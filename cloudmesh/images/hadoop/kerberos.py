@@ -2,6 +2,8 @@
 
 Every process of the job, and every client of a service, is `cms/job@CMS`. Its key is made from the secret by each task
 for itself, so that nothing has to be handed out. The KDC runs beside the NameNode and speaks TCP alone.
+
+`kerberos.py FOLDER` makes there what a client of a service needs, of CMS_HADOOP_SECRET and CMS_HADOOP_KDC (HOST:PORT).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import secrets
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 REALM = "CMS"
@@ -128,3 +131,23 @@ kdc_tcp_listen = {address}
 [logging]
 kdc = FILE:/dev/null
 """
+
+
+_CLIENT = """<configuration>
+<property><name>hadoop.security.authentication</name><value>kerberos</value></property>
+<property><name>hadoop.rpc.protection</name><value>privacy</value></property>
+</configuration>
+"""
+
+
+def main() -> None:
+    """Make a client's folder."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    enter(folder, os.environ["CMS_HADOOP_SECRET"], os.environ["CMS_HADOOP_KDC"])
+    # Java asks for this before it is told of any other settings.
+    write(folder / "core-site.xml", _CLIENT.encode())
+
+
+if __name__ == "__main__":
+    main()

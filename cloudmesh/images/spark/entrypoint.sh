@@ -55,6 +55,15 @@ configure() {
     export SPARK_LAUNCHER_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 }
 
+# Let a job whose storage is a HadoopService be known there; its processes find the folder, and hand it on.
+hadoop_client() {
+    [ -n "${CMS_HADOOP_KDC:-}" ] || return 0
+    need CMS_HADOOP_SECRET
+    HADOOP_CONF_DIR=$PWD/hadoop KRB5PRINCIPAL=cms/job@CMS KRB5KEYTAB=$PWD/hadoop/keytab
+    export HADOOP_CONF_DIR KRB5PRINCIPAL KRB5KEYTAB
+    python3 "${0%/*}/kerberos.py" "$HADOOP_CONF_DIR"
+}
+
 daemon() {
     need CMS_SECRET_FILE CMS_ADDRESS CMS_WEBUI_PORT
     configure < /dev/null
@@ -100,7 +109,7 @@ executor() {
     need SPARK_EXECUTOR_POD_IP SPARK_EXECUTOR_POD_NAME
     # Spark reads a secret from a file only where it knows that it runs on Kubernetes, and learns that from the driver.
     set -- -Xms"$SPARK_EXECUTOR_MEMORY" -Xmx"$SPARK_EXECUTOR_MEMORY" -Dspark.master=k8s://driver \
-        -cp "${SPARK_CONF_DIR:-$SPARK_HOME/conf}:${SPARK_CLASSPATH:-}:$SPARK_HOME/jars/*" \
+        -cp "${SPARK_CONF_DIR:-$SPARK_HOME/conf}:${HADOOP_CONF_DIR:+$HADOOP_CONF_DIR:}${SPARK_CLASSPATH:-}:$SPARK_HOME/jars/*" \
         org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
         --driver-url "$SPARK_DRIVER_URL" --executor-id "$SPARK_EXECUTOR_ID" --cores "$SPARK_EXECUTOR_CORES" \
         --app-id "$SPARK_APPLICATION_ID" --hostname "$SPARK_EXECUTOR_POD_IP" \
@@ -115,6 +124,6 @@ executor() {
 
 role=${1:-}
 case $role in
-    master | worker | driver | executor) shift && "$role" "$@" ;;
+    master | worker | driver | executor) shift && hadoop_client && "$role" "$@" ;;
     *) fail "the first argument is master, worker, driver or executor, not '$role'" ;;
 esac
