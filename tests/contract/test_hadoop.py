@@ -43,5 +43,5 @@ def test_what_terasort_has_sorted_is_in_order_and_complete(cluster, tmp_path):
     outcome = example(cluster, "hadoop-terasort", "--param=rows=20000")
     made = re.search(r"CHECKSUM=(\d+)", outcome.stderr)
     assert made
-    # Of rows that are not in order teravalidate would tell here, too; the checksum is that of the rows that teragen made.
+    # teravalidate would tell here of rows that are not in order; the checksum is that of the rows that teragen made.
     assert fetched(cluster, "hadoop-terasort", tmp_path) == f"checksum\t{int(made[1]):x}\n"
