@@ -344,6 +344,28 @@ def _await_handler(pid: int) -> None:
     raise AssertionError("SIGTERM is never caught")
 
 
+def test_what_a_python_program_prints_is_the_containers_own_output_whatever_spark_submit_does_with_its_pipe(spark):
+    program = spark.directory / "program.py"
+    program.write_text(
+        "import subprocess, sys\nprint('result')\nprint('trouble', file=sys.stderr)\n"
+        "child = [sys.executable, '-c', 'print(1 + 1)']\n"
+        "print('child said', subprocess.run(child, capture_output=True, text=True).stdout.strip())\n"
+    )
+    as_spark_does = f"import subprocess; subprocess.run([sys.executable, {str(program)!r}], stdout=-1, stderr=-2)"
+    with listening() as master:
+        environment = {"CMS_MASTER": master, "PYTHONPATH": str(IMAGE), "THEN": as_spark_does}
+        done = subprocess.run(
+            ["sh", str(IMAGE / "entrypoint.sh"), "driver"],
+            env={**spark.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    assert done.stdout == "result\nchild said 2\n"
+    assert done.stderr == "trouble\n"
+
+
 def test_an_executor_on_kubernetes_gets_its_options_in_order(spark):
     options = {f"SPARK_JAVA_OPT_{number}": f"-Doption{number}=a b $(id)" for number in range(11)}
     spark.run(

@@ -101,6 +101,8 @@ spark.driver.bindAddress $CMS_ADDRESS
 spark.driver.port $CMS_DRIVER_PORT
 spark.driver.blockManager.port $CMS_BLOCKMANAGER_PORT
 END
+    # See sitecustomize.py: this process, which becomes the supervisor, has the container's output.
+    export CMS_OUTPUTS="/proc/$$/fd" PYTHONPATH="${0%/*}/driver${PYTHONPATH:+:$PYTHONPATH}"
     exec python3 "${0%/*}/supervise.py" driver "$SPARK_HOME/bin/spark-submit" "$@"
 }
 
