@@ -163,7 +163,8 @@ class Proof:
 def _told(able: Sequence[Node], places: Sequence[Place], ran: Ran) -> Iterator[Finding]:
     """Tell what the tasks have told, and which of them have not come."""
     called = {str(number): node.name for number, node in enumerate(able)}
-    reports = {str(each["me"]): each for each in ran.objects() if each.get("me") in called}
+    came = {str(each["me"]): each for each in ran.objects() if each.get("me") in called}
+    reports = {number: came[number] for number in called if number in came}
     if not reports:
         remedy = "look at the jobs that take the room, and at the first server"
         yield Finding("task", "-", FAILED, ran.failure or "the first task told nothing", remedy)

@@ -12,6 +12,7 @@ import docker
 import pytest
 from contract.conftest import Cluster
 from contract.test_jobs import until
+from contract.test_storage import lake  # noqa: F401 - a fixture
 from support.cms import Outcome
 from support.hosts import HandMade
 
@@ -176,3 +177,9 @@ def test_a_host_cut_off_from_all_others_is_told_in_bounded_time(cluster, hosts):
 
 def healthy(cluster: Cluster) -> Callable[[], bool]:
     return lambda: bool(cluster.cms("info", "--output=json").json()["healthy"])
+
+
+def test_a_bucket_is_written_to_and_read_by_spark_and_nothing_is_left_there(cluster, lake):  # noqa: F811
+    found = [row for (check, _), row in proved(cluster).found.items() if check == "storage lake"]
+    assert [row["result"] for row in found] == ["ok"]
+    assert not list((lake.files / "in").glob(".cms-test*/part*"))

@@ -22,7 +22,8 @@ registry() {
 
 runtime() {
     if [ -e "$UNITS/cloudmesh-containerd.service" ]; then
-        said=$(timeout 10 ctr --timeout 8s version 2>&1) || printf 'containerd does not answer: %s' "$said"
+        said=$(timeout 10 ctr --address /run/cloudmesh/containerd.sock --timeout 8s version 2>&1 >/dev/null) ||
+            printf 'containerd does not answer: %s' "$said"
     else
         said=$(curl -sS --max-time 10 --unix-socket /run/docker.sock http://docker/_ping 2>&1) ||
             printf 'Docker does not answer: %s' "$said"
