@@ -1,6 +1,6 @@
 """Places for data that outlive jobs: what a job that names them gets. Policy; the engine keeps the places.
 
-A job says `${storage.NAME}` in its arguments, environment or Spark properties, and its programs read CMS_STORAGE_NAME;
+A job says `${storage.NAME}` in its arguments and the like (`Job.rewritten`), and its programs read CMS_STORAGE_NAME;
 both are the URI by which they reach the place, whatever it is.
 """
 
@@ -14,6 +14,7 @@ from cloudmesh.cluster.api import Volume
 from cloudmesh.cluster.errors import NotFoundError, UsageError
 from cloudmesh.cluster.jobs import hadoopclient
 from cloudmesh.cluster.jobs.common import STORAGE_REFERENCE
+from cloudmesh.cluster.jobs.hadoopjob import HadoopJob, HadoopService
 from cloudmesh.cluster.jobs.model import Job, SparkJob, Storage
 from cloudmesh.cluster.model import Place
 
@@ -73,7 +74,7 @@ def resolve(job: Job, places: Sequence[Place], address: Address | None = None) -
         UsageError: the places cannot be used together, or the job refers to one that its storage does not list.
     """
     known = {place.name: place for place in places}
-    shares = {each.name: _share(each, _find(each.name, known), address) for each in job.storage}
+    shares = {each.name: _share(job, each, _find(each.name, known), address) for each in job.storage}
     uris = {name: share.uri for name, share in shares.items()}
     env = {variable(name): uri for name, uri in uris.items()}
     env |= _merged("services", {name: share.env for name, share in shares.items()})
@@ -95,12 +96,17 @@ def _find(name: str, known: Mapping[str, Place]) -> Place:
     raise NotFoundError(f"storage {name}: the cluster has no such place, {have}: `cms cluster storage` adds one")
 
 
-def _share(asked: Storage, place: Place, address: Address | None) -> _Share:
+def _share(job: Job, asked: Storage, place: Place, address: Address | None) -> _Share:
     if place.kind in ("directory", "nfs"):
         return _Share(f"file://{asked.mount}", (Volume(place.name, asked.mount, asked.read_only),))
     if place.kind == "s3":
         return _s3(place)
     if place.kind == "hadoop":
+        if isinstance(job, (HadoopJob, HadoopService)):
+            raise UsageError(
+                f"storage {place.name}: a {job.kind} has a file system and Kerberos of its own, and cannot use "
+                f"those of the service {place.settings['service']}"
+            )
         return _hadoop(place, address)
     raise UsageError(f"storage {place.name} is of a kind that this version does not know: {place.kind}")
 
@@ -151,15 +157,9 @@ def _rewritten(job: Job, uris: Mapping[str, str], env: Mapping[str, str], conf: 
     def text(value: str) -> str:
         return STORAGE_REFERENCE.sub(lambda found: _referred(found, uris), value)
 
-    job = replace(
-        job,
-        arguments=tuple(map(text, job.arguments)),
-        env={**{name: text(value) for name, value in job.env.items()}, **env},
-    )
-    if isinstance(job, SparkJob):
-        own = {name: text(value) for name, value in job.spark_conf.items()}
-        return replace(job, spark_conf={**conf, **own})
-    return job
+    job = job.rewritten(text)
+    job = replace(job, env={**job.env, **env})
+    return replace(job, spark_conf={**conf, **job.spark_conf}) if isinstance(job, SparkJob) else job
 
 
 def _referred(found: re.Match[str], uris: Mapping[str, str]) -> str:

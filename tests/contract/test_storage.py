@@ -20,16 +20,14 @@ assert sys.argv[1] == os.environ["CMS_STORAGE_DATA"] == "file:///mnt/data", sys.
 with open("/mnt/data/words", "w") as file:
     file.write("written by a job")
 """
-# Spark passes on what a program prints, and does not wait for that at its end.
 READ = """
-import errno, time
+import errno
 with open("/mnt/data/words") as file:
     print(file.read())
 try:
     open("/mnt/data/more", "w")
 except OSError as error:
     print(errno.errorcode[error.errno])
-time.sleep(2)
 """
 LAKE = """
 import sys

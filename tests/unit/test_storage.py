@@ -7,6 +7,7 @@ import pytest
 from cloudmesh.cluster import placenames, storage
 from cloudmesh.cluster.api import Volume
 from cloudmesh.cluster.errors import NotFoundError, UsageError
+from cloudmesh.cluster.jobs.hadoopjob import HadoopJob
 from cloudmesh.cluster.jobs.model import ContainerJob, SparkJob, Storage
 from cloudmesh.cluster.model import Place
 
@@ -142,3 +143,15 @@ def test_a_hadoop_service_is_reached_where_it_runs_now_and_its_secret_is_in_noth
     assert "fs.host:8" in found.job.spark_conf.values()  # the NameNode
     assert list(found.secrets.values()) == ["very-secret"]
     assert "very-secret" not in repr(found)
+
+
+def test_a_command_may_refer_to_storage_as_arguments_do():
+    job = ContainerJob("c", image="i", command=("ls", "${storage.data}"), storage=(Storage("data", "/data"),))
+    resolved = storage.resolve(job, [Place("data", "directory", {"path": "/srv"})])
+    assert resolved.job.command == ("ls", "file:///data")
+
+
+def test_a_hadoop_job_cannot_use_another_services_file_system():
+    job = HadoopJob("h", jar_in_image="/x.jar", storage=(Storage("lake", "/lake"),))
+    with pytest.raises(UsageError, match="file system and Kerberos of its own"):
+        storage.resolve(job, [Place("lake", "hadoop", {"service": "hdfs", "path": "/"})], lambda *_: "h:1")

@@ -74,6 +74,11 @@ class HadoopJob(Job):
     head: Resources = field(default_factory=lambda: Resources(1, 1536))
     worker: Executor = field(default_factory=lambda: Executor(1, 2048, 2))
 
+    def rewritten(self, text: Callable[[str], str]) -> HadoopJob:
+        """Return the job with each word that may refer to storage as `text` gives it."""
+        steps = tuple(replace(each, arguments=tuple(map(text, each.arguments))) for each in self.steps)
+        return replace(super().rewritten(text), steps=steps)
+
     @property
     def files(self) -> tuple[Path, ...]:
         """Every local file that travels with the job, the jar first."""

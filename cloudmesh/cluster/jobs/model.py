@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.jobs.document import Place
 
 API_VERSION = "cms/v1"
+AnyJob = TypeVar("AnyJob", bound="Job")
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ class Job:
         """Return what is its kind's own, as a job file would say it; `path` writes a local file."""
         return {}
 
+    def rewritten(self: AnyJob, text: Callable[[str], str]) -> AnyJob:
+        """Return the job with each word that may refer to storage as `text` gives it."""
+        env = {name: text(value) for name, value in self.env.items()}
+        return replace(self, arguments=tuple(map(text, self.arguments)), env=env)
+
 
 @dataclass(frozen=True)
 class SparkJob(Job):
@@ -128,6 +134,11 @@ class SparkJob(Job):
     deps: Dependencies = field(default_factory=Dependencies)
     driver: Resources = field(default_factory=Resources)
     executor: Executor = field(default_factory=Executor)
+
+    def rewritten(self, text: Callable[[str], str]) -> SparkJob:
+        """Return the job with each word that may refer to storage as `text` gives it."""
+        conf = {name: text(value) for name, value in self.spark_conf.items()}
+        return replace(super().rewritten(text), spark_conf=conf)
 
     @property
     def is_python(self) -> bool:
@@ -178,6 +189,10 @@ class ContainerJob(Job):
     count: int = 1
     needs: Resources = field(default_factory=Resources)
     ports: tuple[str, ...] = ()
+
+    def rewritten(self, text: Callable[[str], str]) -> ContainerJob:
+        """Return the job with each word that may refer to storage as `text` gives it."""
+        return replace(super().rewritten(text), command=tuple(map(text, self.command)))
 
     @property
     def files(self) -> tuple[Path, ...]:
