@@ -40,6 +40,8 @@ _IMPATIENT = {
 _ANSWER = sum(range(1000))
 _SMALL_MB = 512
 _MOUNTED = ("directory", "nfs")
+# What has to be well for a job that may run on any host.
+_CARRYING = ("engine", "ssh", "disk", "registry", "runtime", "task", "network")
 
 
 class Proof:
@@ -71,12 +73,17 @@ class Proof:
         """Return what was found, host by host."""
         found, able = self._looked_at()
         if not able:
-            return (*found, Finding("compute", "-", SKIPPED, "no host can run a task"))
+            return (*found, Finding("task", "-", SKIPPED, "no host can run one"))
         found += self._probed(able)
-        found += self._computed(able, None)
-        for place in self._places:
-            if place.kind not in _MOUNTED:
-                found += self._computed(able[:1], place)
+        spark = {
+            "compute": None,
+            **{f"storage {each.name}": each for each in self._places if each.kind not in _MOUNTED},
+        }
+        # The engine chooses where Spark's processes go: on a host that failed, they would tell nothing new, and late.
+        if any(each.result == FAILED and each.check in _CARRYING for each in found):
+            return (*found, *(Finding(check, "-", SKIPPED, "tried once all hosts can run tasks") for check in spark))
+        for place in spark.values():
+            found += self._computed(able[:1] if place else able, place)
         return tuple(found)
 
     # --- the hosts by SSH -------------------------------------------------------------------------------------------

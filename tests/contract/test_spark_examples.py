@@ -26,6 +26,8 @@ SPARK = "/opt/spark"
 SHIPPED = "examples/src/main/python"
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 600
+# spark-submit by itself mixes what a program prints with what it says on stderr; see sitecustomize.py of the image.
+APART = {"CMS_OUTPUTS": "/proc/1/fd", "PYTHONPATH": "/opt/cloudmesh/driver"}
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 # Each coordinate is seen alone, three times of four with the label 1: the weights must come to the logarithm of 3.
 POINTS = "".join(
@@ -167,6 +169,7 @@ def locally(client: Any, example: Example, programs: Path) -> str:
         catalog.tag("spark"),
         entrypoint=[f"{SPARK}/bin/spark-submit", "--master", "local[2]", *conf, str(main)],
         command=list(example.arguments),
+        environment=APART,
     )
     try:
         files = {main.name: (programs / example.program).read_text(), **(example.files or {})}
