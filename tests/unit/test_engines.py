@@ -109,8 +109,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def zipped(content: bytes = CONTENT) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("LICENSE.txt", "free")
-        file.writestr("toy", content)
+        # Without the time of day, which may have moved on when the same is made a second time.
+        file.writestr(zipfile.ZipInfo("LICENSE.txt"), "free")
+        file.writestr(zipfile.ZipInfo("toy"), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
