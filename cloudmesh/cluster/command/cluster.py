@@ -41,9 +41,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster image build [--ca-bundle=FILE] [IMAGES...]
           cluster engines [-p PROVIDER] [--mirror=PLACE]
 
-        Makes a Nomad cluster of machines that answer SSH, and runs Spark jobs on it. Nothing about a cluster is kept
-        on this machine: every command asks the hosts and the engine. A command that was interrupted is finished by
-        running it again.
+        Makes a Nomad or Kubernetes cluster of machines that answer SSH, and runs Spark, Hadoop and container jobs on
+        it. Nothing about a cluster is kept on this machine: every command asks the hosts and the engine. A command
+        that was interrupted is finished by running it again.
 
         Commands:
           create   Makes a cluster of the hosts, or of containers on this machine's Docker engine that stand for
@@ -89,7 +89,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
 
         Options:
           -n NAME --name=NAME              The cluster: lower-case letters, digits and -, at most 40.
-          -p PROVIDER --provider=PROVIDER  The engine: nomad. [default: nomad]
+          -p PROVIDER --provider=PROVIDER  The engine: nomad, or kubernetes (k8s). [default: nomad]
           --nodes=N            How many local hosts to make, where no host is given. [default: 1]
           --servers=N          How many of the hosts are servers: 1, 3 or 5. [default: 1]
           --images=IMAGES      Images to deliver beforehand, with commas between them; submit delivers what it
