@@ -57,10 +57,10 @@ section() { echo "== $1"; }
 section files
 for top in / /run /tmp VOLUMES; do
     find "$top" -xdev \( EXCEPT \) -prune -o ! -type f -printf '%p %y %m %U:%G %l\n' -o -printf '%p %y %m %U:%G\n'
-done
+done | sed 's/\(systemd-private\)-[0-9a-f]*\(-[^ /]*\)-[A-Za-z0-9]*/\1\2/'  # a random name for each boot and start
 section contents
 for top in / /run /tmp VOLUMES; do
-    find "$top" -xdev \( EXCEPT \) -prune -o -type f -print0
+    find "$top" -xdev \( EXCEPT \) -prune -o -type f ! -name '*.pid' -print0
 done | xargs -0 sha256sum
 section packages
 dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n'

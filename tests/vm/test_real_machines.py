@@ -136,4 +136,5 @@ def test_tasks_on_both_machines_share_a_place_on_an_nfs_server_and_again_after_t
 
 @pytest.mark.parametrize("index", [0, 1], ids=("server", "worker"))
 def test_kill_leaves_the_machine_as_it_was_before_create(story: Story, index: int) -> None:
-    assert snapshot.differences(story.before[index], story.machines[index], seconds=120) == []
+    found = snapshot.differences(story.before[index], story.machines[index], seconds=120)
+    assert not found, "\n".join(found)
