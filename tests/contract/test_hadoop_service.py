@@ -1,0 +1,64 @@
+"""What every provider promises of a HadoopService: Spark jobs share its file system, and it outlives any one worker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from contract.conftest import EXAMPLES, Cluster
+from contract.test_jobs import job, job_file, until
+from contract.test_storage import on_all
+
+pytestmark = pytest.mark.cluster
+
+SERVICE, DISKS, PLACE, DIRECTORY = "hdfs-1", "data", "warehouse", "/srv/cms-hdfs"
+DATA_NODE = "org.apache.hadoop.hdfs.server.datanode.DataNode"
+WRITE = """
+import sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+spark.range(1000).repartition(3).write.parquet(sys.argv[1] + "/numbers")
+"""
+READ = """
+import sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+print(spark.read.parquet(sys.argv[1] + "/numbers").groupBy().sum("id").first()[0])
+"""
+
+
+@pytest.fixture(scope="module")
+def warehouse(cluster: Cluster) -> Iterator[str]:
+    """Yield the name of a place that is a directory of the service's file system."""
+    cluster.cms("storage", "add", f"--directory={DIRECTORY}", DISKS).ok()
+    try:
+        cluster.cms("submit", f"--id={SERVICE}", str(EXAMPLES / "hadoop-service.yaml")).ok()
+        cluster.cms("storage", "add", f"--hadoop={SERVICE}/spark", PLACE).ok()
+        yield PLACE
+    finally:
+        cluster.cms("stop", SERVICE).ok()
+        cluster.cms("storage", "remove", "--yes", PLACE)
+        until(lambda: cluster.cms("storage", "remove", "--yes", DISKS).status == 0, 60, "nothing uses the disks")
+        on_all(cluster, f"rm -rf {DIRECTORY}")
+
+
+def using(warehouse: str, folder: Path, program: str) -> str:
+    """Write a job file for a program whose argument is the place."""
+    storage = [{"name": warehouse, "mount": "/unused"}]
+    return job_file(folder, program, storage=storage, arguments=[f"${{storage.{warehouse}}}"])
+
+
+def test_what_one_spark_job_has_written_another_reads_though_each_worker_was_killed_once(cluster, warehouse, tmp_path):
+    cluster.cms("submit", using(warehouse, tmp_path, WRITE)).ok()
+    for index in range(2):
+        worker = next(task for task in job(cluster, SERVICE)["tasks"] if task["name"] == f"worker-{index}")
+        killed = on_all(cluster, f"test $(hostname) = {worker['host']} && pkill -KILL -f {DATA_NODE}")
+        assert [status for status, _ in killed].count(0) == 1
+        outcome = cluster.cms("submit", using(warehouse, tmp_path, READ)).ok()
+        assert outcome.stdout == f"{sum(range(1000))}\n"
+        until(lambda: {task["state"] for task in job(cluster, SERVICE)["tasks"]} == {"running"}, 120, "all run again")
+        until(lambda: data_nodes(cluster) == 2, 120, "both workers serve blocks again")
+
+
+def data_nodes(cluster: Cluster) -> int:
+    """Return on how many hosts blocks are served."""
+    return [status for status, _ in on_all(cluster, f"pgrep -f {DATA_NODE}")].count(0)
