@@ -36,7 +36,7 @@ def wait_for(spark, wanted):
 
 def stored(spark, numbers, uri):
     """Return the numbers, written to a place and read from it."""
-    folder = f"{uri.rstrip('/')}/.cms-test-{spark.applicationId}"
+    folder = f"{uri.rstrip('/')}/cms-test-{spark.applicationId}"
     path = spark._jvm.org.apache.hadoop.fs.Path(folder)
     files = path.getFileSystem(spark._jsc.hadoopConfiguration())
     try:
