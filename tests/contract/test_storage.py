@@ -97,6 +97,16 @@ def test_what_one_job_has_written_another_reads_and_may_not_write_where_it_asked
     assert outcome.stdout.split("\n")[:2] == ["written by a job", "EROFS"]
 
 
+def test_a_place_that_jobs_have_used_can_be_taken_away_and_made_again(cluster, tmp_path):
+    job = job_file(tmp_path, "print(open('/mnt/again').readable())", storage=[{"name": "again", "mount": "/mnt"}])
+    for _ in range(2):
+        cluster.cms("storage", "add", "--directory=/srv/cms-again", "again").ok()
+        on_all(cluster, "echo here >/srv/cms-again/again")
+        assert cluster.cms("submit", job).ok().stdout == "True\n"
+        cluster.cms("storage", "remove", "--yes", "again").ok()
+    on_all(cluster, "rm -rf /srv/cms-again")
+
+
 def test_a_job_that_names_a_place_that_is_not_there_is_refused_before_anything_is_sent(cluster, data, tmp_path):
     outcome = cluster.cms("submit", job_file(tmp_path, READ, storage=[{"name": "nowhere", "mount": "/x"}]))
     assert outcome.status == 3

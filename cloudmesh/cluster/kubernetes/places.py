@@ -15,6 +15,8 @@ from cloudmesh.cluster.model import Place
 if TYPE_CHECKING:
     from kubernetes import client
 
+_UNPROTECTED = {"metadata": {"finalizers": None}}
+
 
 class Places:
     """The places of one cluster.
@@ -54,8 +56,11 @@ class Places:
             raise ApiError(f"place {name} is in use by {', '.join(users)}: stop it first")
         with suppress(NotFoundError):
             asked(self._core.delete_namespaced_persistent_volume_claim, claim(name), JOBS_NAMESPACE)
+            # Kubernetes would keep it for pods that have ended, and a new place of the name would be kept waiting.
+            asked(self._core.patch_namespaced_persistent_volume_claim, claim(name), JOBS_NAMESPACE, _UNPROTECTED)
         with suppress(NotFoundError):
             asked(self._core.delete_persistent_volume, claim(name))
+            asked(self._core.patch_persistent_volume, claim(name), _UNPROTECTED)
         asked(self._core.delete_namespaced_secret, claim(name), JOBS_NAMESPACE)
 
     def _made(self, thing: dict[str, Any]) -> None:
