@@ -17,6 +17,7 @@ from cloudmesh.cluster.jobs.native import NativeJob, check_nomad
 from cloudmesh.cluster.model import JobStatus, Node, Place
 from cloudmesh.cluster.nomad import access, config, drain, gang, jobs, native, nodes, status
 from cloudmesh.cluster.nomad.access import asked, patiently
+from cloudmesh.cluster.nomad.output import Output
 from cloudmesh.cluster.nomad.places import Places
 from cloudmesh.cluster.nomad.tasks import DIGEST, RESULTS
 from cloudmesh.cluster.nomad.tenure import Tenure
@@ -122,18 +123,17 @@ class NomadApi:
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         """Yield the job's output; with `follow`, until it ends. It is polled, so a leader change costs nothing."""
-        offsets: dict[tuple[str, str, str], int] = {}
+        output = Output(self._client)
         while True:
             current = patiently(lambda: self.job(job_id))
-            for allocation, task in self._outputs(job_id, ours=bool(current.digest)):
-                for stream in ("stdout", "stderr"):
-                    source = (allocation, task, stream)
-                    data = self._read(*source, offsets.get(source, 0))
-                    offsets[source] = offsets.get(source, 0) + len(data)
-                    if data:
-                        yield Chunk(stream, data)
-            if current.state.ended or not follow:
+            sources = self._outputs(job_id, ours=bool(current.digest))
+            if not follow:
+                yield from output.new(sources)
                 return
+            if current.state.ended:
+                yield from output.rest(sources)
+                return
+            yield from output.new(sources)
             time.sleep(_POLL_SECONDS)
 
     def stop(self, job_id: str) -> None:
@@ -209,16 +209,6 @@ class NomadApi:
         """Return allocation and task of those whose output is the job's."""
         allocations = self._allocations(job_id)
         return status.outputs(self._found(job_id) or {}, allocations) if ours else list(native.outputs(allocations))
-
-    def _read(self, allocation: str, task: str, stream: str, offset: int) -> bytes:
-        params = {"task": task, "type": stream, "offset": offset, "origin": "start", "plain": True}
-        try:
-            response = patiently(
-                lambda: self._client.client.stream_logs.request(allocation, params=dict(params), method="get")
-            )
-        except NotFoundError:  # the task has not written anything yet
-            return b""
-        return bytes(response.content)
 
     def _found(self, job_id: str) -> dict[str, Any] | None:
         try:
