@@ -166,7 +166,8 @@ def test_a_wrong_field_is_named_with_its_line(kind: str, spec: str, said: str) -
 def test_a_client_of_a_service_names_it_by_its_job_and_its_secret_is_in_no_setting() -> None:
     client = hadoopclient.client("hdfs1", "10.0.0.1:10216", "10.0.0.1:10215", "the secret")
     assert client.uri == "hdfs://hdfs1"
-    assert client.env == {"CMS_HADOOP_KDC": "10.0.0.1:10215"}
+    assert client.env["CMS_HADOOP_KDC"] == "10.0.0.1:10215"
+    assert json.loads(client.env["CMS_HADOOP_CLIENT"]) == hadoopclient.settings("hdfs1", "10.0.0.1:10216")
     assert client.secrets == {"CMS_HADOOP_SECRET": "the secret"}
     assert client.spark_conf["spark.hadoop.dfs.namenode.rpc-address.hdfs1.0"] == "10.0.0.1:10216"
     assert "the secret" not in str(client)

@@ -6,12 +6,14 @@ the image's entry point makes a keytab from the service's secret, and krb5.conf 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PRINCIPAL = "cms/job@CMS"
 SECRET = "CMS_HADOOP_SECRET"  # noqa: S105 - the name of the variable
 KDC = "CMS_HADOOP_KDC"
+URI, SETTINGS = "CMS_HADOOP_URI", "CMS_HADOOP_CLIENT"
 
 
 @dataclass(frozen=True)
@@ -65,5 +67,6 @@ def client(service: str, namenode: str, kdc: str, secret: str) -> Client:
         kdc: "HOST:PORT".
         secret: that of the service's tasks.
     """
-    conf = {f"spark.hadoop.{name}": value for name, value in settings(service, namenode).items()}
-    return Client(f"hdfs://{service}", {KDC: kdc}, {SECRET: secret}, conf)
+    its, uri = settings(service, namenode), f"hdfs://{service}"
+    env = {KDC: kdc, URI: uri, SETTINGS: json.dumps(its, sort_keys=True)}
+    return Client(uri, env, {SECRET: secret}, {f"spark.hadoop.{name}": value for name, value in its.items()})

@@ -16,6 +16,7 @@ from kerberos import PRINCIPAL, WEB_PRINCIPAL
 LIBRARIES = ("/opt/hadoop", "/opt/hadoop/lib/*")
 # Takes no order from anybody: on loopback, and there is no ticket for it. The port is any that is free.
 _CLOSED = "127.0.0.1:0"
+_LONGEST_JOB = str(30 * 86400 * 1000)
 FILES = ("core-site.xml", "hdfs-site.xml", "yarn-site.xml", "mapred-site.xml", "capacity-scheduler.xml")
 DEFAULT_MEMORY_MB = 512
 MASTER_MEMORY_MB = 384
@@ -134,6 +135,9 @@ def of_head(head: Head, data: str) -> dict[str, str]:
         "dfs.namenode.rpc-address": head.namenode,
         "dfs.namenode.http-address": _CLOSED,
         "dfs.namenode.name.dir": f"file://{data}/name",
+        # Nobody renews those of Spark's executors, and no job runs longer.
+        "dfs.namenode.delegation.token.renew-interval": _LONGEST_JOB,
+        "dfs.namenode.delegation.token.max-lifetime": _LONGEST_JOB,
         # Hosts may have no name.
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",
         "yarn.resourcemanager.admin.address": _CLOSED,

@@ -62,6 +62,12 @@ hadoop_client() {
     HADOOP_CONF_DIR=$PWD/hadoop KRB5PRINCIPAL=cms/job@CMS KRB5KEYTAB=$PWD/hadoop/keytab
     export HADOOP_CONF_DIR KRB5PRINCIPAL KRB5KEYTAB
     python3 "${0%/*}/kerberos.py" "$HADOOP_CONF_DIR"
+    case $role in
+        worker | executor)
+            python3 "${0%/*}/hadoop_token.py" "$PWD/hadoop/tokens" || fail "the HadoopService gives no token"
+            export HADOOP_TOKEN_FILE_LOCATION="$PWD/hadoop/tokens"
+            ;;
+    esac
 }
 
 daemon() {
