@@ -1,7 +1,7 @@
 """Fetches what an executor shows at a HadoopService's file system: `hadoop_token.py FILE`.
 
 Spark's executors act in the name of a user without Kerberos, and take along nothing but tokens. The driver hands out
-none where the master is Spark's own, and none for a file system that is not the default one. So each executor's container
+none where the master is Spark's own, or the file system not the default one. So each executor's container
 fetches one, by Kerberos, and Hadoop finds it by HADOOP_TOKEN_FILE_LOCATION.
 
 Environment: CMS_HADOOP_URI, and CMS_HADOOP_CLIENT with the client's settings as JSON.
