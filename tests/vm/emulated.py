@@ -88,9 +88,7 @@ class Machine:
         drive = self._file("disk")
         subprocess.run(["cp", "--sparse=always", system.disk, drive], check=True)
         command = [
-            # One thread for all processors of a machine: where each has its own, one may run into code that another is
-            # just changing, and a JVM, which changes its own all the time, dies of illegal instructions.
-            *("nice", "-n", "10", EMULATOR, "-accel", "tcg,thread=single", "-cpu", "max"),
+            *("nice", "-n", "10", EMULATOR, "-accel", "tcg,thread=multi", "-cpu", "max"),
             *("-smp", str(PROCESSORS), "-m", str(MEMORY_MB), "-nodefaults", "-display", "none"),
             *("-kernel", system.kernel, "-initrd", system.initrd, "-serial", f"file:{self._file('console')}"),
             *("-append", f"{words} systemd.set_credential_binary=tmpfiles.extra:{credential}"),

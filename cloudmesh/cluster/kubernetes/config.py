@@ -45,6 +45,16 @@ _SHARES = {
     "etcd": {"cpu": "100m", "memory": "100Mi"},
 }
 
+# Slow machines get there too; kubeadm itself would wait a minute for an answer of the API, and four for what runs.
+_PATIENCE = {
+    "controlPlaneComponentHealthCheck": "8m0s",
+    "kubeletHealthCheck": "8m0s",
+    "kubernetesAPICall": "5m0s",
+    "etcdAPICall": "5m0s",
+    "tlsBootstrap": "8m0s",
+    "discovery": "8m0s",
+}
+
 
 def node_name(host: Host) -> str:
     """Return the name of a host's node, an RFC 1123 subdomain."""
@@ -73,6 +83,7 @@ def init(design: Blueprint, member: Member, *, token: str, images: str) -> list[
             nodeRegistration=_registration(member),
             patches={"directory": f"{_CONFIG}/patches"},
             skipPhases=["show-join-command"],
+            timeouts=_PATIENCE,
         ),
         _cluster(design, images),
         _kubelet(),
@@ -89,6 +100,7 @@ def join(member: Member) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "nodeRegistration": _registration(member),
         "discovery": {"file": {"kubeConfigPath": INVITATION}},
+        "timeouts": _PATIENCE,
         "patches": {"directory": f"{_CONFIG}/patches"},
     }
     if member.role is Role.SERVER:
