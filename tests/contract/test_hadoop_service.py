@@ -11,7 +11,7 @@ from contract.test_storage import on_all
 pytestmark = pytest.mark.cluster
 
 SERVICE, DISKS, PLACE, DIRECTORY = "hdfs-1", "data", "warehouse", "/srv/cms-hdfs"
-DATA_NODE = "org.apache.hadoop.hdfs.server.datanode.DataNode"
+DATA_NODE = "'[o]rg.apache.hadoop.hdfs.server.datanode.DataNode'"  # a pattern that does not fit the search itself
 WRITE = """
 import sys
 from pyspark.sql import SparkSession
