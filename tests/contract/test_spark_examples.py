@@ -80,6 +80,9 @@ EXAMPLES = {
     ),
 }
 
+# What each example prints on one machine, which is the same whatever the cluster's provider.
+KNOWN: dict[str, str] = {}
+
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -113,7 +116,9 @@ def expected(submitted: dict[str, str], programs: Path) -> Iterator[dict[str, st
     del submitted
     client = docker.from_env()
     try:
-        yield {name: locally(client, example, programs) for name, example in EXAMPLES.items()}
+        for name in EXAMPLES.keys() - KNOWN.keys():
+            KNOWN[name] = locally(client, EXAMPLES[name], programs)
+        yield KNOWN
     finally:
         client.close()
 
