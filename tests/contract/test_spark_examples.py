@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import pytest
 from contract.conftest import Cluster
-from contract.test_jobs import job
+from contract.test_jobs import job, until
 
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.jobs.bundle import JOB_DIR
@@ -26,6 +26,8 @@ SPARK = "/opt/spark"
 SHIPPED = "examples/src/main/python"
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 600
+# Drivers alone must never fill the hosts: each would wait for executors for ever.
+AT_ONCE = 3
 # spark-submit by itself mixes what a program prints with what it says on stderr; see sitecustomize.py of the image.
 APART = {"CMS_OUTPUTS": "/proc/1/fd", "PYTHONPATH": "/opt/cloudmesh/driver"}
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
@@ -105,9 +107,19 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def submitted(cluster: Cluster, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the ids of all examples' jobs, which run beside each other as far as there is room."""
+    """Return the ids of all examples' jobs, a few of which run beside each other."""
     folder = tmp_path_factory.mktemp("jobs")
-    return {name: submit(cluster, example, programs, folder / name) for name, example in EXAMPLES.items()}
+    ids: dict[str, str] = {}
+    for name, example in EXAMPLES.items():
+        until(lambda: len(going(cluster, ids)) < AT_ONCE, SECONDS, "one of the jobs ends")
+        ids[name] = submit(cluster, example, programs, folder / name)
+    return ids
+
+
+def going(cluster: Cluster, ids: Mapping[str, str]) -> list[str]:
+    """Return the ids of those jobs that have not ended."""
+    found = cluster.cms("jobs", "--output=json").json()
+    return [each["id"] for each in found if each["id"] in ids.values() and each["state"] in ("queued", "running")]
 
 
 @pytest.fixture(scope="module")
