@@ -94,6 +94,12 @@ worker() {
         --cores "$CMS_CORES" --memory "${CMS_MEMORY_MB}m" --work-dir "${SPARK_WORKER_DIR:-$PWD/spark}"
 }
 
+# On Kubernetes, the driver looks after tokens itself, and logs in anew for that.
+kerberos_login() {
+    [ -n "${KRB5KEYTAB:-}" ] || return 0
+    printf 'spark.kerberos.principal %s\nspark.kerberos.keytab %s\n' "$KRB5PRINCIPAL" "$KRB5KEYTAB"
+}
+
 driver() {
     need CMS_ADDRESS CMS_MASTER CMS_DRIVER_PORT CMS_BLOCKMANAGER_PORT
     case $CMS_MASTER in
@@ -101,6 +107,7 @@ driver() {
         *) need CMS_SECRET_FILE && url=spark://$CMS_MASTER ;;
     esac
     configure << END
+$(kerberos_login)
 spark.master $url
 spark.driver.host $CMS_ADDRESS
 spark.driver.bindAddress $CMS_ADDRESS
