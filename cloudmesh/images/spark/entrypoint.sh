@@ -41,6 +41,10 @@ spark.network.crypto.enabled true
 spark.network.crypto.authEngineVersion 2
 spark.network.crypto.saslFallback false
 END
+    # On Kubernetes, a driver sees to tokens itself, and logs in anew for that.
+    if [ -n "${KRB5KEYTAB:-}" ]; then
+        printf 'spark.kerberos.principal %s\nspark.kerberos.keytab %s\n' "$KRB5PRINCIPAL" "$KRB5KEYTAB"
+    fi
     [ -n "${CMS_SECRET_FILE:-}" ] || return 0
     [ -s "$CMS_SECRET_FILE" ] || fail "CMS_SECRET_FILE: $CMS_SECRET_FILE is not there, or empty"
     printf 'spark.authenticate.secret %s\n' "$(cat "$CMS_SECRET_FILE")"
@@ -94,12 +98,6 @@ worker() {
         --cores "$CMS_CORES" --memory "${CMS_MEMORY_MB}m" --work-dir "${SPARK_WORKER_DIR:-$PWD/spark}"
 }
 
-# On Kubernetes, the driver looks after tokens itself, and logs in anew for that.
-kerberos_login() {
-    [ -n "${KRB5KEYTAB:-}" ] || return 0
-    printf 'spark.kerberos.principal %s\nspark.kerberos.keytab %s\n' "$KRB5PRINCIPAL" "$KRB5KEYTAB"
-}
-
 driver() {
     need CMS_ADDRESS CMS_MASTER CMS_DRIVER_PORT CMS_BLOCKMANAGER_PORT
     case $CMS_MASTER in
@@ -107,7 +105,6 @@ driver() {
         *) need CMS_SECRET_FILE && url=spark://$CMS_MASTER ;;
     esac
     configure << END
-$(kerberos_login)
 spark.master $url
 spark.driver.host $CMS_ADDRESS
 spark.driver.bindAddress $CMS_ADDRESS
