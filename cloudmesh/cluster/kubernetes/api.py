@@ -7,6 +7,7 @@ import datetime
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kubernetes import client
@@ -48,6 +49,7 @@ class KubernetesApi:
         self._batch = client.BatchV1Api(its)
         self._jobs = Jobs(self._core, self._batch)
         self._places = Places(self._core)
+        self._names: dict[str, str] = {}
 
     @contextmanager
     def invitation(self) -> Iterator[str]:
@@ -118,11 +120,11 @@ class KubernetesApi:
 
     def jobs(self) -> tuple[JobStatus, ...]:
         """Return every job in our namespace that Kubernetes still knows, the newest first."""
-        return self._jobs.all()
+        return tuple(map(self._by_name, self._jobs.all()))
 
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks."""
-        return self._jobs.told(job_id)
+        return self._by_name(self._jobs.told(job_id))
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         """Yield the output of driver or pods; with `follow`, until they end, and that of those that are tried next."""
@@ -180,6 +182,14 @@ class KubernetesApi:
             if found is None:
                 raise
             return found
+
+    def _by_name(self, job: JobStatus) -> JobStatus:
+        """Return a job whose hosts are called what the operator calls them."""
+        if {task.host for task in job.tasks if task.host} - self._names.keys():
+            found = asked(self._core.list_node)["items"]
+            self._names |= {each["metadata"]["name"]: nodes.name(each) for each in found}
+        tasks = (replace(task, host=self._names.get(task.host, task.host)) for task in job.tasks)
+        return replace(job, tasks=tuple(tasks))
 
     def _pods_of_all(self, fields: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = asked(self._core.list_pod_for_all_namespaces, field_selector=fields)["items"]
