@@ -44,12 +44,18 @@ def usable(client: Any, cluster: str) -> dict[str, dict[str, Any]]:
 
 def hosts(client: Any, found: dict[str, dict[str, Any]]) -> dict[str, tuple[Host, ...]]:
     """Return the hosts by cluster. The operator's key is read once for each cluster."""
+    import docker.errors
+
     by_cluster: dict[str, list[Host]] = {}
     keys: dict[str, str] = {}
     for summary in found.values():
         cluster = summary["Labels"][machine.LABEL]
         if cluster not in keys:
-            keys[cluster] = operator_key(client, [summary])
+            # A cluster that is being removed just now must not hide the others.
+            try:
+                keys[cluster] = operator_key(client, [summary])
+            except docker.errors.APIError:
+                keys[cluster] = ""
         by_cluster.setdefault(cluster, []).append(_host(summary, keys[cluster]))
     return {cluster: tuple(members) for cluster, members in by_cluster.items()}
 
