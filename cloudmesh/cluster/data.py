@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from cloudmesh.cluster import finder, names, operations
+from cloudmesh.cluster import names, operations
 from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.finder import Membership
 from cloudmesh.cluster.model import Place
-from cloudmesh.cluster.provider import Provider
 from cloudmesh.cluster.results import Fetched
 
 
 def places(context: Context, name: str) -> tuple[Place, ...]:
     """Return the places for data of a cluster; see `Places.list`."""
-    with _found(context, name) as (engine, membership):
+    with operations.found_by(context, name) as (engine, membership):
         return engine.places(membership).list()
 
 
 def add_place(context: Context, name: str, place: Place) -> None:
     """Bring a place to a cluster; see `Places.add`."""
     names.check(place.name, "storage name")
-    with _found(context, name) as (engine, membership):
+    with operations.found_by(context, name) as (engine, membership):
         engine.places(membership).add(place)
 
 
 def remove_place(context: Context, name: str, place: str) -> None:
     """Take a place away from a cluster; see `Places.remove`."""
     names.check(place, "storage name")
-    with _found(context, name) as (engine, membership):
+    with operations.found_by(context, name) as (engine, membership):
         engine.places(membership).remove(place)
 
 
 def get(context: Context, name: str, job_id: str, target: Path) -> Fetched:
     """Bring what a job's tasks have left into a folder; see `Provider.results`."""
     names.check(job_id, "job id")
-    with _found(context, name) as (engine, membership):
+    with operations.found_by(context, name) as (engine, membership):
         return engine.results(membership, job_id, target)
-
-
-@contextmanager
-def _found(context: Context, name: str) -> Iterator[tuple[Provider, Membership]]:
-    names.check(name, "cluster name")
-    with finder.find(context, name) as membership:
-        yield operations.provider(membership.any.provider, context), membership

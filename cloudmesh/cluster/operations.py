@@ -71,19 +71,19 @@ def create(
 
 def add(context: Context, name: str, hosts: Sequence[Host]) -> Cluster:
     """Let hosts join; see `Provider.add`."""
-    with _found(context, name) as (engine, membership):
+    with found_by(context, name) as (engine, membership):
         return engine.add(membership, hosts)
 
 
 def remove(context: Context, name: str, hosts: Sequence[Host], *, force: bool = False) -> None:
     """Take hosts out; see `Provider.remove`."""
-    with _found(context, name) as (engine, membership):
+    with found_by(context, name) as (engine, membership):
         engine.remove(membership, hosts, force=force)
 
 
 def kill(context: Context, name: str, *, force: bool = False) -> None:
     """Take a cluster apart; see `Provider.kill`."""
-    with _found(context, name) as (engine, membership):
+    with found_by(context, name) as (engine, membership):
         engine.kill(membership, force=force)
 
 
@@ -111,13 +111,13 @@ def info_of_all(context: Context) -> tuple[Cluster, ...]:
 
 def info(context: Context, name: str) -> Cluster:
     """Return one cluster with its hosts; see `Provider.info`."""
-    with _found(context, name) as (engine, membership):
+    with found_by(context, name) as (engine, membership):
         return engine.info(membership)
 
 
 def kubeconfig(context: Context, name: str) -> bytes:
     """Return kubectl's access to a cluster; see `Provider.kubeconfig`."""
-    with _found(context, name) as (engine, membership):
+    with found_by(context, name) as (engine, membership):
         return engine.kubeconfig(membership)
 
 
@@ -198,7 +198,7 @@ def test(context: Context, name: str) -> tuple[Finding, ...]:
     """Let a cluster prove that jobs find in it what they need; return what was found, host by host."""
     from cloudmesh.cluster.proof import Proof
 
-    with _found(context, name) as (engine, membership):
+    with found_by(context, name) as (engine, membership):
         its, places = engine.info(membership), engine.places(membership).list()
         return Proof(context, membership, its, places, lambda: engine.workload(membership)).run()
 
@@ -236,12 +236,13 @@ def engines(kind: str, *, mirror: str, report: Report) -> list[dict[str, Any]]:
 @contextmanager
 def workload(context: Context, name: str) -> Iterator[Workload]:
     """Yield the jobs of the cluster called `name`."""
-    with _found(context, name) as (engine, membership):
+    with found_by(context, name) as (engine, membership):
         yield engine.workload(membership)
 
 
 @contextmanager
-def _found(context: Context, name: str) -> Iterator[tuple[Provider, Membership]]:
+def found_by(context: Context, name: str) -> Iterator[tuple[Provider, Membership]]:
+    """Yield the provider and the hosts of the cluster called `name`."""
     names.check(name, "cluster name")
     with finder.find(context, name) as membership:
         yield provider(membership.any.provider, context), membership

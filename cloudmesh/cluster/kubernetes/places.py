@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.errors import ApiError, NotFoundError
 from cloudmesh.cluster.kubernetes import storage
 from cloudmesh.cluster.kubernetes.access import ConflictError, asked
+from cloudmesh.cluster.kubernetes.known import LIVING
 from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE, claim
 from cloudmesh.cluster.kubernetes.podstatus import job_of
 from cloudmesh.cluster.model import Place
@@ -71,8 +72,5 @@ class Places:
                 asked(self._core.create_namespaced_persistent_volume_claim, JOBS_NAMESPACE, thing)
 
     def _living(self) -> list[dict[str, Any]]:
-        fields = "status.phase!=Succeeded,status.phase!=Failed"
-        found: list[dict[str, Any]] = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, field_selector=fields)[
-            "items"
-        ]
-        return found
+        found = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, field_selector=LIVING)
+        return list(found["items"])
