@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+# Below it, hosts mount what places have on other machines; see images/host/clean.sh.
+NFS_MOUNTS = "/var/lib/cloudmesh/storage"
+
 
 @dataclass(frozen=True)
 class Host:
@@ -176,6 +179,13 @@ class Place:
     kind: str
     settings: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def directory(self) -> str:
+        """Where it is on every host; empty where it is no directory there."""
+        if self.kind == "nfs":
+            return f"{NFS_MOUNTS}/{self.name}"
+        return self.settings["path"] if self.kind == "directory" else ""
 
 
 class State(str, Enum):

@@ -12,7 +12,7 @@ from cloudmesh.cluster.model import Node
 
 # A JVM needs memory beside its heap, and Python's workers live there too.
 _OVERHEAD_MB, _OVERHEAD_PYTHON, _OVERHEAD_JVM = 384, 0.4, 0.1
-_TIMED_OUT = 124
+TIMED_OUT = 124
 _KILLED, _TERMINATED = 137, 143
 
 
@@ -99,7 +99,7 @@ def why(exit_code: int | None, *, out_of_memory: bool = False) -> str:
     """Return why a process failed, in words; empty where its exit code does not tell."""
     if out_of_memory:
         return "out of memory: give it more"
-    if exit_code == _TIMED_OUT:
+    if exit_code == TIMED_OUT:
         return "timeout: it ran longer than timeoutSeconds"
     if exit_code in (_KILLED, _TERMINATED):
         return f"killed (exit code {exit_code})"

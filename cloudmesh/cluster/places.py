@@ -93,7 +93,7 @@ class Places:
                 )
 
     def _on_all_hosts(self, api: Api, verb: str, place: Place) -> None:
-        if place.kind not in ("directory", "nfs"):
+        if not place.directory:
             return
         with ExitStack() as stack:
 
@@ -110,7 +110,7 @@ def equip(api: Api, connections: Mapping[Host, Connection], context: Context) ->
     Raises:
         HostsError: hosts that one could not be brought to.
     """
-    places = [place for place in api.places() if place.kind in ("directory", "nfs")]
+    places = [place for place in api.places() if place.directory]
     if not places or not connections:
         return
     fleet.each(lambda connection: apply(connection, "add", places, context), connections).or_raise()

@@ -39,7 +39,6 @@ _IMPATIENT = {
 }
 _ANSWER = sum(range(1000))
 _SMALL_MB = 512
-_MOUNTED = ("directory", "nfs")
 # What has to be well for a job that may run on any host.
 _CARRYING = ("engine", "ssh", "disk", "registry", "runtime", "task", "network")
 
@@ -77,7 +76,7 @@ class Proof:
         found += self._probed(able)
         spark = {
             "compute": None,
-            **{f"storage {each.name}": each for each in self._places if each.kind not in _MOUNTED},
+            **{f"storage {each.name}": each for each in self._places if not each.directory},
         }
         # The engine chooses where Spark's processes go: on a host that failed, they would tell nothing new, and late.
         if any(each.result == FAILED and each.check in _CARRYING for each in found):
@@ -129,7 +128,7 @@ class Proof:
 
     def _probed(self, able: Sequence[Node]) -> Iterator[Finding]:
         """Let a task on each host look for the others, for DNS and for the places that are mounted."""
-        places = [place for place in self._places if place.kind in _MOUNTED]
+        places = [place for place in self._places if place.directory]
         mounted = {place.name: f"/opt/cloudmesh/test/{place.name}" for place in places}
         with _programs("probe.py", "meeting.py") as files:
             job = ProbeJob(

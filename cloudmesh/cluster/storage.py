@@ -97,7 +97,7 @@ def _find(name: str, known: Mapping[str, Place]) -> Place:
 
 
 def _share(job: Job, asked: Storage, place: Place, address: Address | None) -> _Share:
-    if place.kind in ("directory", "nfs"):
+    if place.directory:
         return _Share(f"file://{asked.mount}", (Volume(place.name, asked.mount, asked.read_only),))
     if place.kind == "s3":
         return _s3(place)
@@ -177,5 +177,5 @@ def _notes(job: Job, known: Mapping[str, Place]) -> list[str]:
         if known[each.name].kind == "s3"
         else f"storage {each.name}: readOnly cannot be enforced for {known[each.name].kind}"
         for each in job.storage
-        if each.read_only and known[each.name].kind not in ("directory", "nfs")
+        if each.read_only and not known[each.name].directory
     ]

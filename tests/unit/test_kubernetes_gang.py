@@ -116,7 +116,7 @@ def test_a_place_is_kept_as_it_was_given_and_bound_to_its_own_directory():
     volume, claim = storage.volume(place)
     assert (volume["spec"]["hostPath"]["path"], claim["spec"]["volumeName"]) == ("/srv/data", "cms-storage-data")
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
-    assert storage.directory(Place("n", "nfs", {"server": "s", "path": "/x"})) == "/var/lib/cloudmesh/storage/n"
+    assert Place("n", "nfs", {"server": "s", "path": "/x"}).directory == "/var/lib/cloudmesh/storage/n"
     assert storage.volume(Place("b", "s3", {"url": "s3a://b"})) == []
 
 

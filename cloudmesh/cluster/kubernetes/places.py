@@ -37,7 +37,7 @@ class Places:
     def put(self, place: Place) -> None:
         """Keep a place; a directory stays what it was, as jobs may have it mounted."""
         known = next((each for each in self.all() if each.name == place.name), None)
-        if known and storage.directory(known) != storage.directory(place):
+        if known and known.directory != place.directory:
             raise ApiError(f"place {place.name} is another directory: remove it first, its data stays")
         # The secret comes last: it is what says that the place is there.
         for thing in storage.volume(place):

@@ -14,13 +14,13 @@ from cloudmesh.cluster.kubernetes.gang import FIRST, INDEX
 from cloudmesh.cluster.kubernetes.jobs import EXECUTOR
 from cloudmesh.cluster.kubernetes.pods import JOB, PART, ROLE
 from cloudmesh.cluster.model import State, TaskStatus
+from cloudmesh.cluster.placement import TIMED_OUT
 from cloudmesh.cluster.placement import why as why_exit
 
 # How Kubernetes itself labels the pods of a Job.
 NATIVE_JOB = "batch.kubernetes.io/job-name"
 # What makes a pod again, elsewhere.
 _REPLACING = ("ReplicaSet", "StatefulSet", "ReplicationController")
-_TIMED_OUT = 124
 _UNPULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "RegistryUnavailable")
 _NOISE = re.compile(
     r"Back-off pulling image \S+: \w+: |rpc error: code = \w+ desc = |"
@@ -120,7 +120,7 @@ def why(pod: Mapping[str, Any]) -> str:
     if lost.get("status") == "True":
         return f"its host {host} was lost"
     if _timed_out(pod):
-        return why_exit(_TIMED_OUT)
+        return why_exit(TIMED_OUT)
     terminated = _container(pod).get("terminated", {})
     said = str(pod.get("status", {}).get("message", "") or terminated.get("message", ""))
     return _why_ended(terminated) or said
@@ -130,7 +130,7 @@ def exit_code(pod: Mapping[str, Any]) -> int | None:
     """Return with what a pod's process has ended; of one that ran too long, what `timeout` says."""
     code = _container(pod).get("terminated", {}).get("exitCode")
     if _timed_out(pod):
-        return _TIMED_OUT
+        return TIMED_OUT
     return None if code is None else int(code)
 
 

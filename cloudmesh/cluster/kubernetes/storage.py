@@ -16,7 +16,6 @@ from cloudmesh.cluster.model import Place
 
 PLACE = "cms-storage"
 _KEY = "place"
-_NFS_MOUNTS = "/var/lib/cloudmesh/storage"
 # Kubernetes wants a size and does nothing with it here.
 _SIZE = "1Ti"
 
@@ -26,16 +25,9 @@ def results() -> list[dict[str, Any]]:
     return _volume(RESULTS_CLAIM, HOST_RESULTS, {})
 
 
-def directory(place: Place) -> str:
-    """Return where the place is on every host; empty where it is no directory."""
-    if place.kind == "nfs":
-        return f"{_NFS_MOUNTS}/{place.name}"
-    return place.settings["path"] if place.kind == "directory" else ""
-
-
 def volume(place: Place) -> list[dict[str, Any]]:
     """Return volume and claim of a place; none where it is no directory."""
-    path = directory(place)
+    path = place.directory
     return _volume(claim(place.name), path, {PLACE: place.name}) if path else []
 
 

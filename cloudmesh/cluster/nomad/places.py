@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import nomad
 
 _VARIABLES = "cms/storage"
-_MOUNTED = "/var/lib/cloudmesh/storage"
 _POLL_SECONDS, _READY_SECONDS = 0.3, 30.0
 
 
@@ -41,7 +40,7 @@ class Places:
 
     def put(self, place: Place, node_ids: Sequence[str]) -> None:
         """Keep a place; where it is a directory, every one of these hosts gets its volume."""
-        path = host_path(place)
+        path = place.directory
         if path:
             there = self._of(place.name)
             for node_id in node_ids:
@@ -108,13 +107,6 @@ class Places:
     def _delete(self, volume_id: str) -> None:
         # Nothing of a directory that was registered is removed; a host that does not answer keeps nothing back.
         self._volume.ask("delete", volume_id, params={"force": "true"})
-
-
-def host_path(place: Place) -> str:
-    """Return where a place is on every host; empty where it is no directory there."""
-    if place.kind == "nfs":
-        return f"{_MOUNTED}/{place.name}"
-    return place.settings["path"] if place.kind == "directory" else ""
 
 
 def _place(variable: Mapping[str, Any]) -> Place:

@@ -8,9 +8,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from cloudmesh.cluster.nomad.gang import HOST, TIMEOUT
-from cloudmesh.cluster.placement import why
+from cloudmesh.cluster.placement import TIMED_OUT, why
 
-TIMED_OUT = 124
 _TELLING = ("Driver Failure", "Setup Failure", "Failed Validation", "Template", "Driver")
 _NOT_PULLED = re.compile(r"Failed to pull `([^`]+)`: (.*)", re.DOTALL)
 
