@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,46 @@ class Layout:
 
     parts: tuple[Part, ...]
     stays: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part as an engine runs it.
+
+    Attributes:
+        part: of one task, where others have the same name.
+        name: no other group of the job has it.
+        first: the number of its first task among those of the same part's name.
+        total: how many tasks have the part's name.
+        leads: whether its end is the job's.
+    """
+
+    part: Part
+    name: str
+    first: int
+    total: int
+    leads: bool
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other group has the name of its part."""
+        return self.name == self.part.name
+
+
+def groups(parts: Iterable[Part]) -> list[Group]:
+    """Return the parts with what tells them apart; parts of the same name are taken apart into their tasks."""
+    given = list(parts)
+    same = Counter(part.name for part in given)
+    total: Counter[str] = Counter()
+    for part in given:
+        total[part.name] += part.count
+    passed: Counter[str] = Counter()
+    found: list[Group] = []
+    for part in given:
+        shared = same[part.name] > 1
+        for one in [replace(part, count=1)] * part.count if shared else [part]:
+            at = passed[one.name]
+            name = f"{one.name}-{at}" if shared else one.name
+            found.append(Group(one, name, at, total[one.name], leads=not found))
+            passed[one.name] += one.count
+    return found

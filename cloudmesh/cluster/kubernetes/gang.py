@@ -7,9 +7,7 @@ started again, whatever its exit code, and stays on its host however long that o
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 from cloudmesh.cluster.api import Submission
@@ -17,7 +15,7 @@ from cloudmesh.cluster.images.catalog import IMAGES
 from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.bundle import JOB_DIR
 from cloudmesh.cluster.jobs.model import Job
-from cloudmesh.cluster.jobs.parts import Layout, Part
+from cloudmesh.cluster.jobs.parts import Group, Layout, Part, groups
 from cloudmesh.cluster.kubernetes import pods
 from cloudmesh.cluster.kubernetes.pods import JOB, JOBS_NAMESPACE, PART
 
@@ -33,42 +31,6 @@ _LATER_SECONDS = 60
 _USUAL = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 
 
-@dataclass(frozen=True)
-class Group:
-    """A part as it is here.
-
-    Attributes:
-        part: with a name that several may have only where each has one task.
-        job: name of its Job.
-        first: the number of its first task among those of the same name.
-        tasks: how many tasks have the same name.
-    """
-
-    part: Part
-    job: str
-    first: int
-    tasks: int
-
-
-def groups(job_id: str, parts: Iterable[Part]) -> list[Group]:
-    """Return the parts with what tells them apart; parts of the same name are taken apart into their tasks."""
-    given = list(parts)
-    same = Counter(part.name for part in given)
-    alone = [
-        one for part in given for one in ([part] if same[part.name] == 1 else [replace(part, count=1)] * part.count)
-    ]
-    tasks: Counter[str] = Counter()
-    total: Counter[str] = Counter()
-    for part in alone:
-        total[part.name] += part.count
-    found: list[Group] = []
-    for part in alone:
-        name = f"{job_id}-{part.name}" if same[part.name] == 1 else f"{job_id}-{part.name}-{tasks[part.name]}"
-        found.append(Group(part, name if found else job_id, tasks[part.name], total[part.name]))
-        tasks[part.name] += part.count
-    return found
-
-
 def objects(submission: Submission[Job], token: str) -> list[dict[str, Any]]:
     """Return all that a job consists of, its own Job first; that one does not begin before it is told to.
 
@@ -77,7 +39,7 @@ def objects(submission: Submission[Job], token: str) -> list[dict[str, Any]]:
         token: a secret that its tasks share.
     """
     shape = layout.of(submission.job, submission.hosts)
-    these = groups(submission.id, shape.parts)
+    these = groups(shape.parts)
     first, *others = (_job(submission, shape, group) for group in these)
     first["metadata"] = pods.job_metadata(submission)
     first["metadata"]["labels"][PART] = these[0].part.name
@@ -105,8 +67,13 @@ def _peers(job_id: str, these: Iterable[Group]) -> Iterator[str]:
     for group in these:
         for index in range(group.part.count):
             for name, port in ports(group.part).items():
-                host = hostname(job_id, group.job, index)
+                host = hostname(job_id, _name(job_id, group), index)
                 yield f"{group.part.name} {group.first + index} {name} {host}:{port}\n"
+
+
+def _name(job_id: str, group: Group) -> str:
+    """Return the name of a group's Job; the first one stands for the whole."""
+    return job_id if group.leads else f"{job_id}-{group.name}"
 
 
 def _service(job_id: str) -> dict[str, Any]:
@@ -119,7 +86,7 @@ def _job(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, 
     part = group.part
     metadata = {"labels": {JOB: submission.id, PART: part.name}, "annotations": {FIRST: str(group.first)}}
     tried = {"backoffLimit": _ENDLESS} if shape.stays else {"backoffLimitPerIndex": part.retries, "maxFailedIndexes": 0}
-    its = pods.metadata(submission.id, group.job)
+    its = pods.metadata(submission.id, _name(submission.id, group))
     its["labels"][PART] = part.name
     spec = {
         "completionMode": "Indexed",
@@ -148,7 +115,7 @@ def _pod(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, 
     if shape.stays:
         fields["tolerations"] = pods.lost_after(None)
     if submission.job.timeout_seconds:
-        later = _LATER_SECONDS if group.job != submission.id else 0
+        later = 0 if group.leads else _LATER_SECONDS
         fields["activeDeadlineSeconds"] = submission.job.timeout_seconds + later
     return pods.pod(_container(submission, shape, group), **fields)
 
@@ -192,7 +159,7 @@ def _environment(submission: Submission[Job], group: Group) -> list[dict[str, An
     part = group.part
     fixed = {
         "CMS_JOB_ID": submission.id,
-        "CMS_TASK_COUNT": str(group.tasks),
+        "CMS_TASK_COUNT": str(group.total),
         "CMS_PEERS_FILE": f"{pods.SECRETS_DIR}/{pods.PEERS}",
         "CMS_SECRET_FILE": f"{pods.SECRETS_DIR}/{pods.SECRET}",
         "CMS_RESULTS": pods.RESULTS_DIR,

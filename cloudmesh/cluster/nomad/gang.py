@@ -7,15 +7,12 @@ nobody ever answers, and that counts only after that time: then Nomad ends the t
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 from cloudmesh.cluster.api import Submission
 from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.model import Job
-from cloudmesh.cluster.jobs.parts import Layout, Part
+from cloudmesh.cluster.jobs.parts import Group, Layout, groups
 from cloudmesh.cluster.nomad import tasks
 from cloudmesh.cluster.nomad.tasks import CORE, SECOND
 
@@ -27,28 +24,11 @@ _PEERS = "peers"
 _ENDLESS = {"Attempts": 1, "Interval": 10 * SECOND, "Delay": 2 * SECOND, "Mode": "delay"}
 
 
-@dataclass(frozen=True)
-class _Group:
-    """A part as it is here.
-
-    Attributes:
-        part: with as many tasks as the group.
-        name: of the group.
-        index: the number of a task among those of the same part.
-        total: how many tasks have the part's name.
-    """
-
-    part: Part
-    name: str
-    index: str
-    total: int
-
-
 def job(submission: Submission[Job]) -> dict[str, Any]:
     """Return the Nomad job of a submission."""
     shape = layout.of(submission.job, submission.hosts)
-    groups = [_group(submission, shape, each, first=not at) for at, each in enumerate(_groups(shape.parts))]
-    made = tasks.job(submission, "service" if shape.stays else "batch", groups)
+    these = [_group(submission, shape, each) for each in groups(shape.parts)]
+    made = tasks.job(submission, "service" if shape.stays else "batch", these)
     # Without deployments, which give up after a time, a service is placed whenever its host is there.
     return {**made, "Update": {"MaxParallel": 0}} if shape.stays else made
 
@@ -58,26 +38,14 @@ def service(job_id: str) -> str:
     return f"cms-{job_id}"
 
 
-def _groups(parts: Iterable[Part]) -> Iterator[_Group]:
-    given = list(parts)
-    same = Counter(part.name for part in given)
-    total: Counter[str] = Counter()
-    for part in given:
-        total[part.name] += part.count
-    passed: Counter[str] = Counter()
-    for part in given:
-        if same[part.name] == 1:
-            yield _Group(part, part.name, "${NOMAD_ALLOC_INDEX}", part.count)
-            continue
-        for _ in range(part.count):
-            index = passed[part.name]
-            passed[part.name] += 1
-            yield _Group(replace(part, count=1), f"{part.name}-{index}", str(index), total[part.name])
+def _index(group: Group) -> str:
+    """Return what Nomad makes the number of a task of."""
+    return "${NOMAD_ALLOC_INDEX}" if group.alone else str(group.first)
 
 
-def _group(submission: Submission[Job], shape: Layout, group: _Group, *, first: bool) -> dict[str, Any]:
+def _group(submission: Submission[Job], shape: Layout, group: Group) -> dict[str, Any]:
     part = group.part
-    limit = 0 if shape.stays or not first else submission.job.timeout_seconds
+    limit = 0 if shape.stays or not group.leads else submission.job.timeout_seconds
     made = tasks.group(submission, group.name, part.count, {**part.ports, **({_CLOCK: 0} if limit else {})})
     made |= {
         "RestartPolicy": _ENDLESS if shape.stays else tasks.restarts(part.retries),
@@ -88,19 +56,19 @@ def _group(submission: Submission[Job], shape: Layout, group: _Group, *, first: 
         made["Constraints"] = [{"LTarget": HOST, "RTarget": part.host, "Operand": "="}]
     elif shape.stays:
         made["ReschedulePolicy"] = {"Unlimited": True, "Delay": 10 * SECOND, "DelayFunction": "constant"}
-    if first and not shape.stays:
+    if group.leads and not shape.stays:
         made["Disconnect"] = tasks.when_lost(part.retries)
     if part.count > 1 and not part.host:
         made["Spreads"] = [{"Attribute": HOST, "Weight": 100}]
     return made
 
 
-def _port_service(job_id: str, group: _Group, port: str) -> dict[str, Any]:
-    tag = f"{group.part.name} {group.index} {port}"
+def _port_service(job_id: str, group: Group, port: str) -> dict[str, Any]:
+    tag = f"{group.part.name} {_index(group)} {port}"
     return {"Name": service(job_id), "PortLabel": port, "Provider": "nomad", "Tags": [tag]}
 
 
-def _task(submission: Submission[Job], group: _Group, limit: int) -> dict[str, Any]:
+def _task(submission: Submission[Job], group: Group, limit: int) -> dict[str, Any]:
     part = group.part
     task = tasks.task(submission, part.name, part.cores * CORE, part.memory_mb)
     for key, words in (("entrypoint", part.command), ("args", part.arguments)):
@@ -112,8 +80,8 @@ def _task(submission: Submission[Job], group: _Group, limit: int) -> dict[str, A
         **tasks.literal_env({**submission.job.env, **part.env}),
         **task["Env"],
         "CMS_JOB_ID": submission.id,
-        "CMS_TASK": f"{part.name}-{group.index}",
-        "CMS_TASK_INDEX": group.index,
+        "CMS_TASK": f"{part.name}-{_index(group)}",
+        "CMS_TASK_INDEX": _index(group),
         "CMS_TASK_COUNT": str(group.total),
         "CMS_PEERS_FILE": f"${{NOMAD_TASK_DIR}}/{_PEERS}",
         **{f"CMS_PORT_{name.upper()}": f"${{NOMAD_PORT_{name}}}" for name in part.ports},
