@@ -51,6 +51,11 @@ class Membership:
         found = [(host, its) for host, its in self.markers.items() if its.role is Role.SERVER]
         return dict(sorted(found, key=lambda item: item[1].servers.index(item[1].address)))
 
+    @property
+    def by_address(self) -> dict[str, Host]:
+        """The hosts that answered, by their addresses within the cluster."""
+        return {its.address: host for host, its in self.markers.items()}
+
     def as_nodes(self) -> tuple[Node, ...]:
         """Return the hosts as they tell it themselves, for an engine that is silent."""
         return tuple(Node(str(host), its.address, (its.role,), "unknown") for host, its in self.markers.items())

@@ -23,7 +23,7 @@ def host_of(node: Node, context: Context) -> Host:
 
 def hosts_of(nodes: Sequence[Node], membership: Membership, context: Context) -> dict[Host, Node]:
     """Return each node by its host: as it answered already, else as it was reached when it joined."""
-    known = {its.address: host for host, its in membership.markers.items()}
+    known = membership.by_address
     return {known.get(node.address) or host_of(node, context): node for node in nodes}
 
 

@@ -23,7 +23,7 @@ def remove(
 ) -> None:
     """Drain, clean and forget `hosts`; see `Provider.remove`."""
     nodes = [_node(host, api.nodes(), membership) for host in hosts]
-    answered = {its.address: host for host, its in membership.markers.items()}
+    answered = membership.by_address
     # A host that answered already is asked in the same way, whatever name it was given now.
     targets = {answered.get(node.address, host): node for host, node in zip(hosts, nodes, strict=True)}
     for host, node in targets.items():
@@ -50,7 +50,7 @@ def kill(context: Context, membership: Membership, nodes: Sequence[Node], script
         for server in list(membership.servers)[:1]:
             stack.callback(lock.hold(membership.connections[server], membership.cluster, context.operator).release)
         hosts = {host: its.role for host, its in membership.markers.items()}
-        known = {its.address for its in membership.markers.values()}
+        known = membership.by_address
         for node in nodes:
             if node.address not in known:
                 hosts[host_of(node, context)] = Role.SERVER if Role.SERVER in node.roles else Role.WORKER
