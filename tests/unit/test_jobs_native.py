@@ -108,7 +108,9 @@ def test_a_deep_manifest_is_no_hostile_one() -> None:
         ("a.yaml", f"{JOB}spec: {{a: 1, a: 2}}\n", "a.yaml:4: 'a' is given a second time"),
         ("a.yaml", f"{JOB}spec: [\n", "a.yaml:5: is not YAML"),
         ("a.yaml", f"{JOB}spec: !!python/name:os.system x\n", "a.yaml:4: the tag"),
-        ("a.yaml", "[" * 100_000, "a.yaml:1: is nested more than 100 levels deep"),
+        ("a.yaml", "[" * 500, "a.yaml:1: is nested more than 100 levels deep"),
+        # libyaml may have a limit of its own.
+        ("a.yaml", "[" * 100_000, "a.yaml:1: is n"),
         ("a.yaml", JOB.replace("name: pi", "name: ../../x"), "a.yaml:1: metadata.name '../../x' is not valid"),
         ("a.yaml", JOB.replace("batch/v1", "batch/../v1"), "a.yaml:1: apiVersion '../v1' is not valid"),
         ("a.yaml", JOB.replace("name: pi", "name: pi, namespace: a/b"), "a.yaml:1: metadata.namespace 'a/b'"),
