@@ -233,6 +233,7 @@ class JobStatus:
         exit_code: of the driver; None while it has not ended.
         reason: why it failed or waits, in words.
         digest: of what was submitted, so that the same id and content can be known again.
+        places: names of those that its tasks use.
     """
 
     id: str
@@ -243,6 +244,7 @@ class JobStatus:
     exit_code: int | None = None
     reason: str = ""
     digest: str = ""
+    places: tuple[str, ...] = ()
     tasks: tuple[TaskStatus, ...] = ()
 
     @property

@@ -66,7 +66,7 @@ class Places:
 
         Raises:
             NotFoundError: there is no such place.
-            ApiError: a job that runs uses it; nothing was done.
+            ClusterError: a job that has not ended uses it; nothing was done.
             HostsError: hosts that it could not be taken away from.
         """
         names.check(name, "storage name")
@@ -75,6 +75,7 @@ class Places:
             if name not in known:
                 have = f"it has {', '.join(known)}" if known else "it has none"
                 raise NotFoundError(f"cluster {self._membership.cluster} has no storage {name}: {have}")
+            _refuse_used(api, name)
             api.remove_place(name)
             try:
                 self._on_all_hosts(api, "remove", known[name])
@@ -102,6 +103,13 @@ class Places:
 
             hosts = hosts_of(api.nodes(), self._membership, self._context)
             fleet.each(act, {host: host for host in hosts}).or_raise()
+
+
+def _refuse_used(api: Api, name: str) -> None:
+    """Refuse to take a place from jobs, though no host has it mounted: its URI or keys would lead nowhere."""
+    users = [job.id for job in api.jobs() if name in job.places and not job.state.ended]
+    if users:
+        raise ClusterError(f"storage {name} is in use by job {', '.join(users)}: stop it, or wait until it has ended")
 
 
 def equip(api: Api, connections: Mapping[Host, Connection], context: Context) -> None:

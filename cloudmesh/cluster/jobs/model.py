@@ -103,6 +103,11 @@ class Job:
         """Every local file that travels with the job."""
         return ()
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The names of the places that its tasks use, mounted or not."""
+        return tuple(each.name for each in self.storage)
+
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
         """Return what is its kind's own, as a job file would say it; `path` writes a local file."""
         return {}

@@ -15,7 +15,8 @@ CORE = 800
 # Labels: of everything that is a job's, of its parts, and of a Spark job's pods.
 JOB, PART, ROLE = "cms-job", "cms-part", "cms-role"
 # Annotations; the last one says where the tasks of a job that was stopped had been.
-DIGEST, NAME, STOPPED, PLACED = "cloudmesh/digest", "cloudmesh/name", "cloudmesh/stopped", "cloudmesh/placed"
+DIGEST, NAME, PLACES = "cloudmesh/digest", "cloudmesh/name", "cloudmesh/places"
+STOPPED, PLACED = "cloudmesh/stopped", "cloudmesh/placed"
 # Where pods find what the cluster gives them.
 SECRETS_DIR, RESULTS_DIR = "/opt/cloudmesh/secrets", "/opt/cloudmesh/results"
 # Where their results are on the hosts, in a folder of the job and in that one of the pod; see walkthrough.sh.
@@ -43,7 +44,8 @@ def metadata(job_id: str, name: str = "", **more: Any) -> dict[str, Any]:
 
 def job_metadata(submission: Submission[Job]) -> dict[str, Any]:
     """Return what the Job is called that stands for a job."""
-    annotations = {DIGEST: submission.digest, NAME: submission.job.name}
+    its = submission.job
+    annotations = {DIGEST: submission.digest, NAME: its.name, PLACES: " ".join(its.places)}
     return metadata(submission.id, annotations=annotations)
 
 

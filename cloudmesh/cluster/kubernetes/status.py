@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cloudmesh.cluster.kubernetes import podstatus
 from cloudmesh.cluster.kubernetes.gang import INDEX
-from cloudmesh.cluster.kubernetes.pods import DIGEST, JOB, NAME, PART, PLACED, STOPPED
+from cloudmesh.cluster.kubernetes.pods import DIGEST, JOB, NAME, PART, PLACED, PLACES, STOPPED
 from cloudmesh.cluster.kubernetes.podstatus import NATIVE_JOB, annotation, label
 from cloudmesh.cluster.model import JobStatus, State, TaskStatus
 
@@ -38,6 +38,7 @@ def job(full: _Whole, pods: Iterable[_Whole], now: float, others: Sequence[_Whol
         exit_code=exit_code,
         reason=reason,
         digest=annotation(full, DIGEST),
+        places=tuple(annotation(full, PLACES).split()),
         tasks=(*_gone(full, ordered), *map(podstatus.task, ordered)),
     )
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cloudmesh.cluster.model import JobStatus, State, TaskStatus
 from cloudmesh.cluster.nomad.jobs import HEAD, MASTER
-from cloudmesh.cluster.nomad.tasks import DIGEST, FIRST, NAME
+from cloudmesh.cluster.nomad.tasks import DIGEST, FIRST, NAME, PLACES
 from cloudmesh.cluster.nomad.words import cause, duration, exit_code, last_event, time_of, timed_out, why_blocked
 
 _NANOSECONDS = 1e9
@@ -67,6 +67,7 @@ def job(
         exit_code=code,
         reason=reason,
         digest=full["Meta"].get(DIGEST, ""),
+        places=tuple(full["Meta"].get(PLACES, "").split()),
         tasks=tuple(tasks(_newest(allocations) if full["Type"] == "service" else allocations)),
     )
 

@@ -16,7 +16,7 @@ from cloudmesh.cluster.jobs.model import Job
 CORE = 1000
 # Node metadata: a dollar sign.
 DOLLAR = "cms_dollar"
-DIGEST, NAME, TTL, FIRST = "cms_digest", "cms_name", "cms_ttl", "cms_first"
+DIGEST, NAME, TTL, FIRST, PLACES = "cms_digest", "cms_name", "cms_ttl", "cms_first", "cms_places"
 # In a job's variable: what its tasks know each other by, and before the names of the user's own secrets.
 TOKEN, OWN = "token", "env_"
 # Below an allocation's directory on its host, and as its tasks see it.
@@ -41,7 +41,13 @@ def job(submission: Submission[Job], kind: str, groups: Sequence[dict[str, Any]]
         "Name": submission.id,
         "Type": kind,
         "Datacenters": ["*"],
-        "Meta": {DIGEST: submission.digest, NAME: its.name, TTL: str(its.ttl_seconds), FIRST: groups[0]["Name"]},
+        "Meta": {
+            DIGEST: submission.digest,
+            NAME: its.name,
+            TTL: str(its.ttl_seconds),
+            FIRST: groups[0]["Name"],
+            PLACES: " ".join(its.places),
+        },
         "TaskGroups": list(groups),
     }
 

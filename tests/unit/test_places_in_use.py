@@ -1,0 +1,99 @@
+"""Places that jobs use: known of every job though none is mounted, and not taken away from one that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, cast
+
+import pytest
+
+from cloudmesh.cluster import places
+from cloudmesh.cluster.api import Submission
+from cloudmesh.cluster.errors import ClusterError
+from cloudmesh.cluster.jobs.model import ContainerJob, Job, SparkJob, Storage
+from cloudmesh.cluster.kubernetes import status as on_kubernetes
+from cloudmesh.cluster.kubernetes import submitting
+from cloudmesh.cluster.model import JobStatus, Place, State
+from cloudmesh.cluster.nomad import gang, jobs
+from cloudmesh.cluster.nomad import status as on_nomad
+
+USED = (Storage("lake", "/unused"), Storage("data", "/data"))
+SPARK = Submission[Job]("s-1", SparkJob("s", main_in_image="/x.py", storage=USED), "x", "d")
+OTHER = Submission[Job]("c-1", ContainerJob("c", image="x", storage=USED), "x", "d")
+UNUSED = Submission[Job]("u-1", ContainerJob("u", image="x"), "x", "d")
+
+
+def nomads(submission: Submission[Job]) -> JobStatus:
+    """Return a job as Nomad tells it right after it was submitted."""
+    made = jobs.spark_job(cast(Any, submission)) if submission is SPARK else gang.job(submission)
+    return on_nomad.job({**made, "Status": "pending", "Stop": False, "SubmitTime": 1}, [], [], now=0.0)
+
+
+def kubernetes(submission: Submission[Job]) -> JobStatus:
+    """Return a job as Kubernetes tells it right after it was submitted."""
+    first = submitting.objects(submission, "token")[0]
+    first["metadata"]["creationTimestamp"] = "2026-11-24T06:00:00Z"
+    return on_kubernetes.job(first, [], now=0.0)
+
+
+@pytest.mark.parametrize("told", [nomads, kubernetes])
+def test_a_job_of_any_kind_tells_which_places_it_uses(told: Callable[[Submission[Job]], JobStatus]) -> None:
+    assert told(SPARK).places == told(OTHER).places == ("lake", "data")
+    assert told(UNUSED).places == ()
+
+
+class Engine:
+    """What of an engine is asked when a place is removed."""
+
+    def __init__(self, *known: JobStatus) -> None:
+        self.known, self.removed = known, list[str]()
+
+    def places(self) -> tuple[Place, ...]:
+        return (Place("lake", "s3", {"url": "s3a://lake"}),)
+
+    def jobs(self) -> tuple[JobStatus, ...]:
+        return self.known
+
+    def remove_place(self, name: str) -> None:
+        self.removed.append(name)
+
+
+def job(name: str, state: State, *used: str) -> JobStatus:
+    """Return a job that uses places."""
+    return JobStatus(f"{name}-1", name, state, places=used)
+
+
+def remove(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the engine's place."""
+    monkeypatch.setattr(places.lock, "hold", lambda *_: nullcontext())
+    cluster = places.Places(cast(Any, Context), cast(Any, Membership), lambda: nullcontext(cast(Any, engine)))
+    cluster.remove("lake")
+
+
+class Context:
+    """The operator's side."""
+
+    operator = "ann"
+
+
+class Membership:
+    """A cluster of which nothing is asked."""
+
+    cluster = "c"
+    first_server = staticmethod(lambda: None)
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.UNKNOWN])
+def test_a_place_is_not_removed_while_a_job_uses_it(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(job("a", State.RUNNING, "data"), job("b", state, "data", "lake"), job("c", State.FAILED, "lake"))
+    with pytest.raises(ClusterError, match=r"^storage lake is in use by job b-1: stop it, or wait until it has ended$"):
+        remove(engine, monkeypatch)
+    assert engine.removed == []
+
+
+def test_a_place_is_removed_when_all_jobs_that_used_it_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = [job(str(state), state, "lake") for state in State if state.ended]
+    engine = Engine(*ended, job("other", State.RUNNING, "data"))
+    remove(engine, monkeypatch)
+    assert engine.removed == ["lake"]
