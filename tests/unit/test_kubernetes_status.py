@@ -84,6 +84,13 @@ def test_a_job_that_waits_for_room_says_of_what():
     assert (found.state, found.reason) == (State.QUEUED, "waits for room: cpu, memory")
 
 
+def test_a_driver_whose_turn_has_not_come_says_what_for():
+    message = "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't match pod topology spread constraints."
+    not_yet = condition("PodScheduled", "False", reason="Unschedulable", message=message)
+    found = read(full(), pod("d", "driver", {}, not_yet, phase="Pending"))
+    assert (found.state, found.reason) == (State.QUEUED, "waits for other Spark jobs to end")
+
+
 def test_a_running_job_says_what_its_executors_wait_for():
     waiting = pod("e", "executor", {}, UNPLACED, number="1", phase="Pending")
     found = read(full(), pod("d", "driver", RUNNING, READY), waiting)

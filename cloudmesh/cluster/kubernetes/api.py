@@ -18,7 +18,7 @@ from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
 from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob
-from cloudmesh.cluster.kubernetes import access, gang, native, nodes, pods, podstatus, submitting, tokens
+from cloudmesh.cluster.kubernetes import access, gang, native, nodes, pods, podstatus, submitting, tokens, turns
 from cloudmesh.cluster.kubernetes.access import asked
 from cloudmesh.cluster.kubernetes.known import LIVING, Jobs
 from cloudmesh.cluster.kubernetes.places import Places
@@ -101,8 +101,10 @@ class KubernetesApi:
 
     def submit(self, submission: Submission[Job]) -> None:
         """Run the job once: a Job of the same name is never replaced."""
-        objects = submitting.Objects(self._core, self._batch, submission)
-        found = self._jobs.find(submission.id) or self._begun(objects, submission.id)
+        found = self._jobs.find(submission.id)
+        turn = turns.ALONE if found else self._turn(submission)
+        objects = submitting.Objects(self._core, self._batch, submission, turn)
+        found = found or self._begun(objects, submission.id)
         if podstatus.annotation(found, pods.DIGEST) != submission.digest:
             raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
         objects.completed(found)
@@ -172,6 +174,16 @@ class KubernetesApi:
     def remove_place(self, name: str) -> None:
         """Forget a place that no job has mounted."""
         self._places.remove(name)
+
+    def _turn(self, submission: Submission[Job]) -> turns.Turn:
+        """Return when a new job may begin."""
+        if not is_spark(submission):
+            return turns.ALONE
+        living = self._pods_of_all(LIVING)
+        others = [pod for pod in living if not podstatus.label(pod, pods.ROLE)]
+        hosts = [nodes.node(each, others) for each in asked(self._core.list_node)["items"]]
+        known = turns.known(asked(self._batch.list_namespaced_job, JOBS_NAMESPACE)["items"], living)
+        return turns.turn(*placement.asks(submission.job), [host for host in hosts if host.status == "ready"], known)
 
     def _begun(self, objects: submitting.Objects, job_id: str) -> dict[str, Any]:
         try:

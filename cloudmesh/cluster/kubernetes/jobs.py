@@ -13,25 +13,35 @@ from cloudmesh.cluster.api import Submission
 from cloudmesh.cluster.jobs.bundle import JOB_DIR, SPARK_UID
 from cloudmesh.cluster.jobs.model import SparkJob
 from cloudmesh.cluster.jobs.spark import submit_arguments
-from cloudmesh.cluster.kubernetes import pods
-from cloudmesh.cluster.kubernetes.pods import JOB, JOBS_ACCOUNT, JOBS_NAMESPACE, RESULTS_DIR, ROLE, SECRETS_DIR, literal
+from cloudmesh.cluster.kubernetes import pods, turns
+from cloudmesh.cluster.kubernetes.pods import (
+    DRIVER,
+    EXECUTOR,
+    JOB,
+    JOBS_ACCOUNT,
+    JOBS_NAMESPACE,
+    RESULTS_DIR,
+    ROLE,
+    SECRETS_DIR,
+    literal,
+)
 from cloudmesh.cluster.placement import asks
 
-DRIVER, EXECUTOR = "driver", "executor"
 _DRIVER_PORT, _BLOCKS_PORT = 7078, 7079
 _EXECUTOR = "spark.kubernetes.executor"
 _SECRET_FILE = f"{SECRETS_DIR}/{pods.SECRET}"
 _APART = "/opt/cloudmesh/apart.yaml"  # in the image
 
 
-def spark_job(submission: Submission[SparkJob]) -> dict[str, Any]:
-    """Return the Job of a submission; it does not begin before it is told to."""
+def spark_job(submission: Submission[SparkJob], turn: turns.Turn = turns.ALONE) -> dict[str, Any]:
+    """Return the Job of a submission; it does not begin before it is told to, nor before its turn."""
     job = submission.job
-    template = {"metadata": {"labels": {JOB: submission.id, ROLE: DRIVER}}, "spec": _pod(submission)}
+    template = {"metadata": {"labels": {JOB: submission.id, ROLE: DRIVER}}, "spec": _pod(submission, turn)}
+    kept = {turns.TURN: turns.annotation(turn, *asks(job))}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": pods.job_metadata(submission),
+        "metadata": pods.job_metadata(submission, **kept),
         "spec": {
             "suspend": True,
             "backoffLimit": job.retries,
@@ -41,7 +51,7 @@ def spark_job(submission: Submission[SparkJob]) -> dict[str, Any]:
     }
 
 
-def _pod(submission: Submission[SparkJob]) -> dict[str, Any]:
+def _pod(submission: Submission[SparkJob], turn: turns.Turn) -> dict[str, Any]:
     security = {
         "runAsUser": SPARK_UID,
         "runAsGroup": SPARK_UID,
@@ -55,6 +65,7 @@ def _pod(submission: Submission[SparkJob]) -> dict[str, Any]:
         restartPolicy="Never",
         securityContext=security,
         volumes=pods.volumes(submission, 0o440),
+        **turns.rules(turn),
     )
 
 

@@ -12,9 +12,8 @@ from cloudmesh.cluster.api import Chunk
 from cloudmesh.cluster.errors import NotFoundError
 from cloudmesh.cluster.kubernetes import logs, pods, podstatus, status
 from cloudmesh.cluster.kubernetes.access import asked, patiently
-from cloudmesh.cluster.kubernetes.jobs import EXECUTOR
 from cloudmesh.cluster.kubernetes.output import Output
-from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
+from cloudmesh.cluster.kubernetes.pods import EXECUTOR, JOBS_NAMESPACE
 from cloudmesh.cluster.model import JobStatus
 
 if TYPE_CHECKING:

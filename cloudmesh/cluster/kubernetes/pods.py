@@ -14,6 +14,7 @@ JOBS_NAMESPACE, JOBS_ACCOUNT = "cms-jobs", "spark"
 CORE = 800
 # Labels: of everything that is a job's, of its parts, and of a Spark job's pods.
 JOB, PART, ROLE = "cms-job", "cms-part", "cms-role"
+DRIVER, EXECUTOR = "driver", "executor"
 # Annotations; the last one says where the tasks of a job that was stopped had been.
 DIGEST, NAME, PLACES = "cloudmesh/digest", "cloudmesh/name", "cloudmesh/places"
 STOPPED, PLACED = "cloudmesh/stopped", "cloudmesh/placed"
@@ -42,10 +43,10 @@ def metadata(job_id: str, name: str = "", **more: Any) -> dict[str, Any]:
     return {"name": name or job_id, "namespace": JOBS_NAMESPACE, "labels": {JOB: job_id}, **more}
 
 
-def job_metadata(submission: Submission[Job]) -> dict[str, Any]:
-    """Return what the Job is called that stands for a job."""
+def job_metadata(submission: Submission[Job], **more: str) -> dict[str, Any]:
+    """Return what the Job is called that stands for a job; `more` is kept with it."""
     its = submission.job
-    annotations = {DIGEST: submission.digest, NAME: its.name, PLACES: " ".join(its.places)}
+    annotations = {DIGEST: submission.digest, NAME: its.name, PLACES: " ".join(its.places), **more}
     return metadata(submission.id, annotations=annotations)
 
 

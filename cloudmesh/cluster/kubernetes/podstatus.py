@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from cloudmesh.cluster.kubernetes.gang import FIRST, INDEX
-from cloudmesh.cluster.kubernetes.jobs import EXECUTOR
-from cloudmesh.cluster.kubernetes.pods import JOB, PART, ROLE
+from cloudmesh.cluster.kubernetes.pods import DRIVER, EXECUTOR, JOB, PART, ROLE
 from cloudmesh.cluster.model import State, TaskStatus
 from cloudmesh.cluster.placement import TIMED_OUT
 from cloudmesh.cluster.placement import why as why_exit
@@ -27,6 +26,7 @@ _NOISE = re.compile(
     r"failed to pull and unpack image \S+: |failed to resolve reference \S+: "
 )
 _LACKS = re.compile(r"Insufficient ([a-z]+)")
+_TURN = re.compile(r"topology spread constraints|anti-affinity rules")  # see turns.py
 
 
 def task(pod: Mapping[str, Any]) -> TaskStatus:
@@ -98,7 +98,10 @@ def why_waiting(pod: Mapping[str, Any]) -> str:
     """Return why a pod does not run yet, in words; empty where it does, or where there is nothing to say."""
     placed = conditions(pod).get("PodScheduled", {})
     if placed.get("reason") == "Unschedulable":
-        lacks = sorted(set(_LACKS.findall(placed.get("message", ""))))
+        why_not = placed.get("message", "")
+        if label(pod, ROLE) == DRIVER and _TURN.search(why_not):
+            return "waits for other Spark jobs to end"
+        lacks = sorted(set(_LACKS.findall(why_not)))
         return f"waits for room: {', '.join(lacks) or 'no host is eligible'}"
     waiting = _container(pod).get("waiting", {})
     said = str(waiting.get("message", ""))

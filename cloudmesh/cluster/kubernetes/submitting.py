@@ -17,6 +17,7 @@ from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.kubernetes import gang, jobs, pods
 from cloudmesh.cluster.kubernetes.access import ConflictError, asked
 from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
+from cloudmesh.cluster.kubernetes.turns import ALONE, Turn
 
 if TYPE_CHECKING:
     from kubernetes import client
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
 _SECRET_BYTES = 32
 
 
-def objects(submission: Submission[Job], token: str) -> list[dict[str, Any]]:
+def objects(submission: Submission[Job], token: str, turn: Turn = ALONE) -> list[dict[str, Any]]:
     """Return all that a job consists of, the Job that stands for it first. Pure.
 
     Args:
         submission: the job.
         token: a secret that its tasks share.
+        turn: when it may begin, if it is Spark's.
     """
     if is_spark(submission):
-        return [jobs.spark_job(submission), *pods.secrets(submission, {pods.SECRET: token})]
+        return [jobs.spark_job(submission, turn), *pods.secrets(submission, {pods.SECRET: token})]
     return gang.objects(submission, token)
 
 
@@ -49,9 +51,12 @@ class Objects:
         core: the API.
         batch: the API.
         submission: the job.
+        turn: when it may begin, if it is Spark's.
     """
 
-    def __init__(self, core: client.CoreV1Api, batch: client.BatchV1Api, submission: Submission[Job]) -> None:
+    def __init__(
+        self, core: client.CoreV1Api, batch: client.BatchV1Api, submission: Submission[Job], turn: Turn
+    ) -> None:
         self._create = {
             "Job": batch.create_namespaced_job,
             "Secret": core.create_namespaced_secret,
@@ -63,7 +68,7 @@ class Objects:
             "Service": core.read_namespaced_service,
         }
         self._batch = batch
-        self._first, *self._others = objects(submission, random.token_urlsafe(_SECRET_BYTES))
+        self._first, *self._others = objects(submission, random.token_urlsafe(_SECRET_BYTES), turn)
 
     def begun(self) -> dict[str, Any]:
         """Make the Job that stands for the job, and return it."""

@@ -1,0 +1,135 @@
+"""How many Spark jobs may run beside each other. Pure.
+
+A driver asks for its executors when it runs. Without a bound, the drivers of many jobs would fill the hosts, and each
+would wait for executors for ever. So every job comes with a number: so many drivers may run when its own begins, itself
+included, that they have room as a whole, whichever of the jobs they are. The scheduler itself keeps to it: to spread
+the drivers over domains, of which the whole cluster is one and another is missing. What waits is begun by it as soon
+as one ends, with nobody of ours there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cloudmesh.cluster.kubernetes import podstatus, status
+from cloudmesh.cluster.kubernetes.pods import DRIVER, JOB, ROLE, STOPPED
+from cloudmesh.cluster.model import Node
+from cloudmesh.cluster.placement import Ask
+
+# Annotation of a Spark job: its number, and what its driver and its executors need.
+TURN = "cloudmesh/turn"
+# Every host has this label, with the same value.
+_CLUSTER = "kubernetes.io/os"
+
+
+class Turn(NamedTuple):
+    """When a driver may begin.
+
+    Attributes:
+        together: how many drivers may run then, itself included.
+        never_beside: jobs that wait, and that reckon with more room than there is since.
+    """
+
+    together: int = 1
+    never_beside: tuple[str, ...] = ()
+
+
+ALONE = Turn()
+
+
+class Known(NamedTuple):
+    """A Spark job that has not ended."""
+
+    id: str
+    together: int
+    driver: Ask
+    executors: Ask
+    begun: bool
+
+
+def turn(driver: Ask, executors: Ask, hosts: Iterable[Node], others: Sequence[Known]) -> Turn:
+    """Return when a new job may begin.
+
+    Args:
+        driver: what it needs.
+        executors: what they need.
+        hosts: with what all but Spark jobs leave free.
+        others: Spark jobs that have not ended.
+    """
+    every = [(driver, executors), *((each.driver, each.executors) for each in others)]
+    cores = max(ask.cores for _, ask in every)
+    memory = max(ask.memory_mb for _, ask in every)
+    # Room where no executor fits is no room: drivers would take it beside the other.
+    fit = [host for host in hosts if host.free_cores >= cores and host.free_memory_mb >= memory]
+    together = min(
+        _together([_cores(*asks) for asks in every], sum(int(host.free_cores) for host in fit)),
+        _together([_memory_mb(*asks) for asks in every], sum(host.free_memory_mb for host in fit)),
+    )
+    too_hopeful = (each.id for each in others if not each.begun and each.together > together)
+    return Turn(together, tuple(too_hopeful))
+
+
+def annotation(its: Turn, driver: Ask, executors: Ask) -> str:
+    """Return what is kept of a job, so that the next ones can be given their numbers."""
+    return json.dumps([its.together, driver, executors])
+
+
+def known(jobs: Iterable[Mapping[str, Any]], living: Iterable[Mapping[str, Any]]) -> list[Known]:
+    """Return the Spark jobs that have not ended.
+
+    Args:
+        jobs: all Jobs.
+        living: pods that have not ended.
+    """
+    begun = {podstatus.job_of(pod) for pod in living if _is_driver(pod) and pod["spec"].get("nodeName")}
+    found = []
+    for job in jobs:
+        kept = podstatus.annotation(job, TURN)
+        if kept and not status.has_finished(job) and not podstatus.annotation(job, STOPPED):
+            together, driver, executors = json.loads(kept)
+            name = job["metadata"]["name"]
+            found.append(Known(name, together, Ask(*driver), Ask(*executors), name in begun))
+    return found
+
+
+def rules(its: Turn) -> dict[str, Any]:
+    """Return the fields of a driver's pod that make the scheduler keep to its turn."""
+    drivers = {"matchLabels": {ROLE: DRIVER}}
+    spread = {
+        "maxSkew": its.together,
+        "minDomains": 2,
+        "topologyKey": _CLUSTER,
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": drivers,
+    }
+    found: dict[str, Any] = {"topologySpreadConstraints": [spread]}
+    if its.never_beside:
+        # It holds for those that come later as well: they do not begin beside this one.
+        those = [{"key": JOB, "operator": "In", "values": list(its.never_beside)}]
+        term = {"topologyKey": _CLUSTER, "labelSelector": {**drivers, "matchExpressions": those}}
+        found["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    return found
+
+
+def _together(sizes: Iterable[int], room: int) -> int:
+    """Return how many jobs fit into `room` whichever they are, those to come being like the smallest; 1 at least."""
+    largest_first = sorted(sizes, reverse=True)
+    for number, size in enumerate(largest_first):
+        room -= size
+        if room < 0:
+            return max(1, number)
+    return len(largest_first) + room // largest_first[-1]
+
+
+def _cores(*asks: Ask) -> int:
+    return sum(ask.instances * ask.cores for ask in asks)
+
+
+def _memory_mb(*asks: Ask) -> int:
+    return sum(ask.instances * ask.memory_mb for ask in asks)
+
+
+def _is_driver(pod: Mapping[str, Any]) -> bool:
+    return podstatus.label(pod, ROLE) == DRIVER

@@ -1,0 +1,102 @@
+"""How many Spark jobs run beside each other on Kubernetes: their drivers alone never fill the hosts."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from cloudmesh.cluster.api import Submission
+from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.kubernetes import jobs, pods, turns
+from cloudmesh.cluster.model import Node, Role
+from cloudmesh.cluster.placement import Ask, obstacle
+
+GIB = 1024
+
+
+def host(cores: float = 2, memory_mb: int = 4 * GIB) -> Node:
+    its = {"cores": cores, "memory_mb": memory_mb, "free_cores": cores, "free_memory_mb": memory_mb}
+    return Node("h", "10.0.0.1", (Role.WORKER,), "ready", **its)
+
+
+def ask(cores: int = 1, count: int = 1, memory_mb: int = GIB) -> Ask:
+    return Ask(count, cores, memory_mb)
+
+
+def waiting(name: str, together: int, driver: Ask, executors: Ask, *, begun: bool = False) -> turns.Known:
+    return turns.Known(name, together, driver, executors, begun)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "executors", "together"),
+    [
+        ([host()], ask(), 1),
+        ([host(), host()], ask(), 2),
+        ([host(), host()], ask(count=2), 1),
+        ([host(4), host(4)], ask(count=3), 2),
+        ([host(4, 2 * GIB), host(4, 2 * GIB)], ask(), 2),
+        ([host(8, 64 * GIB)], ask(), 4),
+        # What is left of a host is no room where no executor fits.
+        ([host(4), host(1), host(1)], ask(2), 1),
+        ([host(0.5)], ask(), 1),
+    ],
+)
+def test_as_many_run_as_have_room_with_all_their_executors(hosts, executors, together):
+    assert turns.turn(ask(), executors, hosts, []) == (together, ())
+
+
+def test_the_largest_jobs_must_have_room_beside_each_other():
+    large = waiting("large", 1, ask(2), ask(2, count=2))
+    hosts = [host(4)] * 3
+    assert turns.turn(ask(), ask(), hosts, []).together == 6
+    assert turns.turn(ask(), ask(), hosts, [large]).together == 4
+    assert turns.turn(ask(), ask(), hosts, [large, large]).together == 2
+
+
+def test_jobs_that_reckoned_with_more_room_and_wait_do_not_begin_beside_a_job():
+    small = [waiting("waits", 6, ask(), ask()), waiting("runs", 6, ask(), ask(), begun=True)]
+    assert turns.turn(ask(4), ask(4), [host(4)] * 3, small) == (3, ("waits",))
+    assert turns.turn(ask(), ask(), [host(4)] * 3, small) == (6, ())
+
+
+def spread(count: int, hosts: int) -> set[tuple[int, ...]]:
+    """Return every way to have so many drivers on so many hosts."""
+    ways = itertools.product(range(count + 1), repeat=hosts)
+    return {way for way in ways if sum(way) == count}
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 4])
+@pytest.mark.parametrize("hosts", [1, 2, 3])
+def test_wherever_the_drivers_are_an_executor_has_room(cores, hosts):
+    sizes = itertools.product(range(1, cores + 1), range(1, cores + 1), range(1, cores * hosts + 1))
+    for driver, executor, count in sizes:
+        asked = ask(driver), ask(executor, count)
+        nodes = [host(cores, 99 * GIB)] * hosts
+        if obstacle(*asked, nodes):
+            continue
+        drivers = turns.turn(*asked, nodes, []).together
+        for way in spread(drivers, hosts):
+            if all(number * driver <= cores for number in way):
+                assert any(cores - number * driver >= executor for number in way), (asked, way)
+
+
+def test_a_job_tells_what_the_next_ones_reckon_with_until_it_has_ended():
+    job = SparkJob("pi", main=Path("/pi.py"))
+    made = jobs.spark_job(Submission("pi-1", job, "i", "d"), turns.Turn(3))
+    driver = {"metadata": {"labels": {pods.JOB: "pi-1", pods.ROLE: pods.DRIVER}}, "spec": {}}
+    (found,) = turns.known([made], [driver])
+    assert (found.id, found.together, found.driver.cores, found.begun) == ("pi-1", 3, 1, False)
+    driver["spec"]["nodeName"] = "h1"
+    assert turns.known([made], [driver])[0].begun
+    over = {**made, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+    assert turns.known([over, {"metadata": {"name": "native"}}], []) == []
+
+
+def test_the_scheduler_is_told_of_the_whole_cluster_as_one_of_two_domains():
+    pod = jobs.spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), turns.Turn(3, ("a", "b")))
+    its = pod["spec"]["template"]["spec"]
+    (rule,) = its["topologySpreadConstraints"]
+    assert (rule["maxSkew"], rule["minDomains"], rule["whenUnsatisfiable"]) == (3, 2, "DoNotSchedule")
+    assert rule["labelSelector"]["matchLabels"] == {pods.ROLE: "driver"}
+    (term,) = its["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["labelSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
