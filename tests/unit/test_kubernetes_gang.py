@@ -6,7 +6,7 @@ from cloudmesh.cluster.api import Submission, Volume
 from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.model import ContainerJob, Resources
 from cloudmesh.cluster.jobs.parts import Layout, Part
-from cloudmesh.cluster.kubernetes import gang, storage, submitting
+from cloudmesh.cluster.kubernetes import gang, pods, storage, submitting
 from cloudmesh.cluster.model import Place
 
 
@@ -116,6 +116,7 @@ def test_a_place_is_kept_as_it_was_given_and_bound_to_its_own_directory():
     volume, claim = storage.volume(place)
     assert (volume["spec"]["hostPath"]["path"], claim["spec"]["volumeName"]) == ("/srv/data", "cms-storage-data")
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+    assert storage.secret(place)["metadata"]["namespace"] != pods.JOBS_NAMESPACE
     assert Place("n", "nfs", {"server": "s", "path": "/x"}).directory == "/var/lib/cloudmesh/storage/n"
     assert storage.volume(Place("b", "s3", {"url": "s3a://b"})) == []
 

@@ -36,7 +36,10 @@ def network(image: str) -> list[dict[str, Any]]:
 
 
 def jobs() -> list[dict[str, Any]]:
-    """Return the place for jobs and their results, and the account of drivers, which may make executors only."""
+    """Return the place for jobs, their results and what is known of storage, and the account of drivers.
+
+    That may make executors, and nothing else.
+    """
     everything = ["create", "get", "list", "watch", "patch", "delete", "deletecollection"]
     rules = [
         {"apiGroups": [""], "resources": ["pods"], "verbs": everything},
@@ -56,6 +59,7 @@ def jobs() -> list[dict[str, Any]]:
         _object(f"{_RBAC}/v1", "Role", JOBS_ACCOUNT, JOBS_NAMESPACE, rules=rules),
         _binding("Role", JOBS_ACCOUNT, JOBS_ACCOUNT, JOBS_NAMESPACE),
         *storage.results(),
+        _namespace(storage.NAMESPACE, "restricted"),
     ]
 
 

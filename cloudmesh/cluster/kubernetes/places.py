@@ -31,7 +31,7 @@ class Places:
 
     def all(self) -> tuple[Place, ...]:
         """Return every place, by name."""
-        found = asked(self._core.list_namespaced_secret, JOBS_NAMESPACE, label_selector=storage.PLACE)["items"]
+        found = asked(self._core.list_namespaced_secret, storage.NAMESPACE, label_selector=storage.PLACE)["items"]
         return tuple(sorted(map(storage.place, found), key=lambda place: place.name))
 
     def put(self, place: Place) -> None:
@@ -44,9 +44,9 @@ class Places:
             self._made(thing)
         body = storage.secret(place)
         if known:
-            asked(self._core.replace_namespaced_secret, claim(place.name), JOBS_NAMESPACE, body)
+            asked(self._core.replace_namespaced_secret, place.name, storage.NAMESPACE, body)
         else:
-            asked(self._core.create_namespaced_secret, JOBS_NAMESPACE, body)
+            asked(self._core.create_namespaced_secret, storage.NAMESPACE, body)
 
     def remove(self, name: str) -> None:
         """Forget a place, unless a job that runs has it mounted; NotFoundError where there is none."""
@@ -62,7 +62,7 @@ class Places:
         with suppress(NotFoundError):
             asked(self._core.delete_persistent_volume, claim(name))
             asked(self._core.patch_persistent_volume, claim(name), _UNPROTECTED)
-        asked(self._core.delete_namespaced_secret, claim(name), JOBS_NAMESPACE)
+        asked(self._core.delete_namespaced_secret, name, storage.NAMESPACE)
 
     def _made(self, thing: dict[str, Any]) -> None:
         with suppress(ConflictError):

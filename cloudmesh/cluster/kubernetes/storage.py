@@ -1,7 +1,8 @@
 """Directories of the hosts as Kubernetes' volumes, and the places for data as it keeps them. Pure.
 
-A place is kept as a secret. One that is a directory on every host is, beside that, a persistent volume and a claim on
-it, which are bound to each other and to nothing else.
+A place is kept as a secret, in a namespace where no pod is: it has keys, and a job's pods may mount whatever is in their
+own. A place that is a directory on every host is, beside that, a persistent volume and a claim on it among the jobs,
+which are bound to each other and to nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from cloudmesh.cluster.kubernetes.pods import HOST_RESULTS, JOBS_NAMESPACE, RESULTS_CLAIM, claim
 from cloudmesh.cluster.model import Place
 
-PLACE = "cms-storage"
+NAMESPACE = PLACE = "cms-storage"
 _KEY = "place"
 # Kubernetes wants a size and does nothing with it here.
 _SIZE = "1Ti"
@@ -38,7 +39,7 @@ def secret(place: Place) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
-        "metadata": {"name": claim(place.name), "namespace": JOBS_NAMESPACE, "labels": {PLACE: place.name}},
+        "metadata": {"name": place.name, "namespace": NAMESPACE, "labels": {PLACE: place.name}},
         "stringData": {_KEY: json.dumps(kept, sort_keys=True)},
     }
 
