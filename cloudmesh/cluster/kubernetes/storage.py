@@ -1,8 +1,8 @@
 """Directories of the hosts as Kubernetes' volumes, and the places for data as it keeps them. Pure.
 
-A place is kept as a secret, in a namespace where no pod is: it has keys, and a job's pods may mount whatever is in their
-own. A place that is a directory on every host is, beside that, a persistent volume and a claim on it among the jobs,
-which are bound to each other and to nothing else.
+A place is kept as a secret, in a namespace where no pod is: it has keys, and pods may mount what is in their own. A
+place that is a directory on every host is, beside that, a persistent volume and a claim on it among the jobs, which
+are bound to each other and to nothing else.
 """
 
 from __future__ import annotations
