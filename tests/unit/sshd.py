@@ -7,13 +7,28 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from cloudmesh.cluster.hosts.ssh import SshSettings
 from cloudmesh.cluster.model import Host
 
 BINARY = "/usr/sbin/sshd"
-MISSING = not Path(BINARY).exists()
+MARKS = [
+    pytest.mark.skipif(not Path(BINARY).exists(), reason="no sshd on this machine"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="scripts run as root, and users are made by it"),
+]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The operator's home directory, in modules that import this: nothing of who runs the tests leads to a host."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    (tmp_path / ".ssh").mkdir()
+    return tmp_path
 
 
 def make_key(path: Path, passphrase: str = "") -> str:
@@ -72,6 +87,12 @@ class Sshd:
                 return
         raise RuntimeError((self.directory / "log").read_text())
 
+    def __enter__(self) -> "Sshd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def stop(self) -> None:
         """End the listening sshd and its sessions."""
         if self._process:
@@ -103,6 +124,13 @@ class Sshd:
         known = self.directory / "known_hosts"
         known.write_text(f"[127.0.0.1]:{self.port} {self.host_key}\n")
         return SshSettings(**{"known_hosts": known, **fields})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """One that all tests of a module share."""
+    with Sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
 
 
 def _user() -> str:

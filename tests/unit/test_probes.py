@@ -1,11 +1,9 @@
 """Facts and locks through a real sshd."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sshd import MISSING, Sshd
+from sshd import MARKS, Sshd, home, server
 
 from cloudmesh.cluster.errors import HostError, LockedError
 from cloudmesh.cluster.hosts import facts, lock, preflight
@@ -13,23 +11,8 @@ from cloudmesh.cluster.hosts.ssh import connect
 
 FILE = Path("/run/cloudmesh-cluster.lock")
 
-pytestmark = [
-    pytest.mark.skipif(MISSING, reason="no sshd on this machine"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="scripts run as root"),
-]
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-
-
-@pytest.fixture(name="server", scope="module")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
+__all__ = ["home", "server"]
+pytestmark = MARKS
 
 
 def test_facts_are_gathered_and_the_same_machine_is_found_under_two_names(server: Sshd) -> None:

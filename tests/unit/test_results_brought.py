@@ -9,7 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from sshd import MISSING, Sshd
+from sshd import MARKS, Sshd, home, server
 from support.silent import Silent
 
 from cloudmesh.cluster import results
@@ -20,27 +20,16 @@ from cloudmesh.cluster.finder import Membership
 from cloudmesh.cluster.hosts.ssh import connect
 from cloudmesh.cluster.model import Marker, Node, Role
 
-pytestmark = [
-    pytest.mark.skipif(MISSING, reason="no sshd on this machine"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="scripts run as root"),
-]
+__all__ = ["home", "server"]
+pytestmark = MARKS
 
 ADDRESS = "10.0.0.5"
 NODE = Node("n1", ADDRESS, (Role.WORKER,), "ready")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def bring(server, tmp_path, monkeypatch):
+def bring(server):
     """Bring what tasks have left, given as folders by task, into a folder."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     context = Context(server.settings(), Silent(), "tester")
     with connect(server.host(), server.settings()) as connection:
         marker = Marker("c", "1", "nomad", Role.WORKER, ADDRESS, (ADDRESS,))
@@ -176,26 +165,22 @@ def test_a_stream_that_is_cut_leaves_nothing_under_the_last_name(tmp_path):
     assert list(files(tmp_path)) == ["a"]
 
 
-def test_a_host_that_is_cut_off_in_the_middle_is_told_as_such(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    own = Sshd(tmp_path / "own")
-
+def test_a_host_that_is_cut_off_in_the_middle_is_told_as_such(tmp_path):
     def cut() -> None:
         with connection.stream("echo begun; sleep 60; echo end", silence=20) as stream:
             assert stream.read(6) == b"begun\n"
             threading.Timer(0.2, own.kill_sessions).start()
             assert stream.read(1) == b""
 
-    try:
-        with connect(own.host(), own.settings()) as connection, pytest.raises(UnreachableError):
-            cut()
-    finally:
-        own.stop()
+    with (
+        Sshd(tmp_path / "own") as own,
+        connect(own.host(), own.settings()) as connection,
+        pytest.raises(UnreachableError),
+    ):
+        cut()
 
 
-def test_a_script_that_fails_at_its_end_fails_the_stream(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-
+def test_a_script_that_fails_at_its_end_fails_the_stream(server):
     def read() -> None:
         with connection.stream("echo x; echo no such disk >&2; false") as stream:
             assert stream.readall() == b"x\n"

@@ -11,43 +11,28 @@ import time
 from pathlib import Path
 
 import pytest
-from sshd import MISSING, Sshd, free_port
+from sshd import MARKS, Sshd, free_port, home, server
+from support.listener import CHUNK, all_asked, asked, listening
 
 from cloudmesh.cluster.errors import HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.hosts import link
 from cloudmesh.cluster.hosts.ssh import connect
 
-pytestmark = [
-    pytest.mark.skipif(MISSING, reason="no sshd on this machine"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="scripts run as root"),
-]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
+__all__ = ["home", "server"]
+pytestmark = MARKS
 
 
 @pytest.fixture
-def connection(shared):
-    with connect(shared.host(), shared.settings()) as connection:
+def connection(server):
+    with connect(server.host(), server.settings()) as connection:
         yield connection
 
 
 @pytest.fixture
 def own(tmp_path):
     """An sshd that a test may break."""
-    server = Sshd(tmp_path / "own")
-    yield server
-    server.stop()
+    with Sshd(tmp_path / "own") as server:
+        yield server
 
 
 class Steps:
@@ -67,15 +52,15 @@ class Steps:
         self.told.append(text)
 
 
-def test_a_script_runs_as_root_with_its_verb_and_files(connection, shared):
+def test_a_script_runs_as_root_with_its_verb_and_files(connection, server):
     steps = Steps()
     script = 'echo "::step look"; echo "::note $1"; echo "::fact uid $(id -u)"; cat conf/a; cat'
     result = connection.run(script, "up & go", files={"conf/a": b"content\n"}, report=steps)
     assert result.output == "content"
     assert result.facts == {"uid": "0"}
-    assert steps.told == [(str(shared.host()), "look"), f"{shared.host()}: up & go"]
+    assert steps.told == [(str(server.host()), "look"), f"{server.host()}: up & go"]
     assert connection.user == getpass.getuser()
-    assert connection.host == shared.host()
+    assert connection.host == server.host()
 
 
 def test_binary_files_arrive_byte_for_byte(connection):
@@ -142,14 +127,13 @@ def test_scripts_run_side_by_side_on_one_connection(connection):
 
 
 def test_no_more_sessions_than_sshd_allows_is_a_clear_error(tmp_path):
-    server = Sshd(tmp_path / "sshd", "MaxSessions 1")
-    try:
-        with connect(server.host(), server.settings()) as connection:
-            with connection.hold("echo ::fact held yes; cat >/dev/null"), pytest.raises(HostError, match="MaxSessions"):
-                connection.run("true")
-            assert connection.run("echo again").output == "again"
-    finally:
-        server.stop()
+    with (
+        Sshd(tmp_path / "sshd", "MaxSessions 1") as server,
+        connect(server.host(), server.settings()) as connection,
+    ):
+        with connection.hold("echo ::fact held yes; cat >/dev/null"), pytest.raises(HostError, match="MaxSessions"):
+            connection.run("true")
+        assert connection.run("echo again").output == "again"
 
 
 def test_a_cut_link_is_noticed_at_once(own):
@@ -224,38 +208,13 @@ def test_what_is_held_does_not_outlive_the_link(own, tmp_path):
 
 @pytest.fixture
 def echo():
-    """A server that answers, when its client has ended, with everything the client sent."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=50)
+    """The port of a server that answers, when its client has ended, with everything the client sent."""
 
-    def serve(client):
-        with client:
-            data = bytearray()
-            while chunk := client.recv(65536):
-                data += chunk
-            client.sendall(data)
+    def serve(client: socket.socket) -> None:
+        client.sendall(b"".join(iter(lambda: client.recv(CHUNK), b"")))
 
-    def accept():
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(client,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield listener.getsockname()[1]
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-
-
-def asked(port: int, data: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
-        client.sendall(data)
-        client.shutdown(socket.SHUT_WR)
-        answer = bytearray()
-        while chunk := client.recv(65536):
-            answer += chunk
-        return bytes(answer)
+    with listening(serve) as port:
+        yield port
 
 
 def test_a_tunnel_carries_both_ways_and_half_closes(connection, echo):
@@ -265,32 +224,14 @@ def test_a_tunnel_carries_both_ways_and_half_closes(connection, echo):
 
 
 def test_a_tunnel_serves_many_at_once(connection, echo):
-    answers = {}
     payloads = {number: os.urandom(200_000) for number in range(20)}
     with connection.forward("localhost", echo) as tunnel:
-        threads = [
-            threading.Thread(target=lambda n=n, p=p: answers.__setitem__(n, asked(tunnel.port, p)))
-            for n, p in payloads.items()
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert answers == payloads
+        assert all_asked(tunnel.port, payloads) == payloads
 
 
 def test_connections_that_break_off_do_not_take_the_link_with_them(connection):
     """Data that follows a channel's close makes sshd end the whole connection."""
-    with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
-
-        def accept():
-            with contextlib.suppress(OSError):
-                while True:
-                    client, _ = listener.accept()
-                    client.recv(1)
-                    client.close()
-
-        threading.Thread(target=accept, daemon=True).start()
+    with listening(lambda client: client.recv(1)) as port:
 
         def send():
             for _ in range(10):
@@ -298,7 +239,7 @@ def test_connections_that_break_off_do_not_take_the_link_with_them(connection):
                     for _ in range(100):
                         client.sendall(b"x" * 20000)
 
-        with connection.forward("127.0.0.1", listener.getsockname()[1]) as tunnel:
+        with connection.forward("127.0.0.1", port) as tunnel:
             threads = [threading.Thread(target=send) for _ in range(6)]
             for thread in threads:
                 thread.start()

@@ -1,6 +1,5 @@
 """Reaching a host and logging in: each thing that can be wrong has a cause of its own. Against a real sshd."""
 
-import os
 import socket
 import subprocess
 import threading
@@ -8,39 +7,21 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from sshd import MISSING, Sshd, free_port, make_key
+from sshd import MARKS, Sshd, free_port, home, make_key, server
 
 from cloudmesh.cluster.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError
 from cloudmesh.cluster.hosts import fleet, known, ssh
 from cloudmesh.cluster.hosts.ssh import SshSettings, connect
 from cloudmesh.cluster.model import Host
 
-pytestmark = [
-    pytest.mark.skipif(MISSING, reason="no sshd on this machine"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="scripts run as root"),
-]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    (tmp_path / ".ssh").mkdir()
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    yield server
-    server.stop()
+__all__ = ["home", "server"]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory):
-    server = Sshd(tmp_path_factory.mktemp("gate"))
-    yield server
-    server.stop()
+    with Sshd(tmp_path_factory.mktemp("gate")) as server:
+        yield server
 
 
 def reaches(host: Host, settings: SshSettings) -> bool:
@@ -123,13 +104,10 @@ def test_a_host_known_elsewhere_is_remembered_when_asked_to(server, home):
 
 def test_of_several_host_keys_the_known_one_is_asked_for(tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-C", "", "-f", tmp_path / "rsa"], check=True)
-    server = Sshd(tmp_path / "sshd", f"HostKey {tmp_path}/rsa")
-    try:
+    with Sshd(tmp_path / "sshd", f"HostKey {tmp_path}/rsa") as server:
         (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {(tmp_path / 'rsa.pub').read_text()}")
         assert reaches(server.host(), SshSettings(tmp_path / "known"))
         assert reaches(server.host(), server.settings())
-    finally:
-        server.stop()
 
 
 def test_a_local_host_is_known_by_the_key_it_was_made_with(server, tmp_path):
@@ -177,9 +155,8 @@ def test_a_file_that_is_no_key_is_named(server, tmp_path):
 @pytest.fixture
 def encrypted(tmp_path):
     public = make_key(tmp_path / "encrypted", passphrase="let me in")  # noqa: S106
-    server = Sshd(tmp_path / "sshd", authorized=public)
-    yield server, server.host(key=str(tmp_path / "encrypted"))
-    server.stop()
+    with Sshd(tmp_path / "sshd", authorized=public) as server:
+        yield server, server.host(key=str(tmp_path / "encrypted"))
 
 
 def test_an_encrypted_key_is_named_and_not_asked_for(encrypted):
@@ -231,12 +208,11 @@ def test_too_many_keys_are_told_apart_from_a_wrong_one(server, tmp_path, monkeyp
 
 
 def test_a_host_without_key_login_says_what_it_allows(tmp_path):
-    server = Sshd(tmp_path / "sshd", "PubkeyAuthentication no", "PasswordAuthentication yes")
-    try:
-        with pytest.raises(AuthenticationError, match="cannot log in by key, only by password"):
-            connect(server.host(), server.settings())
-    finally:
-        server.stop()
+    with (
+        Sshd(tmp_path / "sshd", "PubkeyAuthentication no", "PasswordAuthentication yes") as server,
+        pytest.raises(AuthenticationError, match="cannot log in by key, only by password"),
+    ):
+        connect(server.host(), server.settings())
 
 
 # --- the way
@@ -272,16 +248,13 @@ def test_a_port_that_is_no_sshd_is_told_apart(server):
 
 
 def test_sshd_hanging_up_on_newcomers_is_tried_again(tmp_path):
-    server = Sshd(tmp_path / "sshd", "MaxStartups 1")
-    try:
+    with Sshd(tmp_path / "sshd", "MaxStartups 1") as server:
         while (idle := socket.create_connection(("127.0.0.1", server.port), 5)).recv(4) != b"SSH-":
             idle.close()
         # It has the only place, for a while.
         threading.Timer(0.8, idle.close).start()
         assert reaches(server.host(), server.settings())
         assert "MaxStartups" in (server.directory / "log").read_text()
-    finally:
-        server.stop()
 
 
 def test_many_hosts_are_connected_at_once_and_the_bad_ones_listed(server, tmp_path, home):

@@ -8,17 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
-from sshd import MISSING, Sshd, installed
+from sshd import MARKS, Sshd, home, installed
 
 from cloudmesh.cluster.errors import AuthenticationError
 from cloudmesh.cluster.hosts.ssh import connect
 
+__all__ = ["home"]
+
 PASSWORD = "open sesame $(id) 'ö"  # noqa: S105 - of a user that lives for one test
 
 pytestmark = [
-    pytest.mark.skipif(MISSING, reason="no sshd on this machine"),
+    *MARKS,
     pytest.mark.skipif(not installed("sudo") or not installed("useradd"), reason="no sudo on this machine"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="makes a user"),
 ]
 
 
@@ -46,10 +47,9 @@ def server(user):
     # sshd reads authorized keys as the user, who may not look into pytest's directories.
     directory = Path(tempfile.mkdtemp(prefix="cms-test-"))
     directory.chmod(0o755)
-    server = Sshd(directory)
-    (directory / "authorized_keys").chmod(0o644)
-    yield server
-    server.stop()
+    with Sshd(directory) as server:
+        (directory / "authorized_keys").chmod(0o644)
+        yield server
     shutil.rmtree(directory)
 
 
@@ -63,12 +63,6 @@ def sudoers(user):
 
     yield write
     path.unlink(missing_ok=True)
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
 
 def unasked(prompt: str) -> str:

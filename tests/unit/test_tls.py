@@ -1,12 +1,12 @@
 """Mutual TLS: a real server that wants a client certificate, behind a plain local port."""
 
-import contextlib
 import datetime
 import hashlib
 import os
 import socket
 import ssl
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sshd import free_port
+from support.listener import CHUNK, all_asked, asked, listening
 
 from cloudmesh.cluster.errors import ClusterError
 from cloudmesh.cluster.hosts.tls import TlsProxy, client_context
@@ -44,40 +46,23 @@ class Authority:
         return signed.public_bytes(serialization.Encoding.PEM)
 
 
-class Server:
-    """Sends everything back, over mutual TLS."""
+@contextmanager
+def echoing(directory: Path, authority: Authority, name: str = "registry.cloudmesh") -> Iterator[int]:
+    """Yield the port of a server that sends everything back, over mutual TLS."""
+    certificate, key = authority.issue(name)
+    (directory / "server.pem").write_bytes(certificate + key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem")
+    context.load_verify_locations(cadata=authority.pem.decode())
+    context.verify_mode = ssl.CERT_REQUIRED
 
-    def __init__(self, directory: Path, authority: Authority, name: str = "registry.cloudmesh") -> None:
-        certificate, key = authority.issue(name)
-        (directory / "server.pem").write_bytes(certificate + key)
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(directory / "server.pem")
-        self.context.load_verify_locations(cadata=authority.pem.decode())
-        self.context.verify_mode = ssl.CERT_REQUIRED
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+    def serve(plain: socket.socket) -> None:
+        with context.wrap_socket(plain, server_side=True) as client:
+            while data := client.recv(CHUNK):
+                client.sendall(data)
 
-    def close(self):
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                plain, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
-
-    def _serve(self, plain):
-        try:
-            with self.context.wrap_socket(plain, server_side=True) as client:
-                while data := client.recv(65536):
-                    client.sendall(data)
-        except OSError:
-            plain.close()
+    with listening(serve) as port:
+        yield port
 
 
 @pytest.fixture
@@ -87,89 +72,53 @@ def authority():
 
 @pytest.fixture
 def server(tmp_path, authority):
-    server = Server(tmp_path, authority)
-    yield server
-    server.close()
-
-
-def asked(port: int, data: bytes) -> bytes:
-    """Send data, end, and return everything answered, read meanwhile."""
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
-
-        def send():
-            try:
-                client.sendall(data)
-                client.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
-
-        thread = threading.Thread(target=send)
-        thread.start()
-        answer = bytearray()
-        try:
-            while chunk := client.recv(65536):
-                answer += chunk
-        except ConnectionResetError:
-            pass
-        thread.join()
-        return bytes(answer)
+    with echoing(tmp_path, authority) as port:
+        yield port
 
 
 def test_a_plain_client_reaches_a_server_that_wants_a_certificate(authority, server):
     context = client_context(authority.pem, *authority.issue("operator"))
     data = os.urandom(8 << 20)
-    with TlsProxy(server.port, context) as proxy:
+    with TlsProxy(server, context) as proxy:
         answer = asked(proxy.port, data)
         assert hashlib.sha256(answer).digest() == hashlib.sha256(data).digest()
         assert proxy.failure == ""
 
 
 def test_many_clients_are_served_at_once(authority, server):
-    context = client_context(authority.pem, *authority.issue("operator"))
-    answers = {}
-    with TlsProxy(server.port, context) as proxy:
-        payloads = {number: os.urandom(300000) for number in range(8)}
-        threads = [
-            threading.Thread(target=lambda n=n, p=p: answers.__setitem__(n, asked(proxy.port, p)))
-            for n, p in payloads.items()
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert answers == payloads
+    payloads = {number: os.urandom(300000) for number in range(8)}
+    with TlsProxy(server, client_context(authority.pem, *authority.issue("operator"))) as proxy:
+        assert all_asked(proxy.port, payloads) == payloads
 
 
 def test_a_certificate_of_another_ca_is_refused(authority, server):
     stranger = Authority()
-    with TlsProxy(server.port, client_context(authority.pem, *stranger.issue("operator"))) as proxy:
+    with TlsProxy(server, client_context(authority.pem, *stranger.issue("operator"))) as proxy:
         assert asked(proxy.port, b"hello") == b""
 
 
 def test_a_server_of_another_ca_is_refused(authority, server):
     stranger = Authority()
-    with TlsProxy(server.port, client_context(stranger.pem, *stranger.issue("operator"))) as proxy:
+    with TlsProxy(server, client_context(stranger.pem, *stranger.issue("operator"))) as proxy:
         assert asked(proxy.port, b"hello") == b""
         assert "certificate verify failed" in proxy.failure
 
 
 def test_a_server_of_another_name_is_refused(tmp_path, authority):
-    other = Server(tmp_path, authority, name="other.cloudmesh")
-    with TlsProxy(other.port, client_context(authority.pem, *authority.issue("operator"))) as proxy:
+    context = client_context(authority.pem, *authority.issue("operator"))
+    with echoing(tmp_path, authority, "other.cloudmesh") as other, TlsProxy(other, context) as proxy:
         assert asked(proxy.port, b"hello") == b""
         assert "registry.cloudmesh" in proxy.failure
-    other.close()
 
 
-def test_nothing_listening_ends_the_connection_with_a_cause(authority, server):
-    server.close()
-    with TlsProxy(server.port, client_context(authority.pem, *authority.issue("operator"))) as proxy:
+def test_nothing_listening_ends_the_connection_with_a_cause(authority):
+    with TlsProxy(free_port(), client_context(authority.pem, *authority.issue("operator"))) as proxy:
         assert asked(proxy.port, b"hello") == b""
         assert "refused" in proxy.failure
 
 
 def test_closing_ends_connections_and_frees_the_port(authority, server):
-    proxy = TlsProxy(server.port, client_context(authority.pem, *authority.issue("operator")))
+    proxy = TlsProxy(server, client_context(authority.pem, *authority.issue("operator")))
     client = socket.create_connection(("127.0.0.1", proxy.port), 5)
     client.sendall(b"x")
     assert client.recv(1) == b"x"
