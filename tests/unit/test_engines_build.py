@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,20 +24,23 @@ BAD = "package main\n\nfunc main() { nonsense() }\n"
 
 
 def module_of(directory: Path, source: str = GOOD, *, go: str = "1.21", cgo: bool = False) -> Spec:
-    """An engine whose module requires a main package, as the real ones do."""
-    for name, text in (
-        ("main/go.mod", "module example.com/toy\n\ngo 1.21\n"),
-        ("main/main.go", source),
-        (
-            "engine/go.mod",
-            f"module engine\n\ngo {go}\n\nrequire example.com/toy v0.0.0\n\n"
-            f"replace example.com/toy => {directory}/main\n",
-        ),
-    ):
+    """An engine of one program."""
+    return toys(directory, {"toy": source}, go=go, cgo=cgo)
+
+
+def toys(directory: Path, sources: Mapping[str, str], *, go: str = "1.21", cgo: bool = False) -> Spec:
+    """An engine of some programs whose module requires their main packages, as the real ones do."""
+    for name, text in {
+        "main/go.mod": "module example.com/toy\n\ngo 1.21\n",
+        **{f"main/{program}/main.go": source for program, source in sources.items()},
+        "engine/go.mod": f"module engine\n\ngo {go}\n\nrequire example.com/toy v0.0.0\n\n"
+        f"replace example.com/toy => {directory}/main\n",
+    }.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    return Spec("toy", "1.0", ("toy",), (), (Build(directory / "engine", {"toy": "example.com/toy"}, cgo=cgo),))
+    packages = {program: f"example.com/toy/{program}" for program in sources}
+    return Spec("toy", "1.0", tuple(sources), (), (Build(directory / "engine", packages, cgo=cgo),))
 
 
 def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:
@@ -82,7 +86,9 @@ def test_a_module_that_is_not_in_gosum_is_not_built(tmp_path: Path) -> None:
     spec = module_of(tmp_path / "toy")
     with (tmp_path / "toy/engine/go.mod").open("a") as file:
         file.write("\nrequire golang.org/x/sys v0.30.0\n")
-    (tmp_path / "toy/main/main.go").write_text('package main\n\nimport _ "golang.org/x/sys/unix"\n\nfunc main() {}\n')
+    (tmp_path / "toy/main/toy/main.go").write_text(
+        'package main\n\nimport _ "golang.org/x/sys/unix"\n\nfunc main() {}\n'
+    )
 
     with pytest.raises(EngineError, match=r"missing go\.sum entry"):
         get(spec)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from test_engines import Collected, cache, get
+from test_engines_build import toys
 
 from cloudmesh.cluster.engines import store
-from cloudmesh.cluster.engines.specs import KUBERNETES, Build, Spec
+from cloudmesh.cluster.engines.specs import KUBERNETES, Spec
 from cloudmesh.cluster.errors import EngineError
 
 __all__ = ["cache"]
@@ -68,32 +69,16 @@ def test_go_names_files_that_are_built_at_once_as_the_engine_does() -> None:
             assert {package.rpartition("/")[2]: package for package in one.packages.values()} == one.packages
 
 
-def toy_of_two(directory: Path) -> Spec:
-    """An engine of two programs in one module."""
-    for name, text in (
-        ("main/go.mod", "module example.com/toy\n\ngo 1.21\n"),
-        ("main/one/main.go", "package main\n\nfunc main() { println(1) }\n"),
-        ("main/two/main.go", "package main\n\nfunc main() { println(2) }\n"),
-        (
-            "engine/go.mod",
-            f"module engine\n\ngo 1.21\n\nrequire example.com/toy v0.0.0\n\n"
-            f"replace example.com/toy => {directory}/main\n",
-        ),
-    ):
-        file = directory / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    packages = {"one": "example.com/toy/one", "two": "example.com/toy/two"}
-    return Spec("toys", "1.0", ("one", "two"), (), (Build(directory / "engine", packages),))
-
-
 @needs_go
 def test_several_files_of_a_module_come_from_one_build(tmp_path: Path, cache: Path) -> None:
-    bundle = get(toy_of_two(tmp_path), report=(report := Collected()))
+    sources = {
+        name: f"package main\n\nfunc main() {{ println({answer}) }}\n" for name, answer in (("one", 1), ("two", 2))
+    }
+    bundle = get(toys(tmp_path, sources), report=(report := Collected()))
 
     answers = [subprocess.run([file.path], capture_output=True, text=True, check=True).stderr for file in bundle.files]
     assert answers == ["1\n", "2\n"]
-    assert str(report).count("building one and 1 more for toys 1.0") == 1
+    assert str(report).count("building one and 1 more for toy 1.0") == 1
 
 
 def just_pause(directory: Path) -> Spec:
