@@ -55,7 +55,7 @@ class LocalCluster:
 
     def info(self) -> dict[str, Any]:
         """Return what `info` says."""
-        found: dict[str, Any] = json.loads(cms(self.home, "info", "-n", self.name, "--output=json").ok().stdout)
+        found: dict[str, Any] = cms(self.home, "info", "-n", self.name, "--output=json").json()
         return found
 
     def host(self, index: int) -> HandMade:

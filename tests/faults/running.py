@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,37 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from cloudmesh.cluster.engines import store
+from support.cms import CMS, Outcome, environment
 
-CMS = Path(sys.executable).with_name("cms")
-# what would lead to hosts and keys that are not the test's
-_FOREIGN = ("CLOUDMESH_CONFIG_DIR", "CLOUDMESH_CLUSTER_HOSTS", "CLOUDMESH_CLUSTER_DEBUG", "SSH_AUTH_SOCK")
 # A shell that runs the tests in the background lets them ignore Ctrl-C, and what they start would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended.
+class Ended(Outcome):
+    """How a command ended, and when.
 
     Attributes:
         seconds: how long it took.
     """
 
-    status: int
-    stdout: str
-    stderr: str
     seconds: float
 
     @property
     def errors(self) -> list[str]:
         """Its error lines, without the word ERROR."""
         return [line.removeprefix("ERROR: ") for line in self.stderr.splitlines() if line.startswith("ERROR: ")]
-
-    def ok(self) -> Ended:
-        """Return this; AssertionError where the command failed."""
-        assert self.status == 0, self
-        return self
 
     def failed(self, status: int = 1, *causes: str) -> list[str]:
         """Return the error lines; AssertionError unless it ended with `status` and each cause (a pattern) has one."""
@@ -70,13 +57,11 @@ class Running:
     """
 
     def __init__(self, home: Path, words: tuple[str, ...], env: Mapping[str, str] | None = None) -> None:
-        kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-        cache = {"CLOUDMESH_CLUSTER_CACHE": str(store.cache_directory())}
         self.words = words
         self._began = self._ended = time.monotonic()
         self.process = subprocess.Popen(
             [str(CMS), "cluster", *words],
-            env={**kept, "HOME": str(home), **cache, **(env or {})},
+            env={**environment(home), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -21,7 +21,7 @@ from support.hosts import USER
 CMS = Path(sys.executable).with_name("cms")
 TIMEOUT = 300
 # what would lead to hosts and keys that are not the test's
-_FOREIGN = ("CLOUDMESH_CONFIG_DIR", "CLOUDMESH_CLUSTER_HOSTS", "SSH_AUTH_SOCK")
+_FOREIGN = ("CLOUDMESH_CONFIG_DIR", "CLOUDMESH_CLUSTER_HOSTS", "CLOUDMESH_CLUSTER_DEBUG", "SSH_AUTH_SOCK")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,13 @@ class Outcome:
     def json(self) -> Any:
         """Return the result of a command that ended well."""
         return json.loads(self.ok().stdout)
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of somebody with a home directory, in which nothing leads elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    # the engine is fetched or built once for all
+    return {**kept, "HOME": str(home), "CLOUDMESH_CLUSTER_CACHE": str(store.cache_directory())}
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Operator:
         """Yield the running command; it is killed if it outlives the block."""
         with subprocess.Popen(
             self._command(verb, words),
-            env=self._environment(),
+            env=environment(self.home),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -90,7 +97,7 @@ class Operator:
         """
         child, terminal = pty.fork()
         if child == 0:
-            os.execve(CMS, self._command(verb, words), self._environment())  # noqa: S606
+            os.execve(CMS, self._command(verb, words), environment(self.home))  # noqa: S606
         shown, answered, end = "", 0, time.monotonic() + TIMEOUT
         try:
             while time.monotonic() < end and (text := _read(terminal, end)):
@@ -107,11 +114,6 @@ class Operator:
         if self.key and verb not in ("image", "engines"):
             options = ["--user", USER, "--key", str(self.key)] + ["--accept-new-hostkeys"] * self.trusting
         return [str(CMS), "cluster", verb, *words, *options]
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-        # the engine is fetched or built once for all
-        return {**kept, "HOME": str(self.home), "CLOUDMESH_CLUSTER_CACHE": str(store.cache_directory())}
 
 
 def _read(terminal: int, end: float) -> str:
