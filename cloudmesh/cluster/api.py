@@ -66,9 +66,9 @@ class Results(NamedTuple):
     """Where one task of a job has left its results.
 
     Attributes:
-        task: its name.
+        task: its name. Empty: the engine knows no more of them, and any task may have left some there.
         node: the host.
-        path: the directory there.
+        path: the directory there; without a name of the task, one that has theirs as TASK/ATTEMPT.
     """
 
     task: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from cloudmesh.cluster.api import Results
+from cloudmesh.cluster.attempts import NAME, located
 from cloudmesh.cluster.context import Context
 from cloudmesh.cluster.errors import HostError, HostsError
 from cloudmesh.cluster.finder import Membership
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _CHECKSUMS = "cms-checksums"
 _MAX_CHECKSUMS = 1 << 28
 _BLOCK = 1 << 18
-_TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SILENCE = 600.0  # a slow disk reads everything once before the first byte is sent
 
 
@@ -62,8 +61,9 @@ def fetch(context: Context, membership: Membership, found: Sequence[Results], ta
         HostsError: some hosts could not be reached, or their files were not the same on arrival, or a file that is here
             already has another content; what the other hosts have is here.
     """
+    placed, silent = located(context, membership, found)
     by_node = defaultdict(list)
-    for each in found:
+    for each in placed:
         by_node[each.node].append(each)
     hosts = hosts_of(list(by_node), membership, context)
     with ExitStack() as stack:
@@ -76,15 +76,15 @@ def fetch(context: Context, membership: Membership, found: Sequence[Results], ta
             return brought
 
         outcomes = fleet.each(bring, {host: host for host in hosts})
-    if outcomes.failures:
-        raise HostsError(outcomes.failures)
+    if failures := {**silent, **outcomes.failures}:
+        raise HostsError(failures)
     return sum(outcomes.values.values(), Fetched())
 
 
 def _bring(connection: Connection, results: Results, target: Path, report: Report) -> Fetched:
     """Bring what one task has left."""
     host = str(connection.host)
-    if not _TASK.fullmatch(results.task):
+    if not NAME.fullmatch(results.task):
         raise HostError(host, f"the engine calls a task {results.task[:60]!a}, which is no name for a folder")
     report.step(host, f"results of {results.task}")
     body, inputs = script.load("host/results.sh"), {"path": results.path.encode()}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from contract.conftest import Cluster
+from contract.test_containers import job_file as container_file
 from contract.test_jobs import job_file
 
 pytestmark = pytest.mark.cluster
@@ -36,6 +37,17 @@ with open(f"{RESULTS}/big", "wb") as file:
         digest.update(block)
         file.write(block)
 print(digest.hexdigest())
+"""
+
+# One task leaves something and goes on; the other fails when it must be there.
+HALF = """
+import os, sys, time
+if os.environ["CMS_TASK_INDEX"] == "1":
+    time.sleep(10)
+    sys.exit(3)
+with open(os.environ["CMS_RESULTS"] + "/half", "w") as file:
+    file.write("half done")
+time.sleep(600)
 """
 
 
@@ -87,3 +99,10 @@ def test_a_job_that_left_nothing_is_no_failure_and_one_that_is_not_there_is(clus
     assert "no files" in outcome.stderr
     assert not (tmp_path / "here").exists()
     assert cluster.cms("get", "no-such-job", str(tmp_path / "here")).status == 3
+
+
+def test_what_a_task_had_left_when_another_failed_is_brought(cluster, tmp_path):
+    file = container_file(tmp_path, command=["python3", "-c", HALF], count=2)
+    assert cluster.cms("submit", "--id=leaves-half", file).status == 1
+    cluster.cms("get", "leaves-half", str(tmp_path / "here")).ok()
+    assert [path.read_text() for path in (tmp_path / "here").rglob("half")] == ["half done"]

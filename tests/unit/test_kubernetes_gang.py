@@ -107,7 +107,7 @@ def test_a_job_may_run_as_long_as_it_says():
 
 def test_results_are_in_a_folder_of_the_pod_and_places_are_mounted_as_asked():
     mounts = {each["name"]: each for each in pod(made(submission())["Job/web-1"])["containers"][0]["volumeMounts"]}
-    assert mounts["results"]["subPathExpr"] == "web-1/$(CMS_POD)"
+    assert mounts["results"]["subPathExpr"] == "web-1/$(CMS_TASK)/$(CMS_POD)"
     assert mounts["storage-0"] == {"name": "storage-0", "mountPath": "/data", "readOnly": True}
 
 

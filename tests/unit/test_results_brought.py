@@ -105,10 +105,27 @@ def test_a_task_that_left_nothing_brings_nothing(bring, tmp_path):
     assert not (tmp_path / "here").exists()
 
 
-def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_brought(bring, left, tmp_path):
+def test_what_the_engine_has_forgotten_is_found_on_the_hosts_each_task_in_its_last_attempt(bring, tmp_path):
+    left = {"head/b": "first", "head/a": "last", "worker-0/x": "kept", "-/-": "of nobody"}
+    for at, (attempt, text) in enumerate(left.items()):
+        folder = tmp_path / "every" / attempt
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(text)
+        os.utime(folder, (1e9 + at, 1e9 + at))
+    forgotten = Results("", NODE, str(tmp_path / "every"))
+    bring(tmp_path / "here", head=tmp_path / "every" / "head" / "b", also=(forgotten,))
+    assert files(tmp_path / "here") == {"head/file": b"last", "worker-0/file": b"kept"}
+
+
+def test_a_job_of_which_nothing_is_on_a_host_brings_nothing_from_there(bring, tmp_path):
+    assert bring(tmp_path / "here", also=(Results("", NODE, str(tmp_path / "none")),)) == results.Fetched()
+
+
+@pytest.mark.parametrize("task", ["worker-1", ""])
+def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_brought(bring, left, tmp_path, task):
     dead = Node("n2", "10.0.0.6", (Role.WORKER,), "down", contact="root@127.0.0.1:1", host_key="")
     with pytest.raises(HostsError) as raised:
-        bring(tmp_path / "here", driver=left, also=(Results("worker-1", dead, "/x"),))
+        bring(tmp_path / "here", driver=left, also=(Results(task, dead, "/x"),))
     assert [type(each) for each in raised.value.failures.values()] == [UnreachableError]
     assert (tmp_path / "here" / "driver" / "part-0").exists()
 

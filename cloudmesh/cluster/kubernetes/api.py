@@ -139,11 +139,16 @@ class KubernetesApi:
     def results(self, job_id: str) -> tuple[Results, ...]:
         """Return where the tasks of a job have left their results: of each task, its last attempt."""
         known = {node.id: node for node in self.nodes()}
-        return tuple(
-            Results(each.task, known[each.host], f"{pods.HOST_RESULTS}/{job_id}/{each.pod}")
+        every = pods.HOST_RESULTS
+        found = [
+            Results(each.task, known[each.host], f"{every}/{pods.results_path(job_id, each.task, each.pod)}")
             for each in self._jobs.placed(job_id)
             if each.host in known
-        )
+        ]
+        if self._jobs.has_failed(job_id):
+            # Kubernetes has forgotten those of its tasks that still ran then.
+            found += [Results("", node, f"{every}/{job_id}") for node in known.values() if node.cores]
+        return tuple(found)
 
     def address(self, job_id: str, port: str) -> str:
         """Return by what name and number pods reach a port of the job's first task."""

@@ -147,7 +147,7 @@ def _container(submission: Submission[Job], shape: Layout, group: Group) -> dict
         "env": _environment(submission, group),
         "resources": pods.needs(part.cores, part.memory_mb),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": capabilities},
-        "volumeMounts": pods.mounts(submission),
+        "volumeMounts": pods.mounts(submission, "$(CMS_TASK)"),
     }
     for key, words in (("command", part.command), ("args", part.arguments)):
         if words:

@@ -94,7 +94,7 @@ def _driver(submission: Submission[SparkJob]) -> dict[str, Any]:
         ],
         "resources": pods.needs(ask.cores, ask.memory_mb),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": pods.mounts(submission),
+        "volumeMounts": pods.mounts(submission, DRIVER),
     }
 
 
@@ -138,7 +138,9 @@ def _executors(submission: Submission[SparkJob]) -> dict[str, str]:
 def _executor_volumes(submission: Submission[SparkJob]) -> dict[str, str]:
     """Return how Spark is told of what `pods.mounts` and `pods.volumes` say of the driver."""
     of = f"{_EXECUTOR}.volumes.persistentVolumeClaim"
-    folder = literal(f"{submission.id}/$(SPARK_EXECUTOR_POD_NAME)")
+    folder = literal(
+        pods.results_path(submission.id, f"{EXECUTOR}-$(SPARK_EXECUTOR_ID)", "$(SPARK_EXECUTOR_POD_NAME)")
+    )
     conf = {
         f"{of}.results.options.claimName": pods.RESULTS_CLAIM,
         f"{of}.results.mount.path": RESULTS_DIR,

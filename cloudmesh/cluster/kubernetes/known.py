@@ -114,6 +114,10 @@ class Jobs:
         """Return where the tasks of a job are or were."""
         return status.placed(self.first(job_id), self.pods(job_id))
 
+    def has_failed(self, job_id: str) -> bool:
+        """Return whether a part of a job has ended otherwise than well."""
+        return any(status.has_finished(part) and not status.is_complete(part) for part in self._parts(job_id))
+
     def _writing(self, job_id: str) -> list[str]:
         its = patiently(lambda: self.pods(job_id))
         return [pod["metadata"]["name"] for pod in status.leading(its) if podstatus.has_started(pod)]

@@ -20,7 +20,7 @@ DIGEST, NAME, PLACES = "cloudmesh/digest", "cloudmesh/name", "cloudmesh/places"
 STOPPED, PLACED = "cloudmesh/stopped", "cloudmesh/placed"
 # Where pods find what the cluster gives them.
 SECRETS_DIR, RESULTS_DIR = "/opt/cloudmesh/secrets", "/opt/cloudmesh/results"
-# Where their results are on the hosts, in a folder of the job and in that one of the pod; see walkthrough.sh.
+# Where their results are on the hosts, as JOB/TASK/POD, by which also forgotten pods are told; see walkthrough.sh.
 HOST_RESULTS, RESULTS_CLAIM = "/var/lib/cloudmesh/results", "cms-results"
 SECRET, PEERS = "secret", "peers"
 _GRACE_SECONDS = 15
@@ -97,9 +97,9 @@ def needs(cores: int, memory_mb: int) -> dict[str, Any]:
     return {"requests": {"cpu": f"{cores * CORE}m", "memory": memory}, "limits": {"memory": memory}}
 
 
-def results_path(job_id: str) -> str:
-    """Return the folder of the container's pod among the results; it refers to CMS_POD."""
-    return f"{job_id}/$(CMS_POD)"
+def results_path(job_id: str, task: str, pod: str) -> str:
+    """Return the folder of an attempt of a task among the results."""
+    return f"{job_id}/{task}/{pod}"
 
 
 def claim(place: str) -> str:
@@ -107,11 +107,12 @@ def claim(place: str) -> str:
     return f"cms-storage-{place}"
 
 
-def mounts(submission: Submission[Job]) -> list[dict[str, Any]]:
-    """Return what a container finds where; see `volumes`."""
+def mounts(submission: Submission[Job], task: str) -> list[dict[str, Any]]:
+    """Return what a container finds where; see `volumes`. It has the variable CMS_POD, and those that `task` names."""
+    its_own = results_path(submission.id, task, "$(CMS_POD)")
     found: list[dict[str, Any]] = [
         {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True},
-        {"name": "results", "mountPath": RESULTS_DIR, "subPathExpr": results_path(submission.id)},
+        {"name": "results", "mountPath": RESULTS_DIR, "subPathExpr": its_own},
     ]
     for name, each in places(submission).items():
         found.append({"name": name, "mountPath": each.mount, "readOnly": each.read_only})

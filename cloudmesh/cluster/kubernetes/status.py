@@ -58,6 +58,11 @@ def has_finished(full: _Whole) -> bool:
     return bool({"Complete", "Failed"} & _true(full).keys())
 
 
+def is_complete(full: _Whole) -> bool:
+    """Return whether a Job has done what it had to do."""
+    return "Complete" in _true(full)
+
+
 class Placed(NamedTuple):
     """Where an attempt of a task is or was.
 
@@ -91,7 +96,7 @@ def placed(full: _Whole, pods: Iterable[_Whole]) -> list[Placed]:
 
 def _ended(full: _Whole, others: Sequence[_Whole], pods: Sequence[_Whole]) -> _Outcome | None:
     """Return how the job ended, or that it is stopped; None where neither."""
-    if "Complete" in _true(full):
+    if is_complete(full):
         return State.SUCCEEDED, 0, ""
     stopped = STOPPED in full["metadata"].get("annotations", {})
     for each in (full, *others):
