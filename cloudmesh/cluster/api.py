@@ -137,7 +137,10 @@ class Api(Protocol):
         """Return the secret that only the tasks of a job have, see CMS_SECRET_FILE in `jobs.layout`."""
 
     def expire(self) -> None:
-        """Forget the jobs that ended longer ago than their time to live, with all that is theirs."""
+        """Forget the jobs that ended longer ago than their time to live, with all that is theirs.
+
+        A job that can never begin, as there is no such image, is ended after a while, where the engine does not do so.
+        """
 
     def places(self) -> tuple[Place, ...]:
         """Return the places for data that the cluster knows, by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from cloudmesh.cluster.api import Api, Chunk
 from cloudmesh.cluster.errors import ApiError, UnknownOutcomeError
@@ -13,15 +14,18 @@ Output = Callable[[Chunk], None]
 
 _PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.5
+_TIDY_SECONDS = 20.0
 
 
 def started(api: Api, job_id: str, report: Report) -> JobStatus:
     """Tell what the job waits for until it runs; return how it is then."""
     told = None
+    tidied = time.monotonic()
     while (status := api.job(job_id)).state is State.QUEUED:
         if status.reason != told:
             told = status.reason
             report.step("job", f"{job_id} {_words(status)}")
+        tidied = _tidied(api, tidied)
         time.sleep(_POLL_SECONDS)
     report.done("job", f"{job_id} {status.state}")
     return status
@@ -50,6 +54,7 @@ def all_ended(api: Api, job_ids: Sequence[str], report: Report) -> tuple[JobStat
     """
     told: dict[str, str] = {}
     finished: dict[str, JobStatus] = {}
+    tidied = time.monotonic()
     while waiting := [job_id for job_id in job_ids if job_id not in finished]:
         for job_id in waiting:
             status = _patiently(api, job_id)
@@ -60,8 +65,18 @@ def all_ended(api: Api, job_ids: Sequence[str], report: Report) -> tuple[JobStat
             elif told.get(job_id) != _words(status):
                 told[job_id] = _words(status)
                 report.step(job_id, told[job_id])
+        tidied = _tidied(api, tidied)
         time.sleep(_POLL_SECONDS if len(finished) < len(job_ids) else 0)
     return tuple(finished[job_id] for job_id in job_ids)
+
+
+def _tidied(api: Api, last: float) -> float:
+    """Have what can never begin ended, now and then; return when that was done last."""
+    if time.monotonic() < last + _TIDY_SECONDS:
+        return last
+    with suppress(ApiError):
+        api.expire()
+    return time.monotonic()
 
 
 def _tell_end(status: JobStatus, report: Report) -> None:

@@ -107,6 +107,13 @@ def test_an_image_of_this_machines_engine_runs_in_the_cluster(cluster: Cluster, 
     assert cluster.cms("submit", file).ok().stdout.startswith(catalog.RELEASE)
 
 
+def test_a_job_whose_image_is_not_there_fails_and_says_so(cluster: Cluster, tmp_path: Path) -> None:
+    registry = cluster.cms("info", "--output=json").json()["registry"]
+    outcome = cluster.cms("submit", job_file(tmp_path, image=f"{registry}/no/such:1", command=["true"]))
+    assert outcome.status == 1
+    assert f"image {registry}/no/such:1 could not be pulled: " in outcome.stderr.splitlines()[-1]
+
+
 def test_a_job_that_takes_too_long_is_ended_and_says_so(cluster: Cluster, tmp_path: Path) -> None:
     outcome = cluster.cms("submit", job_file(tmp_path, command=["sleep", "600"], timeoutSeconds=8))
     assert outcome.status == 1

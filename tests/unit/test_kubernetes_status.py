@@ -119,6 +119,30 @@ def test_an_image_that_cannot_be_pulled_is_named_with_the_cause_alone(reason, me
     assert said == "image x:1 could not be pulled: not found"
 
 
+MISSING = 'ErrImagePull: rpc error: code = NotFound desc = failed to resolve reference "x:1": x:1: not found'
+SILENT = 'ErrImagePull: failed to resolve reference "x:1": dial tcp 10.0.0.9:443: connect: connection refused'
+
+
+@pytest.mark.parametrize(
+    ("message", "after", "hopeless"), [(MISSING, 61, True), (MISSING, 30, False), (SILENT, 3600, False)]
+)
+def test_a_job_whose_image_is_not_there_fails_after_a_minute_and_says_why(message, after, hopeless):
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "x:1": {message}'}}
+    waits = pod("d", "driver", waiting, phase="Pending")
+    waits["status"]["startTime"] = BEGAN
+    job, now = full(), podstatus.seconds(BEGAN) + after
+    assert status.why_hopeless(job, [waits], now) == ""  # somebody else's
+    job["metadata"]["labels"] = {pods.JOB: "pi-1"}
+    why = status.why_hopeless(job, [waits], now)
+    assert bool(why) is hopeless
+    assert status.why_hopeless(job, [waits, pod("e", "executor", RUNNING)], now) == ""
+    if hopeless:
+        ended_for_it = full(condition("Failed", reason="DeadlineExceeded"), stopped=True)
+        ended_for_it["metadata"]["annotations"][pods.HOPELESS] = why
+        assert (read(ended_for_it).state, read(ended_for_it).reason) == (State.FAILED, why)
+        assert why == "image x:1 could not be pulled: not found"
+
+
 def test_a_driver_whose_host_is_silent_is_not_called_running():
     found = read(full(), pod("d", "driver", RUNNING, condition("Ready", "False")))
     assert (found.state, found.reason) == (State.UNKNOWN, "its host h1 does not answer")

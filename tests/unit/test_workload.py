@@ -164,3 +164,14 @@ def test_jobs_are_followed_together_and_each_is_told_and_cleaned_up_when_it_ends
     assert [(status.id, status.state) for status in ended] == [("a", State.SUCCEEDED), ("b", State.FAILED)]
     assert engine.stopped == ["b", "a"]
     assert told == ["a: queued", "b: running", "a: running", "b! exit code 3", "a: succeeded."]
+
+
+def test_a_job_that_waits_is_ended_by_the_engine_if_it_can_never_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hopeless(Engine):
+        def expire(self) -> None:
+            self.script["a"].append(State.FAILED)
+
+    monkeypatch.setattr(following, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(following, "_TIDY_SECONDS", 0)
+    assert following.started(cast(Any, Hopeless({"a": [State.QUEUED]})), "a", Told()).state is State.FAILED
+    assert following.all_ended(cast(Any, Hopeless({"a": [State.QUEUED]})), ["a"], Told())[0].state is State.FAILED

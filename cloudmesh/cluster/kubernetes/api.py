@@ -165,7 +165,10 @@ class KubernetesApi:
         return base64.b64decode(found["data"][pods.SECRET]).decode()
 
     def expire(self) -> None:
-        """End what still goes on of jobs that have ended; Kubernetes forgets them by itself when it is time."""
+        """End what still goes on of jobs that have ended, and jobs that can never begin.
+
+        Kubernetes forgets those that have ended by itself when it is time.
+        """
         self._jobs.end_leftovers()
 
     def places(self) -> tuple[Place, ...]:

@@ -138,9 +138,7 @@ def _executors(submission: Submission[SparkJob]) -> dict[str, str]:
 def _executor_volumes(submission: Submission[SparkJob]) -> dict[str, str]:
     """Return how Spark is told of what `pods.mounts` and `pods.volumes` say of the driver."""
     of = f"{_EXECUTOR}.volumes.persistentVolumeClaim"
-    folder = literal(
-        pods.results_path(submission.id, f"{EXECUTOR}-$(SPARK_EXECUTOR_ID)", "$(SPARK_EXECUTOR_POD_NAME)")
-    )
+    folder = literal(pods.results_path(submission.id, f"{EXECUTOR}-$(SPARK_EXECUTOR_ID)", "$(SPARK_EXECUTOR_POD_NAME)"))
     conf = {
         f"{of}.results.options.claimName": pods.RESULTS_CLAIM,
         f"{of}.results.mount.path": RESULTS_DIR,

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.api import Chunk
@@ -105,10 +106,13 @@ class Jobs:
                 asked(self._core.delete_namespaced_secret, pods.variables_name(job_id), JOBS_NAMESPACE)
 
     def end_leftovers(self) -> None:
-        """End what still goes on of jobs that have ended, where nobody followed them to their end."""
+        """End what still goes on of jobs that have ended with nobody there, and jobs that can never begin."""
         for first, its, others in self._every():
-            if status.job(first, its, time.time(), others).state.ended:
+            now = time.time()
+            if status.job(first, its, now, others).state.ended:
                 self._end([first, *others], its)
+            elif why := status.why_hopeless(first, its, now):
+                self._end([first, *others], its, {pods.HOPELESS: why})
 
     def placed(self, job_id: str) -> list[status.Placed]:
         """Return where the tasks of a job are or were."""
@@ -122,13 +126,15 @@ class Jobs:
         its = patiently(lambda: self.pods(job_id))
         return [pod["metadata"]["name"] for pod in status.leading(its) if podstatus.has_started(pod)]
 
-    def _end(self, parts: Sequence[Mapping[str, Any]], its: _Objects) -> None:
-        """End what goes on of the parts of a job, its first one in front."""
+    def _end(
+        self, parts: Sequence[Mapping[str, Any]], its: _Objects, kept: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """End what goes on of the parts of a job, its first one in front; `kept` are annotations of that one."""
         unfinished = [part for part in parts if not status.has_finished(part)]
         if unfinished:
             # The pods go with it; where they were is kept, as they may have left results there.
             placed = json.dumps(status.placed(parts[0], its))
-            self._patch(parts[0], {"metadata": {"annotations": {pods.PLACED: placed}}})
+            self._patch(parts[0], {"metadata": {"annotations": {pods.PLACED: placed, **kept}}})
         for part in unfinished:
             spec = {"suspend": False, "activeDeadlineSeconds": 1}
             self._patch(part, {"metadata": {"annotations": {pods.STOPPED: "true"}}, "spec": spec})

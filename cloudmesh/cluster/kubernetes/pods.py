@@ -15,9 +15,9 @@ CORE = 800
 # Labels: of everything that is a job's, of its parts, and of a Spark job's pods.
 JOB, PART, ROLE = "cms-job", "cms-part", "cms-role"
 DRIVER, EXECUTOR = "driver", "executor"
-# Annotations; the last one says where the tasks of a job that was stopped had been.
+# Annotations; the last ones say where the tasks of a job that was stopped had been, and why it could never begin.
 DIGEST, NAME, PLACES = "cloudmesh/digest", "cloudmesh/name", "cloudmesh/places"
-STOPPED, PLACED = "cloudmesh/stopped", "cloudmesh/placed"
+STOPPED, PLACED, HOPELESS = "cloudmesh/stopped", "cloudmesh/placed", "cloudmesh/hopeless"
 # Where pods find what the cluster gives them.
 SECRETS_DIR, RESULTS_DIR = "/opt/cloudmesh/secrets", "/opt/cloudmesh/results"
 # Where their results are on the hosts, as JOB/TASK/POD, by which also forgotten pods are told; see walkthrough.sh.

@@ -21,6 +21,8 @@ NATIVE_JOB = "batch.kubernetes.io/job-name"
 # What makes a pod again, elsewhere.
 _REPLACING = ("ReplicaSet", "StatefulSet", "ReplicationController")
 _UNPULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "RegistryUnavailable")
+# Else the registry could not be asked, which may pass.
+_MISSING = re.compile(r"not found|manifest unknown|does not exist|InvalidImageName")
 _NOISE = re.compile(
     r"Back-off pulling image \S+: \w+: |rpc error: code = \w+ desc = |"
     r"failed to pull and unpack image \S+: |failed to resolve reference \S+: "
@@ -113,6 +115,18 @@ def why_waiting(pod: Mapping[str, Any]) -> str:
     if before := _before(pod):
         return f"it is started again: {_why_ended(before) or 'it ended'}"
     return f"{waiting['reason']}: {said}".rstrip(": ")
+
+
+def lacks_image(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod waits for an image that its registry does not have."""
+    waiting = _container(pod).get("waiting", {})
+    said = f"{waiting.get('reason')} {waiting.get('message')}"
+    return waiting.get("reason") in _UNPULLED and bool(_MISSING.search(said))
+
+
+def taken(pod: Mapping[str, Any]) -> float:
+    """Return when a host took a pod, in seconds since the epoch; 0 where none has."""
+    return seconds(pod.get("status", {}).get("startTime"))
 
 
 def why(pod: Mapping[str, Any]) -> str:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from cloudmesh.cluster.kubernetes import podstatus
 from cloudmesh.cluster.kubernetes.gang import INDEX
-from cloudmesh.cluster.kubernetes.pods import DIGEST, JOB, NAME, PART, PLACED, PLACES, STOPPED
+from cloudmesh.cluster.kubernetes.pods import DIGEST, HOPELESS, JOB, NAME, PART, PLACED, PLACES, STOPPED
 from cloudmesh.cluster.kubernetes.podstatus import NATIVE_JOB, annotation, label
 from cloudmesh.cluster.model import JobStatus, State, TaskStatus
 
 _Outcome = tuple[State, "int | None", str]
 _Whole = Mapping[str, Any]
 _TIMED_OUT = "DeadlineExceeded"
+_HOPE_SECONDS = 60
 
 
 def job(full: _Whole, pods: Iterable[_Whole], now: float, others: Sequence[_Whole] = ()) -> JobStatus:
@@ -63,6 +64,18 @@ def is_complete(full: _Whole) -> bool:
     return "Complete" in _true(full)
 
 
+def why_hopeless(full: _Whole, pods: Iterable[_Whole], now: float) -> str:
+    """Return why a job of ours that has not begun never can; empty if it may.
+
+    Kubernetes would look for an image that is not there for ever. It gets a minute, as the image may be on its way.
+    """
+    its = list(pods)
+    if not label(full, JOB) or any(map(podstatus.has_started, its)):
+        return ""
+    late = (pod for pod in its if podstatus.taken(pod) and podstatus.taken(pod) < now - _HOPE_SECONDS)
+    return next((podstatus.why_waiting(pod) for pod in late if podstatus.lacks_image(pod)), "")
+
+
 class Placed(NamedTuple):
     """Where an attempt of a task is or was.
 
@@ -98,6 +111,8 @@ def _ended(full: _Whole, others: Sequence[_Whole], pods: Sequence[_Whole]) -> _O
     """Return how the job ended, or that it is stopped; None where neither."""
     if is_complete(full):
         return State.SUCCEEDED, 0, ""
+    if why := annotation(full, HOPELESS):
+        return State.FAILED, None, why
     stopped = STOPPED in full["metadata"].get("annotations", {})
     for each in (full, *others):
         failed = _true(each).get("Failed")
