@@ -1,6 +1,8 @@
 # Everything runs in the virtual environment .venv, which `make setup` makes. PYTHON=... chooses the interpreter.
 BIN := $(CURDIR)/.venv/bin
 TESTS ?= tests
+# Two tests run beside each other: most of the time, one waits for what its hosts do. Those of one cluster stay together.
+BESIDE := -n 2 --dist loadgroup
 SHELL_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Dockerfile*')
 # cms keeps its variables in the user's home; commands that are run here leave that alone.
@@ -26,7 +28,7 @@ test-tools: setup
 	@sh tools/setup.sh tests
 
 unit: test-tools ## tests that need no Docker engine; seconds
-	$(BIN)/python -m pytest -q -m "not cluster and not vm" $(TESTS)
+	$(BIN)/python -m pytest -q $(BESIDE) -m "not cluster and not vm" $(TESTS)
 
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py
@@ -38,10 +40,10 @@ slow-parts: setup
 	$(BIN)/cms cluster image build
 
 test: unit slow-parts clear-tests ## all tests, on real clusters of local hosts; minutes
-	$(BIN)/python -m pytest -v --durations=15 -m cluster $(TESTS)
+	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m cluster $(TESTS)
 
 test-kubernetes: slow-parts clear-tests ## the cases that both providers share, on Kubernetes
-	TEST_PROVIDERS=kubernetes $(BIN)/python -m pytest -v --durations=15 -m cluster tests/contract \
+	TEST_PROVIDERS=kubernetes $(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m cluster tests/contract \
 		tests/cluster/test_residue.py tests/faults/test_interrupted.py
 
 test-vm: setup ## one story on two software-emulated machines with kernels of their own, per provider; very long

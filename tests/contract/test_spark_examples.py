@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import re
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,9 +84,6 @@ EXAMPLES = {
     ),
 }
 
-# What each example prints on one machine, which is the same whatever the cluster's provider.
-KNOWN: dict[str, str] = {}
-
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -123,16 +122,21 @@ def going(cluster: Cluster, ids: Mapping[str, str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def expected(submitted: dict[str, str], programs: Path) -> Iterator[dict[str, str]]:
+def expected(
+    submitted: dict[str, str], programs: Path, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
+) -> dict[str, str]:
     """Return what each example prints where Spark is one process on this machine; the cluster's jobs run meanwhile."""
     del submitted
-    client = docker.from_env()
-    try:
-        for name in EXAMPLES.keys() - KNOWN.keys():
-            KNOWN[name] = locally(client, EXAMPLES[name], programs)
-        yield KNOWN
-    finally:
-        client.close()
+    # The same whatever the cluster's provider, whose test may run beside this one.
+    with tmp_path_factory.getbasetemp().parent.joinpath(f"examples-{testrun_uid}").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        known: dict[str, str] = json.loads(file.read() or "{}")
+        if not known:
+            with closing(docker.from_env()) as client:
+                known = {name: locally(client, example, programs) for name, example in EXAMPLES.items()}
+            file.write(json.dumps(known))
+    return known
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -24,7 +24,8 @@ from cloudmesh.cluster.model import Host
 from support import nft
 
 LABEL = "cloudmesh.test"
-USER, PASSWORD = "ops", "s3cr%t-p4ss word"  # of a user that lives as long as the test
+# Of a user that lives as long as the test; tests that run beside it have another password.
+USER, PASSWORD = "ops", f"s3cr%t-p4ss word {os.getpid()}"
 _BOOT_SECONDS, _SCRIPT_SECONDS = 60, 300
 _USER_SETUP = """
 set -eu

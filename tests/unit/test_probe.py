@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sshd import free_port
 
 from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.probe import ProbeJob
 
 PROGRAM = Path(__file__).resolve().parents[2] / "cloudmesh" / "images" / "proof" / "probe.py"
-PORT = 18431
 
 
 class Probes:
@@ -23,8 +23,9 @@ class Probes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.port = free_port()
         (folder / "secret").write_text("of this job")
-        (folder / "peers").write_text(f"head 0 meet 127.0.0.1:{PORT}\n")
+        (folder / "peers").write_text(f"head 0 meet 127.0.0.1:{self.port}\n")
         self.places = {"data": folder / "shared"}
         self.places["data"].mkdir()
 
@@ -34,7 +35,7 @@ class Probes:
             "CMS_JOB_ID": "job",
             "CMS_TASK": f"{'probe' if number else 'head'}-0",
             "CMS_ADDRESS": f"127.0.0.{number + 1}",
-            "CMS_PORT_MEET": str(PORT),
+            "CMS_PORT_MEET": str(self.port),
             "CMS_PEERS_FILE": str(self.folder / "peers"),
             "CMS_SECRET_FILE": str(self.folder / "secret"),
             "CMS_PROBE": str(number),
