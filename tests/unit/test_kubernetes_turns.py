@@ -53,10 +53,15 @@ def test_the_largest_jobs_must_have_room_beside_each_other():
     assert turns.turn(ask(), ask(), hosts, [large, large]).together == 2
 
 
-def test_jobs_that_reckoned_with_more_room_and_wait_do_not_begin_beside_a_job():
+def test_jobs_that_wait_and_were_given_a_higher_number_do_not_begin_beside_one_that_they_would_choke():
     small = [waiting("waits", 6, ask(), ask()), waiting("runs", 6, ask(), ask(), begun=True)]
-    assert turns.turn(ask(4), ask(4), [host(4)] * 3, small) == (3, ("waits",))
-    assert turns.turn(ask(), ask(), [host(4)] * 3, small) == (6, ())
+    hosts = [host(4)] * 3
+    assert turns.turn(ask(), ask(), hosts, small) == (6, ())
+    # Beside it, others have room for an executor wherever they are; or they have not.
+    assert turns.turn(ask(), ask(count=6), hosts, small) == (3, ())
+    many = [waiting(f"w{number}", 6, ask(), ask()) for number in range(5)]
+    assert turns.turn(ask(4), ask(4), hosts, many) == (3, tuple(each.id for each in many))
+    assert turns.turn(ask(memory_mb=4 * GIB), ask(memory_mb=4 * GIB, count=2), hosts, small).never_beside == ("waits",)
 
 
 def spread(count: int, hosts: int) -> set[tuple[int, ...]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from cloudmesh.cluster.kubernetes import podstatus, status
@@ -29,7 +30,7 @@ class Turn(NamedTuple):
 
     Attributes:
         together: how many drivers may run then, itself included.
-        never_beside: jobs that wait, and that reckon with more room than there is since.
+        never_beside: jobs that wait, and that were given a number which is too high beside this one.
     """
 
     together: int = 1
@@ -59,16 +60,16 @@ def turn(driver: Ask, executors: Ask, hosts: Iterable[Node], others: Sequence[Kn
         others: Spark jobs that have not ended.
     """
     every = [(driver, executors), *((each.driver, each.executors) for each in others)]
-    cores = max(ask.cores for _, ask in every)
-    memory = max(ask.memory_mb for _, ask in every)
+    largest = Ask(1, max(ask.cores for _, ask in every), max(ask.memory_mb for _, ask in every))
     # Room where no executor fits is no room: drivers would take it beside the other.
-    fit = [host for host in hosts if host.free_cores >= cores and host.free_memory_mb >= memory]
+    fit = [host for host in hosts if host.free_cores >= largest.cores and host.free_memory_mb >= largest.memory_mb]
     together = min(
         _together([_cores(*asks) for asks in every], sum(int(host.free_cores) for host in fit)),
         _together([_memory_mb(*asks) for asks in every], sum(host.free_memory_mb for host in fit)),
     )
-    too_hopeful = (each.id for each in others if not each.begun and each.together > together)
-    return Turn(together, tuple(too_hopeful))
+    drivers = [driver, *(each.driver for each in others)]
+    hopeful = [each for each in others if not each.begun and each.together > together]
+    return Turn(together, tuple(each.id for each in hopeful if _may_fill(fit, largest, drivers, each.together)))
 
 
 def annotation(its: Turn, driver: Ask, executors: Ask) -> str:
@@ -121,6 +122,20 @@ def _together(sizes: Iterable[int], room: int) -> int:
         if room < 0:
             return max(1, number)
     return len(largest_first) + room // largest_first[-1]
+
+
+def _may_fill(hosts: Sequence[Node], executor: Ask, drivers: Sequence[Ask], count: int) -> bool:
+    """Return whether so many drivers could be where they leave no host with room for an executor."""
+    cores = sum(sorted((ask.cores for ask in drivers), reverse=True)[:count])
+    memory = sum(sorted((ask.memory_mb for ask in drivers), reverse=True)[:count])
+    by_cores = _filled((int(host.free_cores) - executor.cores + 1 for host in hosts), cores)
+    by_memory = _filled((host.free_memory_mb - executor.memory_mb + 1 for host in hosts), memory)
+    return by_cores + by_memory >= len(hosts)
+
+
+def _filled(needed: Iterable[int], amount: int) -> int:
+    """Return how many hosts `amount` fills at most, each of which needs so much for it."""
+    return sum(total <= amount for total in accumulate(sorted(needed)))
 
 
 def _cores(*asks: Ask) -> int:
