@@ -14,9 +14,9 @@ from cloudmesh.cluster.placement import Ask, obstacle
 GIB = 1024
 
 
-def host(cores: float = 2, memory_mb: int = 4 * GIB) -> Node:
+def host(cores: float = 2, memory_mb: int = 4 * GIB, name: str = "h") -> Node:
     its = {"cores": cores, "memory_mb": memory_mb, "free_cores": cores, "free_memory_mb": memory_mb}
-    return Node("h", "10.0.0.1", (Role.WORKER,), "ready", **its)
+    return Node(name, "10.0.0.1", (Role.WORKER,), "ready", id=name, **its)
 
 
 def ask(cores: int = 1, count: int = 1, memory_mb: int = GIB) -> Ask:
@@ -42,7 +42,7 @@ def waiting(name: str, together: int, driver: Ask, executors: Ask, *, begun: boo
     ],
 )
 def test_as_many_run_as_have_room_with_all_their_executors(hosts, executors, together):
-    assert turns.turn(ask(), executors, hosts, []) == (together, ())
+    assert turns.turn(ask(), executors, hosts, []).together == together
 
 
 def test_the_largest_jobs_must_have_room_beside_each_other():
@@ -56,12 +56,20 @@ def test_the_largest_jobs_must_have_room_beside_each_other():
 def test_jobs_that_wait_and_were_given_a_higher_number_do_not_begin_beside_one_that_they_would_choke():
     small = [waiting("waits", 6, ask(), ask()), waiting("runs", 6, ask(), ask(), begun=True)]
     hosts = [host(4)] * 3
-    assert turns.turn(ask(), ask(), hosts, small) == (6, ())
+    assert turns.turn(ask(), ask(), hosts, small)[:2] == (6, ())
     # Beside it, others have room for an executor wherever they are; or they have not.
-    assert turns.turn(ask(), ask(count=6), hosts, small) == (3, ())
+    assert turns.turn(ask(), ask(count=6), hosts, small)[:2] == (3, ())
     many = [waiting(f"w{number}", 6, ask(), ask()) for number in range(5)]
-    assert turns.turn(ask(4), ask(4), hosts, many) == (3, tuple(each.id for each in many))
+    assert turns.turn(ask(4), ask(4), hosts, many)[:2] == (3, tuple(each.id for each in many))
     assert turns.turn(ask(memory_mb=4 * GIB), ask(memory_mb=4 * GIB, count=2), hosts, small).never_beside == ("waits",)
+
+
+@pytest.mark.parametrize(
+    ("cores", "kept_away"), [((4, 2), ["h0"]), ((5, 2), []), ((4, 4), []), ((4, 0), []), ((3, 2), [])]
+)
+def test_a_driver_is_not_where_alone_its_executors_have_room(cores, kept_away):
+    hosts = [host(each, name=f"h{number}") for number, each in enumerate(cores)]
+    assert list(turns.turn(ask(), ask(4), hosts, []).never_on) == kept_away
 
 
 def spread(count: int, hosts: int) -> set[tuple[int, ...]]:
@@ -98,10 +106,14 @@ def test_a_job_tells_what_the_next_ones_reckon_with_until_it_has_ended():
 
 
 def test_the_scheduler_is_told_of_the_whole_cluster_as_one_of_two_domains():
-    pod = jobs.spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), turns.Turn(3, ("a", "b")))
+    its = turns.Turn(3, ("a", "b"), ("h1", "h2"))
+    pod = jobs.spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), its)
     its = pod["spec"]["template"]["spec"]
     (rule,) = its["topologySpreadConstraints"]
     assert (rule["maxSkew"], rule["minDomains"], rule["whenUnsatisfiable"]) == (3, 2, "DoNotSchedule")
     assert rule["labelSelector"]["matchLabels"] == {pods.ROLE: "driver"}
     (term,) = its["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert term["labelSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
+    (term,) = its["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert [each["values"] for each in term["matchFields"]] == [["h1"], ["h2"]]  # Kubernetes takes one name in each
+    assert rule["nodeAffinityPolicy"] == "Ignore"

@@ -1,4 +1,4 @@
-"""How many Spark jobs may run beside each other. Pure.
+"""When, and where, the drivers of Spark jobs begin, so that their executors have room. Pure.
 
 A driver asks for its executors when it runs. Without a bound, the drivers of many jobs would fill the hosts, and each
 would wait for executors for ever. So every job comes with a number: so many drivers may run when its own begins, itself
@@ -23,18 +23,21 @@ from cloudmesh.cluster.placement import Ask
 TURN = "cloudmesh/turn"
 # Every host has this label, with the same value.
 _CLUSTER = "kubernetes.io/os"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 class Turn(NamedTuple):
-    """When a driver may begin.
+    """When and where a driver may begin.
 
     Attributes:
         together: how many drivers may run then, itself included.
         never_beside: jobs that wait, and that were given a number which is too high beside this one.
+        never_on: hosts that alone have room for an executor, and would have none beside the driver.
     """
 
     together: int = 1
     never_beside: tuple[str, ...] = ()
+    never_on: tuple[str, ...] = ()
 
 
 ALONE = Turn()
@@ -50,8 +53,8 @@ class Known(NamedTuple):
     begun: bool
 
 
-def turn(driver: Ask, executors: Ask, hosts: Iterable[Node], others: Sequence[Known]) -> Turn:
-    """Return when a new job may begin.
+def turn(driver: Ask, executors: Ask, hosts: Sequence[Node], others: Sequence[Known]) -> Turn:
+    """Return when and where a new job may begin.
 
     Args:
         driver: what it needs.
@@ -62,14 +65,15 @@ def turn(driver: Ask, executors: Ask, hosts: Iterable[Node], others: Sequence[Kn
     every = [(driver, executors), *((each.driver, each.executors) for each in others)]
     largest = Ask(1, max(ask.cores for _, ask in every), max(ask.memory_mb for _, ask in every))
     # Room where no executor fits is no room: drivers would take it beside the other.
-    fit = [host for host in hosts if host.free_cores >= largest.cores and host.free_memory_mb >= largest.memory_mb]
+    fit = [host for host in hosts if _has_room(host, largest)]
     together = min(
         _together([_cores(*asks) for asks in every], sum(int(host.free_cores) for host in fit)),
         _together([_memory_mb(*asks) for asks in every], sum(host.free_memory_mb for host in fit)),
     )
     drivers = [driver, *(each.driver for each in others)]
     hopeful = [each for each in others if not each.begun and each.together > together]
-    return Turn(together, tuple(each.id for each in hopeful if _may_fill(fit, largest, drivers, each.together)))
+    never_beside = (each.id for each in hopeful if _may_fill(fit, largest, drivers, each.together))
+    return Turn(together, tuple(never_beside), _never_on(driver, executors, hosts))
 
 
 def annotation(its: Turn, driver: Ask, executors: Ask) -> str:
@@ -104,14 +108,19 @@ def rules(its: Turn) -> dict[str, Any]:
         "topologyKey": _CLUSTER,
         "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": drivers,
+        # Drivers count wherever they are, also where this one must not be.
+        "nodeAffinityPolicy": "Ignore",
     }
-    found: dict[str, Any] = {"topologySpreadConstraints": [spread]}
+    affinity: dict[str, Any] = {}
     if its.never_beside:
         # It holds for those that come later as well: they do not begin beside this one.
         those = [{"key": JOB, "operator": "In", "values": list(its.never_beside)}]
         term = {"topologyKey": _CLUSTER, "labelSelector": {**drivers, "matchExpressions": those}}
-        found["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
-    return found
+        affinity["podAntiAffinity"] = {_REQUIRED: [term]}
+    if its.never_on:
+        those = [{"key": "metadata.name", "operator": "NotIn", "values": [host]} for host in its.never_on]
+        affinity["nodeAffinity"] = {_REQUIRED: {"nodeSelectorTerms": [{"matchFields": those}]}}
+    return {"topologySpreadConstraints": [spread], **({"affinity": affinity} if affinity else {})}
 
 
 def _together(sizes: Iterable[int], room: int) -> int:
@@ -122,6 +131,18 @@ def _together(sizes: Iterable[int], room: int) -> int:
         if room < 0:
             return max(1, number)
     return len(largest_first) + room // largest_first[-1]
+
+
+def _never_on(driver: Ask, executors: Ask, hosts: Sequence[Node]) -> tuple[str, ...]:
+    """Return the hosts that a driver must not be on; none where that would be all that could take it."""
+    fit = {host.id for host in hosts if _has_room(host, executors)}
+    beside = Ask(1, driver.cores + executors.cores, driver.memory_mb + executors.memory_mb)
+    last = [host for host in hosts if fit == {host.id} and not _has_room(host, beside)]
+    return tuple(host.id for host in last if any(_has_room(other, driver) for other in hosts if other != host))
+
+
+def _has_room(host: Node, ask: Ask) -> bool:
+    return host.free_cores >= ask.cores and host.free_memory_mb >= ask.memory_mb
 
 
 def _may_fill(hosts: Sequence[Node], executor: Ask, drivers: Sequence[Ask], count: int) -> bool:
