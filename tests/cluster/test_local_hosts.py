@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hosts import Silent, group_name
 
 from cloudmesh.cluster import containers
 from cloudmesh.cluster.errors import UnreachableError
@@ -17,17 +17,7 @@ from cloudmesh.cluster.hosts.ssh import SshSettings, connect
 from cloudmesh.cluster.model import Host
 
 pytestmark = pytest.mark.cluster
-NAME = f"lh{os.getpid()}"
-
-
-class Silent:
-    def step(self, where: str, what: str) -> None: ...
-
-    def done(self, where: str, what: str = "") -> None: ...
-
-    def failed(self, where: str, why: str) -> None: ...
-
-    def note(self, text: str) -> None: ...
+NAME = group_name("lh")
 
 
 @pytest.fixture(scope="module")
