@@ -102,17 +102,20 @@ class Jobs:
             selector = f"{pods.JOB}={job_id},{pods.ROLE}={EXECUTOR}"
             forget = self._core.delete_collection_namespaced_pod
             asked(forget, JOBS_NAMESPACE, label_selector=selector, field_selector=LIVING)
-            with suppress(NotFoundError):
-                asked(self._core.delete_namespaced_secret, pods.variables_name(job_id), JOBS_NAMESPACE)
+            self._take_secrets(job_id)
 
     def end_leftovers(self) -> None:
         """End what still goes on of jobs that have ended with nobody there, and jobs that can never begin."""
+        ended = set()
         for first, its, others in self._every():
             now = time.time()
             if status.job(first, its, now, others).state.ended:
                 self._end([first, *others], its)
+                ended.add(first["metadata"]["name"])
             elif why := status.why_hopeless(first, its, now):
                 self._end([first, *others], its, {pods.HOPELESS: why})
+        for job_id in ended & self._with_secrets() if ended else ():
+            self._take_secrets(job_id)
 
     def placed(self, job_id: str) -> list[status.Placed]:
         """Return where the tasks of a job are or were."""
@@ -138,6 +141,20 @@ class Jobs:
         for part in unfinished:
             spec = {"suspend": False, "activeDeadlineSeconds": 1}
             self._patch(part, {"metadata": {"annotations": {pods.STOPPED: "true"}}, "spec": spec})
+
+    def _with_secrets(self) -> set[str]:
+        """Return the ids of the jobs that have variables that are secrets."""
+        found = asked(self._core.list_namespaced_secret, JOBS_NAMESPACE, label_selector=pods.JOB)["items"]
+        return {
+            job_id
+            for each in found
+            if each["metadata"]["name"] == pods.variables_name(job_id := podstatus.label(each, pods.JOB))
+        }
+
+    def _take_secrets(self, job_id: str) -> None:
+        """Delete the variables that are secrets of a job that has ended."""
+        with suppress(NotFoundError):
+            asked(self._core.delete_namespaced_secret, pods.variables_name(job_id), JOBS_NAMESPACE)
 
     def _patch(self, job: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         asked(self._batch.patch_namespaced_job, job["metadata"]["name"], JOBS_NAMESPACE, body)
