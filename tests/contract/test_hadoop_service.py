@@ -1,9 +1,11 @@
 """What every provider promises of a HadoopService: Spark jobs share its file system, and it outlives any one worker."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from contract import test_containers as containers
 from contract.conftest import EXAMPLES, Cluster
 from contract.test_jobs import job, job_file, until
 from contract.test_storage import on_all
@@ -62,3 +64,33 @@ def test_what_one_spark_job_has_written_another_reads_though_each_worker_was_kil
 def data_nodes(cluster: Cluster) -> int:
     """Return on how many hosts blocks are served."""
     return [status for status, _ in on_all(cluster, f"pgrep -f {DATA_NODE}")].count(0)
+
+
+CALLERS = """
+import json, os, subprocess, sys
+sys.path.insert(0, "/opt/cloudmesh")
+import kerberos, settings, task
+
+def calls(who, environment, **conf):
+    its = {**json.loads(os.environ["CMS_HADOOP_CLIENT"]), "dfs.client.failover.max.attempts": "0", **conf}
+    kerberos.write(task.FOLDER / "core-site.xml", settings.document(its))
+    java = ["java", "-Xmx128m", "-cp", ":".join((str(task.FOLDER), *settings.LIBRARIES))]
+    command = [*java, "org.apache.hadoop.fs.FsShell", "-ls", os.environ["CMS_HADOOP_URI"] + "/"]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    print(who, done.returncode, " ".join(done.stderr.split()))
+
+task.FOLDER.mkdir(parents=True, exist_ok=True)
+for who, secret in (("friend", os.environ["CMS_HADOOP_SECRET"]), ("guesser", "a guess")):
+    calls(who, kerberos.enter(task.FOLDER, secret, os.environ["CMS_HADOOP_KDC"]))
+calls("stranger", {}, **{"hadoop.security.authentication": "simple"})
+"""
+
+
+def test_a_client_without_the_services_secret_is_refused(cluster, warehouse, tmp_path):
+    client = {"image": "hadoop", "command": ["python3", "-c", CALLERS], "resources": {"cores": 1, "memory": "384m"}}
+    file = containers.job_file(tmp_path, storage=[{"name": warehouse, "mount": "/unused"}], **client)
+    lines = cluster.cms("submit", file).ok().stdout.splitlines()
+    answers = {line.split()[0]: line.partition(" ")[2] for line in lines}
+    assert answers["friend"].startswith("0 ")
+    assert re.match(r"1 .*LoginException", answers["guesser"])
+    assert re.match(r"1 .*SIMPLE authentication is not enabled", answers["stranger"])

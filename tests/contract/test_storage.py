@@ -5,8 +5,9 @@ from pathlib import Path
 
 import docker
 import pytest
+from contract import test_containers as containers
 from contract.conftest import Cluster
-from contract.test_jobs import job_file
+from contract.test_jobs import job_file, until
 from support import s3
 
 from cloudmesh.cluster.hosts.machine import LABEL
@@ -105,6 +106,30 @@ def test_a_place_that_jobs_have_used_can_be_taken_away_and_made_again(cluster, t
         assert cluster.cms("submit", job).ok().stdout == "True\n"
         cluster.cms("storage", "remove", "--yes", "again").ok()
     on_all(cluster, "rm -rf /srv/cms-again")
+
+
+def test_a_place_is_not_taken_from_a_job_that_goes_on_though_it_uses_no_more_than_its_uri(
+    cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "used")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "used")
+    cluster.cms("storage", "add", "--directory=/srv/cms-used", "used-disk").ok()
+    cluster.cms("storage", "add", "--s3=s3a://used/in", "used-bucket").ok()
+    places = ["used-disk", "used-bucket"]
+    storage = [{"name": place, "mount": f"/mnt/{place}"} for place in places]
+    ends_when_told = "trap exit TERM; sleep 600 & wait"
+    file = containers.job_file(tmp_path, command=["sh", "-c", ends_when_told], storage=storage)
+    cluster.cms("submit", "--detach", "--id=user-of-places", file).ok()
+    for place in places:
+        refused = cluster.cms("storage", "remove", "--yes", place)
+        assert refused.status == 1
+        (line,) = (line for line in refused.stderr.splitlines() if line.startswith("ERROR"))
+        assert f"storage {place} is in use by job user-of-places" in line
+    assert set(places) <= set(listed(cluster))
+    cluster.cms("stop", "user-of-places").ok()
+    for place in places:
+        until(lambda place=place: cluster.cms("storage", "remove", "--yes", place).status == 0, 60, "it is removed")
+    assert not set(places) & set(listed(cluster))
 
 
 def test_a_job_that_names_a_place_that_is_not_there_is_refused_before_anything_is_sent(cluster, data, tmp_path):
