@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from cloudmesh.cluster.api import Volume
 from cloudmesh.cluster.errors import NotFoundError, UsageError
@@ -102,12 +103,12 @@ def _share(job: Job, asked: Storage, place: Place, address: Address | None) -> _
     if place.kind == "s3":
         return _s3(place)
     if place.kind == "hadoop":
-        if isinstance(job, (HadoopJob, HadoopService)):
+        if isinstance(job, HadoopService):
             raise UsageError(
                 f"storage {place.name}: a {job.kind} has a file system and Kerberos of its own, and cannot use "
                 f"those of the service {place.settings['service']}"
             )
-        return _hadoop(place, address)
+        return _hadoop(job, place, address)
     raise UsageError(f"storage {place.name} is of a kind that this version does not know: {place.kind}")
 
 
@@ -125,12 +126,15 @@ def _s3(place: Place) -> _Share:
     return _Share(url, secrets={name: place.secrets[key] for name, key in _S3_KEYS.items()}, conf=conf)
 
 
-def _hadoop(place: Place, address: Address | None) -> _Share:
-    """Return what a HadoopService gives, wherever it runs now."""
-    service = place.settings["service"]
+def _hadoop(job: Job, place: Place, address: Address | None) -> _Share:
+    """Return what a HadoopService gives, wherever it runs now: its file system, and to a HadoopJob its YARN."""
+    service, secret = place.settings["service"], place.secrets["secret"]
     if address is None:
         raise UsageError(f"storage {place.name}: only a cluster knows where the service {service} is")
-    its = hadoopclient.client(service, address(service, "namenode"), address(service, "kdc"), place.secrets["secret"])
+    if isinstance(job, HadoopJob):
+        its = hadoopclient.computing(service, partial(address, service), secret)
+    else:
+        its = hadoopclient.client(service, address(service, "namenode"), address(service, "kdc"), secret)
     path = place.settings["path"].rstrip("/")
     return _Share(f"{its.uri}{path}", secrets=its.secrets, conf=its.spark_conf, env=its.env)
 
@@ -172,10 +176,14 @@ def _referred(found: re.Match[str], uris: Mapping[str, str]) -> str:
 
 
 def _notes(job: Job, known: Mapping[str, Place]) -> list[str]:
-    return [
+    found = [
         f"storage {each.name}: readOnly cannot be enforced for {known[each.name].kind}; give it keys that can only read"
         if known[each.name].kind == "s3"
         else f"storage {each.name}: readOnly cannot be enforced for {known[each.name].kind}"
         for each in job.storage
         if each.read_only and not known[each.name].directory
     ]
+    if isinstance(job, HadoopJob) and any(known[each.name].kind == "hadoop" for each in job.storage):
+        mounted = [each.name for each in job.storage if known[each.name].directory]
+        found += [f"storage {name}: the job's tasks run in the service, and do not have it" for name in mounted]
+    return found

@@ -22,12 +22,19 @@ def fetched(cluster: Cluster, job_id: str, folder: Path) -> str:
     return "".join(path.read_text() for path in sorted(folder.rglob("part-*")))
 
 
+def counted(output: str) -> Counter[str]:
+    """Return the counts that the example has left."""
+    return Counter({word: int(count) for word, count in (line.split("\t") for line in output.splitlines())})
+
+
+def words() -> Counter[str]:
+    """Return what is between blanks, tabs and ends of lines of its text: Java's tokens."""
+    return Counter(re.split("[ \t\n\r\f]+", (EXAMPLES / "text" / "opticks.txt").read_text().strip()))
+
+
 def test_wordcount_counts_as_plain_python_does(cluster, tmp_path):
     example(cluster, "hadoop-wordcount", "--param=reduces=2")
-    counted = dict(line.split("\t") for line in fetched(cluster, "hadoop-wordcount", tmp_path).splitlines())
-    # Java's tokens: what is between blanks, tabs and ends of lines.
-    words = re.split("[ \t\n\r\f]+", (EXAMPLES / "text" / "opticks.txt").read_text().strip())
-    assert counted == {word: str(count) for word, count in Counter(words).items()}
+    assert counted(fetched(cluster, "hadoop-wordcount", tmp_path)) == words()
 
 
 def test_pi_is_about_pi(cluster):

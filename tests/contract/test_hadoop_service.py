@@ -1,5 +1,6 @@
-"""What every provider promises of a HadoopService: Spark jobs share its file system, and it outlives any one worker."""
+"""What every provider promises of a HadoopService: jobs share its files and YARN, and it outlives any one worker."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 from contract import test_containers as containers
 from contract.conftest import EXAMPLES, Cluster
-from contract.test_jobs import job, job_file, until
+from contract.test_hadoop import counted, fetched, words
+from contract.test_jobs import job, job_file, until, write
 from contract.test_storage import on_all
 
 pytestmark = pytest.mark.cluster
@@ -59,6 +61,33 @@ def test_what_one_spark_job_has_written_another_reads_though_each_worker_was_kil
         assert outcome.stdout == f"{sum(range(1000))}\n"
         until(lambda: {task["state"] for task in job(cluster, SERVICE)["tasks"]} == {"running"}, 120, "all run again")
         until(lambda: data_nodes(cluster) == 2, 120, "both workers serve blocks again")
+
+
+def test_hadoop_jobs_share_its_yarn_and_one_that_is_stopped_leaves_nothing_there(cluster, warehouse, tmp_path):
+    cluster.cms("submit", "--id=endless", "--detach", endless(warehouse, tmp_path)).ok()
+    until(lambda: masters(cluster) == 1, 180, "the endless job has a master")
+    shared = str(EXAMPLES / "hadoop-shared.yaml")
+    cluster.cms("submit", "--id=hadoop-shared", f"--param=place={warehouse}", shared).ok()
+    assert counted(fetched(cluster, "hadoop-shared", tmp_path / "counts")) == words()
+    assert [task["name"] for task in job(cluster, "hadoop-shared")["tasks"]] == ["client-0"]
+    assert masters(cluster) == 1
+    cluster.cms("stop", "endless").ok()
+    until(lambda: masters(cluster) == 0, 30, "the service runs nothing of the job that was stopped")
+
+
+def endless(warehouse: str, folder: Path) -> str:
+    """Write a job file for a program that takes longer than anybody waits."""
+    spec = {
+        **{"jar": "examples", "program": "pi", "arguments": ["1", "2000000000"]},
+        "storage": [{"name": warehouse, "mount": "/unused"}],
+    }
+    described = {"apiVersion": "cms/v1", "kind": "HadoopJob", "metadata": {"name": "endless"}, "spec": spec}
+    return write(folder, "endless.yaml", json.dumps(described))
+
+
+def masters(cluster: Cluster) -> int:
+    """Return how many MapReduce jobs run."""
+    return sum(int(output) for _, output in on_all(cluster, "pgrep -c -f '^[^ ]*java .*[M]RAppMaster'"))
 
 
 def data_nodes(cluster: Cluster) -> int:

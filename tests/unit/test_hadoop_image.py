@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cloudmesh.cluster.images import catalog
+from cloudmesh.cluster.jobs import hadoopclient
 
 IMAGES = Path(__file__).parents[2] / "cloudmesh" / "images"
 PASSWORD = "password"  # noqa: S105 - of the RFC's example
@@ -68,7 +69,7 @@ def test_what_is_not_for_others_listens_on_loopback_and_all_else_on_a_port_that_
 
     ports = {"datanode": "1", "blocks": "2", "nodemanager": "3", "shuffle": "4"}
     rules = settings.of_worker("10.0.0.1", ports, "/data", "/folder", 1, 2048)
-    rules |= settings.of_head(settings.Head("10.0.0.1:5", "10.0.0.1:6"), "/data")
+    rules |= settings.of_head(settings.Head("10.0.0.1:5", "10.0.0.1:6"), "/data", 2)
     listening = {value for name, value in rules.items() if name.endswith("address")}
     assert listening == {"127.0.0.1:0", "10.0.0.1:1", "10.0.0.1:2", "10.0.0.1:3", "10.0.0.1:5"}
 
@@ -78,6 +79,22 @@ def test_a_worker_without_a_port_for_it_computes_nothing():
 
     rules = settings.of_worker("10.0.0.1", {"datanode": "1", "blocks": "2"}, "/data", "/folder", 1, 768)
     assert not [name for name in rules if name.startswith("yarn.")]
+
+
+def test_all_of_a_service_and_its_clients_call_its_file_system_by_the_same_name():
+    import settings
+
+    head = settings.Head("h:1", "h:2", "h:3", "h:4", "h:5", "h:6")
+    assert settings.everywhere(head, "/folder")["fs.defaultFS"] == "hdfs://h:1"
+    named = settings.everywhere(head, "/folder", "files")
+    assert named["fs.defaultFS"] == "hdfs://files"
+    assert named == {**settings.everywhere(head, "/folder"), **hadoopclient.settings("files", "h:1"), **named}
+
+
+def test_a_client_works_in_a_directory_of_its_own_and_what_it_runs_bears_its_name():
+    import settings
+
+    assert set(settings.of_client("/jobs/j", "cms-j").values()) == {"/jobs/j", "cms-j"}
 
 
 def test_settings_survive_the_writing_of_them():
@@ -109,4 +126,6 @@ def test_a_jar_that_is_another_than_was_locked_is_not_kept(tmp_path):
 
 
 def test_the_image_has_all_that_its_programs_import():
-    assert {"supervise.py", "hadoop.py", "kerberos.py"} <= set(catalog.find("hadoop").context())
+    assert {"supervise.py", "hadoop.py", "kerberos.py", "client.py", "programs.py"} <= set(
+        catalog.find("hadoop").context()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_every_field_of_a_job_arrives() -> None:
     assert [path.name for path in job.files] == ["x.jar", "a.txt"]
 
 
-@pytest.mark.parametrize("name", ["wordcount", "pi", "terasort", "service"])
+@pytest.mark.parametrize("name", ["wordcount", "pi", "terasort", "service", "shared"])
 def test_what_is_described_loads_as_the_same_job(name: str) -> None:
     job = load(str(FILES / f"hadoop-{name}.yaml"), [], {})
     assert isinstance(job, Job)
@@ -114,11 +115,34 @@ def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_t
         ("worker", "h2"),
         ("worker", "h3"),
     ]
-    numbers = [*found.parts[0].ports.values(), *found.parts[1].ports.values()]
-    assert len(set(numbers)) == 4
+    numbers = [*found.parts[0].ports.values(), *filter(None, found.parts[1].ports.values())]
+    assert len(set(numbers)) == 8
     assert all(10000 <= number < 20000 for number in numbers)
+    # What clients need not know is on any port that is free.
+    assert {name for name, number in found.parts[1].ports.items() if not number} >= {"nodemanager", "shuffle"}
     assert layout.of(job, ["h1", "h2", "h3"]) == found
     assert {part.env["CMS_DATA"] for part in found.parts} == {"/data"}
+
+
+def test_a_service_without_yarn_keeps_files_and_takes_less() -> None:
+    storage = "  storage: [{name: data, mount: /data}]\n"
+    whole, files = (made("HadoopService", f"{storage}  yarn: {yarn}\n") for yarn in ("true", "false"))
+    head, worker, _ = layout.of(files, ["h1", "h2"]).parts
+    assert (set(head.ports), set(worker.ports)) == ({"kdc", "namenode"}, {"datanode", "blocks"})
+    assert (head.memory_mb, worker.memory_mb) == (1024, 768)
+    its_head, its_worker, _ = layout.of(whole, ["h1", "h2"]).parts
+    assert (its_head.memory_mb, its_worker.memory_mb) == (1536, 2048)
+    # Clients find it where they find any other.
+    assert head.ports.items() < its_head.ports.items()
+
+
+def test_a_job_on_a_service_is_a_client_alone_with_half_of_what_a_head_gets() -> None:
+    given = made("HadoopJob", "  jar: examples\n  program: pi\n  head: {memory: 2g}\n  retries: 1\n")
+    resolved = replace(given, env=hadoopclient.computing("fs", lambda port: f"h:{len(port)}", "a secret").env)
+    (client,) = layout.of(resolved).parts
+    assert (client.name, client.count, client.memory_mb, client.retries) == ("client", 1, 1024, 1)
+    assert (client.arguments, client.ports) == (("client",), {})
+    assert plan(client) == plan(layout.of(given).parts[0])
 
 
 @pytest.mark.parametrize(
@@ -127,7 +151,7 @@ def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_t
         ("HadoopJob", "  program: pi\n", "job.yaml:4: spec.jar: is missing"),
         ("HadoopJob", "  jar: x.py\n", "job.yaml:5: spec.jar: 'x.py' must end with .jar"),
         ("HadoopJob", "  jar: local://x.jar\n", "job.yaml:5: spec.jar: 'local://x.jar': a jar in the image"),
-        ("HadoopJob", "  jar: examples\n  output: ../x\n", "job.yaml:6: spec.output: must be an absolute path in HDFS"),
+        ("HadoopJob", "  jar: examples\n  output: ../x\n", "job.yaml:6: spec.output: must be a path in HDFS"),
         (
             "HadoopJob",
             "  jar: examples\n  conf: {hadoop.security.authentication: simple}\n",
@@ -150,6 +174,13 @@ def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_t
             "  storage: [{name: data, mount: /d}]\n  replication: 1\n",
             "job.yaml:6: spec.replication: must be a whole number from 2 to 2, not '1'",
         ),
+        ("HadoopJob", "  jar: examples\n  output: -x\n", "job.yaml:6: spec.output: must be a path in HDFS"),
+        ("HadoopService", "  yarn: 1\n", "job.yaml:5: spec.yarn: must be true or false"),
+        (
+            "HadoopService",
+            "  storage: [{name: data, mount: /d}]\n  worker: {memory: 1g}\n",
+            "job.yaml:6: spec.worker.memory: 1g is too little",
+        ),
         (
             "HadoopService",
             "  storage: [{name: data, mount: /d, readOnly: true}]\n",
@@ -170,4 +201,14 @@ def test_a_client_of_a_service_names_it_by_its_job_and_its_secret_is_in_no_setti
     assert json.loads(client.env["CMS_HADOOP_CLIENT"]) == hadoopclient.settings("hdfs1", "10.0.0.1:10216")
     assert client.secrets == {"CMS_HADOOP_SECRET": "the secret"}
     assert client.spark_conf["spark.hadoop.dfs.namenode.rpc-address.hdfs1.0"] == "10.0.0.1:10216"
+    assert "the secret" not in str(client)
+
+
+def test_a_hadoop_job_is_told_where_all_of_a_services_masters_are_and_its_secret_is_in_nothing_else() -> None:
+    client = hadoopclient.computing("hdfs1", lambda port: f"h:{len(port)}", "the secret")
+    assert client.env["CMS_HADOOP_URI"] == client.uri == "hdfs://hdfs1"
+    head = json.loads(client.env["CMS_HADOOP_HEAD"])
+    assert head["resourcemanager"] == "h:15"
+    assert set(head) == {"kdc", "namenode", "resourcemanager", "scheduler", "history"}
+    assert client.secrets == {"CMS_HADOOP_SECRET": "the secret"}
     assert "the secret" not in str(client)

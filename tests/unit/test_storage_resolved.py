@@ -7,7 +7,8 @@ import pytest
 from cloudmesh.cluster import placenames, storage
 from cloudmesh.cluster.api import Volume
 from cloudmesh.cluster.errors import NotFoundError, UsageError
-from cloudmesh.cluster.jobs.hadoopjob import HadoopJob
+from cloudmesh.cluster.jobs import layout
+from cloudmesh.cluster.jobs.hadoopjob import HadoopJob, HadoopService
 from cloudmesh.cluster.jobs.model import ContainerJob, SparkJob, Storage
 from cloudmesh.cluster.model import Place
 
@@ -151,7 +152,28 @@ def test_a_command_may_refer_to_storage_as_arguments_do():
     assert resolved.job.command == ("ls", "file:///data")
 
 
-def test_a_hadoop_job_cannot_use_another_services_file_system():
-    job = HadoopJob("h", jar_in_image="/x.jar", storage=(Storage("lake", "/lake"),))
+FILES = Place("lake", "hadoop", {"service": "hdfs", "path": "/in"}, {"secret": "very-secret"})
+
+
+def test_a_hadoop_job_runs_in_the_service_whose_place_it_names():
+    job = HadoopJob("h", jar_in_image="/x.jar", arguments=("${storage.lake}/a",), storage=(Storage("lake", "/lake"),))
+    found = storage.resolve(job, [FILES], lambda job_id, port: f"{job_id}.host:{len(port)}")
+    assert found.job.arguments == ("hdfs://hdfs/in/a",)
+    assert "hdfs.host:15" in found.job.env["CMS_HADOOP_HEAD"]  # the ResourceManager
+    assert [part.name for part in layout.of(found.job).parts] == ["client"]
+    assert list(found.secrets.values()) == ["very-secret"]
+    assert "very-secret" not in repr(found)
+
+
+def test_it_is_told_that_what_a_job_on_a_service_mounts_is_not_where_its_tasks_are():
+    job = HadoopJob("h", jar_in_image="/x.jar", storage=(Storage("lake", "/lake"), Storage("data", "/data")))
+    (note,) = storage.resolve(job, [FILES, DATA], lambda *_: "h:1").notes
+    assert note.startswith("storage data: the job's tasks run in the service")
+    alone = HadoopJob("h", jar_in_image="/x.jar", storage=(Storage("data", "/data"),))
+    assert storage.resolve(alone, [DATA]).notes == ()
+
+
+def test_a_service_cannot_keep_its_data_in_another_ones_file_system():
+    job = HadoopService("h", storage=(Storage("lake", "/lake"),))
     with pytest.raises(UsageError, match="file system and Kerberos of its own"):
-        storage.resolve(job, [Place("lake", "hadoop", {"service": "hdfs", "path": "/"})], lambda *_: "h:1")
+        storage.resolve(job, [FILES], lambda *_: "h:1")

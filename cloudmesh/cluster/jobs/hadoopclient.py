@@ -1,19 +1,22 @@
 """What programs of other jobs need to use the file system of a HadoopService. Pure.
 
 The file system is called by the job id of the service, hdfs://ID/path, whatever its address. Kerberos lets programs in:
-the image's entry point makes a keytab from the service's secret, and krb5.conf from the KDC's address.
+the image's entry point makes a keytab from the service's secret, and krb5.conf from the KDC's address. A HadoopJob gets
+the addresses of YARN's processes, too; what they are in Hadoop's settings, its image knows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 PRINCIPAL = "cms/job@CMS"
 SECRET = "CMS_HADOOP_SECRET"  # noqa: S105 - the name of the variable
 KDC = "CMS_HADOOP_KDC"
 URI, SETTINGS = "CMS_HADOOP_URI", "CMS_HADOOP_CLIENT"
+HEAD = "CMS_HADOOP_HEAD"
+PORTS = ("kdc", "namenode", "resourcemanager", "scheduler", "history")
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,16 @@ def client(service: str, namenode: str, kdc: str, secret: str) -> Client:
     its, uri = settings(service, namenode), f"hdfs://{service}"
     env = {KDC: kdc, URI: uri, SETTINGS: json.dumps(its, sort_keys=True)}
     return Client(uri, env, {SECRET: secret}, {f"spark.hadoop.{name}": value for name, value in its.items()})
+
+
+def computing(service: str, address: Callable[[str], str], secret: str) -> Client:
+    """Return what a HadoopJob is given whose programs run in the service.
+
+    Args:
+        service: the service's job id.
+        address: "HOST:PORT" of one of its head's ports.
+        secret: that of the service's tasks.
+    """
+    uri = f"hdfs://{service}"
+    head = {port: address(port) for port in PORTS}
+    return Client(uri, {URI: uri, HEAD: json.dumps(head, sort_keys=True)}, {SECRET: secret})

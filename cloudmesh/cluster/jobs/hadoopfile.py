@@ -17,7 +17,7 @@ MAX_INSTANCES = 1000
 MAX_STEPS = 100
 MAX_REPLICATION = 3
 _IN_IMAGE = re.compile(r"local://(/[\w./+=@~-]+\.jar)")
-_IN_HDFS = re.compile(r"(?:/[\w.+=@~-]+)+")
+_IN_HDFS = re.compile(r"/?[\w.+=@~][\w.+=@~-]*(?:/[\w.+=@~-]+)*")
 _PROPERTY = re.compile(r"[A-Za-z0-9][\w.-]*")
 # Who is let in, and where a process listens, is not a job's to say.
 _OURS = re.compile(
@@ -29,6 +29,7 @@ _HEAD_MB, _WORKER_MB = 1280, 1536
 _SERVICE_MB = 512
 _TOO_LITTLE = "Hadoop's processes would not fit"
 _JOB, _SERVICE = HadoopJob("default"), HadoopService("default")
+_HDFS_ALONE = HadoopService("default", yarn=False, head=Resources(1, 1024), worker=Executor(1, 768, 2))
 
 
 def hadoop_job(root: Fields, folder: Path, arguments: Sequence[str]) -> HadoopJob:
@@ -71,18 +72,21 @@ def hadoop_service(root: Fields, folder: Path, arguments: Sequence[str]) -> Hado
     Raises:
         UsageError: a field is wrong; file, line and field are named.
     """
-    spec = root.table("spec").only(*FIELDS, "replication", "conf", "head", "worker")
+    spec = root.table("spec").only(*FIELDS, "replication", "yarn", "conf", "head", "worker")
     shared = common(root, arguments, _SERVICE.image)
     if shared["arguments"]:
         raise spec.at("arguments").error("a service runs no program, and takes no arguments")
-    worker = _worker(spec, _SERVICE.worker, _SERVICE_MB, 2)
+    default = _SERVICE if spec.boolean("yarn", True) else _HDFS_ALONE
+    head_mb, worker_mb = (_HEAD_MB, _WORKER_MB) if default.yarn else (_SERVICE_MB, _SERVICE_MB)
+    worker = _worker(spec, default.worker, worker_mb, 2)
     job = HadoopService(
         **shared,
         replication=spec.integer(
             "replication", min(worker.instances, MAX_REPLICATION), 2, min(worker.instances, MAX_REPLICATION)
         ),
+        yarn=default.yarn,
         conf=_conf(spec),
-        head=_needs(spec.table("head").only("cores", "memory"), _SERVICE.head, _SERVICE_MB),
+        head=_needs(spec.table("head").only("cores", "memory"), default.head, head_mb),
         worker=worker,
     )
     if len(job.storage) != 1:
@@ -132,7 +136,7 @@ def _output(spec: Fields) -> str:
     if value is None:
         return ""
     if not _IN_HDFS.fullmatch(value.text) or ".." in value.text.split("/"):
-        raise value.place.error(f"must be an absolute path in HDFS, not {shown(value.text)}")
+        raise value.place.error(f"must be a path in HDFS, not {shown(value.text)}")
     return value.text
 
 

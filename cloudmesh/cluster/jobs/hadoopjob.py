@@ -1,7 +1,7 @@
 """Jobs of kinds HadoopJob and HadoopService, and their parts. See images/hadoop/hadoop.py for the other end.
 
-A HadoopJob is a cluster of its own: HDFS and YARN come up for it and go with it. A HadoopService is an HDFS that stays,
-with its data in a place on the hosts.
+A HadoopJob is a cluster of its own: HDFS and YARN come up for it and go with it. A HadoopService is the same and stays,
+with its data in a place on the hosts; a HadoopJob whose storage is a place of a service runs there, a client alone.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from cloudmesh.cluster.jobs import hadoopclient
 from cloudmesh.cluster.jobs.bundle import JOB_DIR
 from cloudmesh.cluster.jobs.model import Executor, Job, Resources, resources
 from cloudmesh.cluster.jobs.parts import Layout, Part
 
 EXAMPLES = "/opt/hadoop/hadoop-mapreduce-examples.jar"
-OUTPUT = "/output"
+OUTPUT = "output"
 # The KDC and the NameNode; whoever knows them and the secret can use the file system.
 HDFS_PORTS = ("kdc", "namenode")
 _HEAD_PORTS = (*HDFS_PORTS, "resourcemanager", "scheduler", "tracker", "history")
 _BLOCK_PORTS = ("datanode", "blocks")
-# A MapReduce job's master takes three of its worker's ports: two masters can run on a worker at a time.
-_WORKER_PORTS = (*_BLOCK_PORTS, "nodemanager", "shuffle", *(f"master{number}" for number in range(1, 7)))
+# A MapReduce job's master takes three of its worker's ports: so many can be on a job's own worker, or on a service's.
+_OWN_MASTERS, _SHARED_MASTERS = 2, 4
+_PORTS_OF_MASTER = 3
 _FIRST_STATIC_PORT = 10000
 _STATIC_PORTS = 10000
-_EACH = 5
+_EACH = len(_HEAD_PORTS) + len(_BLOCK_PORTS)
 # So long do workers wait for the head that a retry brings.
 _AGAIN_SECONDS = 120
 
@@ -47,18 +49,19 @@ class Step:
 
 @dataclass(frozen=True)
 class HadoopJob(Job):
-    """Programs that run one after another on an HDFS and YARN of their own; the first that fails is the last.
+    """Programs that run one after another; the first that fails is the last. In HDFS they have a working directory.
 
     Attributes:
         jar: on this machine; None where it is in the image.
         jar_in_image: its absolute path in the image, where `jar` is None.
         main_class: of the jar; empty: as its manifest says.
         steps: the programs; none: one, with `main_class` and `arguments`.
-        input: local files that are put into /input.
-        output: what of HDFS is copied to the results; empty: /output, where there is one.
+        input: local files that are put into `input` there.
+        output: what of HDFS is copied to the results; empty: `output`, where there is one.
         conf: Hadoop's properties, none of them one that the cluster sets.
-        head: its memory is for NameNode, ResourceManager, JobHistory and the program together.
-        worker: its memory is for DataNode, NodeManager and the tasks together.
+        head: its memory is for NameNode, ResourceManager, JobHistory and the program together; half of it where the job
+            runs on a service.
+        worker: its memory is for DataNode, NodeManager and the tasks together; the service has workers of its own.
     """
 
     kind = "HadoopJob"
@@ -102,27 +105,30 @@ class HadoopJob(Job):
 
 @dataclass(frozen=True)
 class HadoopService(Job):
-    """An HDFS that stays until it is stopped; each of its tasks is bound to a host, where its data is.
+    """An HDFS and YARN that stay until they are stopped; each task is bound to a host, where its data is.
 
     Attributes:
         replication: how many hosts have each block.
+        yarn: whether it runs jobs; otherwise it is HDFS alone, and takes less memory.
         conf: Hadoop's properties, none of them one that the cluster sets.
-        head: of the NameNode.
-        worker: of each DataNode.
+        head: as a HadoopJob's, without a program.
+        worker: as a HadoopJob's.
     """
 
     kind = "HadoopService"
 
     image: str = "hadoop"
     replication: int = 2
+    yarn: bool = True
     conf: Mapping[str, str] = field(default_factory=dict)
-    head: Resources = field(default_factory=lambda: Resources(1, 1024))
-    worker: Executor = field(default_factory=lambda: Executor(1, 768, 2))
+    head: Resources = field(default_factory=lambda: Resources(1, 1536))
+    worker: Executor = field(default_factory=lambda: Executor(1, 2048, 2))
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
         """Return what is its kind's own, as a job file would say it."""
         return {
             "replication": self.replication,
+            "yarn": self.yarn,
             "conf": dict(sorted(self.conf.items())),
             "head": resources(self.head),
             "worker": {"instances": self.worker.instances, **resources(self.worker)},
@@ -130,32 +136,27 @@ class HadoopService(Job):
 
 
 def job_layout(job: HadoopJob, _: Sequence[str]) -> Layout:
-    """Return the parts of a HadoopJob."""
-    jar = f"{JOB_DIR}/{job.jar.name}" if job.jar else job.jar_in_image
-    steps = job.steps or (Step(job.main_class, job.arguments),)
-    plan = _plan(job.worker.instances, job.conf) | {
-        "steps": [
-            {"jar": jar, "class": each.main_class or job.main_class, "arguments": list(each.arguments)}
-            for each in steps
-        ],
-        "input": [file.name for file in job.input],
-        "output": job.output or OUTPUT,
-        "fetch": bool(job.output),
-        "again": _AGAIN_SECONDS if job.retries else 0,
-    }
+    """Return the parts of a HadoopJob; of one whose storage has come to be that of a service, its client."""
+    plan = _job_plan(job)
+    if hadoopclient.URI in job.env:
+        needs = replace(job.head, memory_mb=job.head.memory_mb // 2)
+        return Layout((replace(_part("client", needs, plan, {}), retries=job.retries),))
     head = _part("head", job.head, plan, dict.fromkeys(_HEAD_PORTS, 0))
-    worker = _part("worker", job.worker, plan, dict.fromkeys(_WORKER_PORTS, 0))
+    worker = _part("worker", job.worker, plan, dict.fromkeys((*_BLOCK_PORTS, *_computing_ports(_OWN_MASTERS)), 0))
     return Layout((replace(head, retries=job.retries), replace(worker, count=job.worker.instances)))
 
 
 def service_layout(job: HadoopService, hosts: Sequence[str]) -> Layout:
     """Return the parts of a HadoopService: a worker on each of the hosts, and the head on the first of them."""
     conf = {**job.conf, "dfs.replication": str(job.replication)}
-    plan = _plan(job.worker.instances, conf) | {"stays": True}
+    plan = _plan(job.worker.instances, _SHARED_MASTERS, conf) | {"stays": True}
     first = _FIRST_STATIC_PORT + crc32(job.name.encode()) % (_STATIC_PORTS // _EACH) * _EACH
-    numbers = {name: first + at for at, name in enumerate((*HDFS_PORTS, *_BLOCK_PORTS))}
-    head = _part("head", job.head, plan, {name: numbers[name] for name in HDFS_PORTS})
-    worker = _part("worker", job.worker, plan, {name: numbers[name] for name in _BLOCK_PORTS})
+    numbers = {name: first + at for at, name in enumerate((*_HEAD_PORTS, *_BLOCK_PORTS))}
+    # Where clients go is always the same; what YARN's processes tell each other need not be.
+    computing = dict.fromkeys(_computing_ports(_SHARED_MASTERS) if job.yarn else (), 0)
+    head_ports = _HEAD_PORTS if job.yarn else HDFS_PORTS
+    head = _part("head", job.head, plan, {name: numbers[name] for name in head_ports})
+    worker = _part("worker", job.worker, plan, {**{name: numbers[name] for name in _BLOCK_PORTS}, **computing})
     parts = (head, *[worker] * job.worker.instances)
     # While no hosts are given yet, what matters is how many tasks there are.
     bound = zip(parts, (*hosts[:1], *hosts) or [""] * len(parts), strict=True)
@@ -168,10 +169,30 @@ def service_hosts(job: HadoopService) -> int:
     return job.worker.instances
 
 
-def _plan(workers: int, conf: Mapping[str, str]) -> dict[str, Any]:
+def _job_plan(job: HadoopJob) -> dict[str, Any]:
+    jar = f"{JOB_DIR}/{job.jar.name}" if job.jar else job.jar_in_image
+    steps = job.steps or (Step(job.main_class, job.arguments),)
+    return _plan(job.worker.instances, _OWN_MASTERS, job.conf) | {
+        "steps": [
+            {"jar": jar, "class": each.main_class or job.main_class, "arguments": list(each.arguments)}
+            for each in steps
+        ],
+        "input": [file.name for file in job.input],
+        "output": job.output or OUTPUT,
+        "fetch": bool(job.output),
+        "again": _AGAIN_SECONDS if job.retries else 0,
+    }
+
+
+def _computing_ports(masters: int) -> tuple[str, ...]:
+    numbers = range(1, masters * _PORTS_OF_MASTER + 1)
+    return ("nodemanager", "shuffle", *(f"master{number}" for number in numbers))
+
+
+def _plan(workers: int, masters: int, conf: Mapping[str, str]) -> dict[str, Any]:
     """Return what every task's CMS_HADOOP says."""
     return {
-        **{"workers": workers, "conf": dict(conf), "stays": False, "again": 0},
+        **{"workers": workers, "masters": masters, "conf": dict(conf), "stays": False, "again": 0},
         **{"steps": [], "input": [], "output": OUTPUT, "fetch": False},
     }
 

@@ -15,6 +15,8 @@ from settings import LIBRARIES
 from supervise import say
 
 _LAST_LINES = 25
+# So long do they have to end; engines give the whole task ten seconds.
+_GRACE_SECONDS = 8
 _LONGEST_LINE = 400
 # Guice, by which YARN makes its web pages, reaches into these.
 _OPENED = [
@@ -60,7 +62,7 @@ class Daemons:
     def __exit__(self, _type: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
         for process in self._processes.values():
             process.terminate()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + _GRACE_SECONDS
         for process in self._processes.values():
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
@@ -94,11 +96,11 @@ class Daemons:
             for line in self.log(name).read_text(errors="replace").splitlines()[-_LAST_LINES:]:
                 say(f"{name}: {line[:_LONGEST_LINE]}")
 
-    def said(self, name: str, pattern: str) -> int:
-        """Return how many different things a process has named in the group of `pattern`."""
+    def said(self, name: str, pattern: str) -> set[str]:
+        """Return the different things that a process has named in the group of `pattern`."""
         if not self.log(name).exists():
-            return 0
-        return len(set(re.findall(pattern, self.log(name).read_text(errors="replace"))))
+            return set()
+        return set(re.findall(pattern, self.log(name).read_text(errors="replace")))
 
     def until(self, condition: Callable[[], bool], timeout: float) -> str:
         """Wait for something while all run; return why it did not come, or nothing."""

@@ -1,11 +1,12 @@
-"""One task of a Hadoop cluster: `hadoop.py head|worker` (see entrypoint.sh).
+"""One task of a Hadoop cluster, or of a job on one: `hadoop.py head|worker|client` (see entrypoint.sh).
 
 CMS_HADOOP is JSON:
     workers  how many there are
+    masters  how many MapReduce jobs each of them has ports for
     conf     settings of Hadoop's, by name
     stays    whether this is a service, which runs no program
     steps    programs, one after another: {"jar": PATH, "class": NAME or "", "arguments": […]}
-    input    names of files in $CMS_JOB_DIR that are put into /input
+    input    names of files in $CMS_JOB_DIR that are put into the programs' directory `input`
     output   the directory that is copied to $CMS_RESULTS in the end
     fetch    whether that directory must be there
     again    seconds that workers wait for another head when theirs has gone
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -25,7 +25,9 @@ from typing import Any
 import kerberos
 import settings
 import task
+from client import client
 from daemons import Daemons, java
+from programs import FAILED, Programs
 from supervise import REFUSED_FOR, SILENT_FOR, TIMED_OUT, UNAVAILABLE, Watch, answers, say, seconds, wait_for
 
 _NAMENODE = "org.apache.hadoop.hdfs.server.namenode.NameNode"
@@ -33,9 +35,6 @@ _RESOURCEMANAGER = "org.apache.hadoop.yarn.server.resourcemanager.ResourceManage
 _HISTORY = "org.apache.hadoop.mapreduce.v2.hs.JobHistoryServer"
 _DATANODE = "org.apache.hadoop.hdfs.server.datanode.DataNode"
 _NODEMANAGER = "org.apache.hadoop.yarn.server.nodemanager.NodeManager"
-_SHELL = "org.apache.hadoop.fs.FsShell"
-_RUN = "org.apache.hadoop.util.RunJar"
-_FAILED = 70
 _FOREVER = float(2**31)
 
 
@@ -50,16 +49,20 @@ class Head:
     def __init__(self, daemons: Daemons, plan: Mapping[str, Any]) -> None:
         self._daemons = daemons
         self._plan = plan
-        # Two and a half of these are the masters' heaps, one the program's; the rest is what JVMs take beside them.
-        self._share = task.memory_mb() // 6
         self._where = settings.Head(*(task.own(name) for name in settings.Head._fields))
-        self._environment = task.configure(self._where, settings.of_head(self._where, str(task.data())))
+        # NameNode and ResourceManager have one of these as heap, JobHistory half of one, the program, if there is one,
+        # another; the rest is what JVMs take beside them.
+        shares = 2 if not self._where.resourcemanager else 5 if plan["stays"] else 6
+        self._share = task.memory_mb() // shares
+        rules = settings.of_head(self._where, str(task.data()), plan["masters"])
+        self._environment = task.configure(self._where, rules)
+        self.programs = Programs(daemons, plan, self._environment, self._share)
 
     def start(self) -> None:
         """Start the daemons."""
         self._daemons.start("kdc", *kerberos.service(task.FOLDER, task.secret(), self._where.kdc))
         if not (task.data() / "name" / "current").exists():
-            done = self._run(_NAMENODE, "-format", "-nonInteractive", quiet=True)
+            done = self.programs.run(_NAMENODE, "-format", "-nonInteractive", quiet=True)
             if done:
                 raise SystemExit(done)
         self._daemon("namenode", _NAMENODE, self._share)
@@ -69,48 +72,15 @@ class Head:
 
     def ready(self) -> bool:
         """Return whether every worker is there and all answer."""
-        count = self._daemons.said
+        said, workers = self._daemons.said, self._plan["workers"]
         return (
-            count("namenode", r"Adding a new node: (\S+)") >= self._plan["workers"]
-            and count("resourcemanager", r"(\S+) Node Transitioned from NEW to RUNNING") >= self._plan["workers"]
+            len(said("namenode", r"Adding a new node: (\S+)")) >= workers
+            and len(said("resourcemanager", r"(\S+) Node Transitioned from NEW to RUNNING")) >= workers
             and answers(self._where.history)
         )
 
-    def work(self) -> int:
-        """Put the input, run the programs, fetch the output; return the first status that is not 0, or 0."""
-        if self._plan["input"]:
-            files = [f"{os.environ['CMS_JOB_DIR']}/{name}" for name in self._plan["input"]]
-            if status := self._run(_SHELL, "-mkdir", "-p", "/input") or self._run(_SHELL, "-put", *files, "/input/"):
-                return status
-        for step in self._plan["steps"]:
-            words = [step["jar"], *([step["class"]] if step["class"] else []), *step["arguments"]]
-            if status := self._run(_RUN, *words):
-                return status
-        return self._fetch(self._plan["output"])
-
-    def _fetch(self, output: str) -> int:
-        if not self._plan["fetch"] and self._run(_SHELL, "-test", "-d", output, quiet=True):
-            return 0
-        return self._run(_SHELL, "-get", "-f", output, os.environ["CMS_RESULTS"])
-
     def _daemon(self, name: str, main: str, heap_mb: int) -> None:
         self._daemons.start(name, java(task.CONFIGURATION, heap_mb, main), self._environment)
-
-    def _run(self, main: str, *arguments: str, quiet: bool = False) -> int:
-        """Run a program to its end, and return its status; its output is the job's."""
-        command = java(task.CONFIGURATION, self._share, main, *arguments)
-        log = self._daemons.log("program").open("wb") if quiet else None
-        with subprocess.Popen(command, env=self._environment, stdout=log, stderr=log) as process:  # noqa: S603
-            try:
-                while process.poll() is None:
-                    if self._daemons.ended():
-                        return _FAILED
-                    time.sleep(0.2)
-            finally:
-                process.kill()
-        if quiet and process.returncode not in (0, 1):
-            self._daemons.tell("program")
-        return process.returncode
 
 
 def head() -> int:
@@ -121,20 +91,26 @@ def head() -> int:
         its.start()
         if plan["stays"]:
             say(f"NameNode at {task.own('namenode')}")
-            return _FAILED if daemons.until(lambda: False, _FOREVER) else 0
+            return FAILED if daemons.until(lambda: False, _FOREVER) else 0
         patience = seconds("CMS_WAIT_SECONDS", 600)
         if why := daemons.until(its.ready, patience):
             say(f"{plan['workers']} workers were waited for: {why}")
             for name in ("namenode", "resourcemanager", "history"):
                 daemons.tell(name)
             return UNAVAILABLE
-        return its.work()
+        return its.programs.work()
 
 
 def head_address() -> str:
     """Return where the head is, once the others of its ports are known, too."""
-    known = [task.peer("head", name) for name in ("kdc", "namenode")]
-    return known[1] if all(known) else ""
+    wanted = settings.Head._fields if computes() else ("namenode", "kdc")
+    known = [task.peer("head", name) for name in wanted]
+    return known[0] if all(known) else ""
+
+
+def computes() -> bool:
+    """Return whether this worker runs YARN's tasks beside keeping blocks."""
+    return "nodemanager" in task.ports()
 
 
 def start_worker(daemons: Daemons) -> None:
@@ -145,10 +121,9 @@ def start_worker(daemons: Daemons) -> None:
     folder, address = str(task.FOLDER), os.environ["CMS_ADDRESS"]
     rules = settings.of_worker(address, task.ports(), str(task.data()), folder, cores, task.memory_mb())
     environment = task.configure(where, rules)
-    computes = "nodemanager" in task.ports()
-    heap = settings.WORKER_MEMORY_MB // 4 if computes else task.memory_mb() // 2
+    heap = settings.WORKER_MEMORY_MB // 4 if computes() else task.memory_mb() // 2
     daemons.start("datanode", java(task.CONFIGURATION, heap, _DATANODE), environment)
-    if computes:
+    if computes():
         daemons.start("nodemanager", java(task.CONFIGURATION, heap, _NODEMANAGER), environment)
 
 
@@ -165,7 +140,7 @@ def run_beside(namenode: str) -> int | None:
                 watch.close()
                 return None
             time.sleep(0.5)
-    return _FAILED
+    return FAILED
 
 
 def worker() -> int:
@@ -194,7 +169,7 @@ def main() -> int:
     if sys.argv[1] == "worker":
         return worker()
     signal.alarm(int(seconds("CMS_TIMEOUT_SECONDS", 0)))
-    return head()
+    return client() if sys.argv[1] == "client" else head()
 
 
 if __name__ == "__main__":

@@ -66,6 +66,8 @@ def defaults(workers: int) -> dict[str, str]:
         "mapreduce.client.progressmonitor.pollinterval": "500",
         "mapreduce.client.completion.pollinterval": "500",
         "yarn.resourcemanager.nodemanagers.heartbeat-interval-ms": "250",
+        # A minute of silence, not ten, and what ran on a lost host runs anew elsewhere.
+        "yarn.nm.liveness-monitor.expiry-interval-ms": "60000",
         "yarn.scheduler.minimum-allocation-mb": "128",
         "yarn.scheduler.capacity.root.queues": "default",
         "yarn.scheduler.capacity.root.default.capacity": "100",
@@ -73,10 +75,17 @@ def defaults(workers: int) -> dict[str, str]:
     }
 
 
-def everywhere(head: Head, folder: str) -> dict[str, str]:
-    """Return the rules for every process, daemon or program."""
+def everywhere(head: Head, folder: str, service: str = "") -> dict[str, str]:
+    """Return the rules for every process, daemon or program.
+
+    Args:
+        head: where the head's processes are.
+        folder: the task's own.
+        service: by what name clients call a service's file system; empty: it is no service.
+    """
     return {
-        "fs.defaultFS": f"hdfs://{head.namenode}",
+        "fs.defaultFS": f"hdfs://{service or head.namenode}",
+        **(_named(service, head.namenode) if service else {}),
         "hadoop.tmp.dir": f"{folder}/tmp",  # noqa: S108 - the task's own
         "dfs.permissions.superusergroup": "cms",
         "mapreduce.application.classpath": ",".join(LIBRARIES),
@@ -89,6 +98,17 @@ def everywhere(head: Head, folder: str) -> dict[str, str]:
         "yarn.app.mapreduce.am.job.client.port-range": "${env.CMS_MASTER_PORTS}",
         "yarn.app.mapreduce.am.webapp.port-range": "${env.CMS_MASTER_PORTS}",
         **_security(f"{folder}/keytab"),
+    }
+
+
+def _named(service: str, namenode: str) -> dict[str, str]:
+    """Return what makes a name of an address. YARN's own processes open files and renew tokens by that name, too."""
+    failover = "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
+    return {
+        "dfs.nameservices": service,
+        f"dfs.ha.namenodes.{service}": "0",
+        f"dfs.namenode.rpc-address.{service}.0": namenode,
+        f"dfs.client.failover.proxy.provider.{service}": failover,
     }
 
 
@@ -129,8 +149,14 @@ def _security(keytab: str) -> dict[str, str]:
     }
 
 
-def of_head(head: Head, data: str) -> dict[str, str]:
-    """Return the rules for the head's processes."""
+def of_head(head: Head, data: str, masters: int) -> dict[str, str]:
+    """Return the rules for the head's processes.
+
+    Args:
+        head: where they listen.
+        data: directory for what must last.
+        masters: how many MapReduce jobs' masters each worker has ports for.
+    """
     return {
         "dfs.namenode.rpc-address": head.namenode,
         "dfs.namenode.http-address": _CLOSED,
@@ -144,7 +170,19 @@ def of_head(head: Head, data: str) -> dict[str, str]:
         "yarn.resourcemanager.webapp.address": _CLOSED,
         "mapreduce.jobhistory.admin.address": _CLOSED,
         "mapreduce.jobhistory.webapp.address": _CLOSED,
+        # All masters may come to be on one worker; whatever is too many waits.
+        "yarn.scheduler.capacity.root.default.max-parallel-apps": str(masters),
     }
+
+
+def of_client(folder: str, tag: str) -> dict[str, str]:
+    """Return the rules for programs that use a service.
+
+    Args:
+        folder: in HDFS; their working directory is in it.
+        tag: by which what they run is found.
+    """
+    return {"dfs.user.home.dir.prefix": folder, "mapreduce.job.tags": tag}
 
 
 def of_worker(

@@ -18,7 +18,9 @@ CONFIGURATION = FOLDER / "conf"
 
 
 def secret() -> str:
-    """Return the job's secret."""
+    """Return the job's secret, or that of the service that the job uses."""
+    if given := os.environ.get("CMS_HADOOP_SECRET"):
+        return given
     return Path(os.environ["CMS_SECRET_FILE"]).read_text(encoding="ascii").strip()
 
 
@@ -26,6 +28,13 @@ def plan() -> dict[str, Any]:
     """Return what CMS_HADOOP says; `hadoop.py` tells its fields."""
     found: dict[str, Any] = json.loads(os.environ["CMS_HADOOP"])
     return found
+
+
+def service() -> str:
+    """Return the job id of the service that this task is of, or uses; empty where a job has a cluster of its own."""
+    if plan()["stays"]:
+        return os.environ["CMS_JOB_ID"]
+    return os.environ.get("CMS_HADOOP_URI", "").removeprefix("hdfs://")
 
 
 def memory_mb() -> int:
@@ -78,7 +87,7 @@ def configure(head: settings.Head, rules: Mapping[str, str]) -> dict[str, str]:
     for folder in (CONFIGURATION, FOLDER / "logs", FOLDER / "tmp", FOLDER / "local"):
         folder.mkdir(parents=True, exist_ok=True)
     chosen = {**settings.defaults(plan()["workers"]), **plan()["conf"]}
-    properties = settings.document({**chosen, **settings.everywhere(head, str(FOLDER)), **rules})
+    properties = settings.document({**chosen, **settings.everywhere(head, str(FOLDER), service()), **rules})
     for name in settings.FILES:
         kerberos.write(CONFIGURATION / name, properties)
     log = Path(__file__).with_name("log4j.properties").read_bytes()

@@ -1,0 +1,41 @@
+"""A job on a HadoopService: its programs alone, which use the service's YARN and HDFS.
+
+A companion (Companion.java) stands beside them: it waits for the service, makes the job's own directory there, and at
+the end, whatever the end is, takes that away and ends whatever the job still runs in the service.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import settings
+import task
+from daemons import Daemons, java
+from programs import Programs
+from supervise import UNAVAILABLE, say, seconds
+
+_COMPANION = "cloudmesh.Companion"
+_COMPANION_MB = 64
+_READY = r"ready, replication (\d+)"
+
+
+def client() -> int:
+    """Run the programs to their end; return the first status that is not 0, or 0."""
+    plan, head = task.plan(), settings.Head(**json.loads(os.environ["CMS_HADOOP_HEAD"]))
+    job = os.environ["CMS_JOB_ID"]
+    folder, tag = f"/jobs/{job}", f"cms-{job}"
+    rules = settings.of_client(folder, tag)
+    with Daemons(task.FOLDER / "logs") as daemons:
+        environment = task.configure(head, rules)
+        words = (folder, tag)
+        daemons.start("companion", java(task.CONFIGURATION, _COMPANION_MB, _COMPANION, *words), environment)
+        patience = seconds("CMS_WAIT_SECONDS", 600)
+        if why := daemons.until(lambda: bool(daemons.said("companion", _READY)), patience):
+            say(f"the service was waited for: {why}")
+            daemons.tell("companion")
+            return UNAVAILABLE
+        (copies,) = daemons.said("companion", _READY)
+        # How many hosts have each block is the service's to say, unless the job does.
+        environment = task.configure(head, {"dfs.replication": copies, **plan["conf"], **rules})
+        return Programs(daemons, plan, environment, task.memory_mb() // 2).work()
