@@ -78,7 +78,7 @@ def test_hadoop_jobs_share_its_yarn_and_one_that_is_stopped_leaves_nothing_there
 def endless(warehouse: str, folder: Path) -> str:
     """Write a job file for a program that takes longer than anybody waits."""
     spec = {
-        **{"jar": "examples", "program": "pi", "arguments": ["1", "2000000000"]},
+        **{"jar": "examples", "program": "pi", "arguments": ["1", "1000000000000"]},
         "storage": [{"name": warehouse, "mount": "/unused"}],
     }
     described = {"apiVersion": "cms/v1", "kind": "HadoopJob", "metadata": {"name": "endless"}, "spec": spec}

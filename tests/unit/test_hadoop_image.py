@@ -94,7 +94,9 @@ def test_all_of_a_service_and_its_clients_call_its_file_system_by_the_same_name(
 def test_a_client_works_in_a_directory_of_its_own_and_what_it_runs_bears_its_name():
     import settings
 
-    assert set(settings.of_client("/jobs/j", "cms-j").values()) == {"/jobs/j", "cms-j"}
+    found = settings.of_client("/jobs/j", "cms-j")
+    assert found["dfs.user.home.dir.prefix"] == found["yarn.app.mapreduce.am.staging-dir"] == "/jobs/j"
+    assert found["mapreduce.job.tags"] == "cms-j"
 
 
 def test_settings_survive_the_writing_of_them():

@@ -94,6 +94,9 @@ def everywhere(head: Head, folder: str, service: str = "") -> dict[str, str]:
         "yarn.resourcemanager.scheduler.address": head.scheduler,
         "yarn.resourcemanager.resource-tracker.address": head.tracker,
         "mapreduce.jobhistory.address": head.history,
+        # The same to all, wherever a job has its other files.
+        "mapreduce.jobhistory.intermediate-done-dir": "/history/intermediate",
+        "mapreduce.jobhistory.done-dir": "/history/done",
         # The variable is the NodeManager's, on whose host the master of a MapReduce job then runs.
         "yarn.app.mapreduce.am.job.client.port-range": "${env.CMS_MASTER_PORTS}",
         "yarn.app.mapreduce.am.webapp.port-range": "${env.CMS_MASTER_PORTS}",
@@ -179,10 +182,14 @@ def of_client(folder: str, tag: str) -> dict[str, str]:
     """Return the rules for programs that use a service.
 
     Args:
-        folder: in HDFS; their working directory is in it.
+        folder: in HDFS; their working directory is in it, and what YARN needs to run them.
         tag: by which what they run is found.
     """
-    return {"dfs.user.home.dir.prefix": folder, "mapreduce.job.tags": tag}
+    return {
+        "dfs.user.home.dir.prefix": folder,
+        "yarn.app.mapreduce.am.staging-dir": folder,
+        "mapreduce.job.tags": tag,
+    }
 
 
 def of_worker(
