@@ -164,6 +164,11 @@ def test_a_job_on_a_service_is_a_client_alone_with_half_of_what_a_head_gets() ->
         ),
         (
             "HadoopJob",
+            "  jar: examples\n  conf: {mapreduce.job.tags: mine}\n",
+            "job.yaml:6: spec.conf.mapreduce.job.tags: is set by the cluster",
+        ),
+        (
+            "HadoopJob",
             "  jar: examples\n  arguments: [a]\n  steps: [{arguments: [b]}]\n",
             "job.yaml:7: spec.steps: have arguments of their own",
         ),

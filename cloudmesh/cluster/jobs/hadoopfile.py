@@ -19,10 +19,12 @@ MAX_REPLICATION = 3
 _IN_IMAGE = re.compile(r"local://(/[\w./+=@~-]+\.jar)")
 _IN_HDFS = re.compile(r"/?[\w.+=@~][\w.+=@~-]*(?:/[\w.+=@~-]+)*")
 _PROPERTY = re.compile(r"[A-Za-z0-9][\w.-]*")
-# Who is let in, and where a process listens, is not a job's to say.
+# Who is let in, where a process listens, and by what a job's own things are known, is not a job's to say.
 _OURS = re.compile(
-    r"hadoop\.(security|rpc|http|tmp|ssl|proxyuser)\..*|ipc\..*|fs\.defaultFS|ignore\..*|dfs\.(data\.transfer|encrypt|web|block\.access)"
-    r".*|.*[.-](address|port|bind-host|principal|keytab|keytab\.file|dir|dirs|port-range)|.*acl.*|yarn\.nodemanager\..*"
+    r"hadoop\.(security|rpc|http|tmp|ssl|proxyuser)\..*|ipc\..*|fs\.defaultFS|ignore\..*"
+    r"|dfs\.(data\.transfer|encrypt|web|block\.access).*|dfs\.(user\.home|client\.failover)\..*|dfs\.nameservices"
+    r"|mapreduce\.job\.tags|.*[.-](address|port|bind-host|principal|keytab|keytab\.file|dir|dirs|port-range)|.*acl.*"
+    r"|yarn\.nodemanager\..*"
 )
 # What processes take beside tasks, and the least that a program can run in.
 _HEAD_MB, _WORKER_MB = 1280, 1536
