@@ -35,7 +35,8 @@ def client() -> int:
             say(f"the service was waited for: {why}")
             daemons.tell("companion")
             return UNAVAILABLE
-        (copies,) = daemons.said("companion", _READY)
-        # How many hosts have each block is the service's to say, unless the job does.
-        environment = task.configure(head, {"dfs.replication": copies, **plan["conf"], **rules})
+        if "dfs.replication" not in plan["conf"]:
+            # How many hosts have each block is the service's to say, unless the job does.
+            (copies,) = daemons.said("companion", _READY)
+            environment = task.configure(head, {"dfs.replication": copies, **rules})
         return Programs(daemons, plan, environment, task.memory_mb() // 2).work()
