@@ -64,6 +64,7 @@ class Head:
         if not (task.data() / "name" / "current").exists():
             done = self.programs.run(_NAMENODE, "-format", "-nonInteractive", quiet=True)
             if done:
+                self._daemons.tell("program")
                 raise SystemExit(done)
         self._daemon("namenode", _NAMENODE, self._share)
         if self._where.resourcemanager:
