@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import pytest
 from contract.conftest import Cluster
-from contract.test_jobs import job, until
+from contract.test_jobs import job
 
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.jobs.bundle import JOB_DIR
@@ -28,8 +28,6 @@ SPARK = "/opt/spark"
 SHIPPED = "examples/src/main/python"
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 600
-# Drivers alone must never fill the hosts: each would wait for executors for ever.
-AT_ONCE = 3
 # spark-submit by itself mixes what a program prints with what it says on stderr; see sitecustomize.py of the image.
 APART = {"CMS_OUTPUTS": "/proc/1/fd", "PYTHONPATH": "/opt/cloudmesh/driver"}
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
@@ -106,19 +104,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def submitted(cluster: Cluster, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the ids of all examples' jobs, a few of which run beside each other."""
+    """Return the ids of all examples' jobs: more than have room beside each other, and none is in another's way."""
     folder = tmp_path_factory.mktemp("jobs")
-    ids: dict[str, str] = {}
-    for name, example in EXAMPLES.items():
-        until(lambda: len(going(cluster, ids)) < AT_ONCE, SECONDS, "one of the jobs ends")
-        ids[name] = submit(cluster, example, programs, folder / name)
-    return ids
-
-
-def going(cluster: Cluster, ids: Mapping[str, str]) -> list[str]:
-    """Return the ids of those jobs that have not ended."""
-    found = cluster.cms("jobs", "--output=json").json()
-    return [each["id"] for each in found if each["id"] in ids.values() and each["state"] in ("queued", "running")]
+    return {name: submit(cluster, example, programs, folder / name) for name, example in EXAMPLES.items()}
 
 
 @pytest.fixture(scope="module")
