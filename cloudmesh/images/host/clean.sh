@@ -53,8 +53,9 @@ leave_place() {
 
 # leave_mount UNIT PATH: a server that does not answer holds up nothing.
 leave_mount() {
-    systemctl disable --quiet --now "$1" 2>/dev/null || true
-    rm -f "$UNITS/$1"
+    systemctl disable --quiet --now "$1.automount" 2>/dev/null || true
+    systemctl stop "$1.mount" 2>/dev/null || true
+    rm -f "$UNITS/$1.automount" "$UNITS/$1.mount"
     systemctl daemon-reload
     if mounted "$2"; then umount -f "$2" 2>/dev/null || umount -l "$2" 2>/dev/null || true; fi
     rmdir "$2" 2>/dev/null || true

@@ -66,21 +66,21 @@ check_writable() {
 add_mount() {
     install_nfs
     where=$STORAGE/$1
-    unit=$(systemd-escape --path --suffix=mount "$where")
+    unit=$(systemd-escape --path "$where")
     printf 'mount %s\n' "$unit" >"$STATE/storage/$1"
-    # Nobody can write to what is beneath while the export is not mounted.
-    mkdir -p "$STORAGE"
-    [ -d "$where" ] || mkdir -m 000 "$where"
-    mount_unit "$1" "$2" "$where" >"$unit"
-    if place "$unit" "$UNITS/$unit" 644; then
+    mkdir -p "$where"
+    mount_unit "$1" "$2" "$where" >"$unit.mount"
+    automount_unit "$1" "$where" >"$unit.automount"
+    place "$unit.automount" "$UNITS/$unit.automount" 644 || true
+    if place "$unit.mount" "$UNITS/$unit.mount" 644; then
         systemctl daemon-reload
-        systemctl stop "$unit" 2>/dev/null || true
+        systemctl stop "$unit.automount" "$unit.mount" 2>/dev/null || true
     fi
-    systemctl enable --quiet "$unit"
-    if ! systemctl start "$unit" 2>/dev/null; then
-        why=$(journalctl --quiet --no-pager --output=cat --lines=20 --unit="$unit" | grep '^mount' | tail -n 1)
+    systemctl enable --quiet --now "$unit.automount"
+    if ! systemctl start "$unit.mount" 2>/dev/null; then
+        why=$(journalctl --quiet --no-pager --output=cat --lines=20 --unit="$unit.mount" | grep '^mount' | tail -n 1)
         leave_place "$1"
-        fail "storage $1: $2 cannot be mounted: ${why:-see journalctl --unit=$unit there}"
+        fail "storage $1: $2 cannot be mounted: ${why:-see journalctl --unit=$unit.mount there}"
     fi
     timeout 30 stat "$where/." >/dev/null 2>&1 || fail "storage $1: $2 is mounted, but its server does not answer"
     if ! timeout 30 sh -c ": >'$where/.cms-$$' && rm '$where/.cms-$$'" 2>/dev/null; then
@@ -88,11 +88,12 @@ add_mount() {
     fi
 }
 
+# Every attempt may be the one that succeeds: there is no limit to their number.
 mount_unit() {
     cat <<EOF
 [Unit]
 Description=cms cluster: storage $1
-Before=cloudmesh-nomad.service cloudmesh-kubelet.service docker.service
+StartLimitIntervalSec=0
 
 [Mount]
 What=$2
@@ -100,6 +101,18 @@ Where=$3
 Type=nfs
 Options=vers=4,_netdev,nosuid,nodev
 TimeoutSec=30
+EOF
+}
+
+# Mounted when a task comes to it, at every start anew: the server may be up later than this host. A task that comes
+# before that fails, and never writes to what is beneath.
+automount_unit() {
+    cat <<EOF
+[Unit]
+Description=cms cluster: storage $1
+
+[Automount]
+Where=$2
 
 [Install]
 WantedBy=remote-fs.target
