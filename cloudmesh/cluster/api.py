@@ -149,4 +149,4 @@ class Api(Protocol):
         """Keep a place; a directory that is on the hosts already can then be mounted by jobs on every host."""
 
     def remove_place(self, name: str) -> None:
-        """Forget a place; the data stays where it is. ApiError where a job that runs has it mounted."""
+        """Forget a place; the data stays where it is. InUseError where tasks have it mounted."""

@@ -19,7 +19,7 @@ Foreign exceptions are mapped in one place for each library: paramiko in `hosts/
 python-nomad in `nomad/access.py`. Anything else that escapes is a defect, shown as one line and exit code 1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class ClusterError(Exception):
@@ -96,6 +96,19 @@ class ImageError(ClusterError):
 
 class ApiError(ClusterError):
     """The orchestrator's API refused a request or did not answer."""
+
+
+class InUseError(ApiError):
+    """A place for data cannot be taken away.
+
+    Args:
+        place: its name.
+        jobs: ids of those that use it.
+    """
+
+    def __init__(self, place: str, jobs: Sequence[str]) -> None:
+        super().__init__(f"storage {place} is in use by job {', '.join(jobs)}: stop it, or wait until it has ended")
+        self.jobs = tuple(jobs)
 
 
 class UnknownOutcomeError(ApiError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster import names
 from cloudmesh.cluster.api import Api
 from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import ClusterError, NotFoundError
+from cloudmesh.cluster.errors import ClusterError, InUseError, NotFoundError
 from cloudmesh.cluster.finder import Membership
 from cloudmesh.cluster.hosts import fleet, lock, script
 from cloudmesh.cluster.model import Host, Place
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.hosts.ssh import Connection
 
 _SECONDS = 600.0
+_ENDING_SECONDS, _POLL_SECONDS = 60.0, 0.5
 
 
 class Places:
@@ -66,7 +68,7 @@ class Places:
 
         Raises:
             NotFoundError: there is no such place.
-            ClusterError: a job that has not ended uses it; nothing was done.
+            InUseError: a job that has not ended uses it; nothing was done.
             HostsError: hosts that it could not be taken away from.
         """
         names.check(name, "storage name")
@@ -75,8 +77,7 @@ class Places:
             if name not in known:
                 have = f"it has {', '.join(known)}" if known else "it has none"
                 raise NotFoundError(f"cluster {self._membership.cluster} has no storage {name}: {have}")
-            _refuse_used(api, name)
-            api.remove_place(name)
+            _forget(api, name)
             try:
                 self._on_all_hosts(api, "remove", known[name])
             except ClusterError:
@@ -105,11 +106,21 @@ class Places:
             fleet.each(act, {host: host for host in hosts}).or_raise()
 
 
-def _refuse_used(api: Api, name: str) -> None:
-    """Refuse to take a place from jobs, though no host has it mounted: its URI or keys would lead nowhere."""
-    users = [job.id for job in api.jobs() if name in job.places and not job.state.ended]
-    if users:
-        raise ClusterError(f"storage {name} is in use by job {', '.join(users)}: stop it, or wait until it has ended")
+def _forget(api: Api, name: str) -> None:
+    """Have the engine forget a place, unless jobs use it, though it be by its URI or keys alone."""
+    jobs = api.jobs()
+    if users := [job.id for job in jobs if name in job.places and not job.state.ended]:
+        raise InUseError(name, users)
+    ended, deadline = {job.id for job in jobs if job.state.ended}, time.monotonic() + _ENDING_SECONDS
+    while True:
+        try:
+            api.remove_place(name)
+            return
+        except InUseError as error:
+            # The last tasks of a job that has ended take a moment to end.
+            if not ended.issuperset(error.jobs) or time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_SECONDS)
 
 
 def equip(api: Api, connections: Mapping[Host, Connection], context: Context) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import pytest
 
 from cloudmesh.cluster import places
 from cloudmesh.cluster.api import Submission
-from cloudmesh.cluster.errors import ClusterError
+from cloudmesh.cluster.errors import InUseError
 from cloudmesh.cluster.jobs.model import ContainerJob, Job, SparkJob, Storage
 from cloudmesh.cluster.kubernetes import status as on_kubernetes
 from cloudmesh.cluster.kubernetes import submitting
@@ -46,8 +46,8 @@ def test_a_job_of_any_kind_tells_which_places_it_uses(told: Callable[[Submission
 class Engine:
     """What of an engine is asked when a place is removed."""
 
-    def __init__(self, *known: JobStatus) -> None:
-        self.known, self.removed = known, list[str]()
+    def __init__(self, *known: JobStatus, mounted: Sequence[str] = ()) -> None:
+        self.known, self.mounted, self.removed = known, list(mounted), list[str]()
 
     def places(self) -> tuple[Place, ...]:
         return (Place("lake", "s3", {"url": "s3a://lake"}),)
@@ -56,6 +56,9 @@ class Engine:
         return self.known
 
     def remove_place(self, name: str) -> None:
+        """Refuse once for each job that has the place mounted, as if its tasks ended meanwhile."""
+        if self.mounted:
+            raise InUseError(name, [self.mounted.pop()])
         self.removed.append(name)
 
 
@@ -87,7 +90,7 @@ class Membership:
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.UNKNOWN])
 def test_a_place_is_not_removed_while_a_job_uses_it(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(job("a", State.RUNNING, "data"), job("b", state, "data", "lake"), job("c", State.FAILED, "lake"))
-    with pytest.raises(ClusterError, match=r"^storage lake is in use by job b-1: stop it, or wait until it has ended$"):
+    with pytest.raises(InUseError, match=r"^storage lake is in use by job b-1: stop it, or wait until it has ended$"):
         remove(engine, monkeypatch)
     assert engine.removed == []
 
@@ -97,3 +100,17 @@ def test_a_place_is_removed_when_all_jobs_that_used_it_have_ended(monkeypatch: p
     engine = Engine(*ended, job("other", State.RUNNING, "data"))
     remove(engine, monkeypatch)
     assert engine.removed == ["lake"]
+
+
+def test_the_last_tasks_of_a_job_that_has_ended_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_POLL_SECONDS", 0)
+    engine = Engine(job("a", State.SUCCEEDED, "lake"), mounted=["a-1", "a-1"])
+    remove(engine, monkeypatch)
+    assert engine.removed == ["lake"]
+
+
+def test_what_mounts_a_place_beside_our_jobs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(job("native", State.RUNNING), mounted=["native-1"])
+    with pytest.raises(InUseError, match="in use by job native-1"):
+        remove(engine, monkeypatch)
+    assert (engine.removed, engine.mounted) == ([], [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.errors import ApiError, NotFoundError
+from cloudmesh.cluster.errors import ApiError, InUseError, NotFoundError
 from cloudmesh.cluster.kubernetes import storage
 from cloudmesh.cluster.kubernetes.access import ConflictError, asked
 from cloudmesh.cluster.kubernetes.known import LIVING
@@ -54,7 +54,7 @@ class Places:
             raise NotFoundError(f"no place {name}")
         users = sorted({job_of(pod) for pod in self._living() if storage.uses(pod, name)})
         if users:
-            raise ApiError(f"place {name} is in use by {', '.join(users)}: stop it first")
+            raise InUseError(name, users)
         with suppress(NotFoundError):
             asked(self._core.delete_namespaced_persistent_volume_claim, claim(name), JOBS_NAMESPACE)
             # Kubernetes would keep it for pods that have ended, and a new place of the name would be kept waiting.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.errors import ApiError, NotFoundError
+from cloudmesh.cluster.errors import ApiError, InUseError, NotFoundError
 from cloudmesh.cluster.model import Place
 from cloudmesh.cluster.nomad.access import Requests, asked
 from cloudmesh.cluster.nomad.tasks import ACCESS, ATTACHMENT
@@ -61,7 +61,7 @@ class Places:
         volumes = [self._full(stub["ID"]) for stub in self._of(name).values()]
         users = sorted({each["JobID"] for volume in volumes for each in volume.get("Allocations") or []})
         if users:
-            raise ApiError(f"place {name} is in use by {', '.join(users)}: stop it first")
+            raise InUseError(name, users)
         for volume in volumes:
             self._delete(volume["ID"])
         asked(lambda: self._client.variable.delete_variable(path))
