@@ -5,6 +5,7 @@ import re
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups next
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a cluster: `tests/contract` by provider, any other file by itself and by provider."""
     for item in items:
