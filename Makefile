@@ -2,7 +2,7 @@
 BIN := $(CURDIR)/.venv/bin
 TESTS ?= tests
 # Two tests run beside each other: most of the time, one waits for what its hosts do. Those of one cluster stay together.
-BESIDE := -n 2 --dist loadgroup
+BESIDE := -n 2
 SHELL_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Dockerfile*')
 # cms keeps its variables in the user's home; commands that are run here leave that alone.
