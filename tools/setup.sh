@@ -69,4 +69,7 @@ if [ "${1:-}" = tests ] && [ "$(id -u)" -eq 0 ]; then
     command -v docker-registry >/dev/null || missing="$missing docker-registry"
     # shellcheck disable=SC2086 # a list of package names
     [ -z "$missing" ] || install_quietly $missing
+    # A Kubernetes host has dozens of these, and all local hosts share what the kernel below gives root: 128 by default.
+    instances=/proc/sys/fs/inotify/max_user_instances
+    [ "$(cat $instances)" -ge 1024 ] || echo 1024 >$instances || say "fs.inotify.max_user_instances is low: tests may fail"
 fi
