@@ -112,7 +112,7 @@ def taken(host: Watched) -> Snapshot:
     return {name: frozenset(lines) for name, lines in sections.items()}
 
 
-def differences(before: Snapshot, host: Watched, seconds: float = 60) -> list[str]:
+def differences(before: Snapshot, host: Watched, seconds: float = 15) -> list[str]:
     """Return what is not as before, once it has settled: sessions take a moment to end."""
     end = time.monotonic() + seconds
     while (found := _compared(before, taken(host))) and time.monotonic() < end:
