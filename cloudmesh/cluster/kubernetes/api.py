@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -65,9 +65,7 @@ class KubernetesApi:
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Kubernetes knows, with what its jobs leave free."""
-        found = asked(self._core.list_node)["items"]
-        living = self._pods_of_all(LIVING)
-        return tuple(sorted((nodes.node(each, living) for each in found), key=lambda node: node.name))
+        return tuple(sorted(self._hosts(self._pods_of_all(LIVING)), key=lambda node: node.name))
 
     def drain(self, node: Node, seconds: float) -> None:
         """Move executors away from `node`, and wait for the other tasks on it, which can go nowhere else."""
@@ -188,8 +186,7 @@ class KubernetesApi:
         if not is_spark(submission):
             return turns.ALONE
         living = self._pods_of_all(LIVING)
-        others = [pod for pod in living if not podstatus.label(pod, pods.ROLE)]
-        hosts = [nodes.node(each, others) for each in asked(self._core.list_node)["items"]]
+        hosts = self._hosts([pod for pod in living if not podstatus.label(pod, pods.ROLE)])
         known = turns.known(asked(self._batch.list_namespaced_job, JOBS_NAMESPACE)["items"], living)
         return turns.turn(*placement.asks(submission.job), [host for host in hosts if host.status == "ready"], known)
 
@@ -206,10 +203,17 @@ class KubernetesApi:
     def _by_name(self, job: JobStatus) -> JobStatus:
         """Return a job whose hosts are called what the operator calls them."""
         if {task.host for task in job.tasks if task.host} - self._names.keys():
-            found = asked(self._core.list_node)["items"]
-            self._names |= {each["metadata"]["name"]: nodes.name(each) for each in found}
+            self._names |= {each["metadata"]["name"]: nodes.name(each) for each in self._full_nodes()}
         tasks = (replace(task, host=self._names.get(task.host, task.host)) for task in job.tasks)
         return replace(job, tasks=tuple(tasks))
+
+    def _hosts(self, those: Sequence[Mapping[str, Any]]) -> list[Node]:
+        """Return every host, with what `those` pods leave free."""
+        return [nodes.node(each, those) for each in self._full_nodes()]
+
+    def _full_nodes(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = asked(self._core.list_node)["items"]
+        return found
 
     def _pods_of_all(self, fields: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = asked(self._core.list_pod_for_all_namespaces, field_selector=fields)["items"]
