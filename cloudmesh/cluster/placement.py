@@ -101,7 +101,10 @@ def why(exit_code: int | None, *, out_of_memory: bool = False) -> str:
         return "out of memory: give it more"
     if exit_code == TIMED_OUT:
         return "timeout: it ran longer than timeoutSeconds"
-    if exit_code in (_KILLED, _TERMINATED):
+    if exit_code == _KILLED:
+        # Not every engine always hears from the kernel, before the process is gone, that memory was the cause.
+        return f"killed (exit code {_KILLED}): most likely out of memory"
+    if exit_code == _TERMINATED:
         return f"killed (exit code {exit_code})"
     return f"exit code {exit_code}" if exit_code else ""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import docker
 import pytest
+from support.hosts import executed
 from support.registry import BINARY, RegistryProcess
 
 from cloudmesh.cluster.errors import ImageError
@@ -262,7 +263,7 @@ class Standalone:
 
     def listening(self) -> set[tuple[str, int]]:
         """Return address and port of everything that listens on this host."""
-        text = self._host.exec_run("cat /proc/net/tcp /proc/net/tcp6").output.decode()
+        text = executed(self._host, "cat /proc/net/tcp /proc/net/tcp6")[1]
         sockets = [line.split()[1] for line in text.splitlines() if line.split()[3:4] == ["0A"]]
         return {(plain(address), int(port, 16)) for address, port in (entry.split(":") for entry in sockets)}
 

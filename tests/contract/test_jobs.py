@@ -10,6 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 from contract.conftest import EXAMPLES, Cluster
+from support.hosts import executed
 
 from cloudmesh.cluster.hosts.machine import LABEL
 
@@ -160,16 +161,11 @@ def test_an_unknown_job_is_not_found(cluster, verb):
     assert outcome.stderr.count("ERROR") == 1
 
 
-def containers_of_jobs(cluster: Cluster) -> list[bytes]:
+def containers_of_jobs(cluster: Cluster) -> list[str]:
     """Return what runs as a container within the cluster's hosts."""
     client = docker.from_env()
     try:
         hosts = client.containers.list(filters={"label": f"{LABEL}={cluster.name}"})
-        return [
-            line
-            for host in hosts
-            for line in host.exec_run(["pgrep", "-fa", "supervise.py"]).output.split(b"\n")
-            if line
-        ]
+        return [line for host in hosts for line in executed(host, "pgrep -fa [s]upervise.py")[1].splitlines()]
     finally:
         client.close()

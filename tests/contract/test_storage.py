@@ -9,6 +9,7 @@ from contract import test_containers as containers
 from contract.conftest import Cluster
 from contract.test_jobs import job_file, until
 from support import s3
+from support.hosts import executed
 
 from cloudmesh.cluster.hosts.machine import LABEL
 
@@ -50,8 +51,8 @@ def hosts(cluster: Cluster) -> list:
 
 def on_all(cluster: Cluster, script: str) -> list[tuple[int, str]]:
     """Run a script on every host; return status and output of each."""
-    answers = (host.exec_run(["sh", "-c", script]) for host in hosts(cluster))
-    return [(answer.exit_code, answer.output.decode()) for answer in answers]
+    answers = (executed(host, script) for host in hosts(cluster))
+    return [(status, out + err) for status, out, err in answers]
 
 
 def alike(cluster: Cluster, script: str) -> tuple[int, str]:

@@ -73,13 +73,13 @@ class HandMade:
 
     def run(self, script: str, user: str = "root", env: Mapping[str, str] | None = None) -> str:
         """Return the output of a shell script that runs on the host, not by SSH; AssertionError where it fails."""
-        status, out, err = _executed(self.container, script, user, env)
+        status, out, err = executed(self.container, script, user, env)
         assert status == 0, f"{self.name}: {script!r} ended with {status}: {err}{out}"
         return out.strip()
 
     def succeeds(self, script: str, user: str = "root") -> bool:
         """Return whether a shell script ends well on the host."""
-        return _executed(self.container, script, user, None)[0] == 0
+        return executed(self.container, script, user)[0] == 0
 
     def nftables(self) -> str:
         """Return the kernel's nftables, as `nft` tells them."""
@@ -114,7 +114,9 @@ def group_name(purpose: str) -> str:
     return f"t-{purpose}-{os.getpid()}"
 
 
-def _executed(container: Any, script: str, user: str, env: dict[str, str] | None) -> tuple[int, str, str]:
+def executed(
+    container: Any, script: str, user: str = "root", env: dict[str, str] | None = None
+) -> tuple[int, str, str]:
     """Return exit status, stdout and stderr of a script in a container.
 
     The SDK's own exec_run loses what a quick command says before the connection is handed over to it.
