@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -66,20 +66,33 @@ def built(source: Path) -> Path:
     return source / "dist"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    shutil.rmtree(tmp_path / "venv", ignore_errors=True)
+@pytest.fixture(scope="module")
+def environments(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """Yield what gives a place whose `venv` has the wheel and what it depends on, by a Python's path."""
+    made: dict[str, Path] = {}
+
+    def environment(python: str) -> Path:
+        if python not in made:
+            made[python] = place = tmp_path_factory.mktemp("environment")
+            run(python, "-m", "venv", "venv", cwd=place)
+            pip(place, "install", next(built.glob("*.whl")))
+        return made[python]
+
+    yield environment
+    for place in made.values():
+        shutil.rmtree(place / "venv")
 
 
-def installed(place: Path, python: str, *what: str | Path) -> Path:
-    """Return the `cms` of a fresh environment that has `what` and its dependencies."""
-    run(python, "-m", "venv", "venv", cwd=place)
-    run("venv/bin/python", "-m", "pip", "install", "--quiet", "--no-compile", *what, cwd=place)
-    return place / "venv" / "bin" / "cms"
+def pip(place: Path, verb: str, *words: str | Path) -> None:
+    quickly = ("--quiet", "--no-compile") if verb == "install" else ()
+    run("venv/bin/python", "-m", "pip", verb, *quickly, *words, cwd=place)
 
 
-def works(cms: Path, place: Path) -> None:
+def works(what: Sequence[str | Path], place: Path) -> None:
+    """Put `what` in place of what is installed, which has the same needs, and use it."""
+    pip(place, "install", "--no-deps", "--force-reinstall", *what)
+    pip(place, "check")
+    cms = place / "venv" / "bin" / "cms"
     assert "cluster create -n NAME" in run(cms, "cluster", "-h", cwd=place).stdout
     assert re.search(r"\bcluster\b", run(cms, "help", cwd=place).stdout)
     assert "cluster create -n NAME" in run(cms, "help", "cluster", cwd=place).stdout
@@ -92,19 +105,19 @@ def works(cms: Path, place: Path) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_wheel_works_beside_cmd5(built: Path, place: Path, version: str) -> None:
+def test_the_wheel_works_beside_cmd5(built: Path, environments: Callable[[str], Path], version: str) -> None:
     python = interpreter(version)
     if python is None:
         pytest.skip(f"no Python {version} here")
-    works(installed(place, python, next(built.glob("*.whl"))), place)
+    works([next(built.glob("*.whl"))], environments(python))
 
 
-def test_the_sdist_works_beside_cmd5(built: Path, place: Path) -> None:
-    works(installed(place, sys.executable, next(built.glob("*.tar.gz"))), place)
+def test_the_sdist_works_beside_cmd5(built: Path, environments: Callable[[str], Path]) -> None:
+    works([next(built.glob("*.tar.gz"))], environments(sys.executable))
 
 
-def test_an_editable_install_works_beside_cmd5(source: Path, place: Path) -> None:
-    works(installed(place, sys.executable, "-e", source), place)
+def test_an_editable_install_works_beside_cmd5(source: Path, environments: Callable[[str], Path]) -> None:
+    works(["-e", source], environments(sys.executable))
 
 
 def test_the_wheel_has_every_file_of_images_and_no_init_of_the_namespace(built: Path, source: Path) -> None:
