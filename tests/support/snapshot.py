@@ -28,6 +28,7 @@ _EXCEPTIONS = (
     # apt and dpkg: their indexes, lock and log; which packages there are is compared by name
     "/var/lib/apt",
     "/var/lib/dpkg",
+    "/var/lib/ucf",
     "/var/cache/apt",
     "/var/cache/debconf",
     "/var/cache/ldconfig",
@@ -46,8 +47,15 @@ _EXCEPTIONS = (
     # made by a login, and the lock of adduser, which stay until the next boot whoever it was
     "/run/motd.dynamic",
     "/run/adduser",
-    # the moments of timers that ran
+    # the moments of timers that ran, and what is written anew at every boot
     "/var/lib/systemd/timers",
+    "/var/lib/systemd/random-seed",
+    # made again by what is installed or purged, and never the same byte by byte
+    "/boot/initrd.img-*",
+    # notes of mounts, of which utab is compared below
+    "/run/mount",
+    # an NFS server's notes of its clients
+    "/var/lib/nfs/nfsdcld",
 )
 
 _SCRIPT = r"""
@@ -77,7 +85,9 @@ done
 section ports
 ss -Hltunp | sed 's/users:.*//; s/  */ /g'
 section mounts
-cut -d ' ' -f 2,3 /proc/mounts | grep -v '^/run/credentials/'
+# whoever lists all sysctls has binfmt_misc mounted
+cut -d ' ' -f 2,3 /proc/mounts | grep -v '^/run/credentials/\|^/proc/sys/fs/binfmt_misc '
+sed 's/ID=[0-9]* //' /run/mount/utab 2>/dev/null
 section links
 ip -o link | sed 's/^[0-9]*: //; s/@.*//; s/:.*//'
 ip -o addr show scope global | awk '{ print $2, $4 }'
@@ -87,10 +97,11 @@ sysctl -a 2>/dev/null | grep -E '^net\.(ipv[46]\.(ip_forward|conf\.)|bridge)'
 section firewall
 for tool in iptables ip6tables; do "$tool-save" 2>/dev/null; done | sed '/^#/d; s/\[[0-9:]*\]//'
 section units
-systemctl list-unit-files --no-legend | sed 's/  */ /g; s/\(transient\).*/\1/'
+systemctl list-unit-files --no-legend | sed 's/  */ /g; s/\(transient\).*/\1/' | grep -v '^session-'
 systemctl list-units --all --no-legend --plain --type=service,socket,timer,mount,automount,swap,target,path,slice |
     awk '{ print $1, $2, $3, $4 }' | grep -v '^session-\|^user\(-runtime-dir\)\?@\|^user-\|^run-credentials' |
-    grep -v '^network-online.target'  # a point of the boot that somebody asked for; it stays reached
+    # points of the boot that somebody asked for; they stay reached
+    grep -v '^network-online.target\|^systemd-networkd-wait-online.service\|^remote-fs-pre.target'
 section groups
 # those of systemd's units go with the units
 find /sys/fs/cgroup -type d | grep -v '/\(system\|user\)\.slice\|\.scope\|\.mount$'

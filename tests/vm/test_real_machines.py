@@ -26,8 +26,12 @@ NAME = "t-vm"
 JOB, SHARING_JOB = (str(Path(__file__).with_name(name)) for name in ("answer.yaml", "shared.yaml"))
 ANSWER = f"the sum is {sum(n * n for n in range(1000))}\n" * 2
 EXPORT = "/srv/shared"
+# Version 4 alone: what the others need listens on ports that chance chooses at every boot.
 SERVE_NFS = f"""
 export DEBIAN_FRONTEND=noninteractive
+mkdir -p /etc/nfs.conf.d
+printf '[nfsd]\nvers3=n\n' >/etc/nfs.conf.d/version4.conf
+systemctl --quiet mask rpcbind.service rpcbind.socket rpc-statd.service rpc-statd-notify.service
 {{ apt-get update && apt-get install -y --no-install-recommends nfs-kernel-server; }} >/dev/null
 install -d -m 1777 {EXPORT}
 echo '{EXPORT} {emulated.NETWORK}(rw,sync,no_subtree_check)' >/etc/exports
@@ -102,6 +106,7 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         infos.append(timed("from booted to healthy", healthy))
         answers.append(timed("second job", lambda: cms("submit", JOB).ok().stdout))
         shared.append(timed("second job on NFS", lambda: cms("submit", SHARING_JOB).ok().stdout))
+        machines[0].run(f"rm {EXPORT}/*")
         timed("kill", lambda: cms("kill").ok())
         yield Story(machines, before, (answers[0], answers[1]), (infos[0], infos[1]), (shared[0], shared[1]))
 

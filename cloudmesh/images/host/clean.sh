@@ -35,6 +35,14 @@ purge_packages() {
     dpkg --configure -a >>"$STATE/apt.log" 2>&1 || true
     # shellcheck disable=SC2086
     apt_or_fail purge -o DPkg::Options::=--force-remove-reinstreq $packages
+    case " $packages" in *" nfs-common "*) leave_rpc ;; esac
+}
+
+# What runs and lies in /run when nfs-common goes stays until the next boot.
+leave_rpc() {
+    systemctl stop rpc_pipefs.target run-rpc_pipefs.mount 2>/dev/null || true
+    rmdir /run/rpc_pipefs 2>/dev/null || true
+    rm -f /run/sm-notify.pid
 }
 
 # Takes a place for data away from this host, and never what is in it: leave_place NAME
@@ -51,8 +59,10 @@ leave_place() {
     rm -f "$record"
 }
 
-# leave_mount UNIT PATH: a server that does not answer holds up nothing.
+# leave_mount UNIT PATH: a server that does not answer holds up nothing. An automount that stops would detach what is
+# mounted without umount, whose notes (/run/mount/utab) would keep it.
 leave_mount() {
+    if grep -q " $2 nfs" /proc/mounts; then umount -f "$2" 2>/dev/null || umount -l "$2" 2>/dev/null || true; fi
     systemctl disable --quiet --now "$1.automount" 2>/dev/null || true
     systemctl stop "$1.mount" 2>/dev/null || true
     rm -f "$UNITS/$1.automount" "$UNITS/$1.mount"
