@@ -26,7 +26,7 @@ NAME = "t-vm"
 JOB, SHARING_JOB = (str(Path(__file__).with_name(name)) for name in ("answer.yaml", "shared.yaml"))
 ANSWER = f"the sum is {sum(n * n for n in range(1000))}\n" * 2
 EXPORT = "/srv/shared"
-# Version 4 alone: what the others need listens on ports that chance chooses at every boot.
+# Version 4 alone, and a port that does not change: chance would choose others at every boot.
 SERVE_NFS = f"""
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p /etc/nfs.conf.d
