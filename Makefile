@@ -1,8 +1,8 @@
 # Everything runs in the virtual environment .venv, which `make setup` makes. PYTHON=... chooses the interpreter.
 BIN := $(CURDIR)/.venv/bin
 TESTS ?= tests
-# Three tests run beside each other: most of the time, one waits for what its hosts do. Those of one cluster stay together.
-BESIDE := -n 3 --no-loadscope-reorder
+# Two tests run beside each other, which keeps two processors busy. Those of one cluster stay together, the longest first.
+BESIDE := -n 2 --no-loadscope-reorder
 SHELL_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Dockerfile*')
 # cms keeps its variables in the user's home; commands that are run here leave that alone.
@@ -28,7 +28,7 @@ test-tools: setup
 	@sh tools/setup.sh tests
 
 unit: test-tools ## tests that need no Docker engine; seconds
-	$(BIN)/python -m pytest -q -n 2 -m "not cluster and not vm" $(TESTS)
+	$(BIN)/python -m pytest -q $(BESIDE) -m "not cluster and not vm" $(TESTS)
 
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py

@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import pytest
 from contract.conftest import Cluster
-from contract.test_jobs import job
+from contract.test_jobs import BRIEF, job
 
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.jobs.bundle import JOB_DIR
@@ -132,7 +132,7 @@ def test_an_example_of_spark_gives_what_it_gives_on_one_machine(cluster, submitt
     job_id = submitted[name]
     end = time.monotonic() + SECONDS
     while (found := job(cluster, job_id))["state"] in ("queued", "running") and time.monotonic() < end:
-        time.sleep(1)
+        time.sleep(3)
     printed = cluster.cms("logs", job_id).ok()
     assert found["state"] == "succeeded", printed.stdout + printed.stderr
     ours, theirs = (result(EXAMPLES[name], text) for text in (printed.stdout, expected[name]))
@@ -162,7 +162,7 @@ def submit(cluster: Cluster, example: Example, programs: Path, folder: Path) -> 
     spec = {
         "mainApplicationFile": program,
         "arguments": list(example.arguments),
-        "sparkConf": dict(example.conf or {}),
+        "sparkConf": {**BRIEF, **(example.conf or {})},
         "deps": {"files": list(example.files or {})},
     }
     written = {"apiVersion": "cms/v1", "kind": "SparkJob", "metadata": {"name": folder.name}, "spec": spec}
@@ -172,7 +172,7 @@ def submit(cluster: Cluster, example: Example, programs: Path, folder: Path) -> 
 
 def locally(client: Any, example: Example, programs: Path) -> str:
     """Return what an example prints in one container, the same Spark being its own cluster."""
-    conf = [word for key, value in (example.conf or {}).items() for word in ("--conf", f"{key}={value}")]
+    conf = [word for key, value in {**BRIEF, **(example.conf or {})}.items() for word in ("--conf", f"{key}={value}")]
     main = Path(JOB_DIR, Path(example.program).name)
     container = client.containers.create(
         catalog.tag("spark"),
