@@ -33,13 +33,13 @@ unit: test-tools ## tests that need no Docker engine; seconds
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py
 
-# What is slow to make is made before the tests, which have bounds of time: engine binaries, images.
+# What is slow to make is made before the tests, which have bounds of time, or need it: engine binaries, images.
 slow-parts: setup
 	$(BIN)/cms cluster engines
 	$(BIN)/cms cluster engines -p kubernetes
 	$(BIN)/cms cluster image build
 
-test: unit slow-parts clear-tests ## all tests, on real clusters of local hosts; minutes
+test: slow-parts unit clear-tests ## all tests, on real clusters of local hosts; minutes
 	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m cluster $(TESTS)
 
 test-kubernetes: slow-parts clear-tests ## the cases that both providers share, on Kubernetes
