@@ -30,7 +30,7 @@ EXPORT = "/srv/shared"
 SERVE_NFS = f"""
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p /etc/nfs.conf.d
-printf '[nfsd]\nvers3=n\n' >/etc/nfs.conf.d/version4.conf
+printf '[nfsd]\nvers3=n\n[mountd]\nport=20048\n' >/etc/nfs.conf.d/version4.conf
 systemctl --quiet mask rpcbind.service rpcbind.socket rpc-statd.service rpc-statd-notify.service
 {{ apt-get update && apt-get install -y --no-install-recommends nfs-kernel-server; }} >/dev/null
 install -d -m 1777 {EXPORT}
