@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker
 import pytest
 from support.cms import Operator, Outcome
-from support.hosts import group_name
+from support.hosts import executed, group_name
+
+from cloudmesh.cluster.hosts.machine import LABEL
 
 # `make test-kubernetes` leaves one out.
 PROVIDERS = tuple(os.environ.get("TEST_PROVIDERS", "nomad,kubernetes").split(","))
@@ -36,3 +39,18 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield made
     finally:
         made.cms("kill", "--yes").ok()
+
+
+def hosts(cluster: Cluster) -> list:
+    """Return the containers that stand for the cluster's hosts."""
+    client = docker.from_env()
+    try:
+        return client.containers.list(filters={"label": f"{LABEL}={cluster.name}"})
+    finally:
+        client.close()
+
+
+def on_all(cluster: Cluster, script: str) -> list[tuple[int, str]]:
+    """Run a script on every host; return status and output of each."""
+    answers = (executed(host, script) for host in hosts(cluster))
+    return [(status, out + err) for status, out, err in answers]

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from contract import test_containers as containers
-from contract.conftest import EXAMPLES, Cluster
+from contract.conftest import EXAMPLES, Cluster, on_all
 from contract.test_hadoop import counted, fetched, words
 from contract.test_jobs import job, job_file, until, write
-from contract.test_storage import on_all
 
 pytestmark = pytest.mark.cluster
 

@@ -6,10 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from contract.conftest import Cluster
+from contract.conftest import Cluster, on_all
 from contract.test_containers import SECRET, job_file, secrets_file
 from contract.test_jobs import until
-from contract.test_storage import on_all
 
 pytestmark = pytest.mark.cluster
 

@@ -7,12 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import docker
 import pytest
-from contract.conftest import EXAMPLES, Cluster
-from support.hosts import executed
-
-from cloudmesh.cluster.hosts.machine import LABEL
+from contract.conftest import EXAMPLES, Cluster, on_all
 
 pytestmark = pytest.mark.cluster
 
@@ -170,9 +166,4 @@ def test_an_unknown_job_is_not_found(cluster, verb):
 
 def containers_of_jobs(cluster: Cluster) -> list[str]:
     """Return what runs as a container within the cluster's hosts."""
-    client = docker.from_env()
-    try:
-        hosts = client.containers.list(filters={"label": f"{LABEL}={cluster.name}"})
-        return [line for host in hosts for line in executed(host, "pgrep -fa [s]upervise.py")[1].splitlines()]
-    finally:
-        client.close()
+    return [line for _, output in on_all(cluster, "pgrep -fa [s]upervise.py") for line in output.splitlines()]

@@ -3,15 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import pytest
 from contract import test_containers as containers
-from contract.conftest import Cluster
+from contract.conftest import Cluster, hosts, on_all
 from contract.test_jobs import job_file, until
 from support import s3
-from support.hosts import executed
-
-from cloudmesh.cluster.hosts.machine import LABEL
 
 pytestmark = pytest.mark.cluster
 
@@ -38,21 +34,6 @@ spark = SparkSession.builder.getOrCreate()
 spark.range(1000).repartition(3).write.parquet(sys.argv[1] + "/numbers")
 print(spark.read.parquet(sys.argv[1] + "/numbers").groupBy().sum("id").first()[0])
 """
-
-
-def hosts(cluster: Cluster) -> list:
-    """Return the containers that stand for the cluster's hosts."""
-    client = docker.from_env()
-    try:
-        return client.containers.list(filters={"label": f"{LABEL}={cluster.name}"})
-    finally:
-        client.close()
-
-
-def on_all(cluster: Cluster, script: str) -> list[tuple[int, str]]:
-    """Run a script on every host; return status and output of each."""
-    answers = (executed(host, script) for host in hosts(cluster))
-    return [(status, out + err) for status, out, err in answers]
 
 
 def alike(cluster: Cluster, script: str) -> tuple[int, str]:
