@@ -59,6 +59,11 @@ class Example:
     begins: str = ""
 
     @property
+    def settings(self) -> dict[str, str]:
+        """Spark properties, with those of any brief program."""
+        return {**BRIEF, **(self.conf or {})}
+
+    @property
     def plain(self) -> bool:
         """Whether the program is all that there is to submit."""
         return not self.files
@@ -162,7 +167,7 @@ def submit(cluster: Cluster, example: Example, programs: Path, folder: Path) -> 
     spec = {
         "mainApplicationFile": program,
         "arguments": list(example.arguments),
-        "sparkConf": {**BRIEF, **(example.conf or {})},
+        "sparkConf": example.settings,
         "deps": {"files": list(example.files or {})},
     }
     written = {"apiVersion": "cms/v1", "kind": "SparkJob", "metadata": {"name": folder.name}, "spec": spec}
@@ -172,7 +177,7 @@ def submit(cluster: Cluster, example: Example, programs: Path, folder: Path) -> 
 
 def locally(client: Any, example: Example, programs: Path) -> str:
     """Return what an example prints in one container, the same Spark being its own cluster."""
-    conf = [word for key, value in {**BRIEF, **(example.conf or {})}.items() for word in ("--conf", f"{key}={value}")]
+    conf = [word for key, value in example.settings.items() for word in ("--conf", f"{key}={value}")]
     main = Path(JOB_DIR, Path(example.program).name)
     container = client.containers.create(
         catalog.tag("spark"),

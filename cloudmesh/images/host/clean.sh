@@ -62,14 +62,16 @@ leave_place() {
 # leave_mount UNIT PATH: a server that does not answer holds up nothing. An automount that stops would detach what is
 # mounted without umount, whose notes (/run/mount/utab) would keep it.
 leave_mount() {
-    if grep -q " $2 nfs" /proc/mounts; then umount -f "$2" 2>/dev/null || umount -l "$2" 2>/dev/null || true; fi
+    if grep -q " $2 nfs" /proc/mounts; then detach "$2"; fi
     systemctl disable --quiet --now "$1.automount" 2>/dev/null || true
     systemctl stop "$1.mount" 2>/dev/null || true
     rm -f "$UNITS/$1.automount" "$UNITS/$1.mount"
     systemctl daemon-reload
-    if mounted "$2"; then umount -f "$2" 2>/dev/null || umount -l "$2" 2>/dev/null || true; fi
+    if mounted "$2"; then detach "$2"; fi
     rmdir "$2" 2>/dev/null || true
 }
+
+detach() { umount -f "$1" 2>/dev/null || umount -l "$1" 2>/dev/null || true; }
 
 mounted() { grep -q " $1 " /proc/mounts; }
 
