@@ -9,7 +9,8 @@ DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Docke
 export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-tools slow-parts unit clear-tests test-kubernetes test-vm demo bench docs clean
+.PHONY: help setup check test test-tools slow-parts engines images unit clear-tests test-kubernetes test-vm demo bench \
+	docs clean
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,10 +34,16 @@ unit: test-tools ## tests that need no Docker engine; seconds
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py
 
-# What is slow to make is made before the tests, which have bounds of time, or need it: engine binaries, images.
+# What is slow to make is made before the tests, which have bounds of time, or need it. Images wait for downloads while
+# engines take the processors.
 slow-parts: setup
+	@$(MAKE) --no-print-directory -j 2 engines images
+
+engines:
 	$(BIN)/cms cluster engines
 	$(BIN)/cms cluster engines -p kubernetes
+
+images:
 	$(BIN)/cms cluster image build
 
 test: slow-parts unit clear-tests ## all tests, on real clusters of local hosts; minutes
@@ -55,6 +62,8 @@ demo: setup ## one cluster from nothing to a Spark result, and gone again
 
 bench: setup ## the figures of the README
 	$(BIN)/python bench/startup.py
+	$(BIN)/cms cluster image build spark
+	$(BIN)/python bench/class_data.py
 
 docs: setup ## docs/commands from the command's own help
 	$(BIN)/python docs/generate.py

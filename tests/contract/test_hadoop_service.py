@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from contract import test_containers as containers
 from contract.conftest import EXAMPLES, Cluster, on_all
-from contract.test_hadoop import counted, fetched, words
+from contract.test_hadoop import brief, counted, fetched, words
 from contract.test_jobs import job, job_file, until, write
 
 pytestmark = pytest.mark.cluster
 
 SERVICE, DISKS, PLACE, DIRECTORY = "hdfs-1", "data", "warehouse", "/srv/cms-hdfs"
 DATA_NODE = "'[o]rg.apache.hadoop.hdfs.server.datanode.DataNode'"  # a pattern that does not fit the search itself
+TASK = "'[o]rg.apache.hadoop.mapred.YarnChild'"
 WRITE = """
 import sys
 from pyspark.sql import SparkSession
@@ -64,8 +65,10 @@ def test_what_one_spark_job_has_written_another_reads_though_each_worker_was_kil
 
 def test_hadoop_jobs_share_its_yarn_and_one_that_is_stopped_leaves_nothing_there(cluster, warehouse, tmp_path):
     cluster.cms("submit", "--id=endless", "--detach", endless(warehouse, tmp_path)).ok()
-    until(lambda: masters(cluster) == 1, 180, "the endless job has a master")
-    shared = str(EXAMPLES / "hadoop-shared.yaml")
+    # Its task stands still: it would take a processor from all that runs beside it.
+    until(lambda: 0 in [status for status, _ in on_all(cluster, f"pkill -STOP -f {TASK}")], 180, "it has a task")
+    assert masters(cluster) == 1
+    shared = brief("hadoop-shared", tmp_path)
     cluster.cms("submit", "--id=hadoop-shared", f"--param=place={warehouse}", shared).ok()
     assert counted(fetched(cluster, "hadoop-shared", tmp_path / "counts")) == words()
     assert [task["name"] for task in job(cluster, "hadoop-shared")["tasks"]] == ["client-0"]

@@ -20,6 +20,20 @@ with SparkContext() as spark:
     time.sleep(int(sys.argv[1]))
 """
 # Programs that run for seconds are faster without the JVM's second compiler.
+# Whether the JVM of this process has the class data of the image, in the driver and in an executor.
+CLASS_DATA = """
+import pathlib
+from pyspark.sql import SparkSession
+
+def used(_=0):
+    process = pathlib.Path("/proc/self")
+    while (process / "comm").read_text() != "java\\n":
+        process = process.parent / (process / "stat").read_text().rpartition(")")[2].split()[1]
+    return "/opt/cloudmesh/spark.jsa\\n" in (process / "maps").read_text()
+
+context = SparkSession.builder.getOrCreate().sparkContext
+print(used(), *context.parallelize([0], 1).map(used).collect())
+"""
 BRIEF = {f"spark.{part}.extraJavaOptions": "-XX:TieredStopAtLevel=1" for part in ("driver", "executor")}
 
 
@@ -83,6 +97,10 @@ def test_a_job_file_with_parameters_gives_the_answer_of_plain_python(cluster):
     counted = dict(line.split("\t") for line in outcome.stdout.splitlines())
     assert counted.pop("TOTAL") == str(len(words))
     assert counted == {word: str(count) for word, count in Counter(words).items()}
+
+
+def test_driver_and_executor_start_with_the_class_data_of_their_image(cluster, tmp_path):
+    assert cluster.cms("submit", job_file(tmp_path, CLASS_DATA)).ok().stdout == "True True\n"
 
 
 def test_a_failing_job_fails_the_command_and_tells_its_exit_code(cluster, tmp_path):
