@@ -8,6 +8,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 _CONTRACT = "/contract/"
+# These make clusters of their own. They come before the cluster that the others of the contract share.
+_ALONE = "test_growth"
 
 
 class ByCluster(LoadScopeScheduling):
@@ -24,7 +26,7 @@ class ByCluster(LoadScopeScheduling):
 
 def _sharing(file: str) -> str:
     name = PurePath(file).stem
-    if _CONTRACT not in file or name == "test_growth":
+    if _CONTRACT not in file or name == _ALONE:
         return file
     return "hadoop" if "hadoop" in name else "contract"
 
@@ -36,5 +38,5 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> ByCluster:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest together, so that nobody waits for it at the end."""
-    items.sort(key=lambda item: _CONTRACT not in item.nodeid)
+    """Begin with what takes longest together, so that nobody waits for it at the end, and end with what waits least."""
+    items.sort(key=lambda item: (_CONTRACT not in item.nodeid, _ALONE not in item.nodeid, "/cluster/" in item.nodeid))

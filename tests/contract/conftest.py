@@ -30,7 +30,7 @@ class Cluster:
         return self.operator.cms(verb, "-n", self.name, *words)
 
 
-@pytest.fixture(scope="session", params=PROVIDERS)
+@pytest.fixture(scope="package", params=PROVIDERS)
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Yield the cluster of a provider."""
     made = Cluster(group_name("contract"), request.param, Operator(tmp_path_factory.mktemp("home")))

@@ -16,11 +16,11 @@ from typing import Any
 
 import docker
 import pytest
-from contract.conftest import Cluster
-from contract.test_jobs import BRIEF, job
 
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.jobs.bundle import JOB_DIR
+from contract.conftest import Cluster
+from contract.test_jobs import BRIEF, job
 
 pytestmark = pytest.mark.cluster
 
