@@ -20,8 +20,11 @@ from support.hosts import USER
 
 CMS = Path(sys.executable).with_name("cms")
 TIMEOUT = 300
-# what would lead to hosts and keys that are not the test's
-_FOREIGN = ("CLOUDMESH_CONFIG_DIR", "CLOUDMESH_CLUSTER_HOSTS", "CLOUDMESH_CLUSTER_DEBUG", "SSH_AUTH_SOCK")
+# What would lead to hosts and keys that are not the test's, or have each command compile the plugin anew.
+_FOREIGN = (
+    *("CLOUDMESH_CONFIG_DIR", "CLOUDMESH_CLUSTER_HOSTS", "CLOUDMESH_CLUSTER_DEBUG", "SSH_AUTH_SOCK"),
+    "PYTHONDONTWRITEBYTECODE",
+)
 
 
 @dataclass(frozen=True)

@@ -141,9 +141,13 @@ def _environment(go: str, one: Build, work: Path) -> dict[str, str]:
 
 
 def _command(go: str, one: Build, directory: Path) -> list[str]:
-    """Return the command that builds all packages at once: the linker has one thread, and others compile meanwhile."""
+    """Return the command that builds all packages at once: the linker has one thread, and others compile meanwhile.
+
+    The compiler makes no debugging information: the linker would leave it out.
+    """
     linker = one.ldflags + (' -linkmode external -extldflags "-static"' if one.cgo else "")
-    options = ["-v", "-mod=readonly", "-buildvcs=false", "-trimpath", f"-tags={one.tags}", f"-ldflags={linker}"]
+    options = ["-v", "-mod=readonly", "-buildvcs=false", "-trimpath", "-gcflags=all=-dwarf=false"]
+    options += [f"-tags={one.tags}", f"-ldflags={linker}"]
     target = f"{directory}/" if len(one.packages) > 1 else str(directory / next(iter(one.packages)))
     return [go, "build", *options, "-o", target, *one.packages.values()]
 
