@@ -22,7 +22,10 @@ CMS = Path(sys.executable).with_name("cms")
 TIMEOUT = 300
 # What would lead to hosts and keys that are not the test's, or have each command compile the plugin anew.
 _FOREIGN = (
-    *("CLOUDMESH_CONFIG_DIR", "CLOUDMESH_CLUSTER_HOSTS", "CLOUDMESH_CLUSTER_DEBUG", "SSH_AUTH_SOCK"),
+    "CLOUDMESH_CONFIG_DIR",
+    "CLOUDMESH_CLUSTER_HOSTS",
+    "CLOUDMESH_CLUSTER_DEBUG",
+    "SSH_AUTH_SOCK",
     "PYTHONDONTWRITEBYTECODE",
 )
 
