@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from contract.test_jobs import write
 
 pytestmark = pytest.mark.cluster

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import docker
 import pytest
+from support.cms import Outcome
+from support.hosts import HandMade
+
 from contract.conftest import Cluster
 from contract.test_jobs import until
 from contract.test_storage import lake  # noqa: F401 - a fixture
-from support.cms import Outcome
-from support.hosts import HandMade
 
 pytestmark = pytest.mark.cluster
 

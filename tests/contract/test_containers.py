@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from contract.conftest import Cluster
-from contract.test_jobs import job, write
 
 from cloudmesh.cluster.console.progress import Progress
 from cloudmesh.cluster.images import base, catalog
+from contract.conftest import Cluster
+from contract.test_jobs import job, write
 
 pytestmark = pytest.mark.cluster
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from contract.conftest import PROVIDERS
-from contract.test_jobs import SLEEPER, job, job_file, until
 from support.cms import Operator, Outcome
 from support.hosts import Group, group_name, hand_made
+
+from contract.conftest import PROVIDERS
+from contract.test_jobs import SLEEPER, job, job_file, until
 
 pytestmark = pytest.mark.cluster
 

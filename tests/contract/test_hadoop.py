@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.cms import Outcome
+
 from contract.conftest import EXAMPLES, Cluster
 from contract.test_jobs import write
-from support.cms import Outcome
 
 pytestmark = pytest.mark.cluster
 

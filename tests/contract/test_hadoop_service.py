@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from contract import test_containers as containers
 from contract.conftest import EXAMPLES, Cluster, on_all
 from contract.test_hadoop import brief, counted, fetched, words

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from contract.conftest import Cluster, on_all
 from contract.test_containers import SECRET, job_file, secrets_file
 from contract.test_jobs import until

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from contract.conftest import EXAMPLES, Cluster, on_all
 
 pytestmark = pytest.mark.cluster
@@ -19,7 +20,6 @@ with SparkContext() as spark:
     print("working", spark.range(10).sum(), flush=True)
     time.sleep(int(sys.argv[1]))
 """
-# Programs that run for seconds are faster without the JVM's second compiler.
 # Whether the JVM of this process has the class data of the image, in the driver and in an executor.
 CLASS_DATA = """
 import pathlib
@@ -34,6 +34,7 @@ def used(_=0):
 context = SparkSession.builder.getOrCreate().sparkContext
 print(used(), *context.parallelize([0], 1).map(used).collect())
 """
+# Programs that run for seconds are faster without the JVM's second compiler.
 BRIEF = {f"spark.{part}.extraJavaOptions": "-XX:TieredStopAtLevel=1" for part in ("driver", "executor")}
 
 

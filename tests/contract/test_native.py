@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from contract.conftest import Cluster
-from contract.test_jobs import job, until, write
 
 from cloudmesh.cluster.images import catalog
+from contract.conftest import Cluster
+from contract.test_jobs import job, until, write
 
 pytestmark = pytest.mark.cluster
 

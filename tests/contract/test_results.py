@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from contract.conftest import Cluster
 from contract.test_containers import job_file as container_file
 from contract.test_jobs import job_file

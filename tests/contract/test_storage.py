@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import s3
+
 from contract import test_containers as containers
 from contract.conftest import Cluster, hosts, on_all
 from contract.test_jobs import job_file, until
-from support import s3
 
 pytestmark = pytest.mark.cluster
 
