@@ -24,6 +24,7 @@ from cloudmesh.cluster.kubernetes.config import API_PORT
 if TYPE_CHECKING:
     from cloudmesh.cluster.blueprint import Secrets
     from cloudmesh.cluster.hosts.ssh import Connection
+    from cloudmesh.cluster.kubernetes.rest import Request
 
 T = TypeVar("T")
 
@@ -61,8 +62,8 @@ def opened(server: Connection, secrets: Secrets) -> Iterator[client.ApiClient]:
             yield found
 
 
-def asked(request: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Return the answer to a request of the client's, as plain lists and dictionaries.
+def asked(its: client.ApiClient, request: Request) -> Any:
+    """Return the answer to a request, as plain lists and dictionaries.
 
     An API that is restarting is asked again.
 
@@ -73,8 +74,7 @@ def asked(request: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """
     for attempt in range(1, _TRIES + 1):
         try:
-            response = streamed(request, *arguments, _request_timeout=_TIMEOUT, **options)
-            return json.loads(response.data)
+            return json.loads(streamed(its, request, _TIMEOUT).data)
         except _SilentError:
             if attempt == _TRIES:
                 raise
@@ -85,15 +85,14 @@ def asked(request: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     raise AssertionError("unreachable")
 
 
-def streamed(request: Callable[..., Any], *arguments: Any, **options: Any) -> urllib3.HTTPResponse:
-    """Return the answer to a request unread; raises what `asked` does."""
+def streamed(its: client.ApiClient, request: Request, timeout: tuple[int, int] | None = None) -> urllib3.HTTPResponse:
+    """Return the answer to a request unread, which takes what time it takes; raises what `asked` does."""
     try:
-        response: urllib3.HTTPResponse = request(*arguments, _preload_content=False, **options)
+        return _sent(its, request, timeout)
     except ApiException as error:
         raise _mapped(error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise _SilentError("Kubernetes: no answer from its API") from error
-    return response
 
 
 def patiently(request: Callable[[], T]) -> T:
@@ -106,6 +105,20 @@ def patiently(request: Callable[[], T]) -> T:
             if time.monotonic() > deadline:
                 raise
         time.sleep(_PAUSE_SECONDS)
+
+
+def _sent(its: client.ApiClient, request: Request, timeout: tuple[int, int] | None) -> urllib3.HTTPResponse:
+    headers = {**its.default_headers, "Accept": "application/json"}
+    if request.content_type:
+        headers["Content-Type"] = request.content_type
+    url = f"{its.configuration.host}{request.target}"
+    answer = its.call_api(request.method, url, headers, request.body, _request_timeout=timeout)
+    if not 200 <= answer.status <= 299:
+        # The client gives back refusals as it does answers; the exception takes the body that has been read.
+        answer.read()
+        raise ApiException(http_resp=answer)
+    response: urllib3.HTTPResponse = answer.response
+    return response
 
 
 class _SilentError(ApiError):

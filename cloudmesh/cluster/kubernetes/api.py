@@ -10,15 +10,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kubernetes import client
-
 from cloudmesh.cluster import placement
 from cloudmesh.cluster.api import Accepted, Chunk, Results, Submission, is_spark
 from cloudmesh.cluster.errors import ApiError, ClusterError, NotFoundError
 from cloudmesh.cluster.jobs import layout
 from cloudmesh.cluster.jobs.model import Job
 from cloudmesh.cluster.jobs.native import NativeJob
-from cloudmesh.cluster.kubernetes import access, gang, native, nodes, pods, podstatus, submitting, tokens, turns
+from cloudmesh.cluster.kubernetes import (
+    access,
+    gang,
+    native,
+    nodes,
+    pods,
+    podstatus,
+    rest,
+    submitting,
+    tokens,
+    turns,
+)
 from cloudmesh.cluster.kubernetes.access import asked
 from cloudmesh.cluster.kubernetes.known import LIVING, Jobs
 from cloudmesh.cluster.kubernetes.places import Places
@@ -26,6 +35,8 @@ from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
 from cloudmesh.cluster.model import JobStatus, Node, Place
 
 if TYPE_CHECKING:
+    from kubernetes import client
+
     from cloudmesh.cluster.blueprint import Secrets
     from cloudmesh.cluster.hosts.ssh import Connection
 
@@ -45,10 +56,8 @@ class KubernetesApi:
 
     def __init__(self, its: client.ApiClient) -> None:
         self._its = its
-        self._core = client.CoreV1Api(its)
-        self._batch = client.BatchV1Api(its)
-        self._jobs = Jobs(self._core, self._batch)
-        self._places = Places(self._core)
+        self._jobs = Jobs(its)
+        self._places = Places(its)
         self._names: dict[str, str] = {}
 
     @contextmanager
@@ -56,12 +65,13 @@ class KubernetesApi:
         """Yield a token that lets hosts in: ten minutes at most, and no longer than the block."""
         token = tokens.new()
         body = tokens.secret(token, datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME)
-        asked(self._core.create_namespaced_secret, tokens.NAMESPACE, body)
+        secrets = rest.collection("v1", "secrets", tokens.NAMESPACE)
+        asked(self._its, secrets.create(body))
         try:
             yield token
         finally:
             with suppress(NotFoundError):
-                asked(self._core.delete_namespaced_secret, body["metadata"]["name"], tokens.NAMESPACE)
+                asked(self._its, secrets.delete(body["metadata"]["name"]))
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Kubernetes knows, with what its jobs leave free."""
@@ -84,7 +94,7 @@ class KubernetesApi:
     def forget(self, node: Node) -> None:
         """Strike `node` off the list."""
         with suppress(NotFoundError):
-            asked(self._core.delete_node, node.id)
+            asked(self._its, rest.NODES.delete(node.id))
 
     def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
         """Return the objects of the job, without its secrets."""
@@ -101,7 +111,7 @@ class KubernetesApi:
         """Run the job once: a Job of the same name is never replaced."""
         found = self._jobs.find(submission.id)
         turn = turns.ALONE if found else self._turn(submission)
-        objects = submitting.Objects(self._core, self._batch, submission, turn)
+        objects = submitting.Objects(self._its, submission, turn)
         found = found or self._begun(objects, submission.id)
         if podstatus.annotation(found, pods.DIGEST) != submission.digest:
             raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
@@ -159,7 +169,7 @@ class KubernetesApi:
 
     def secret(self, job_id: str) -> str:
         """Return the secret that only the tasks of a job have."""
-        found = asked(self._core.read_namespaced_secret, pods.secret_name(job_id), JOBS_NAMESPACE)
+        found = asked(self._its, rest.SECRETS.read(pods.secret_name(job_id)))
         return base64.b64decode(found["data"][pods.SECRET]).decode()
 
     def expire(self) -> None:
@@ -187,7 +197,7 @@ class KubernetesApi:
             return turns.ALONE
         living = self._pods_of_all(LIVING)
         hosts = self._hosts([pod for pod in living if not podstatus.label(pod, pods.ROLE)])
-        known = turns.known(asked(self._batch.list_namespaced_job, JOBS_NAMESPACE)["items"], living)
+        known = turns.known(asked(self._its, rest.JOBS.list())["items"], living)
         return turns.turn(*placement.asks(submission.job), [host for host in hosts if host.status == "ready"], known)
 
     def _begun(self, objects: submitting.Objects, job_id: str) -> dict[str, Any]:
@@ -212,11 +222,11 @@ class KubernetesApi:
         return [nodes.node(each, those) for each in self._full_nodes()]
 
     def _full_nodes(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = asked(self._core.list_node)["items"]
+        found: list[dict[str, Any]] = asked(self._its, rest.NODES.list())["items"]
         return found
 
     def _pods_of_all(self, fields: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = asked(self._core.list_pod_for_all_namespaces, field_selector=fields)["items"]
+        found: list[dict[str, Any]] = asked(self._its, rest.PODS_OF_ALL.list(fields=fields))["items"]
         return found
 
     def _jobs_on(self, node: Node) -> list[dict[str, Any]]:
@@ -224,9 +234,8 @@ class KubernetesApi:
         return [pod for pod in here if pod["metadata"]["namespace"] == JOBS_NAMESPACE and not podstatus.stays(pod)]
 
     def _cordon(self, node: Node, cordoned: bool) -> None:
-        asked(self._core.patch_node, node.id, {"spec": {"unschedulable": cordoned}})
+        asked(self._its, rest.NODES.patch(node.id, {"spec": {"unschedulable": cordoned}}))
 
     def _evict(self, pod: str) -> None:
-        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
         with suppress(NotFoundError):
-            asked(self._core.create_namespaced_pod_eviction, pod, JOBS_NAMESPACE, body)
+            asked(self._its, rest.PODS.evict(pod))

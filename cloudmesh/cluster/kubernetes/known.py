@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.api import Chunk
 from cloudmesh.cluster.errors import NotFoundError
-from cloudmesh.cluster.kubernetes import logs, pods, podstatus, status
+from cloudmesh.cluster.kubernetes import logs, pods, podstatus, rest, status
 from cloudmesh.cluster.kubernetes.access import asked, patiently
 from cloudmesh.cluster.kubernetes.output import Output
-from cloudmesh.cluster.kubernetes.pods import EXECUTOR, JOBS_NAMESPACE
+from cloudmesh.cluster.kubernetes.pods import EXECUTOR
 from cloudmesh.cluster.model import JobStatus
 
 if TYPE_CHECKING:
@@ -30,18 +30,16 @@ class Jobs:
     """The jobs in our namespace.
 
     Args:
-        core: the API.
-        batch: the API.
+        its: the client.
     """
 
-    def __init__(self, core: client.CoreV1Api, batch: client.BatchV1Api) -> None:
-        self._core = core
-        self._batch = batch
+    def __init__(self, its: client.ApiClient) -> None:
+        self._its = its
 
     def find(self, job_id: str) -> dict[str, Any] | None:
         """Return the Job that stands for a job; None where there is none."""
         try:
-            found: dict[str, Any] = asked(self._batch.read_namespaced_job, job_id, JOBS_NAMESPACE)
+            found: dict[str, Any] = asked(self._its, rest.JOBS.read(job_id))
         except NotFoundError:
             return None
         return None if status.is_part(found) else found
@@ -67,8 +65,7 @@ class Jobs:
         """Return the pods of a job."""
         # A native job's pods have the label that Kubernetes gives them, those of ours have both.
         for label in (pods.JOB, podstatus.NATIVE_JOB):
-            selector = f"{label}={job_id}"
-            found: _Objects = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, label_selector=selector)["items"]
+            found: _Objects = asked(self._its, rest.PODS.list(labels=f"{label}={job_id}"))["items"]
             if found:
                 return found
         return []
@@ -83,9 +80,9 @@ class Jobs:
             for name in [each for each in self._writing(job_id) if each not in told]:
                 told.add(name)
                 if follow:
-                    followed.add(Output(self._core, name))
+                    followed.add(Output(self._its, name))
                 else:
-                    yield from logs.written(Output(self._core, name))
+                    yield from logs.written(Output(self._its, name))
             # While there are tasks that do not write yet, they are looked for.
             yield from followed.chunks(None if followed.going >= tasks else _NEW_TASKS_SECONDS)
             if not follow or (ended and not followed.going):
@@ -100,8 +97,7 @@ class Jobs:
         self._end(parts, self.pods(job_id) if not all(map(status.has_finished, parts)) else [])
         if ended:
             selector = f"{pods.JOB}={job_id},{pods.ROLE}={EXECUTOR}"
-            forget = self._core.delete_collection_namespaced_pod
-            asked(forget, JOBS_NAMESPACE, label_selector=selector, field_selector=LIVING)
+            asked(self._its, rest.PODS.delete_all(labels=selector, fields=LIVING))
             self._take_secrets(job_id)
 
     def end_leftovers(self) -> None:
@@ -144,7 +140,7 @@ class Jobs:
 
     def _with_secrets(self) -> set[str]:
         """Return the ids of the jobs that have variables that are secrets."""
-        found = asked(self._core.list_namespaced_secret, JOBS_NAMESPACE, label_selector=pods.JOB)["items"]
+        found = asked(self._its, rest.SECRETS.list(labels=pods.JOB))["items"]
         return {
             job_id
             for each in found
@@ -154,24 +150,23 @@ class Jobs:
     def _take_secrets(self, job_id: str) -> None:
         """Delete the variables that are secrets of a job that has ended."""
         with suppress(NotFoundError):
-            asked(self._core.delete_namespaced_secret, pods.variables_name(job_id), JOBS_NAMESPACE)
+            asked(self._its, rest.SECRETS.delete(pods.variables_name(job_id)))
 
     def _patch(self, job: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-        asked(self._batch.patch_namespaced_job, job["metadata"]["name"], JOBS_NAMESPACE, body)
+        asked(self._its, rest.JOBS.patch(job["metadata"]["name"], body))
 
     def _parts(self, job_id: str) -> _Objects:
         """Return the Jobs of a job, the one that stands for it first."""
         first = self.first(job_id)
         if not podstatus.label(first, pods.PART):
             return [first]
-        selector = f"{pods.JOB}={job_id}"
-        found = asked(self._batch.list_namespaced_job, JOBS_NAMESPACE, label_selector=selector)["items"]
+        found = asked(self._its, rest.JOBS.list(labels=f"{pods.JOB}={job_id}"))["items"]
         return [first, *filter(status.is_part, found)]
 
     def _every(self) -> Iterator[tuple[dict[str, Any], _Objects, _Objects]]:
         """Yield for each job the Job that stands for it, its pods, and the Jobs of its other parts."""
-        every = asked(self._batch.list_namespaced_job, JOBS_NAMESPACE)["items"]
-        its = _grouped(asked(self._core.list_namespaced_pod, JOBS_NAMESPACE)["items"], podstatus.job_of)
+        every = asked(self._its, rest.JOBS.list())["items"]
+        its = _grouped(asked(self._its, rest.PODS.list())["items"], podstatus.job_of)
         others = _grouped(filter(status.is_part, every), podstatus.job_of)
         for first in every:
             if not status.is_part(first):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
-
-from kubernetes.client.exceptions import ApiException
 
 from cloudmesh.cluster.errors import ApiError, NotFoundError
+from cloudmesh.cluster.kubernetes import rest
 from cloudmesh.cluster.kubernetes.access import asked
 from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
 
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from kubernetes import client
 
 _MANAGER = "cms-cluster"
-_APPLY = "application/apply-patch+yaml"
 
 
 def title(thing: Mapping[str, Any]) -> str:
@@ -48,8 +45,8 @@ def applied(its: client.ApiClient, thing: dict[str, Any], *, dry: bool = False) 
     """
     options = {"fieldManager": _MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry else {})
     try:
-        path = f"{_path(its, thing)}?{urlencode(options)}"
-        made: dict[str, Any] = asked(_requested, its, "PATCH", path, thing)
+        request = _belonging(its, thing).apply(thing["metadata"]["name"], thing, **options)
+        made: dict[str, Any] = asked(its, request)
     except NotFoundError as error:
         # Not the user's job or cluster, but a namespace or group that this manifest supposes.
         raise ApiError(f"{title(thing)}: {error}") from error
@@ -59,28 +56,15 @@ def applied(its: client.ApiClient, thing: dict[str, Any], *, dry: bool = False) 
     return made
 
 
-def _path(its: client.ApiClient, thing: Mapping[str, Any]) -> str:
+def _belonging(its: client.ApiClient, thing: Mapping[str, Any]) -> rest.Collection:
     """Return where an object belongs, as the API server says of its kind."""
-    version, kind, metadata = thing["apiVersion"], thing["kind"], thing["metadata"]
-    base = f"/{'apis' if '/' in version else 'api'}/{version}"
+    version, kind = thing["apiVersion"], thing["kind"]
     try:
-        known = asked(_requested, its, "GET", base)["resources"]
+        known = asked(its, rest.kinds(version))["resources"]
     except NotFoundError:
         known = []
     for each in known:
         if each["kind"] == kind and "/" not in each["name"]:
-            within = f"/namespaces/{quote(metadata.get('namespace') or JOBS_NAMESPACE)}" if each["namespaced"] else ""
-            return f"{base}{within}/{each['name']}/{quote(metadata['name'], safe='')}"
+            namespace = thing["metadata"].get("namespace") or JOBS_NAMESPACE
+            return rest.collection(version, each["name"], namespace if each["namespaced"] else "")
     raise ApiError(f"Kubernetes: there is no kind {kind!a} in {version}")
-
-
-def _requested(
-    its: client.ApiClient, method: str, path: str, body: object = None, *, _request_timeout: Any, _preload_content: bool
-) -> Any:
-    """Make a request that the client has no method for; see `asked`."""
-    headers = {"Accept": "application/json"} | ({"Content-Type": _APPLY} if body else {})
-    response = its.call_api(method, f"{its.configuration.host}{path}", headers, body, _request_timeout=_request_timeout)
-    response.read()
-    if not 200 <= response.status <= 299:
-        raise ApiException(http_resp=response)
-    return response

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import urllib3
 
 from cloudmesh.cluster.errors import ApiError, NotFoundError
-from cloudmesh.cluster.kubernetes import access, logs, podstatus
+from cloudmesh.cluster.kubernetes import access, logs, podstatus, rest
 from cloudmesh.cluster.kubernetes.access import asked, patiently
-from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
 
 if TYPE_CHECKING:
     from kubernetes import client
@@ -23,21 +22,21 @@ class Output:
     """The output of a pod; see `logs.Source`.
 
     Args:
-        core: the API.
+        its: the client.
         pod: its name.
     """
 
-    def __init__(self, core: client.CoreV1Api, pod: str) -> None:
-        self._core = core
+    def __init__(self, its: client.ApiClient, pod: str) -> None:
+        self._its = its
         self._pod = pod
 
     def has_ended(self) -> bool:
         """Return whether the pod writes no more."""
-        return podstatus.has_ended(patiently(lambda: asked(self._core.read_namespaced_pod, self._pod, JOBS_NAMESPACE)))
+        return podstatus.has_ended(patiently(lambda: asked(self._its, rest.PODS.read(self._pod))))
 
     def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
         """Yield pieces of a stream until it ends or breaks off."""
-        options = {"since_seconds": since_seconds} if since_seconds else {}
+        options = {"sinceSeconds": since_seconds} if since_seconds else {}
         response = patiently(lambda: self._opened(follow=follow, stream=stream.capitalize(), **options))
         try:
             yield from response.stream(_CHUNK)
@@ -46,10 +45,9 @@ class Output:
         finally:
             response.close()
 
-    def _opened(self, **options: Any) -> urllib3.HTTPResponse:
-        request = self._core.read_namespaced_pod_log
+    def _opened(self, **options: str | int | bool) -> urllib3.HTTPResponse:
         try:
-            return access.streamed(request, self._pod, JOBS_NAMESPACE, timestamps=True, **options)
+            return access.streamed(self._its, rest.PODS.log(self._pod, timestamps=True, **options))
         except ApiError as error:
             # Its host has driven it out, or was started anew without it.
             if _GONE in str(error):

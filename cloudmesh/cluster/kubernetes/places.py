@@ -6,16 +6,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.errors import ApiError, InUseError, NotFoundError
-from cloudmesh.cluster.kubernetes import storage
+from cloudmesh.cluster.kubernetes import rest, storage
 from cloudmesh.cluster.kubernetes.access import ConflictError, asked
 from cloudmesh.cluster.kubernetes.known import LIVING
-from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE, claim
+from cloudmesh.cluster.kubernetes.pods import claim
 from cloudmesh.cluster.kubernetes.podstatus import job_of
 from cloudmesh.cluster.model import Place
 
 if TYPE_CHECKING:
     from kubernetes import client
 
+_SECRETS = rest.collection("v1", "secrets", storage.NAMESPACE)
 _UNPROTECTED = {"metadata": {"finalizers": None}}
 
 
@@ -23,15 +24,15 @@ class Places:
     """The places of one cluster.
 
     Args:
-        core: its API.
+        its: the client.
     """
 
-    def __init__(self, core: client.CoreV1Api) -> None:
-        self._core = core
+    def __init__(self, its: client.ApiClient) -> None:
+        self._its = its
 
     def all(self) -> tuple[Place, ...]:
         """Return every place, by name."""
-        found = asked(self._core.list_namespaced_secret, storage.NAMESPACE, label_selector=storage.PLACE)["items"]
+        found = asked(self._its, _SECRETS.list(labels=storage.PLACE))["items"]
         return tuple(sorted(map(storage.place, found), key=lambda place: place.name))
 
     def put(self, place: Place) -> None:
@@ -43,10 +44,7 @@ class Places:
         for thing in storage.volume(place):
             self._made(thing)
         body = storage.secret(place)
-        if known:
-            asked(self._core.replace_namespaced_secret, place.name, storage.NAMESPACE, body)
-        else:
-            asked(self._core.create_namespaced_secret, storage.NAMESPACE, body)
+        asked(self._its, _SECRETS.replace(place.name, body) if known else _SECRETS.create(body))
 
     def remove(self, name: str) -> None:
         """Forget a place, unless a job that runs has it mounted; NotFoundError where there is none."""
@@ -56,21 +54,19 @@ class Places:
         if users:
             raise InUseError(name, users)
         with suppress(NotFoundError):
-            asked(self._core.delete_namespaced_persistent_volume_claim, claim(name), JOBS_NAMESPACE)
+            asked(self._its, rest.CLAIMS.delete(claim(name)))
             # Kubernetes would keep it for pods that have ended, and a new place of the name would be kept waiting.
-            asked(self._core.patch_namespaced_persistent_volume_claim, claim(name), JOBS_NAMESPACE, _UNPROTECTED)
+            asked(self._its, rest.CLAIMS.patch(claim(name), _UNPROTECTED))
         with suppress(NotFoundError):
-            asked(self._core.delete_persistent_volume, claim(name))
-            asked(self._core.patch_persistent_volume, claim(name), _UNPROTECTED)
-        asked(self._core.delete_namespaced_secret, name, storage.NAMESPACE)
+            asked(self._its, rest.VOLUMES.delete(claim(name)))
+            asked(self._its, rest.VOLUMES.patch(claim(name), _UNPROTECTED))
+        asked(self._its, _SECRETS.delete(name))
 
     def _made(self, thing: dict[str, Any]) -> None:
+        where = rest.VOLUMES if thing["kind"] == "PersistentVolume" else rest.CLAIMS
         with suppress(ConflictError):
-            if thing["kind"] == "PersistentVolume":
-                asked(self._core.create_persistent_volume, thing)
-            else:
-                asked(self._core.create_namespaced_persistent_volume_claim, JOBS_NAMESPACE, thing)
+            asked(self._its, where.create(thing))
 
     def _living(self) -> list[dict[str, Any]]:
-        found = asked(self._core.list_namespaced_pod, JOBS_NAMESPACE, field_selector=LIVING)
+        found = asked(self._its, rest.PODS.list(fields=LIVING))
         return list(found["items"])

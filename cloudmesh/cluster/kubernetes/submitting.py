@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.api import Submission, is_spark
 from cloudmesh.cluster.errors import ApiError
 from cloudmesh.cluster.jobs.model import Job
-from cloudmesh.cluster.kubernetes import gang, jobs, pods
+from cloudmesh.cluster.kubernetes import gang, jobs, pods, rest
 from cloudmesh.cluster.kubernetes.access import ConflictError, asked
-from cloudmesh.cluster.kubernetes.pods import JOBS_NAMESPACE
 from cloudmesh.cluster.kubernetes.turns import ALONE, Turn
 
 if TYPE_CHECKING:
     from kubernetes import client
 
 _SECRET_BYTES = 32
+_BELONGING = {"Job": rest.JOBS, "Secret": rest.SECRETS, "Service": rest.SERVICES}
 
 
 def objects(submission: Submission[Job], token: str, turn: Turn = ALONE) -> list[dict[str, Any]]:
@@ -48,26 +48,13 @@ class Objects:
     """Makes the objects of a job.
 
     Args:
-        core: the API.
-        batch: the API.
+        its: the client.
         submission: the job.
         turn: when it may begin, if it is Spark's.
     """
 
-    def __init__(
-        self, core: client.CoreV1Api, batch: client.BatchV1Api, submission: Submission[Job], turn: Turn
-    ) -> None:
-        self._create = {
-            "Job": batch.create_namespaced_job,
-            "Secret": core.create_namespaced_secret,
-            "Service": core.create_namespaced_service,
-        }
-        self._read = {
-            "Job": batch.read_namespaced_job,
-            "Secret": core.read_namespaced_secret,
-            "Service": core.read_namespaced_service,
-        }
-        self._batch = batch
+    def __init__(self, its: client.ApiClient, submission: Submission[Job], turn: Turn) -> None:
+        self._its = its
         self._first, *self._others = objects(submission, random.token_urlsafe(_SECRET_BYTES), turn)
 
     def begun(self) -> dict[str, Any]:
@@ -80,21 +67,20 @@ class Objects:
             return
         for thing in self._others:
             self._made_once({**thing, "metadata": {**thing["metadata"], "ownerReferences": _owners(job)}})
-        body = {"spec": {"suspend": False}}
-        asked(self._batch.patch_namespaced_job, job["metadata"]["name"], JOBS_NAMESPACE, body)
+        asked(self._its, rest.JOBS.patch(job["metadata"]["name"], {"spec": {"suspend": False}}))
 
     def _made_once(self, thing: dict[str, Any]) -> None:
         try:
             self._made(thing)
         except ConflictError as error:
             name = thing["metadata"]["name"]
-            found = asked(self._read[thing["kind"]], name, JOBS_NAMESPACE)
+            found = asked(self._its, _BELONGING[thing["kind"]].read(name))
             owners: Sequence[Mapping[str, Any]] = found["metadata"].get("ownerReferences", [])
             if thing["metadata"]["ownerReferences"][0]["uid"] not in [owner["uid"] for owner in owners]:
                 raise ApiError(f"there is a {thing['kind']} called {name} that is not this job's") from error
 
     def _made(self, thing: dict[str, Any]) -> dict[str, Any]:
-        made: dict[str, Any] = asked(self._create[thing["kind"]], JOBS_NAMESPACE, thing, field_validation="Strict")
+        made: dict[str, Any] = asked(self._its, _BELONGING[thing["kind"]].create(thing, strict=True))
         return made
 
 

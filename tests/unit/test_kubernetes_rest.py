@@ -1,0 +1,271 @@
+"""What the API of Kubernetes is asked, and what becomes of its answers, over a real HTTP server."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import urllib3
+from kubernetes import client
+
+from cloudmesh.cluster.errors import ApiError, NotFoundError
+from cloudmesh.cluster.kubernetes import access, logs, native, rest
+from cloudmesh.cluster.kubernetes.output import Output
+from cloudmesh.cluster.kubernetes.rest import JOBS, NODES, PODS, PODS_OF_ALL, SECRETS, VOLUMES, Request
+
+THING = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "finalizers": None}}
+STRICT = "fieldValidation=Strict"
+OURS = "/namespaces/cms-jobs"
+
+
+class Received(NamedTuple):
+    """A request as the server sees it."""
+
+    what: str
+    content_type: str | None
+    body: Any
+    accept: str | None
+
+
+class Answer(NamedTuple):
+    """An answer in pieces, between which the server waits for `goes_on`; without a status it hangs up at once."""
+
+    status: int = 200
+    pieces: tuple[bytes, ...] = (b'{"items": []}',)
+    breaks_off: bool = False
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Gives `answers` in their order, then `last` for ever; keeps what it received."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.received: list[Received] = []
+        self.answers: list[Answer] = []
+        self.last = Answer()
+        self.goes_on = threading.Event()
+        self.its = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{self.server_port}"))
+        self.its.rest_client.pool_manager = urllib3.PoolManager(retries=False)
+
+    @property
+    def asked(self) -> list[str]:
+        return [each.what for each in self.received]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        said = json.loads(body) if body else None
+        what = f"{self.command} {self.path}"
+        self.server.received.append(Received(what, self.headers["Content-Type"], said, self.headers["Accept"]))
+        self.send(self.server.answers.pop(0) if self.server.answers else self.server.last)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - the names are http.server's
+
+    def send(self, answer: Answer) -> None:
+        self.close_connection = answer.breaks_off or not answer.status
+        if not answer.status:
+            return
+        self.send_response(answer.status)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for number, piece in enumerate(answer.pieces):
+            if number:
+                self.server.goes_on.wait(10)
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        if not answer.breaks_off:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(access, "_PAUSE_SECONDS", 0)
+    with Server() as found:
+        threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
+        with found.its:
+            yield found
+        found.shutdown()
+
+
+def message(text: str) -> tuple[bytes]:
+    """Return the body of an answer by which the API says something."""
+    return (json.dumps({"kind": "Status", "message": text}).encode(),)
+
+
+@pytest.mark.parametrize(
+    ("asking", "what"),
+    [
+        (NODES.list(), "GET /api/v1/nodes"),
+        (PODS_OF_ALL.list(fields="a!=b,c!=d"), "GET /api/v1/pods?fieldSelector=a%21%3Db%2Cc%21%3Dd"),
+        (PODS.list(labels="a=b"), f"GET /api/v1{OURS}/pods?labelSelector=a%3Db"),
+        (JOBS.read("a"), f"GET /apis/batch/v1{OURS}/jobs/a"),
+        (PODS.log("a", follow=False, sinceSeconds=7), f"GET /api/v1{OURS}/pods/a/log?follow=false&sinceSeconds=7"),
+        (VOLUMES.delete("a"), "DELETE /api/v1/persistentvolumes/a"),
+        (PODS.delete_all(labels="a", fields="b"), f"DELETE /api/v1{OURS}/pods?labelSelector=a&fieldSelector=b"),
+        (rest.kinds("v1"), "GET /api/v1"),
+        (rest.kinds("apps/v1"), "GET /apis/apps/v1"),
+    ],
+)
+def test_what_only_asks_or_deletes_sends_nothing(server: Server, asking: Request, what: str) -> None:
+    access.asked(server.its, asking)
+    assert server.received == [(what, None, None, "application/json")]
+
+
+@pytest.mark.parametrize(
+    ("telling", "what", "meaning"),
+    [
+        (JOBS.create(THING), f"POST /apis/batch/v1{OURS}/jobs", "json"),
+        (JOBS.create(THING, strict=True), f"POST /apis/batch/v1{OURS}/jobs?{STRICT}", "json"),
+        (SECRETS.replace("a", THING), f"PUT /api/v1{OURS}/secrets/a", "json"),
+        (NODES.patch("a", THING), "PATCH /api/v1/nodes/a", "strategic-merge-patch+json"),
+        (JOBS.apply("a", THING, dryRun="All"), f"PATCH /apis/batch/v1{OURS}/jobs/a?dryRun=All", "apply-patch+yaml"),
+    ],
+)
+def test_what_is_sent_arrives_whole_and_says_what_it_means(
+    server: Server, telling: Request, what: str, meaning: str
+) -> None:
+    access.asked(server.its, telling)
+    assert server.received == [(what, f"application/{meaning}", THING, "application/json")]
+
+
+def test_a_pod_is_evicted_by_an_object_of_its_name(server: Server) -> None:
+    access.asked(server.its, PODS.evict("a"))
+    (received,) = server.received
+    assert received.what == f"POST /api/v1{OURS}/pods/a/eviction"
+    assert received.body == {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"), [("a/../b", "a%2F..%2Fb"), ("é ?#%", "%C3%A9%20%3F%23%25"), ("s:a", "s%3Aa")]
+)
+def test_a_name_leads_nowhere_else(server: Server, name: str, quoted: str) -> None:
+    access.asked(server.its, SECRETS.delete(name))
+    access.asked(server.its, rest.collection("v1", "secrets", name).read(name))
+    assert server.asked == [
+        f"DELETE /api/v1{OURS}/secrets/{quoted}",
+        f"GET /api/v1/namespaces/{quoted}/secrets/{quoted}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, ApiError),
+        (401, ApiError),
+        (403, ApiError),
+        (404, NotFoundError),
+        (409, access.ConflictError),
+        (422, ApiError),
+    ],
+)
+def test_a_refusal_is_told_in_the_apis_words_and_not_asked_for_again(
+    server: Server, status: int, kind: type[Exception]
+) -> None:
+    server.last = Answer(status, message("there is\n  something"))
+    with pytest.raises(kind, match=rf"^Kubernetes: there is something \(HTTP {status}\)$") as raised:
+        access.asked(server.its, JOBS.create(THING))
+    assert type(raised.value) is kind
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [Answer(status=0), Answer(pieces=(b'{"ite',), breaks_off=True), Answer(429, message("")), Answer(503, (b"no",))],
+    ids=["hangs up", "breaks off", "is busy", "is starting"],
+)
+def test_an_api_that_is_restarting_is_asked_again(server: Server, passing: Answer) -> None:
+    server.answers = [passing, passing]
+    assert access.asked(server.its, NODES.list()) == {"items": []}
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("lasting", "why"),
+    [
+        (Answer(status=0), "no answer from its API"),
+        (Answer(500, (b"not JSON",)), r"Internal Server Error \(HTTP 500\)"),
+        (Answer(503, message("wait")), r"wait \(HTTP 503\)"),
+    ],
+)
+def test_an_api_that_stays_away_is_told_after_three_attempts(server: Server, lasting: Answer, why: str) -> None:
+    server.last = lasting
+    with pytest.raises(ApiError, match=f"^Kubernetes: {why}"):
+        access.asked(server.its, NODES.list())
+    assert len(server.asked) == 3
+
+
+def test_the_output_of_a_pod_is_there_as_soon_as_it_is_written(server: Server) -> None:
+    server.last = Answer(pieces=(b"first\n", b"second\n"))
+    pieces = iter(Output(server.its, "a").read("stderr", follow=True, since_seconds=None))
+    assert next(pieces) == b"first\n"
+    server.goes_on.set()
+    assert list(pieces) == [b"second\n"]
+    assert server.asked == [f"GET /api/v1{OURS}/pods/a/log?timestamps=true&follow=true&stream=Stderr"]
+
+
+def test_output_that_breaks_off_is_known_from_output_that_ends(server: Server) -> None:
+    server.last = Answer(pieces=(b"first\n",), breaks_off=True)
+    pieces = iter(Output(server.its, "a").read("stdout", follow=True, since_seconds=7))
+    assert next(pieces) == b"first\n"
+    with pytest.raises(logs.BrokenOffError):
+        next(pieces)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(404, "no such pod"), (500, "unable to retrieve container logs for containerd://1")]
+)
+def test_the_output_of_a_pod_that_is_gone_is_not_found(server: Server, status: int, text: str) -> None:
+    server.last = Answer(status, message(text))
+    with pytest.raises(NotFoundError, match=text):
+        list(Output(server.its, "a").read("stdout", follow=False, since_seconds=None))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "namespaced", "path"),
+    [
+        ({"name": "a"}, True, f"{OURS}/jobs/a"),
+        ({"name": "a", "namespace": "b"}, True, "/namespaces/b/jobs/a"),
+        ({"name": "a"}, False, "/jobs/a"),
+    ],
+)
+def test_a_native_object_is_applied_where_the_api_has_its_kind(
+    server: Server, metadata: dict[str, str], namespaced: bool, path: str
+) -> None:
+    known = [{"kind": "Job", "name": "jobs/status", "namespaced": False}]
+    known.append({"kind": "Job", "name": "jobs", "namespaced": namespaced})
+    thing = {**THING, "metadata": metadata}
+    made = {**thing, "metadata": {**metadata, "managedFields": []}}
+    server.answers = [Answer(pieces=(json.dumps(each).encode(),)) for each in ({"resources": known}, made)]
+    assert native.applied(server.its, thing) == thing
+    assert server.asked == ["GET /apis/batch/v1", f"PATCH /apis/batch/v1{path}?fieldManager=cms-cluster&{STRICT}"]
+    assert server.received[1][1:3] == ("application/apply-patch+yaml", thing)
+
+
+PROGRAM = """
+import sys
+from kubernetes import client
+import cloudmesh.cluster.kubernetes.provider
+from cloudmesh.cluster.kubernetes.api import KubernetesApi
+with client.ApiClient(client.Configuration(host=sys.argv[1])) as its:
+    api = KubernetesApi(its)
+    assert api.jobs() == api.nodes() == api.places() == ()
+print(*(name for name in sys.modules if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))))
+"""
+
+
+def test_a_command_does_not_wait_for_classes_that_it_does_not_use(server: Server) -> None:
+    host = server.its.configuration.host
+    done = subprocess.run([sys.executable, "-c", PROGRAM, host], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == ""
