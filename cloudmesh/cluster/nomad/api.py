@@ -127,13 +127,10 @@ class NomadApi:
         while True:
             current = patiently(lambda: self.job(job_id))
             sources = self._outputs(job_id, ours=bool(current.digest))
-            if not follow:
-                yield from output.new(sources)
+            ended = current.state.ended
+            yield from output.rest(sources) if ended else output.new(sources)
+            if ended or not follow:
                 return
-            if current.state.ended:
-                yield from output.rest(sources)
-                return
-            yield from output.new(sources)
             time.sleep(_POLL_SECONDS)
 
     def stop(self, job_id: str) -> None:

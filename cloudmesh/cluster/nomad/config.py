@@ -119,6 +119,6 @@ def client(
 _DOCKER = {
     "allow_privileged": False,
     "volumes": {"enabled": False},
-    # An image stays for the next job that needs it.
-    "gc": {"image": True, "image_delay": "24h", "container": True},
+    # An image stays for the next job that needs it; a container, until the host has kept its output.
+    "gc": {"image": True, "image_delay": "24h", "container": False},
 }

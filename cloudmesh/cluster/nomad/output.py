@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.api import Chunk
-from cloudmesh.cluster.errors import NotFoundError
-from cloudmesh.cluster.nomad.access import patiently
+from cloudmesh.cluster.errors import ApiError, NotFoundError
+from cloudmesh.cluster.nomad import kept
+from cloudmesh.cluster.nomad.access import asked, patiently
 
 if TYPE_CHECKING:
     import nomad
 
-# What a task wrote last reaches its log a moment after Nomad has told that it ended.
-_SETTLING_SECONDS = 1.0
+# A task's host has kept its output a moment after Nomad has told that the task ended.
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 10.0, 0.2
+# The container engine keeps no more of a stream: two files of two million bytes, Nomad's default.
+_KEPT_BYTES = 4_000_000
 Task = tuple[str, str]  # the allocation's id, and the task's name in it
+_Source = tuple[str, str, str]  # a task, and one of its streams
+_STREAMS = ("stdout", "stderr")
 
 
 class Output:
@@ -27,29 +33,31 @@ class Output:
 
     def __init__(self, client: nomad.Nomad) -> None:
         self._client = client
-        self._offsets: dict[tuple[str, str, str], int] = {}
+        self._offsets: dict[_Source, int] = {}
+        self._last: dict[_Source, bytes] = {}
 
     def new(self, tasks: Iterable[Task]) -> Iterator[Chunk]:
         """Yield what was written since the last call."""
-        for allocation, task in tasks:
-            for stream in ("stdout", "stderr"):
-                source = (allocation, task, stream)
-                data = self._read(*source, self._offsets.get(source, 0))
-                self._offsets[source] = self._offsets.get(source, 0) + len(data)
+        for task in tasks:
+            for stream in _STREAMS:
+                data = self._read((*task, stream))
                 if data:
                     yield Chunk(stream, data)
 
     def rest(self, tasks: Iterable[Task]) -> Iterator[Chunk]:
-        """Yield what is left of tasks that have ended, until nothing more comes."""
-        those = list(tasks)
-        while True:
-            time.sleep(_SETTLING_SECONDS)
-            chunks = list(self.new(those))
-            if not chunks:
-                return
-            yield from chunks
+        """Yield what is left of tasks that have ended, and what Nomad did not read before they did."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for task in tasks:
+            found = kept.streams(self._kept(*task, deadline))
+            yield from self.new([task])
+            for stream in _STREAMS:
+                data = kept.missing(self._last.get((*task, stream), b""), found[stream])
+                if data:
+                    yield Chunk(stream, data)
 
-    def _read(self, allocation: str, task: str, stream: str, offset: int) -> bytes:
+    def _read(self, source: _Source) -> bytes:
+        allocation, task, stream = source
+        offset = self._offsets.get(source, 0)
         params = {"task": task, "type": stream, "offset": offset, "origin": "start", "plain": True}
         try:
             response = patiently(
@@ -57,4 +65,21 @@ class Output:
             )
         except NotFoundError:  # the task has not written anything yet
             return b""
-        return bytes(response.content)
+        data = bytes(response.content)
+        if data:
+            self._offsets[source] = offset + len(data)
+            self._last[source] = (self._last.get(source, b"") + data)[-_KEPT_BYTES:]
+        return data
+
+    def _kept(self, allocation: str, task: str, deadline: float) -> bytes:
+        """Return what the task's host has kept of its output; nothing where that cannot be had."""
+        files, name = self._client.client, kept.name(task)
+        try:
+            while name not in (each["Name"] for each in asked(lambda: files.ls.list_files(allocation))):
+                if time.monotonic() > deadline:
+                    return b""
+                time.sleep(_PAUSE_SECONDS)
+            request = partial(files.cat.request, allocation, params={"path": f"/{name}"}, method="get")
+            return bytes(asked(request).content)
+        except ApiError:  # as when the host is lost; what Nomad has of it has been told
+            return b""

@@ -59,7 +59,9 @@ class NomadProvider(Provider):
         files = {
             "nomad/agent.json": _json(agent),
             "nomad/client.json": _json(client),
+            "etc/keep-output.sh": script.load("nomad/keep-output.sh").encode(),
             "units/cloudmesh-nomad.service": script.load("nomad/cloudmesh-nomad.service").encode(),
+            "units/cloudmesh-output.service": script.load("nomad/cloudmesh-output.service").encode(),
         }
         if is_server:
             gossip, token = design.secrets.engine["gossip"], design.secrets.engine["token"]

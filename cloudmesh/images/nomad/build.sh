@@ -90,8 +90,8 @@ join() {
     fetch_engine
     step "start Nomad"
     mkdir -p "$DATA"
-    systemctl enable --quiet cloudmesh-nomad.service
-    systemctl restart cloudmesh-nomad.service
+    systemctl enable --quiet cloudmesh-output.service cloudmesh-nomad.service
+    systemctl restart cloudmesh-output.service cloudmesh-nomad.service
     wait_for 60 agent_answers || fail "Nomad does not answer: $(journal cloudmesh-nomad)"
 }
 
