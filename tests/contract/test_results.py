@@ -61,21 +61,21 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def get(cluster: Cluster, job_id: str, target: Path) -> tuple[int, float]:
-    """Run `get`; return its exit code and the most memory that it took, in MiB."""
+def get(cluster: Cluster, job_id: str, target: Path) -> float:
+    """Run `get`, which must succeed; return the most memory that it took, in MiB."""
     with cluster.operator.started("get", "-n", cluster.name, job_id, str(target)) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, used.ru_maxrss / 1024
+        assert process.stderr
+        assert process.returncode == 0, process.stderr.read()
+    return used.ru_maxrss / 1024
 
 
 def test_results_of_all_tasks_are_brought_whole_in_constant_memory_after_the_job_has_ended(cluster, tmp_path):
     outcome = cluster.cms("submit", "--id=leaves", job_file(tmp_path, LEAVE)).ok()
     here = tmp_path / "here"
-    status, memory = get(cluster, "leaves", here)
     try:
-        assert status == 0
-        assert memory < MEMORY_MB
+        assert get(cluster, "leaves", here) < MEMORY_MB
         by_name = {path.name: path for path in here.rglob("*") if path.is_file()}
         assert by_name["big"].stat().st_size == BIG
         assert f"{digest(by_name['big'])}\n" == outcome.stdout
@@ -83,7 +83,7 @@ def test_results_of_all_tasks_are_brought_whole_in_constant_memory_after_the_job
         assert {f"part-{number}" for number in range(4)} | {"big", "answer"} == set(by_name)
         assert by_name["part-3"].read_text() == "3" * 1000
         again = {path: path.stat().st_mtime_ns for path in by_name.values()}
-        assert get(cluster, "leaves", here)[0] == 0
+        get(cluster, "leaves", here)
         assert {path: path.stat().st_mtime_ns for path in again} == again
         by_name["answer"].write_text("mine")
         refused = cluster.cms("get", "leaves", str(here))
