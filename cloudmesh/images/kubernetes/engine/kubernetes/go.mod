@@ -1,5 +1,7 @@
 // Kubernetes' own binaries as its release has them: its go.mod replaces the staging modules by directories, which a module
-// that requires it has not; here they are replaced by their published versions, cut from the same commit. By hand:
+// that requires it has not; here they are replaced by their published versions, cut from the same commit. Libraries that
+// CoreDNS and flannel have too are of one version for all three, so that they are compiled once; hence Go's own, golang.org/x,
+// are a little newer than the release's. By hand:
 //   CGO_ENABLED=0 go build -mod=readonly -trimpath -tags selinux,notest,grpcnotrace -o DIRECTORY/ tool
 module cloudmesh.org/cluster/engines/kubernetes
 
@@ -133,16 +135,16 @@ require (
 	go.uber.org/zap v1.27.1 // indirect
 	go.yaml.in/yaml/v2 v2.4.3 // indirect
 	go.yaml.in/yaml/v3 v3.0.4 // indirect
-	golang.org/x/crypto v0.47.0 // indirect
+	golang.org/x/crypto v0.48.0 // indirect
 	golang.org/x/exp v0.0.0-20251219203646-944ab1f22d93 // indirect
-	golang.org/x/net v0.49.0 // indirect
-	golang.org/x/oauth2 v0.34.0 // indirect
-	golang.org/x/sync v0.19.0 // indirect
-	golang.org/x/sys v0.40.0 // indirect
-	golang.org/x/term v0.39.0 // indirect
-	golang.org/x/text v0.33.0 // indirect
+	golang.org/x/net v0.51.0 // indirect
+	golang.org/x/oauth2 v0.35.0 // indirect
+	golang.org/x/sync v0.20.0 // indirect
+	golang.org/x/sys v0.43.0 // indirect
+	golang.org/x/term v0.40.0 // indirect
+	golang.org/x/text v0.35.0 // indirect
 	golang.org/x/time v0.14.0 // indirect
-	golang.org/x/tools v0.41.0 // indirect
+	golang.org/x/tools v0.42.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260128011058-8636f8732409 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260128011058-8636f8732409 // indirect
 	google.golang.org/grpc v1.79.3 // indirect
