@@ -160,7 +160,7 @@ def test_two_hosts_that_do_not_reach_each_other_are_told_by_name(cluster, hosts)
         found = proved(cluster)
     assert found.outcome.status == 1
     assert found.seconds < BOUND_SECONDS
-    assert f"no way to {three}" in found.found["network", two]["cause"]
+    assert f"no way to {three}" in found.found["network", two]["cause"], found.outcome
     assert f"no way to {two}" in found.found["network", three]["cause"]
     assert found.found["network", hosts.name(1)]["result"] == "ok"
 

@@ -73,7 +73,7 @@ def test_hadoop_jobs_share_its_yarn_and_one_that_is_stopped_leaves_nothing_there
     cluster.cms("submit", "--id=hadoop-shared", f"--param=place={warehouse}", shared).ok()
     assert counted(fetched(cluster, "hadoop-shared", tmp_path / "counts")) == words()
     assert [task["name"] for task in job(cluster, "hadoop-shared")["tasks"]] == ["client-0"]
-    assert masters(cluster) == 1
+    until(lambda: masters(cluster) == 1, 60, "of the job that has ended, nothing runs")
     cluster.cms("stop", "endless").ok()
     until(lambda: masters(cluster) == 0, 30, "the service runs nothing of the job that was stopped")
 

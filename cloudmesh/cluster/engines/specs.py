@@ -141,6 +141,8 @@ _COMMANDS = (
     "kube-scheduler",
     "kube-proxy",
 )
+# Of Kubernetes' release; it leaves something out of libraries that others use too, which are compiled twice without it.
+_SHARED_TAG = "notest"
 # What a build of its own repository would take from git; the date is the release's.
 _KUBERNETES_VERSION = {
     "gitVersion": f"v{_KUBERNETES}",
@@ -170,15 +172,19 @@ KUBERNETES = Spec(
                     for name, value in _KUBERNETES_VERSION.items()
                 ]
             ),
-            tags="selinux,notest,grpcnotrace",
+            tags=f"selinux,{_SHARED_TAG},grpcnotrace",
         ),
         Build(module=_KUBERNETES_MODULES / "etcd", packages={"etcd": "go.etcd.io/etcd/server/v3"}),
-        Build(module=_KUBERNETES_MODULES / "coredns", packages={"coredns": "github.com/coredns/coredns"}),
+        Build(
+            module=_KUBERNETES_MODULES / "coredns",
+            packages={"coredns": "github.com/coredns/coredns"},
+            tags=_SHARED_TAG,
+        ),
         Build(
             module=_KUBERNETES_MODULES / "flannel",
             packages={"flanneld": "github.com/flannel-io/flannel"},
             ldflags="-s -w -X github.com/flannel-io/flannel/pkg/version.Version=v0.28.4",
-            tags="osusergo,netgo",
+            tags=f"osusergo,netgo,{_SHARED_TAG}",
             cgo=True,  # its UDP backend
         ),
         Build(

@@ -16,22 +16,32 @@ docker_api() {
     curl --silent --fail --globoff --unix-socket /var/run/docker.sock "http://docker$path" "$@"
 }
 
-# The engine's log, framed as the engine gives it, becomes output.TASK of the allocation. A task cannot write there.
+# kept NAME: where the output of a container of this name is kept. A task cannot write there.
+kept() {
+    task=${1%-????????-????-????-????-????????????}
+    echo "$allocations/${1#"$task"-}/output.$task"
+}
+
+# keep ID NAME: the engine's log, framed as the engine gives it, of a container that has ended.
 keep() {
-    name=$(docker_api "/containers/$1/json" | grep -o '"Name":"/[^"]*"' | head -n 1 | cut -d '"' -f 4 | cut -c 2-)
-    task=${name%-????????-????-????-????-????????????}
-    kept=$allocations/${name#"$task"-}/output.$task
-    [ -d "$(dirname "$kept")" ] || return 0
-    docker_api "/containers/$1/logs?stdout=1&stderr=1" >"$kept.new" && mv "$kept.new" "$kept"
+    file=$(kept "$2")
+    [ -d "$(dirname "$file")" ] || return 0
+    docker_api "/containers/$1/logs?stdout=1&stderr=1" >"$file.new" && mv "$file.new" "$file"
     { sleep "$ASKED" && docker_api "/containers/$1?v=1" -X DELETE; } >/dev/null &
 }
 
 since=$(date +%s.%N)
 docker_api /containers/json --get --data all=1 --data-urlencode "filters={\"status\":[\"exited\"],$LABEL}" |
-    grep -o '"Id":"[0-9a-f]*"' | cut -d '"' -f 4 | while read -r id; do keep "$id" || true; done
+    grep -o '"Id":"[0-9a-f]*","Names":\["/[^"]*"' | sed 's|"Id":"\(.*\)","Names":\["/\(.*\)"|\1 \2|' |
+    while read -r id name; do keep "$id" "$name" || true; done
 docker_api /events --no-buffer --get --data "since=$since" \
-    --data-urlencode "filters={\"type\":[\"container\"],\"event\":[\"die\"],$LABEL}" |
+    --data-urlencode "filters={\"type\":[\"container\"],\"event\":[\"start\",\"die\"],$LABEL}" |
     while read -r event; do
-        id=${event#*'"ID":"'}
-        keep "${id%%'"'*}" || true
+        id=${event#*'"ID":"'} name=${event#*'"name":"'}
+        id=${id%%'"'*} name=${name%%'"'*}
+        case $event in
+            # Another attempt at the task: what is kept is of the last one.
+            *'"Action":"start"'*) rm -f "$(kept "$name")" ;;
+            *) keep "$id" "$name" || true ;;
+        esac
     done

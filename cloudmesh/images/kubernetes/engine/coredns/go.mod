@@ -1,5 +1,5 @@
 // CoreDNS, of the version that kubeadm of this Kubernetes asks for, with that Kubernetes' client library. By hand:
-//   CGO_ENABLED=0 go build -mod=readonly -trimpath -o coredns github.com/coredns/coredns
+//   CGO_ENABLED=0 go build -mod=readonly -trimpath -tags notest -o coredns github.com/coredns/coredns
 module cloudmesh.org/cluster/engines/coredns
 
 go 1.26.0

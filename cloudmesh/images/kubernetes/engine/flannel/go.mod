@@ -1,7 +1,7 @@
 // flanneld, the pod network, with the client library of this Kubernetes. Its own requirement of tencentcloud's common module
 // is of a version that is not to be had: a later one is required here. By hand, static though with cgo, which its UDP
 // backend needs:
-//   CGO_ENABLED=1 go build -mod=readonly -trimpath -tags osusergo,netgo \
+//   CGO_ENABLED=1 go build -mod=readonly -trimpath -tags osusergo,netgo,notest \
 //     -ldflags '-linkmode external -extldflags "-static"' -o flanneld github.com/flannel-io/flannel
 module cloudmesh.org/cluster/engines/flannel
 
