@@ -1,9 +1,13 @@
-"""A paramiko transport that sends nothing for a channel after its close.
+"""A paramiko transport that sends nothing for a channel after its close, and changes keys as rarely as OpenSSH does.
 
 paramiko writes a channel's data outside of the lock under which the channel is closed: with several threads, data may
 follow the close. sshd answers that by ending the whole connection ("data packet referred to nonexistent channel"), and
 with it every other channel. Here data and end-of-file of a channel that is closed by now are dropped at the point where
-all messages are in order. This module imports paramiko; import it where it is used.
+all messages are in order.
+
+paramiko's own thread sends the close of a channel. While keys are changed, which it asks for after 512 MiB, it waits
+with that for the new keys, which only it can take: after 30 s the connection ends ("Key-exchange timed out"). This
+module imports paramiko; import it where it is used.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ from __future__ import annotations
 from typing import Any
 
 import paramiko
+
+# OpenSSH's limit for AES is 2^32 blocks, 64 GiB, as RFC 4344, section 3.2, advises.
+_REKEY_BYTES = 1 << 35
 
 
 class OrderedChannel(paramiko.Channel):
@@ -30,6 +37,10 @@ class OrderedChannel(paramiko.Channel):
 
 class OrderedTransport(paramiko.Transport):
     """See the module."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.packetizer.REKEY_BYTES = _REKEY_BYTES
 
     def open_channel(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
         """Open a channel as paramiko does."""
