@@ -1,4 +1,4 @@
-"""A paramiko transport that sends nothing for a channel after its close, and changes keys as rarely as OpenSSH does.
+"""A paramiko transport that sends nothing for a channel after its close, and changes keys about as rarely as OpenSSH.
 
 paramiko writes a channel's data outside of the lock under which the channel is closed: with several threads, data may
 follow the close. sshd answers that by ending the whole connection ("data packet referred to nonexistent channel"), and
@@ -16,7 +16,7 @@ from typing import Any
 
 import paramiko
 
-# OpenSSH's limit for AES is 2^32 blocks, 64 GiB, as RFC 4344, section 3.2, advises.
+# Half of OpenSSH's limit for AES: 2^32 blocks, 64 GiB, as RFC 4344, section 3.2, advises.
 _REKEY_BYTES = 1 << 35
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 # A task's host has kept its output a moment after Nomad has told that the task ended.
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 10.0, 0.2
-# The container engine keeps no more of a stream: two files of two million bytes, Nomad's default.
-_KEPT_BYTES = 4_000_000
 Task = tuple[str, str]  # the allocation's id, and the task's name in it
 _Source = tuple[str, str, str]  # a task, and one of its streams
 _STREAMS = ("stdout", "stderr")
@@ -34,13 +32,14 @@ class Output:
     def __init__(self, client: nomad.Nomad) -> None:
         self._client = client
         self._offsets: dict[_Source, int] = {}
-        self._last: dict[_Source, bytes] = {}
 
     def new(self, tasks: Iterable[Task]) -> Iterator[Chunk]:
         """Yield what was written since the last call."""
         for task in tasks:
             for stream in _STREAMS:
-                data = self._read((*task, stream))
+                source = (*task, stream)
+                data = self._read(source, self._offsets.get(source, 0))
+                self._offsets[source] = self._offsets.get(source, 0) + len(data)
                 if data:
                     yield Chunk(stream, data)
 
@@ -48,16 +47,17 @@ class Output:
         """Yield what is left of tasks that have ended, and what Nomad did not read before they did."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         for task in tasks:
-            found = kept.streams(self._kept(*task, deadline))
-            yield from self.new([task])
-            for stream in _STREAMS:
-                data = kept.missing(self._last.get((*task, stream), b""), found[stream])
+            for stream, found in kept.streams(self._kept(*task, deadline)).items():
+                source = (*task, stream)
+                told = self._offsets.get(source, 0)
+                start = max(0, told - len(found))  # as much again of what was told, to see what follows
+                log = self._read(source, start)
+                data = log[told - start :] + kept.missing(log, found)
                 if data:
                     yield Chunk(stream, data)
 
-    def _read(self, source: _Source) -> bytes:
+    def _read(self, source: _Source, offset: int) -> bytes:
         allocation, task, stream = source
-        offset = self._offsets.get(source, 0)
         params = {"task": task, "type": stream, "offset": offset, "origin": "start", "plain": True}
         try:
             response = patiently(
@@ -65,11 +65,7 @@ class Output:
             )
         except NotFoundError:  # the task has not written anything yet
             return b""
-        data = bytes(response.content)
-        if data:
-            self._offsets[source] = offset + len(data)
-            self._last[source] = (self._last.get(source, b"") + data)[-_KEPT_BYTES:]
-        return data
+        return bytes(response.content)
 
     def _kept(self, allocation: str, task: str, deadline: float) -> bytes:
         """Return what the task's host has kept of its output; nothing where that cannot be had."""

@@ -13,7 +13,7 @@ LABEL='"label":["com.hashicorp.nomad.alloc_id"]'
 docker_api() {
     path=$1
     shift
-    curl --silent --fail --globoff --unix-socket /var/run/docker.sock "http://docker$path" "$@"
+    curl --silent --fail --unix-socket /var/run/docker.sock "http://docker$path" "$@"
 }
 
 # kept NAME: where the output of a container of this name is kept. A task cannot write there.
