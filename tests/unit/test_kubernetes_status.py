@@ -124,9 +124,9 @@ SILENT = 'ErrImagePull: failed to resolve reference "x:1": dial tcp 10.0.0.9:443
 
 
 @pytest.mark.parametrize(
-    ("message", "after", "hopeless"), [(MISSING, 61, True), (MISSING, 30, False), (SILENT, 3600, False)]
+    ("message", "after", "hopeless"), [(MISSING, 21, True), (MISSING, 10, False), (SILENT, 3600, False)]
 )
-def test_a_job_whose_image_is_not_there_fails_after_a_minute_and_says_why(message, after, hopeless):
+def test_a_job_whose_image_is_not_there_fails_soon_and_says_why(message, after, hopeless):
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "x:1": {message}'}}
     waits = pod("d", "driver", waiting, phase="Pending")
     waits["status"]["startTime"] = BEGAN

@@ -15,7 +15,7 @@ from cloudmesh.cluster.model import JobStatus, State, TaskStatus
 _Outcome = tuple[State, "int | None", str]
 _Whole = Mapping[str, Any]
 _TIMED_OUT = "DeadlineExceeded"
-_HOPE_SECONDS = 60
+_HOPE_SECONDS = 20  # two or three attempts of the kubelet
 
 
 def job(full: _Whole, pods: Iterable[_Whole], now: float, others: Sequence[_Whole] = ()) -> JobStatus:
@@ -67,7 +67,7 @@ def is_complete(full: _Whole) -> bool:
 def why_hopeless(full: _Whole, pods: Iterable[_Whole], now: float) -> str:
     """Return why a job of ours that has not begun never can; empty if it may.
 
-    Kubernetes would look for an image that is not there for ever. It gets a minute, as the image may be on its way.
+    Kubernetes would look for ever for an image that is not there. The kubelet tries it again once or twice.
     """
     its = list(pods)
     if not label(full, JOB) or any(map(podstatus.has_started, its)):
