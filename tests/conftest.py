@@ -10,13 +10,12 @@ from xdist.scheduler import LoadScopeScheduling
 _CONTRACT = "/contract/"
 # These make clusters of their own. They come before the cluster that the others of the contract share.
 _ALONE = "test_growth"
+# What takes longest together, so that nobody waits for it at the end. What is not told here is short.
+_LONGEST = (_ALONE, _CONTRACT, "test_residue", "test_lost_hosts", "test_three_servers", "test_membership", "/packaging/")
 
 
 class ByCluster(LoadScopeScheduling):
-    """Keeps together what shares a cluster of a provider.
-
-    Those are `tests/contract` without Hadoop's cases, Hadoop's cases, and any other file.
-    """
+    """Keeps together what shares a cluster of a provider: `tests/contract`, and any other file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
@@ -25,10 +24,7 @@ class ByCluster(LoadScopeScheduling):
 
 
 def _sharing(file: str) -> str:
-    name = PurePath(file).stem
-    if _CONTRACT not in file or name == _ALONE:
-        return file
-    return "hadoop" if "hadoop" in name else "contract"
+    return "contract" if _CONTRACT in file and PurePath(file).stem != _ALONE else file
 
 
 def pytest_xdist_make_scheduler(config: Any, log: Any) -> ByCluster:
@@ -38,5 +34,5 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> ByCluster:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest together, so that nobody waits for it at the end, and end with what waits least."""
-    items.sort(key=lambda item: (_CONTRACT not in item.nodeid, _ALONE not in item.nodeid, "/cluster/" in item.nodeid))
+    """Begin with what takes longest together, and leave each in its order otherwise."""
+    items.sort(key=lambda item: next((at for at, part in enumerate(_LONGEST) if part in item.nodeid), len(_LONGEST)))

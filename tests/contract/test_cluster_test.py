@@ -19,7 +19,7 @@ from contract.test_storage import lake  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.cluster
 
-PLACE = "/srv/cms-test"
+PLACE = "/srv/cms-proof"
 BOUND_SECONDS = 300
 CHECKS = {
     "engine",
