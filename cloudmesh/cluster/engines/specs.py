@@ -177,7 +177,7 @@ KUBERNETES = Spec(
         Build(module=_KUBERNETES_MODULES / "etcd", packages={"etcd": "go.etcd.io/etcd/server/v3"}),
         Build(
             module=_KUBERNETES_MODULES / "coredns",
-            packages={"coredns": "github.com/coredns/coredns"},
+            packages={"coredns": "."},
             tags=_SHARED_TAG,
         ),
         Build(
