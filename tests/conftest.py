@@ -11,7 +11,15 @@ _CONTRACT = "/contract/"
 # These make clusters of their own. They come before the cluster that the others of the contract share.
 _ALONE = "test_growth"
 # What takes longest together, so that nobody waits for it at the end. What is not told here is short.
-_LONGEST = (_ALONE, _CONTRACT, "test_residue", "test_lost_hosts", "test_three_servers", "test_membership", "/packaging/")
+_LONGEST = (
+    _ALONE,
+    _CONTRACT,
+    "test_residue",
+    "test_lost_hosts",
+    "test_three_servers",
+    "test_membership",
+    "/packaging/",
+)
 
 
 class ByCluster(LoadScopeScheduling):
