@@ -36,7 +36,7 @@ class NomadProvider(Provider):
         return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB)
 
     def _script(self) -> str:
-        return script.load("host/lib.sh", "host/clean.sh", "nomad/build.sh")
+        return script.load("host/lib.sh", "host/clean.sh", "nomad/docker.sh", "nomad/build.sh")
 
     def _new_secrets(self) -> Mapping[str, str]:
         gossip = b64encode(secrets.token_bytes(_GOSSIP_KEY_BYTES)).decode()
@@ -59,7 +59,7 @@ class NomadProvider(Provider):
         files = {
             "nomad/agent.json": _json(agent),
             "nomad/client.json": _json(client),
-            "etc/keep-output.sh": script.load("nomad/keep-output.sh").encode(),
+            "etc/keep-output.sh": script.load("nomad/docker.sh", "nomad/keep-output.sh").encode(),
             "units/cloudmesh-nomad.service": script.load("nomad/cloudmesh-nomad.service").encode(),
             "units/cloudmesh-output.service": script.load("nomad/cloudmesh-output.service").encode(),
         }

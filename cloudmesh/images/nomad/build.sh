@@ -12,6 +12,8 @@
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
 if ! command -v restore_firewall >/dev/null; then . "$(dirname "$0")/../host/clean.sh"; fi
+# shellcheck source=cloudmesh/images/nomad/docker.sh
+if ! command -v docker_api >/dev/null; then . "$(dirname "$0")/docker.sh"; fi
 
 NOMAD=$BIN/nomad
 DATA=/var/lib/cloudmesh/nomad
@@ -43,13 +45,6 @@ keep_registry_from_starting() {
 }
 
 docker_answers() { docker_api /_ping >/dev/null; }
-
-# The engine's own socket, since Debian 13 splits the command line client from the engine.
-docker_api() {
-    path=$1
-    shift
-    curl --silent --fail --max-time 60 --unix-socket /var/run/docker.sock "http://docker$path" "$@"
-}
 
 trust_registry() {
     cp registry "$STATE/registry"

@@ -3,18 +3,14 @@
 #
 # Nomad stops reading a container's output when the container ends, whether it has read all of it or not: what a short task
 # wrote, or a task's last words, may be missing from its log (hashicorp/nomad#6931). The container engine's own log has them.
+# shellcheck source=cloudmesh/images/nomad/docker.sh
+if ! command -v docker_api >/dev/null; then . "$(dirname "$0")/docker.sh"; fi
 set -eu
 
 allocations=$1
 # Nomad asks the engine how a container ended; after this many seconds it has.
 ASKED=10
 LABEL='"label":["com.hashicorp.nomad.alloc_id"]'
-
-docker_api() {
-    path=$1
-    shift
-    curl --silent --fail --unix-socket /var/run/docker.sock "http://docker$path" "$@"
-}
 
 # kept NAME: where the output of a container of this name is kept. A task cannot write there.
 kept() {
@@ -26,7 +22,7 @@ kept() {
 keep() {
     file=$(kept "$2")
     [ -d "$(dirname "$file")" ] || return 0
-    docker_api "/containers/$1/logs?stdout=1&stderr=1" >"$file.new" && mv "$file.new" "$file"
+    docker_api "/containers/$1/logs?stdout=1&stderr=1" --max-time 0 >"$file.new" && mv "$file.new" "$file"
     { sleep "$ASKED" && docker_api "/containers/$1?v=1" -X DELETE; } >/dev/null &
 }
 
@@ -34,7 +30,7 @@ since=$(date +%s.%N)
 docker_api /containers/json --get --data all=1 --data-urlencode "filters={\"status\":[\"exited\"],$LABEL}" |
     grep -o '"Id":"[0-9a-f]*","Names":\["/[^"]*"' | sed 's|"Id":"\(.*\)","Names":\["/\(.*\)"|\1 \2|' |
     while read -r id name; do keep "$id" "$name" || true; done
-docker_api /events --no-buffer --get --data "since=$since" \
+docker_api /events --max-time 0 --no-buffer --get --data "since=$since" \
     --data-urlencode "filters={\"type\":[\"container\"],\"event\":[\"start\",\"die\"],$LABEL}" |
     while read -r event; do
         id=${event#*'"ID":"'} name=${event#*'"name":"'}
