@@ -47,6 +47,8 @@ _EXCEPTIONS = (
     # made by a login, and the lock of adduser, which stay until the next boot whoever it was
     "/run/motd.dynamic",
     "/run/adduser",
+    # what Debian keeps of dpkg's books, at midnight
+    "/var/backups",
     # the moments of timers that ran, and what is written anew at every boot
     "/var/lib/systemd/timers",
     "/var/lib/systemd/random-seed",
