@@ -31,11 +31,6 @@ SECONDS = 600
 # spark-submit by itself mixes what a program prints with what it says on stderr; see sitecustomize.py of the image.
 APART = {"CMS_OUTPUTS": "/proc/1/fd", "PYTHONPATH": "/opt/cloudmesh/driver"}
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
-# As on a cluster; see class_data.py of the image.
-CLASS_DATA = {
-    "spark.driver.extraClassPath": f"{SPARK}/jars/cloudmesh-classpath.jar",
-    "spark.driver.defaultJavaOptions": "-XX:SharedArchiveFile=/opt/cloudmesh/spark.jsa",
-}
 # Each coordinate is seen alone, three times of four with the label 1: the weights must come to the logarithm of 3.
 POINTS = "".join(
     f"{label} {' '.join('1' if each == at else '0' for each in range(10))}\n"
@@ -182,8 +177,7 @@ def submit(cluster: Cluster, example: Example, programs: Path, folder: Path) -> 
 
 def locally(client: Any, example: Example, programs: Path) -> str:
     """Return what an example prints in one container, the same Spark being its own cluster."""
-    settings = {**CLASS_DATA, **example.settings}
-    conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+    conf = [word for key, value in example.settings.items() for word in ("--conf", f"{key}={value}")]
     main = Path(JOB_DIR, Path(example.program).name)
     container = client.containers.create(
         catalog.tag("spark"),

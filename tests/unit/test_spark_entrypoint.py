@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,6 +50,8 @@ class Spark:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(RECORDER)
             path.chmod(0o755)
+        (directory / "home/conf").mkdir()
+        shutil.copy(IMAGE / "spark-defaults.conf", directory / "home/conf")
         self.secret = directory / "secret"
         self.secret.write_text(SECRET + "\n")
         self.master = directory / "master"

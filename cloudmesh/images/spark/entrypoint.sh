@@ -30,9 +30,10 @@ need() {
     done
 }
 
-# A JVM starts sooner with this class data, if its class path begins with this jar (see class_data.py); if not, all is as without.
-class_path="$SPARK_HOME/jars/cloudmesh-classpath.jar"
-class_data="-XX:SharedArchiveFile=${0%/*}/spark.jsa -Xlog:cds*=off"
+# default NAME: what the image says of it for a driver, and for an executor alike.
+default() {
+    sed -n "s/^spark\.driver\.$1 //p" "$SPARK_HOME/conf/spark-defaults.conf"
+}
 
 # Print the settings of every process: nobody without the secret talks to it, and no web page takes orders.
 settings() {
@@ -44,11 +45,8 @@ spark.authenticate true
 spark.network.crypto.enabled true
 spark.network.crypto.authEngineVersion 2
 spark.network.crypto.saslFallback false
-spark.driver.extraClassPath $class_path
-spark.driver.defaultJavaOptions $class_data
-spark.executor.extraClassPath $class_path
-spark.executor.defaultJavaOptions $class_data
 END
+    cat "$SPARK_HOME/conf/spark-defaults.conf"
     # On Kubernetes, a driver sees to tokens itself, and logs in anew for that.
     if [ -n "${KRB5KEYTAB:-}" ]; then
         printf 'spark.kerberos.principal %s\nspark.kerberos.keytab %s\n' "$KRB5PRINCIPAL" "$KRB5KEYTAB"
@@ -87,8 +85,9 @@ daemon() {
     configure < /dev/null
     export SPARK_DAEMON_MEMORY="${SPARK_DAEMON_MEMORY:-256m}" SPARK_NO_DAEMONIZE=1
     # They start often and work little: without the second compiler, a start takes a third less of a processor's time.
-    export SPARK_DAEMON_JAVA_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 $class_data ${SPARK_DAEMON_JAVA_OPTS:-}"
-    export SPARK_DAEMON_CLASSPATH="$class_path"
+    export SPARK_DAEMON_JAVA_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 $(default defaultJavaOptions) ${SPARK_DAEMON_JAVA_OPTS:-}"
+    SPARK_DAEMON_CLASSPATH=$(default extraClassPath)
+    export SPARK_DAEMON_CLASSPATH
 }
 
 master() {
