@@ -85,9 +85,9 @@ daemon() {
     configure < /dev/null
     export SPARK_DAEMON_MEMORY="${SPARK_DAEMON_MEMORY:-256m}" SPARK_NO_DAEMONIZE=1
     # They start often and work little: without the second compiler, a start takes a third less of a processor's time.
-    export SPARK_DAEMON_JAVA_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 $(default defaultJavaOptions) ${SPARK_DAEMON_JAVA_OPTS:-}"
+    options="-XX:+UseSerialGC -XX:TieredStopAtLevel=1 $(default defaultJavaOptions)"
     SPARK_DAEMON_CLASSPATH=$(default extraClassPath)
-    export SPARK_DAEMON_CLASSPATH
+    export SPARK_DAEMON_CLASSPATH SPARK_DAEMON_JAVA_OPTS="$options ${SPARK_DAEMON_JAVA_OPTS:-}"
 }
 
 master() {
