@@ -8,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from contract.conftest import PROVIDERS
-from contract.test_jobs import job_file
+from contract.test_containers import job_file
 from support import snapshot
 from support.cms import Operator
 from support.hosts import HandMade, group_name, hand_made
+from support.silent import Silent
 from support.snapshot import Snapshot
+
+from cloudmesh.cluster.images import base, catalog
 
 pytestmark = pytest.mark.cluster
 
@@ -47,15 +50,12 @@ docker ps -aq; docker images -q --no-trunc; docker network ls -q
 cat /etc/docker/daemon.json
 """
 
-JOB = """
-from pyspark import SparkContext
-with SparkContext() as spark:
-    print(spark.range(10).sum())
-"""
-# Nomad fills a host before it takes the next, Kubernetes takes the emptiest.
-ON_ALL_HOSTS = {
-    "nomad": {"instances": len(RELEASES) - 1, "cores": 2, "memory": "512m"},
-    "kubernetes": {"instances": len(RELEASES), "cores": 1, "memory": "512m"},
+# Two have no room beside each other on one host. The server takes no jobs.
+WORKERS = len(RELEASES) - 1
+JOB = {
+    "command": ["sh", "-c", 'hostname >"$CMS_RESULTS/here"; echo done'],
+    "count": WORKERS,
+    "resources": {"cores": 2, "memory": "64m"},
 }
 
 
@@ -72,7 +72,8 @@ class Story:
 @pytest.fixture(scope="module", params=PROVIDERS)
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     name = group_name("residue")
-    program = job_file(tmp_path_factory.mktemp("job"), JOB, executor=ON_ALL_HOSTS[request.param])
+    image = base.base_image(catalog.RELEASE, report=Silent())
+    file = job_file(tmp_path_factory.mktemp("job"), image=image, **JOB)
     with hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), RELEASES) as group:
         with_docker = group.hosts[-1]
         with_docker.run(DOCKER)
@@ -85,7 +86,8 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         meanwhile = snapshot.taken(group.hosts[0])
         operator.cms("create", "-n", name, "-p", request.param, *group.where).ok()
         docker.append(with_docker.run(DOCKER_STATE))
-        assert operator.cms("submit", "-n", name, program).ok().stdout == "45\n"
+        assert operator.cms("submit", "-n", name, "--id=everywhere", file).ok().stdout == "done\n" * WORKERS
+        assert len(operator.cms("jobs", "-n", name, "everywhere", "--output=json").json()["hosts"]) == WORKERS
         operator.cms("kill", "-n", name).ok()
         docker.append(with_docker.run(DOCKER_STATE))
         yield Story(group.hosts, before, meanwhile, tuple(docker))
