@@ -1,7 +1,6 @@
 """How tests are shared out where several run beside each other."""
 
 import re
-from pathlib import PurePath
 from typing import Any
 
 import pytest
@@ -28,11 +27,8 @@ class ByCluster(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
         provider = re.search(r"\[(nomad|kubernetes)[-\]]", test)
-        return f"{_sharing(file)} {provider[1] if provider else ''}"
-
-
-def _sharing(file: str) -> str:
-    return "contract" if _CONTRACT in file and PurePath(file).stem != _ALONE else file
+        shared = "contract" if _CONTRACT in file and _ALONE not in file else file
+        return f"{shared} {provider[1] if provider else ''}"
 
 
 def pytest_xdist_make_scheduler(config: Any, log: Any) -> ByCluster:
