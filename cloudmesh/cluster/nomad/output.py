@@ -38,8 +38,9 @@ class Output:
         for task in tasks:
             for stream in _STREAMS:
                 source = (*task, stream)
-                data = self._read(source, self._offsets.get(source, 0))
-                self._offsets[source] = self._offsets.get(source, 0) + len(data)
+                told = self._offsets.get(source, 0)
+                data = self._read(source, told)
+                self._offsets[source] = told + len(data)
                 if data:
                     yield Chunk(stream, data)
 
