@@ -2,7 +2,7 @@
 
 A JVM takes class data only where its class path begins as the one did that they were made with. The path that Spark's
 scripts make does not: it begins with a folder of settings, and the order of the jars is the file system's. So a jar
-that names all the others in a fixed order is made, too, and entrypoint.sh puts it in front.
+that names all the others in a fixed order is made, too, and spark-defaults.conf puts it in front.
 """
 
 from __future__ import annotations
