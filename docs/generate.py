@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 from cloudmesh.cluster.command.cluster import ClusterCommand
-from cloudmesh.cluster.console import usage
+from cloudmesh.cluster.command.console import docopt_usage
 
 TARGET = Path(__file__).resolve().parent / "commands"
 
@@ -19,7 +19,7 @@ TARGET = Path(__file__).resolve().parent / "commands"
 def pages() -> dict[str, str]:
     """Return the text of each page, by file name."""
     text = ClusterCommand.do_cluster.__doc__ or ""
-    forms = usage.forms(text)
+    forms = docopt_usage.forms(text)
     summaries = entries(section(text, "Commands"))
     found = {f"{verb}.md": page(text, verb, form, summaries[verb]) for verb, form in forms.items()}
     lines = [f"| [{verb}]({verb}.md) | {first_sentence(summaries[verb])} |" for verb in forms]
@@ -29,7 +29,7 @@ def pages() -> dict[str, str]:
 
 def page(text: str, verb: str, form: str, summary: str) -> str:
     """Return the page of one verb."""
-    named = options_in("".join(usage.forms(text).values()))
+    named = options_in("".join(docopt_usage.forms(text).values()))
     own = options_in(form)
     options = {
         head: said

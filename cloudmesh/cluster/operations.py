@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from cloudmesh.cluster import finder, names
-from cloudmesh.cluster.api import Accepted
-from cloudmesh.cluster.blueprint import check_servers
-from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import ClusterError, UsageError
-from cloudmesh.cluster.finder import Membership
-from cloudmesh.cluster.findings import Finding
-from cloudmesh.cluster.following import Output
-from cloudmesh.cluster.hosts import local
-from cloudmesh.cluster.jobs.model import Job
-from cloudmesh.cluster.jobs.native import NativeJob
-from cloudmesh.cluster.model import Cluster, Host, JobStatus, Report
-from cloudmesh.cluster.provider import Provider
-from cloudmesh.cluster.workload import Workload
+from cloudmesh.cluster.core import names
+from cloudmesh.cluster.core.cluster_spec import check_server_count
+from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.errors import ClusterError, UsageError
+from cloudmesh.cluster.core.model import ClusterInfo, Host, JobStatus, Volume
+from cloudmesh.cluster.core.report import Report
+from cloudmesh.cluster.health.check_results import CheckResult
+from cloudmesh.cluster.hosts import discovery
+from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
+from cloudmesh.cluster.hosts.local import local_hosts
+from cloudmesh.cluster.jobs.follow import OutputHandler
+from cloudmesh.cluster.jobs.results import CopySummary
+from cloudmesh.cluster.jobs.service import JobService
+from cloudmesh.cluster.providers.base import NativeSubmission, Provider
+from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.native import NativeJob
 
 # A third engine is one package more, and one line here.
 PROVIDERS = {
-    "nomad": "cloudmesh.cluster.nomad.provider:NomadProvider",
-    "kubernetes": "cloudmesh.cluster.kubernetes.provider:KubernetesProvider",
+    "nomad": "cloudmesh.cluster.providers.nomad.provider:NomadProvider",
+    "kubernetes": "cloudmesh.cluster.providers.kubernetes.provider:KubernetesProvider",
 }
 _ALIASES = {"k8s": "kubernetes"}
 
@@ -56,20 +59,20 @@ def create(
     debian: str = "13",
     images: Sequence[str] = (),
     dryrun: bool = False,
-) -> Cluster:
+) -> ClusterInfo:
     """Make a cluster of `hosts`, or of `nodes` local ones; see `Provider.create`."""
     names.check(name, "cluster name")
     engine = provider(kind, context)
-    check_servers(servers, len(hosts) or nodes)
+    check_server_count(servers, len(hosts) or nodes)
     if not hosts and dryrun:
         context.report.note(f"would make {nodes} local hosts of Debian {debian}, and of them a {engine.kind} cluster")
-        return Cluster(name, "", engine.kind, "", "")
+        return ClusterInfo(name, "", engine.kind, "", "")
     if not hosts:
-        hosts = local.create(name, nodes, debian=debian, report=context.report)
+        hosts = local_hosts.create(name, nodes, debian=debian, report=context.report)
     return engine.create(name, hosts, servers=servers, images=images, dryrun=dryrun)
 
 
-def add(context: Context, name: str, hosts: Sequence[Host]) -> Cluster:
+def add(context: Context, name: str, hosts: Sequence[Host]) -> ClusterInfo:
     """Let hosts join; see `Provider.add`."""
     with found_by(context, name) as (engine, membership):
         return engine.add(membership, hosts)
@@ -87,29 +90,29 @@ def kill(context: Context, name: str, *, force: bool = False) -> None:
         engine.kill(membership, force=force)
 
 
-def list_clusters(context: Context) -> tuple[Cluster, ...]:
+def list_clusters(context: Context) -> tuple[ClusterInfo, ...]:
     """Return every cluster found, by what its hosts say; no engine is asked."""
     found = []
-    for membership in finder.find_all(context):
+    for membership in discovery.find_all(context):
         with membership:
-            found.append(Cluster(membership.cluster, membership.any.id, membership.any.provider, "", ""))
+            found.append(ClusterInfo(membership.cluster, membership.marker.id, membership.marker.provider, "", ""))
     return tuple(found)
 
 
-def info_of_all(context: Context) -> tuple[Cluster, ...]:
+def info_of_all(context: Context) -> tuple[ClusterInfo, ...]:
     """Return every cluster found, as its engine tells it."""
     found = []
-    for membership in finder.find_all(context):
+    for membership in discovery.find_all(context):
         with membership:
             try:
-                found.append(provider(membership.any.provider, context).info(membership))
+                found.append(provider(membership.marker.provider, context).info(membership))
             except ClusterError as error:
                 context.report.note(f"cluster {membership.cluster}: {error}")
-                found.append(Cluster(membership.cluster, membership.any.id, membership.any.provider, "", ""))
+                found.append(ClusterInfo(membership.cluster, membership.marker.id, membership.marker.provider, "", ""))
     return tuple(found)
 
 
-def info(context: Context, name: str) -> Cluster:
+def info(context: Context, name: str) -> ClusterInfo:
     """Return one cluster with its hosts; see `Provider.info`."""
     with found_by(context, name) as (engine, membership):
         return engine.info(membership)
@@ -128,7 +131,7 @@ def submit(
     *,
     job_id: str = "",
     secrets: Mapping[str, str] | None = None,
-    output: Output | None = None,
+    output: OutputHandler | None = None,
 ) -> JobStatus:
     """Run a job; see `Workload.submit`."""
     if job_id:
@@ -159,8 +162,8 @@ def dryrun(context: Context, name: str, jobs: Mapping[str, Job]) -> list[Mapping
 
 
 def submit_native(
-    context: Context, name: str, job: NativeJob, *, output: Output | None = None
-) -> tuple[tuple[Accepted, ...], tuple[JobStatus, ...]]:
+    context: Context, name: str, job: NativeJob, *, output: OutputHandler | None = None
+) -> tuple[tuple[NativeSubmission, ...], tuple[JobStatus, ...]]:
     """Hand a job in the engine's own language over; see `Workload.submit_native`."""
     with workload(context, name) as its:
         return its.submit_native(job, output=output)
@@ -180,7 +183,7 @@ def jobs(context: Context, name: str, job_id: str = "") -> tuple[JobStatus, ...]
         return (its.job(job_id),) if job_id else its.jobs()
 
 
-def logs(context: Context, name: str, job_id: str, output: Output, *, follow: bool = False) -> None:
+def logs(context: Context, name: str, job_id: str, output: OutputHandler, *, follow: bool = False) -> None:
     """Give a job's output to `output`; see `Workload.logs`."""
     names.check(job_id, "job id")
     with workload(context, name) as its:
@@ -194,30 +197,30 @@ def stop(context: Context, name: str, job_id: str) -> JobStatus:
         return its.stop(job_id)
 
 
-def test(context: Context, name: str) -> tuple[Finding, ...]:
+def test(context: Context, name: str) -> tuple[CheckResult, ...]:
     """Let a cluster prove that jobs find in it what they need; return what was found, host by host."""
-    from cloudmesh.cluster.proof import Proof
+    from cloudmesh.cluster.health.cluster_test import ClusterTest
 
     with found_by(context, name) as (engine, membership):
-        its, places = engine.info(membership), engine.places(membership).list()
-        return Proof(context, membership, its, places, lambda: engine.workload(membership)).run()
+        its, places = engine.info(membership), engine.volumes(membership).list()
+        return ClusterTest(context, membership, its, places, lambda: engine.workload(membership)).run()
 
 
 def images_build(context: Context, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """Build our images, all unless some are named; return their tags."""
     from cloudmesh.cluster.images import catalog
-    from cloudmesh.cluster.installation import build_image
+    from cloudmesh.cluster.images.build import build_for
 
-    return tuple(build_image(name, context) for name in wanted or catalog.IMAGES)
+    return tuple(build_for(name, context) for name in wanted or catalog.IMAGES)
 
 
 def images_list(wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return our images as rows: name, tag, whether this machine's Docker engine has it, and its size in MB."""
+    from cloudmesh.cluster.docker_daemon.debian_base import image_sizes
     from cloudmesh.cluster.images import catalog
-    from cloudmesh.cluster.images.base import sizes
 
     tags = {name: catalog.tag(name) for name in wanted or catalog.IMAGES}
-    built = sizes(tags.values())
+    built = image_sizes(tags.values())
     return [
         {"name": name, "tag": tag, "built": tag in built, "size_mb": built.get(tag, 0) // 1_000_000}
         for name, tag in tags.items()
@@ -226,23 +229,50 @@ def images_list(wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
 
 def engines(kind: str, *, mirror: str, report: Report) -> list[dict[str, Any]]:
     """Fetch or build a provider's engine files; return them as rows."""
-    from cloudmesh.cluster.engines import listing, provide
+    from cloudmesh.cluster.binaries.provision import list_files, provide
 
     engine = _kind(kind)
     provide(engine, mirror=mirror, report=report)
-    return [dict(row) for row in listing(engine)]
+    return [dict(row) for row in list_files(engine)]
 
 
 @contextmanager
-def workload(context: Context, name: str) -> Iterator[Workload]:
+def workload(context: Context, name: str) -> Iterator[JobService]:
     """Yield the jobs of the cluster called `name`."""
     with found_by(context, name) as (engine, membership):
         yield engine.workload(membership)
 
 
 @contextmanager
-def found_by(context: Context, name: str) -> Iterator[tuple[Provider, Membership]]:
+def found_by(context: Context, name: str) -> Iterator[tuple[Provider, DiscoveredCluster]]:
     """Yield the provider and the hosts of the cluster called `name`."""
     names.check(name, "cluster name")
-    with finder.find(context, name) as membership:
-        yield provider(membership.any.provider, context), membership
+    with discovery.find(context, name) as membership:
+        yield provider(membership.marker.provider, context), membership
+
+
+def volumes(context: Context, name: str) -> tuple[Volume, ...]:
+    """Return the places for data of a cluster; see `Places.list`."""
+    with found_by(context, name) as (engine, membership):
+        return engine.volumes(membership).list()
+
+
+def add_volume(context: Context, name: str, place: Volume) -> None:
+    """Bring a place to a cluster; see `Places.add`."""
+    names.check(place.name, "storage name")
+    with found_by(context, name) as (engine, membership):
+        engine.volumes(membership).add(place)
+
+
+def remove_volume(context: Context, name: str, place: str) -> None:
+    """Take a place away from a cluster; see `Places.remove`."""
+    names.check(place, "storage name")
+    with found_by(context, name) as (engine, membership):
+        engine.volumes(membership).remove(place)
+
+
+def get(context: Context, name: str, job_id: str, target: Path) -> CopySummary:
+    """Bring what a job's tasks have left into a folder; see `Provider.results`."""
+    names.check(job_id, "job id")
+    with found_by(context, name) as (engine, membership):
+        return engine.results(membership, job_id, target)

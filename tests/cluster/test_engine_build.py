@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.engines import listing, provide
+from cloudmesh.cluster.binaries.provision import list_files, provide
 
 pytestmark = pytest.mark.cluster
 
@@ -40,7 +40,7 @@ def test_the_binary_runs_says_its_version_and_needs_no_library() -> None:
     said = subprocess.run([nomad, "version"], capture_output=True, text=True, check=True).stdout
     assert said.startswith("Nomad v1.10.5")
     assert subprocess.run(["ldd", nomad], capture_output=True, check=False).returncode != 0
-    assert [row["path"] for row in listing("nomad")] == [str(nomad)]
+    assert [row["path"] for row in list_files("nomad")] == [str(nomad)]
 
 
 def test_a_copy_of_the_cache_gives_the_same_binary_as_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

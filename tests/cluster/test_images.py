@@ -19,7 +19,7 @@ import pytest
 from support.hosts import executed
 from support.registry import BINARY, RegistryProcess
 
-from cloudmesh.cluster.errors import ImageError
+from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.images.build import build
 from cloudmesh.cluster.images.push import push

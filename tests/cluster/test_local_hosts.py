@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from support.hosts import Silent, group_name
 
-from cloudmesh.cluster import containers
-from cloudmesh.cluster.errors import UnreachableError
-from cloudmesh.cluster.hosts import local, machine
-from cloudmesh.cluster.hosts.ssh import SshSettings, connect
-from cloudmesh.cluster.model import Host
+from cloudmesh.cluster.core.context import SshSettings
+from cloudmesh.cluster.core.errors import UnreachableError
+from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.docker_daemon import docker_client
+from cloudmesh.cluster.hosts.local import container_config, local_hosts
+from cloudmesh.cluster.ssh.connect import connect
 
 pytestmark = pytest.mark.cluster
 NAME = group_name("lh")
@@ -22,15 +23,15 @@ NAME = group_name("lh")
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Any]:
-    client = containers.client()
+    client = docker_client.connect()
     yield client
     client.close()
 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Host, ...]]:
-    yield local.create(NAME, 2, report=Silent())
-    local.destroy(NAME)
+    yield local_hosts.create(NAME, 2, report=Silent())
+    local_hosts.destroy(NAME)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def run(host: Host, settings: SshSettings, script: str, timeout: float = 60) -> 
 
 
 def again(name: str = NAME, nodes: int = 2) -> tuple[Host, ...]:
-    return local.create(name, nodes, report=Silent())
+    return local_hosts.create(name, nodes, report=Silent())
 
 
 def cgroups(container_id: str) -> list[Path]:
@@ -53,7 +54,7 @@ def cgroups(container_id: str) -> list[Path]:
 
 def test_hosts_answer_ssh_with_the_key_that_the_engine_keeps(pair: tuple[Host, ...], settings: SshSettings) -> None:
     assert [host.name for host in pair] == [f"{NAME}-1", f"{NAME}-2"]
-    for host in local.find(NAME)[NAME]:
+    for host in local_hosts.find(NAME)[NAME]:
         assert run(host, settings, "hostname; id -u") == f"{host.name}\n0"
 
 
@@ -82,7 +83,7 @@ def test_only_loopback_publishes_sshd(pair: tuple[Host, ...], docker: Any) -> No
 
 def test_create_again_restarts_nothing(pair: tuple[Host, ...], docker: Any) -> None:
     before = [docker.containers.get(host.name).attrs["State"]["StartedAt"] for host in pair]
-    assert again() == again(nodes=1) == local.find()[NAME]
+    assert again() == again(nodes=1) == local_hosts.find()[NAME]
     assert [docker.containers.get(host.name).attrs["State"]["StartedAt"] for host in pair] == before
 
 
@@ -91,7 +92,7 @@ def test_a_stopped_host_is_unreachable_and_comes_back(
 ) -> None:
     known = run(pair[1], settings, "hostname -I; cat /etc/machine-id")
     docker.containers.get(pair[1].name).kill()
-    stopped = local.find(NAME)[NAME][1]
+    stopped = local_hosts.find(NAME)[NAME][1]
     with pytest.raises(UnreachableError):
         connect(stopped, settings)
     host = again()[1]
@@ -100,7 +101,7 @@ def test_a_stopped_host_is_unreachable_and_comes_back(
 
 
 def test_a_restarted_host_is_the_same_machine(pair: tuple[Host, ...], docker: Any, settings: SshSettings) -> None:
-    known = run(local.find(NAME)[NAME][0], settings, "hostname -I; cat /etc/machine-id")
+    known = run(local_hosts.find(NAME)[NAME][0], settings, "hostname -I; cat /etc/machine-id")
     docker.containers.get(pair[0].name).restart(timeout=10)
     host = again()[0]
     assert run(host, settings, "hostname -I; cat /etc/machine-id; systemctl is-system-running") == f"{known}\nrunning"
@@ -136,36 +137,36 @@ def test_an_interrupted_create_is_finished_by_the_next(docker: Any, settings: Ss
     try:
         (host,) = again(name, 1)
         image = docker.containers.get(host.name).attrs["Config"]["Image"]
-        labels = {machine.LABEL: name, machine.HOST_KEY_LABEL: "ssh-ed25519 none"}
-        docker.containers.create(image, name=machine.name_of(name, 2), labels=labels)
+        labels = {container_config.LABEL: name, container_config.HOST_KEY_LABEL: "ssh-ed25519 none"}
+        docker.containers.create(image, name=container_config.name_of(name, 2), labels=labels)
         hosts = again(name, 2)
         assert [run(each, settings, "hostname") for each in hosts] == [f"{name}-1", f"{name}-2"]
     finally:
-        local.destroy(name)
+        local_hosts.destroy(name)
 
 
 def test_nothing_is_left_after_destroy(docker: Any) -> None:
     name = f"{NAME}d"
     again(name, 2)
-    ids = [docker.containers.get(machine.name_of(name, index)).id for index in (1, 2)]
-    assert local.destroy(name)
-    label = {"label": f"{machine.LABEL}={name}"}
+    ids = [docker.containers.get(container_config.name_of(name, index)).id for index in (1, 2)]
+    assert local_hosts.destroy(name)
+    label = {"label": f"{container_config.LABEL}={name}"}
     assert not docker.containers.list(all=True, filters=label)
     assert not docker.volumes.list(filters=label)
     assert not docker.networks.list(filters=label)
     assert not [path for id_ in ids for path in cgroups(id_)]
-    assert not local.destroy(name)
-    assert name not in local.find()
+    assert not local_hosts.destroy(name)
+    assert name not in local_hosts.find()
 
 
 def test_debian_12_boots_too(settings: SshSettings) -> None:
     name = f"{NAME}b"
     try:
-        (host,) = local.create(name, 1, debian="12", report=Silent())
+        (host,) = local_hosts.create(name, 1, debian="12", report=Silent())
         release = run(host, settings, ". /etc/os-release; echo $VERSION_ID; systemctl is-system-running")
         assert release == "12\nrunning"
     finally:
-        local.destroy(name)
+        local_hosts.destroy(name)
 
 
 def test_a_docker_engine_runs_inside_a_host(pair: tuple[Host, ...], settings: SshSettings) -> None:
@@ -179,5 +180,5 @@ def test_a_docker_engine_runs_inside_a_host(pair: tuple[Host, ...], settings: Ss
         docker run --rm --network host tiny uname -n
         docker run --rm -m 64m tiny echo limited
     """
-    host = local.find(NAME)[NAME][0]
+    host = local_hosts.find(NAME)[NAME][0]
     assert run(host, settings, script, timeout=180).splitlines() == ["overlay2", host.name, "limited"]

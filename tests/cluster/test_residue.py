@@ -16,7 +16,8 @@ from support.hosts import HandMade, group_name, hand_made
 from support.silent import Silent
 from support.snapshot import Snapshot
 
-from cloudmesh.cluster.images import base, catalog
+from cloudmesh.cluster.docker_daemon import debian_base
+from cloudmesh.cluster.images import catalog
 
 pytestmark = pytest.mark.cluster
 
@@ -73,7 +74,7 @@ class Story:
 @pytest.fixture(scope="module", params=PROVIDERS)
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     name = group_name("residue")
-    image = base.base_image(catalog.RELEASE, report=Silent())
+    image = debian_base.base_image(catalog.RELEASE, report=Silent())
     file = job_file(tmp_path_factory.mktemp("job"), image=image, **JOB)
     with hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), RELEASES) as group:
         with_docker = group.hosts[-1]

@@ -14,7 +14,7 @@ from support.cms import Operator
 from support.hosts import Group, HandMade, group_name, hand_made
 from support.probes import answer, exposed, listening, reachable, tls_refusal
 
-from cloudmesh.cluster import pki
+from cloudmesh.cluster.core import certificates
 
 pytestmark = pytest.mark.cluster
 
@@ -134,7 +134,7 @@ def test_rpc_talks_to_nobody_without_a_certificate(guarded: Guarded) -> None:
 
 
 def test_a_certificate_of_another_authority_opens_nothing(guarded: Guarded, tmp_path: Path) -> None:
-    pair = pki.issue(pki.new_authority(guarded.name), "operator", ["server.global.nomad"])
+    pair = certificates.issue(certificates.new_authority(guarded.name), "operator", ["server.global.nomad"])
     file = tmp_path / "pair.pem"
     file.write_bytes(pair.certificate + pair.key)
     for port, greeting in ((RPC, TLS), (REGISTRY, b"")):

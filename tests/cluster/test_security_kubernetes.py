@@ -16,9 +16,9 @@ from support.cms import Operator
 from support.hosts import Group, HandMade, group_name, hand_made
 from support.probes import answer, exposed, https, listening, reachable, tls_refusal
 
-from cloudmesh.cluster import pki
-from cloudmesh.cluster.blueprint import Secrets
-from cloudmesh.cluster.kubernetes.access import administrator
+from cloudmesh.cluster.core import certificates
+from cloudmesh.cluster.core.cluster_spec import ClusterSecrets
+from cloudmesh.cluster.providers.kubernetes.api_client import administrator_certificate
 
 pytestmark = pytest.mark.cluster
 
@@ -186,7 +186,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         operator.cms("create", "-n", name, "-p", "kubernetes", *group.where).ok()
         server.run("rm /tmp/race")
         answers = tuple(server.run("cat /tmp/race.answers").split())
-        its = administrator(Secrets.loads(server.run("cat /etc/cloudmesh/cluster/secrets.json").encode()))
+        its = administrator_certificate(
+            ClusterSecrets.loads(server.run("cat /etc/cloudmesh/cluster/secrets.json").encode())
+        )
         (file := folder / "administrator.pem").write_bytes(its.certificate + its.key)
         made = Guarded(name, group, operator, folder, file, "", answers)
         token = made.kubectl("create token spark --namespace cms-jobs")
@@ -196,8 +198,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 @pytest.fixture
 def foreign(guarded: Guarded, tmp_path: Path) -> Path:
     """A certificate that would open everything, were it of another authority."""
-    authority = pki.new_authority(guarded.name)
-    pair = pki.issue(authority, "kubernetes-admin", ["localhost"], organization="system:masters")
+    authority = certificates.new_authority(guarded.name)
+    pair = certificates.issue(authority, "kubernetes-admin", ["localhost"], organization="system:masters")
     (file := tmp_path / "pair.pem").write_bytes(pair.certificate + pair.key)
     return file
 

@@ -14,8 +14,8 @@ import pytest
 from support.cms import Operator, Outcome
 from support.hosts import LABEL, PASSWORD, USER, Group, group_name, hand_made
 
-from cloudmesh.cluster import containers
-from cloudmesh.cluster.hosts import machine
+from cloudmesh.cluster.docker_daemon import docker_client
+from cloudmesh.cluster.hosts.local import container_config
 
 pytestmark = pytest.mark.cluster
 
@@ -88,9 +88,9 @@ def watching(text: str) -> Iterator[Watch]:
 @contextmanager
 def second_network(group: Group, name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the CIDR of a network that all hosts are on as well, and their addresses there."""
-    client = containers.client()
+    client = docker_client.connect()
     # the label by which the group's own network is removed too, should the test not get to the end
-    network = client.networks.create(f"cloudmesh-{name}-inner", labels={LABEL: name, machine.LABEL: name})
+    network = client.networks.create(f"cloudmesh-{name}-inner", labels={LABEL: name, container_config.LABEL: name})
     try:
         for host in group.hosts:
             network.connect(host.container)

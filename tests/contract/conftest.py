@@ -10,7 +10,7 @@ import pytest
 from support.cms import Operator, Outcome
 from support.hosts import executed, group_name
 
-from cloudmesh.cluster.hosts.machine import LABEL
+from cloudmesh.cluster.hosts.local.container_config import LABEL
 
 # `make test-kubernetes` leaves one out.
 PROVIDERS = tuple(os.environ.get("TEST_PROVIDERS", "nomad,kubernetes").split(","))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.console.progress import Progress
-from cloudmesh.cluster.images import base, catalog
+from cloudmesh.cluster.command.console.progress import Progress
+from cloudmesh.cluster.docker_daemon import debian_base
+from cloudmesh.cluster.images import catalog
 from contract.conftest import Cluster
 from contract.test_jobs import job, write
 
@@ -102,7 +103,7 @@ def test_a_secret_without_a_value_is_named_and_nothing_is_sent(cluster: Cluster,
 
 
 def test_an_image_of_this_machines_engine_runs_in_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
-    image = base.base_image(catalog.RELEASE, report=Progress(terminal=False))
+    image = debian_base.base_image(catalog.RELEASE, report=Progress(terminal=False))
     file = job_file(tmp_path, image=image, command=["cat", "/etc/debian_version"])
     assert cluster.cms("submit", file).ok().stdout.startswith(catalog.RELEASE)
 

@@ -18,7 +18,7 @@ import docker
 import pytest
 
 from cloudmesh.cluster.images import catalog
-from cloudmesh.cluster.jobs.bundle import JOB_DIR
+from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from contract.conftest import Cluster
 from contract.test_jobs import BRIEF, job
 

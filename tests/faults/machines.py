@@ -13,9 +13,9 @@ from typing import Any
 from running import Ended, Running, cms, started
 from support.hosts import HandMade, Silent, group_name
 
-from cloudmesh.cluster import containers
-from cloudmesh.cluster.hosts import local, local_engine
-from cloudmesh.cluster.hosts.machine import name_of
+from cloudmesh.cluster.docker_daemon import docker_client
+from cloudmesh.cluster.hosts.local import containers, local_hosts
+from cloudmesh.cluster.hosts.local.container_config import name_of
 
 MARKER = "/etc/cloudmesh/cluster/marker.json"
 
@@ -41,7 +41,7 @@ class LocalCluster:
 
     def boot(self) -> None:
         """Make its hosts, and nothing of them yet."""
-        local.create(self.name, self.nodes, report=Silent())
+        local_hosts.create(self.name, self.nodes, report=Silent())
 
     @contextmanager
     def creating(self, *more: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
@@ -68,7 +68,7 @@ class LocalCluster:
 
     def hosts(self) -> list[HandMade]:
         """Return all its hosts that were made so far."""
-        names = local_engine.listed(self.client, self.name)
+        names = containers.list_containers(self.client, self.name)
         return [HandMade(self.client.containers.get(name), 0, "") for name in names]
 
     def is_whole(self) -> None:
@@ -82,11 +82,11 @@ class LocalCluster:
 @contextmanager
 def local_cluster(purpose: str, nodes: int, home: Path) -> Iterator[LocalCluster]:
     """Yield a cluster that is not made yet; everything of it is gone afterwards."""
-    client, name = containers.client(), group_name(purpose)
+    client, name = docker_client.connect(), group_name(purpose)
     try:
         yield LocalCluster(name, nodes, home, client)
     finally:
-        local.destroy(name)
+        local_hosts.destroy(name)
         client.close()
 
 

@@ -8,7 +8,7 @@ import pytest
 from machines import local_cluster
 from support.hosts import HandMade, Silent
 
-from cloudmesh.cluster.engines import provide
+from cloudmesh.cluster.binaries.provision import provide
 
 pytestmark = pytest.mark.cluster
 

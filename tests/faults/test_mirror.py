@@ -15,12 +15,13 @@ import pytest
 from machines import local_cluster
 from support.hosts import Silent
 
-from cloudmesh.cluster.engines import provide, store
-from cloudmesh.cluster.engines.specs import NOMAD
+from cloudmesh.cluster.binaries import cache
+from cloudmesh.cluster.binaries.pinned import NOMAD
+from cloudmesh.cluster.binaries.provision import provide
 
 pytestmark = pytest.mark.cluster
 
-PLACE = store.place(NOMAD, "amd64")
+PLACE = cache.cache_path(NOMAD, "amd64")
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -57,7 +58,7 @@ def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
 def mirror(tmp_path: Path) -> Path:
     """A copy of the cache."""
     provide("nomad", report=Silent())
-    shutil.copytree(store.cache_directory() / PLACE, tmp_path / "mirror" / PLACE)
+    shutil.copytree(cache.cache_directory() / PLACE, tmp_path / "mirror" / PLACE)
     return tmp_path / "mirror"
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmesh.cluster.engines import store
+from cloudmesh.cluster.binaries import cache
 from support.hosts import USER
 
 CMS = Path(sys.executable).with_name("cms")
@@ -52,7 +52,7 @@ def environment(home: Path) -> dict[str, str]:
     """Return the environment of somebody with a home directory, in which nothing leads elsewhere."""
     kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     # the engine is fetched or built once for all
-    return {**kept, "HOME": str(home), "CLOUDMESH_CLUSTER_CACHE": str(store.cache_directory())}
+    return {**kept, "HOME": str(home), "CLOUDMESH_CLUSTER_CACHE": str(cache.cache_directory())}
 
 
 @dataclass(frozen=True)

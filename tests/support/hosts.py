@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudmesh.cluster import containers
-from cloudmesh.cluster.errors import HostError
-from cloudmesh.cluster.hosts import local_engine, local_new, machine
-from cloudmesh.cluster.hosts.ssh import SshSettings, connect
-from cloudmesh.cluster.images.hostimage import host_image
-from cloudmesh.cluster.model import Host
+from cloudmesh.cluster.core.context import SshSettings
+from cloudmesh.cluster.core.errors import HostError
+from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.docker_daemon import docker_client
+from cloudmesh.cluster.hosts.local import container_config, containers
+from cloudmesh.cluster.hosts.local.host_image import host_image
+from cloudmesh.cluster.ssh.connect import connect
 from support import nft
 
 LABEL = "cloudmesh.test"
@@ -148,16 +149,16 @@ def hand_made(
         releases: "12" or "13" for each host.
         sudo_asks: whether sudo wants the password.
     """
-    client = containers.client()
+    client = docker_client.connect()
     try:
         key = folder / "key"
         with ThreadPoolExecutor() as pool:
             images = {release: host_image(client, release, report=Silent()) for release in sorted(set(releases))}
-            plan = local_new.plan(client, name, next(iter(images.values())), "")
+            plan = containers.plan_new_hosts(client, name, next(iter(images.values())), "")
             key.touch(0o600)
             key.write_text(plan.private_key)
             jobs = [
-                pool.submit(_made, client, machine.name_of(name, index), plan, images[release], sudo_asks)
+                pool.submit(_made, client, container_config.name_of(name, index), plan, images[release], sudo_asks)
                 for index, release in enumerate(releases, 1)
             ]
             hosts = tuple(job.result() for job in jobs)
@@ -167,9 +168,11 @@ def hand_made(
         client.close()
 
 
-def _made(client: Any, name: str, plan: local_new.Plan, image: str, sudo_asks: bool) -> HandMade:
-    port, address = _free_port(), machine.address_of(plan.subnet, machine.index_of(name))
-    config = machine.container_config(name, image, plan.given.capabilities, modules=Path("/lib/modules").is_dir())
+def _made(client: Any, name: str, plan: containers.NewHostPlan, image: str, sudo_asks: bool) -> HandMade:
+    port, address = _free_port(), container_config.address_of(plan.subnet, container_config.index_of(name))
+    config = container_config.container_config(
+        name, image, plan.given.capabilities, modules=Path("/lib/modules").is_dir()
+    )
     config["Labels"] = {LABEL: plan.cluster}
     config["HostConfig"]["PortBindings"]["22/tcp"][0]["HostPort"] = str(port)
     config["NetworkingConfig"] = {"EndpointsConfig": {plan.network: {"IPAMConfig": {"IPv4Address": address}}}}
@@ -181,7 +184,7 @@ def _made(client: Any, name: str, plan: local_new.Plan, image: str, sudo_asks: b
         "/etc/cloudmesh-local/": ("", 0o755),
         "/etc/cloudmesh-local/resolv.conf": (plan.given.resolv_conf, 0o644),
     }
-    client.api.put_archive(container, "/", machine.pack(files))
+    client.api.put_archive(container, "/", container_config.pack(files))
     host = HandMade(client.containers.get(name), port, address)
     host.container.start()
     _wait_booted(Host(name, "root", port, address="127.0.0.1", private_key=plan.private_key))
@@ -227,6 +230,6 @@ def _clear(client: Any, name: str) -> None:
     for container in client.containers.list(all=True, filters={"label": f"{LABEL}={name}"}, ignore_removed=True):
         container.remove(force=True, v=True)
     # volumes and network have the label of local hosts, whose making is shared
-    for kind in local_engine.removals(client, {"label": f"{machine.LABEL}={name}"}):
+    for kind in containers.removals(client, {"label": f"{container_config.LABEL}={name}"}):
         for remove in kind:
-            local_engine.gone(remove)
+            containers.remove_if_present(remove)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloudmesh.cluster import containers
-from cloudmesh.cluster.images.hostimage import host_image
-from cloudmesh.cluster.model import Report
+from cloudmesh.cluster.core.report import Report
+from cloudmesh.cluster.docker_daemon import docker_client
+from cloudmesh.cluster.hosts.local.host_image import host_image
 
 
 def ruleset(container: str, labels: Mapping[str, str], report: Report) -> str:
     """Return the rules of the network of a container; `labels` are for the one that looks at them."""
-    client = containers.client()
+    client = docker_client.connect()
     try:
         output = client.containers.run(
             _image(client, report),

@@ -9,10 +9,10 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloudmesh.cluster.hosts import machine
+from cloudmesh.cluster.hosts.local import container_config
 from support.hosts import HandMade
 
-_PLACES = ("/etc", "/var", "/opt", "/run", "/tmp", "/home", "/root", "/usr/local", *machine.VOLUMES.values())
+_PLACES = ("/etc", "/var", "/opt", "/run", "/tmp", "/home", "/root", "/usr/local", *container_config.VOLUMES.values())
 
 
 def listening(host: HandMade) -> dict[int, set[str]]:

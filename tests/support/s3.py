@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudmesh.cluster.engines import golang, store
-from cloudmesh.cluster.engines.specs import Build, Spec
+from cloudmesh.cluster.binaries import cache, go_build
+from cloudmesh.cluster.binaries.pinned import Build, EngineSpec
 from support.silent import Silent
 
 ACCESS_KEY = "cms-test"
 SECRET_KEY = "a-secret-of-the-tests-only"  # noqa: S105
-_SPEC = Spec(
+_SPEC = EngineSpec(
     name="versitygw",
     version="1.8.0",
     files=("versitygw",),
@@ -70,12 +70,12 @@ def bucket(directory: Path, address: str) -> Iterator[Bucket]:
 
 def _program() -> Path:
     """Return the server's program, built where the cache does not have it."""
-    kept = store.cache_directory() / "tests" / f"versitygw-{_SPEC.version}-{_SPEC.pins()[:12]}"
+    kept = cache.cache_directory() / "tests" / f"versitygw-{_SPEC.version}-{_SPEC.pins()[:12]}"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as work:
             arch = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-            golang.build(_SPEC, arch, Path(work), Path(work), Silent())
+            go_build.build(_SPEC, arch, Path(work), Path(work), Silent())
             (Path(work) / "versitygw").replace(kept)
     return kept
 

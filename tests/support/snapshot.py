@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from cloudmesh.cluster.hosts import machine
+from cloudmesh.cluster.hosts.local import container_config
 
 Snapshot = Mapping[str, frozenset[str]]
 
@@ -107,7 +107,7 @@ systemctl list-units --all --no-legend --plain --type=service,socket,timer,mount
 section groups
 # those of systemd's units go with the units
 find /sys/fs/cgroup -type d | grep -v '/\(system\|user\)\.slice\|\.scope\|\.mount$'
-""".replace("VOLUMES", " ".join(machine.VOLUMES.values())).replace(
+""".replace("VOLUMES", " ".join(container_config.VOLUMES.values())).replace(
     "EXCEPT", " -o ".join(f"-path '{path}'" for path in _EXCEPTIONS)
 )
 

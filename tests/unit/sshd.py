@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.hosts.ssh import SshSettings
-from cloudmesh.cluster.model import Host
+from cloudmesh.cluster.core.context import SshSettings
+from cloudmesh.cluster.core.model import Host
 
 BINARY = "/usr/sbin/sshd"
 MARKS = [

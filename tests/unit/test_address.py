@@ -2,9 +2,9 @@
 
 import pytest
 
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.hosts.address import parse
-from cloudmesh.cluster.model import Host
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh.host_list import parse_hosts
 
 
 @pytest.mark.parametrize(
@@ -24,18 +24,18 @@ from cloudmesh.cluster.model import Host
     ],
 )
 def test_what_users_write_is_understood(text, expected):
-    assert list(parse(text)) == expected
+    assert list(parse_hosts(text)) == expected
 
 
 def test_options_fill_what_is_not_written():
-    assert parse("h1,bob@h2:1", user="ann", port=2, key="/k") == (
+    assert parse_hosts("h1,bob@h2:1", user="ann", port=2, key="/k") == (
         Host("h1", user="ann", port=2, key="/k"),
         Host("h2", user="bob", port=1, key="/k"),
     )
 
 
 def test_a_host_written_twice_counts_once():
-    assert parse("h2,h1,h[1-2]") == (Host("h2"), Host("h1"))
+    assert parse_hosts("h2,h1,h[1-2]") == (Host("h2"), Host("h1"))
 
 
 BAD_LISTS = ["", ",", "a b", "h\n1", "node[1-", "node[2-1]", "node[]", "h[1-2]x[1-2", "n[1-9999999999]"]
@@ -46,16 +46,16 @@ BAD_PORTS = ["h1:0", "h1:65536", "h1:x", "h1:", "[::1]:0"]
 @pytest.mark.parametrize("text", BAD_LISTS + BAD_HOSTS + BAD_PORTS)
 def test_what_cannot_be_a_host_is_refused(text):
     with pytest.raises(UsageError):
-        parse(text)
+        parse_hosts(text)
 
 
 @pytest.mark.parametrize("options", [{"user": "a b"}, {"user": "-l"}, {"port": -1}, {"port": 70000}])
 def test_bad_options_are_refused(options):
     with pytest.raises(UsageError):
-        parse("h1", **options)
+        parse_hosts("h1", **options)
 
 
 def test_a_thousand_hosts_are_the_limit():
-    assert len(parse("n[1-1000]")) == 1000
+    assert len(parse_hosts("n[1-1000]")) == 1000
     with pytest.raises(UsageError, match="more than 1000"):
-        parse("n[1-1001]")
+        parse_hosts("n[1-1001]")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cloudmesh.cluster.api import Submission
-from cloudmesh.cluster.jobs.model import SparkJob
-from cloudmesh.cluster.kubernetes import jobs as kubernetes
-from cloudmesh.cluster.nomad import jobs as nomad
+from cloudmesh.cluster.providers.base import Submission
+from cloudmesh.cluster.providers.kubernetes import spark_job as kubernetes_spark_job
+from cloudmesh.cluster.providers.nomad import spark_job as nomad_spark_job
+from cloudmesh.cluster.spec.spark import SparkJob
 
 
 def submission(*hosts: str) -> Submission[SparkJob]:
@@ -20,13 +20,13 @@ def submission(*hosts: str) -> Submission[SparkJob]:
 
 @pytest.mark.parametrize(("hosts", "apart"), [((), False), (("a", "b"), True)])
 def test_nomad_is_told_that_workers_want_hosts_of_their_own(hosts, apart):
-    _, workers = nomad.spark_job(submission(*hosts))["TaskGroups"]
+    _, workers = nomad_spark_job.spark_job(submission(*hosts))["TaskGroups"]
     assert ({"Operand": "distinct_hosts", "RTarget": "true"} in workers.get("Constraints", [])) is apart
 
 
 @pytest.mark.parametrize(("hosts", "apart"), [((), False), (("a", "b"), True)])
 def test_spark_on_kubernetes_is_told_what_keeps_executors_apart(hosts, apart):
-    (driver,) = kubernetes.spark_job(submission(*hosts))["spec"]["template"]["spec"]["containers"]
+    (driver,) = kubernetes_spark_job.spark_job(submission(*hosts))["spec"]["template"]["spec"]["containers"]
     template = "spark.kubernetes.executor.podTemplateFile=/opt/cloudmesh/apart.yaml"
     assert (template in driver["args"]) is apart
 
@@ -35,6 +35,6 @@ def test_what_keeps_executors_apart_is_in_the_image_and_is_about_one_jobs_execut
     folder = importlib.resources.files("cloudmesh.images") / "spark"
     pod = yaml.safe_load((folder / "apart.yaml").read_text())
     (rule,) = pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert rule["labelSelector"]["matchLabels"] == {"cms-role": kubernetes.EXECUTOR}
+    assert rule["labelSelector"]["matchLabels"] == {"cms-role": kubernetes_spark_job.EXECUTOR}
     assert rule["matchLabelKeys"] == ["cms-job"]
     assert "apart.yaml" in (folder / "Dockerfile").read_text()

@@ -4,32 +4,33 @@ import json
 
 import pytest
 
-from cloudmesh.cluster import blueprint, pki
-from cloudmesh.cluster.blueprint import Blueprint, Member, Secrets
-from cloudmesh.cluster.model import Facts, Host, Role
+from cloudmesh.cluster.core import certificates
+from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.model import Facts, Host, Role
+from cloudmesh.cluster.lifecycle import planning
 
 
 @pytest.fixture(scope="module")
 def design():
-    secrets = Secrets(pki.new_authority("demo"), {"token": "t0ken"})
-    return Blueprint("demo", "abc", "nomad", ("10.0.0.1",), secrets)
+    secrets = ClusterSecrets(certificates.new_authority("demo"), {"token": "t0ken"})
+    return ClusterSpec("demo", "abc", "nomad", ("10.0.0.1",), secrets)
 
 
-def member(address: str, role: Role) -> Member:
+def member(address: str, role: Role) -> HostPlan:
     facts = Facts("m", "h", address, "debian-13", "amd64", 2, 4096, 20000, 0, 0, addresses=(f"eth1 {address}/24",))
-    return Member(Host("h"), facts, role, True, "root@h:22", "ssh-ed25519 AAAA")
+    return HostPlan(Host("h"), facts, role, True, "root@h:22", "ssh-ed25519 AAAA")
 
 
 def test_only_servers_get_the_secrets(design):
-    server = blueprint.files(design, member("10.0.0.1", Role.SERVER), [])
-    worker = blueprint.files(design, member("10.0.0.2", Role.WORKER), [])
-    assert Secrets.loads(server["etc/secrets.json"]) == design.secrets
+    server = planning.host_files(design, member("10.0.0.1", Role.SERVER), [])
+    worker = planning.host_files(design, member("10.0.0.2", Role.WORKER), [])
+    assert ClusterSecrets.loads(server["etc/secrets.json"]) == design.secrets
     assert not any(design.secrets.authority.key in content or b"t0ken" in content for content in worker.values())
 
 
 def test_the_registry_is_on_the_first_server_alone_and_wants_a_certificate(design):
-    server = blueprint.files(design, member("10.0.0.1", Role.SERVER), [])
-    worker = blueprint.files(design, member("10.0.0.2", Role.WORKER), [])
+    server = planning.host_files(design, member("10.0.0.1", Role.SERVER), [])
+    worker = planning.host_files(design, member("10.0.0.2", Role.WORKER), [])
     assert json.loads(server["etc/registry.yml"])["http"]["tls"]["clientcas"]
     assert json.loads(server["etc/registry.yml"])["http"]["addr"] == "10.0.0.1:5443"
     assert "etc/registry.yml" not in worker

@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from cloudmesh.cluster.errors import NotFoundError
+from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.images import build, catalog
 
 FILES = {"Dockerfile": b"FROM scratch\n", "run.sh": b"#!/bin/sh\n"}
@@ -61,7 +61,7 @@ def unpacked(archive: bytes) -> dict[str, tuple[int, bytes]]:
 
 
 def test_the_build_gets_its_files_and_the_certificate_authorities():
-    assert unpacked(build.pack(FILES, b"PEM")) == {
+    assert unpacked(build.pack_context(FILES, b"PEM")) == {
         "Dockerfile": (0o644, FILES["Dockerfile"]),
         "run.sh": (0o755, FILES["run.sh"]),
         "ca-bundle.pem": (0o644, b"PEM"),
@@ -69,7 +69,7 @@ def test_the_build_gets_its_files_and_the_certificate_authorities():
 
 
 def test_without_certificate_authorities_there_is_no_empty_file_of_them():
-    assert set(unpacked(build.pack(FILES, b""))) == set(FILES)
+    assert set(unpacked(build.pack_context(FILES, b""))) == set(FILES)
 
 
 def test_the_image_of_cloudmesh_has_the_plugin_in_it_and_nothing_that_python_left_there():

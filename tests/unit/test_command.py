@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from cloudmesh.cluster.command import actions, submit
-from cloudmesh.cluster.command.call import Call
+from cloudmesh.cluster.command.arguments import Arguments
 from cloudmesh.cluster.command.cluster import ClusterCommand
-from cloudmesh.cluster.console import usage
-from cloudmesh.cluster.console.progress import Progress
-from cloudmesh.cluster.errors import UsageError
+from cloudmesh.cluster.command.console import docopt_usage
+from cloudmesh.cluster.command.console.progress import Progress
+from cloudmesh.cluster.core.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 CMS = [sys.executable, "-c", "from cloudmesh.shell.shell import main; main()"]
@@ -40,13 +40,13 @@ def cms(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 
 
 def parsed(*argv: str) -> dict[str, Any]:
-    found = usage.parse(TEXT, argv, "cluster")
+    found = docopt_usage.parse(TEXT, argv, "cluster")
     assert found is not None
     return found
 
 
-def call(*argv: str) -> Call:
-    return Call(parsed(*argv), Progress(terminal=False))
+def call(*argv: str) -> Arguments:
+    return Arguments(parsed(*argv), Progress(terminal=False))
 
 
 def test_help_is_had_in_every_way_of_calling() -> None:
@@ -125,7 +125,7 @@ def test_a_bad_job_id_is_refused(name: str) -> None:
 )
 def test_wrong_usage_says_what_is_wrong(argv: list[str], said: str) -> None:
     with pytest.raises(UsageError) as refused:
-        usage.parse(TEXT, argv, "cluster")
+        docopt_usage.parse(TEXT, argv, "cluster")
     assert str(refused.value).startswith(said)
     assert str(refused.value).endswith("Help: cms help cluster")
 
@@ -161,12 +161,12 @@ def test_words_come_apart_at_commas() -> None:
 
 
 def test_every_verb_of_the_help_has_an_action() -> None:
-    assert set(actions.ACTIONS) == set(usage.forms(TEXT))
+    assert set(actions.ACTIONS) == set(docopt_usage.forms(TEXT))
     assert parsed("image", "list")["image"]
 
 
 def test_every_option_is_explained_and_used() -> None:
-    forms = "".join(usage.forms(TEXT).values())
+    forms = "".join(docopt_usage.forms(TEXT).values())
     explained = set(re.findall(r"^  (?:-\w \w+ )?(--[a-z-]+)", TEXT, flags=re.MULTILINE))
     assert set(re.findall(r"--[a-z][a-z-]*", forms)) <= explained
 

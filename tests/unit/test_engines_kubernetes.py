@@ -14,9 +14,9 @@ import pytest
 from test_engines import Collected, cache, get
 from test_engines_build import toys
 
-from cloudmesh.cluster.engines import store
-from cloudmesh.cluster.engines.specs import KUBERNETES, Spec
-from cloudmesh.cluster.errors import EngineError
+from cloudmesh.cluster.binaries import cache as binary_cache
+from cloudmesh.cluster.binaries.pinned import KUBERNETES, EngineSpec
+from cloudmesh.cluster.core.errors import BinaryError
 
 __all__ = ["cache"]
 
@@ -28,8 +28,8 @@ MODULES = {one.module.name: one for one in KUBERNETES.builds}
 def cached() -> dict[str, Path]:
     """Return the built files by their names; none where they were not built on this machine."""
     try:
-        return {one.name: one.path for one in store.load(KUBERNETES, "amd64").files}
-    except EngineError:
+        return {one.name: one.path for one in binary_cache.load(KUBERNETES, "amd64").files}
+    except BinaryError:
         return {}
 
 
@@ -81,7 +81,7 @@ def test_several_files_of_a_module_come_from_one_build(tmp_path: Path, cache: Pa
     assert str(report).count("building one and 1 more for toy 1.0") == 1
 
 
-def just_pause(directory: Path) -> Spec:
+def just_pause(directory: Path) -> EngineSpec:
     """The engine with a copy of the pause module alone."""
     for name, text in PAUSE.sources().items():
         (directory / name).write_text(text)

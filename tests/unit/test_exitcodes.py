@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cloudmesh.cluster import errors
-from cloudmesh.cluster.console import exitcodes
+from cloudmesh.cluster.command.console import exit_codes
+from cloudmesh.cluster.core import errors
 
 FAILURES = [
     (errors.ClusterError("it broke"), 1, "ERROR: it broke\n"),
@@ -27,41 +27,41 @@ def fail(error: BaseException) -> None:
 def test_every_kind_of_error_has_its_exit_code_and_one_line(
     error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exitcodes.guarded(lambda: fail(error)) == code
+    assert exit_codes.guarded(lambda: fail(error)) == code
     assert capsys.readouterr() == ("", line)
 
 
 def test_every_host_that_failed_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     failures = {"a": errors.UnreachableError("a", "port 22 is closed"), "b": errors.HostError("b", "disk full")}
-    assert exitcodes.guarded(lambda: fail(errors.HostsError(failures))) == 1
+    assert exit_codes.guarded(lambda: fail(errors.HostsError(failures))) == 1
     assert capsys.readouterr().err == "ERROR: a: port 22 is closed\nERROR: b: disk full\n"
 
 
 def test_an_unexpected_exception_is_one_line_without_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(exitcodes.DEBUG_VARIABLE, raising=False)
-    assert exitcodes.guarded(lambda: fail(AttributeError("first\nsecond"))) == 1
+    monkeypatch.delenv(exit_codes.DEBUG_VARIABLE, raising=False)
+    assert exit_codes.guarded(lambda: fail(AttributeError("first\nsecond"))) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("ERROR: unexpected AttributeError: first (a defect; ")
     assert printed.count("\n") == 1
 
 
 def test_the_traceback_is_shown_on_request(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(exitcodes.DEBUG_VARIABLE, "1")
-    exitcodes.guarded(lambda: fail(KeyError("x")))
+    monkeypatch.setenv(exit_codes.DEBUG_VARIABLE, "1")
+    exit_codes.guarded(lambda: fail(KeyError("x")))
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_what_a_host_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    exitcodes.guarded(lambda: fail(errors.HostError("a", "\x1b]0;title\x07\x1b[2J")))
+    exit_codes.guarded(lambda: fail(errors.HostError("a", "\x1b]0;title\x07\x1b[2J")))
     assert "\x1b" not in capsys.readouterr().err
 
 
 class Shell:
     """A shell with one command that fails as it is told."""
 
-    @exitcodes.command
+    @exit_codes.command
     def do_sample(self, args: str, arguments: Mapping[str, Any]) -> None:
         """::
 

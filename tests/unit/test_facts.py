@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cloudmesh.cluster.core.model import Facts
 from cloudmesh.cluster.hosts import facts
-from cloudmesh.cluster.model import Facts
 
 SCRIPT = Path(__file__).parents[2] / "cloudmesh/images/host/facts.sh"
 BARE = (

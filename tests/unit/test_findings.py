@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cloudmesh.cluster import findings
-from cloudmesh.cluster.findings import Health
-from cloudmesh.cluster.model import Node, Place, Role
+from cloudmesh.cluster.core.model import Node, Role, Volume
+from cloudmesh.cluster.health import check_results
+from cloudmesh.cluster.health.check_results import HostHealth
 
 FACTS = {
     "clock": "1000.5",
@@ -17,15 +17,17 @@ FACTS = {
     "registry": "",
     "runtime": "Docker does not answer: refused ",
 }
-WELL = Health(0.0, (2048, 4096), ((50000, 100000, "/"),))
+WELL = HostHealth(0.0, (2048, 4096), ((50000, 100000, "/"),))
 
 
-def failed(health: Health, skews: tuple[float, ...] = (0.0, 0.0, 0.0)) -> dict[str, str]:
-    return {each.check: each.cause for each in findings.host("one", health, skews) if each.result == "failed"}
+def failed(health: HostHealth, skews: tuple[float, ...] = (0.0, 0.0, 0.0)) -> dict[str, str]:
+    return {
+        each.check: each.cause for each in check_results.check_host("one", health, skews) if each.result == "failed"
+    }
 
 
 def test_what_a_host_tells_is_understood():
-    health = findings.parse(FACTS, asked_at=1000.0)
+    health = check_results.parse(FACTS, asked_at=1000.0)
     assert health.skew == 0.5
     assert health.memory == (2048, 4096)
     assert health.disks == ((50000, 100000, "/"), (20, 30, "/mnt/with blank"))
@@ -34,8 +36,8 @@ def test_what_a_host_tells_is_understood():
 
 def test_a_host_that_is_well_fails_nothing_and_every_failure_has_a_remedy():
     assert failed(WELL) == {}
-    broken = Health(90.0, (10, 4096), ((5, 100, "/data"),), "no route", "no answer")
-    every = list(findings.host("one", broken, (0.0, 0.0, 90.0)))
+    broken = HostHealth(90.0, (10, 4096), ((5, 100, "/data"),), "no route", "no answer")
+    every = list(check_results.check_host("one", broken, (0.0, 0.0, 90.0)))
     assert {each.check for each in every if each.result == "failed"} == {each.check for each in every}
     assert all(each.cause and each.remedy for each in every)
 
@@ -45,19 +47,19 @@ def test_a_host_that_is_well_fails_nothing_and_every_failure_has_a_remedy():
     [((1023, 10_000, "/"), True), ((1024, 10_000, "/"), False), ((4000, 100_000, "/"), True), ((0, 0, "/"), True)],
 )
 def test_a_disk_is_full_below_a_gibibyte_or_a_twentieth(disk, full):
-    health = Health(0.0, (2048, 4096), ((50000, 100000, "/"), disk))
+    health = HostHealth(0.0, (2048, 4096), ((50000, 100000, "/"), disk))
     assert ("disk" in failed(health)) is full
     assert health.runs_tasks is not full
 
 
 def test_clocks_are_compared_with_each_other_and_not_with_the_operators():
-    late = Health(-100.0, WELL.memory, WELL.disks)
+    late = HostHealth(-100.0, WELL.memory, WELL.disks)
     assert failed(late, (-100.0, -100.2, -99.8)) == {}
     assert failed(late, (0.0, 0.1, -100.0)) == {"time": "its clock is 100 s behind the other hosts'"}
 
 
 def test_an_engine_that_calls_a_host_down_is_told():
-    down = findings.engine(Node("one", "10.0.0.1", (Role.WORKER,), "down"), "one")
+    down = check_results.check_engine(Node("one", "10.0.0.1", (Role.WORKER,), "down"), "one")
     assert (down.result, down.cause) == ("failed", "the engine calls it down")
 
 
@@ -70,7 +72,9 @@ def report(number: str, *, lost: str = "", **storage: Any) -> dict[str, Any]:
 
 
 def test_hosts_that_do_not_reach_each_other_are_told_from_both_ends():
-    found = findings.network(NAMES, {"0": report("0"), "1": report("1", lost="2"), "2": report("2", lost="1")})
+    found = check_results.check_network(
+        NAMES, {"0": report("0"), "1": report("1", lost="2"), "2": report("2", lost="1")}
+    )
     assert [(each.host, each.result, each.cause) for each in found] == [
         ("a", "ok", "reaches 2 other hosts"),
         ("b", "failed", "no way to c: timed out"),
@@ -83,7 +87,7 @@ def stored(kind: str, *seen: Any) -> list[tuple[str, str]]:
         str(at): report(str(at), data={"seen": each} if isinstance(each, list) else {"failed": each})
         for at, each in enumerate(seen)
     }
-    return [(each.host, each.result) for each in findings.storage(Place("data", kind), NAMES, reports)]
+    return [(each.host, each.result) for each in check_results.check_volume(Volume("data", kind), NAMES, reports)]
 
 
 def test_a_place_that_all_share_is_well_where_all_see_what_all_wrote():

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from cloudmesh.cluster.errors import AuthenticationError, HostError, HostsError, UsageError
-from cloudmesh.cluster.hosts import fleet
-from cloudmesh.cluster.model import Host
+from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostsError, UsageError
+from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh import parallel
 
 HOSTS = [Host(f"h{number}") for number in range(6)]
 
@@ -19,7 +19,7 @@ def test_results_keep_the_order_asked():
         time.sleep(0.05 if number == 0 else 0)
         return number * 2
 
-    outcomes = fleet.each(slow_first, {host: number for number, host in enumerate(HOSTS)})
+    outcomes = parallel.run_on_hosts(slow_first, {host: number for number, host in enumerate(HOSTS)})
     assert list(outcomes.or_raise().items()) == [(host, number * 2) for number, host in enumerate(HOSTS)]
 
 
@@ -30,7 +30,7 @@ def test_one_bad_host_spoils_no_other():
         if name == "h2":
             raise ZeroDivisionError("x")
 
-    outcomes = fleet.each(some_fail, {host: host.name for host in HOSTS})
+    outcomes = parallel.run_on_hosts(some_fail, {host: host.name for host in HOSTS})
     assert len(outcomes.values) == 4
     assert isinstance(outcomes.failures["h1"], AuthenticationError)
     assert str(outcomes.failures["h2"]) == "h2: unexpected ZeroDivisionError: x"
@@ -44,7 +44,7 @@ def test_a_single_failure_is_raised_as_it_is():
         raise UsageError("bad name")
 
     with pytest.raises(UsageError, match="bad name"):
-        fleet.each(fail, {HOSTS[0]: ""}).or_raise()
+        parallel.run_on_hosts(fail, {HOSTS[0]: ""}).or_raise()
 
 
 def test_hosts_that_differ_by_port_are_told_apart():
@@ -52,11 +52,11 @@ def test_hosts_that_differ_by_port_are_told_apart():
         raise HostError(f"h:{port}", "no")
 
     hosts = {Host("h", port=port): port for port in (1, 2)}
-    assert list(fleet.each(fail, hosts).failures) == ["h:1", "h:2"]
+    assert list(parallel.run_on_hosts(fail, hosts).failures) == ["h:1", "h:2"]
 
 
 def test_no_host_is_no_work():
-    assert fleet.each(str, {}).or_raise() == {}
+    assert parallel.run_on_hosts(str, {}).or_raise() == {}
 
 
 def test_hosts_are_served_in_parallel_within_the_limit():
@@ -71,7 +71,7 @@ def test_hosts_are_served_in_parallel_within_the_limit():
         with lock:
             running -= 1
 
-    fleet.each(count, dict.fromkeys(HOSTS), limit=3).or_raise()
+    parallel.run_on_hosts(count, dict.fromkeys(HOSTS), limit=3).or_raise()
     assert most == 3
 
 
@@ -85,6 +85,6 @@ def test_an_interrupt_returns_at_once_and_begins_nothing_new():
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        fleet.each(hang, {host: host.name for host in HOSTS}, limit=2)
+        parallel.run_on_hosts(hang, {host: host.name for host in HOSTS}, limit=2)
     assert time.monotonic() - start < 1
     assert begun == ["h0", "h1"]

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cloudmesh.cluster.images import catalog
-from cloudmesh.cluster.jobs import hadoopclient
+from cloudmesh.cluster.spec import hadoop_client
 
 IMAGES = Path(__file__).parents[2] / "cloudmesh" / "images"
 PASSWORD = "password"  # noqa: S105 - of the RFC's example
@@ -88,7 +88,7 @@ def test_all_of_a_service_and_its_clients_call_its_file_system_by_the_same_name(
     assert settings.everywhere(head, "/folder")["fs.defaultFS"] == "hdfs://h:1"
     named = settings.everywhere(head, "/folder", "files")
     assert named["fs.defaultFS"] == "hdfs://files"
-    assert named == {**settings.everywhere(head, "/folder"), **hadoopclient.settings("files", "h:1"), **named}
+    assert named == {**settings.everywhere(head, "/folder"), **hadoop_client.settings("files", "h:1"), **named}
 
 
 def test_a_client_works_in_a_directory_of_its_own_and_what_it_runs_bears_its_name():

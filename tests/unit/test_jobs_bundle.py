@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs.bundle import bundle
-from cloudmesh.cluster.jobs.load import load
-from cloudmesh.cluster.jobs.model import Dependencies, Executor, Resources, SparkJob, describe
-from cloudmesh.cluster.jobs.spark import submit_arguments
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.spec.job import Executor, Resources, describe
+from cloudmesh.cluster.spec.job_bundle import make_bundle
+from cloudmesh.cluster.spec.load import load
+from cloudmesh.cluster.spec.spark import Dependencies, SparkJob, submit_arguments
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def job(tmp_path: Path) -> SparkJob:
 
 
 def test_the_layer_holds_the_files_with_their_directories_and_owners(job: SparkJob) -> None:
-    with tarfile.open(fileobj=io.BytesIO(bundle(job).layer)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(make_bundle(job).layer)) as archive:
         entries = {entry.name: (entry.mode, entry.uid, entry.gid, entry.mtime) for entry in archive}
         content = archive.extractfile("opt/cloudmesh/job/d.txt")
         assert content is not None
@@ -56,18 +56,18 @@ def test_the_same_job_gives_the_same_bytes_from_any_folder_at_any_time(job: Spar
         main=other / "main.py",
         deps=Dependencies((other / "b.jar",), (other / "c.py",), (other / "d.txt", other / "run.sh")),
     )
-    assert bundle(moved) == bundle(job)
-    assert gzip.decompress(bundle(job).layer)
+    assert make_bundle(moved) == make_bundle(job)
+    assert gzip.decompress(make_bundle(job).layer)
 
 
 def test_any_change_changes_the_digest(job: SparkJob, tmp_path: Path) -> None:
-    digests = {bundle(job).digest}
-    digests.add(bundle(replace(job, arguments=("--x",))).digest)
-    digests.add(bundle(replace(job, executor=Executor(instances=2))).digest)
+    digests = {make_bundle(job).digest}
+    digests.add(make_bundle(replace(job, arguments=("--x",))).digest)
+    digests.add(make_bundle(replace(job, executor=Executor(instances=2))).digest)
     (tmp_path / "d.txt").write_text("D.txt")
-    digests.add(bundle(job).digest)
+    digests.add(make_bundle(job).digest)
     (tmp_path / "d.txt").chmod(0o755)
-    digests.add(bundle(job).digest)
+    digests.add(make_bundle(job).digest)
     assert len(digests) == 5
     assert all(len(digest) == 64 for digest in digests)
 
@@ -75,7 +75,7 @@ def test_any_change_changes_the_digest(job: SparkJob, tmp_path: Path) -> None:
 def test_a_file_that_has_gone_is_named(job: SparkJob, tmp_path: Path) -> None:
     (tmp_path / "d.txt").unlink()
     with pytest.raises(UsageError, match=r"d\.txt cannot be read"):
-        bundle(job)
+        make_bundle(job)
 
 
 def test_spark_submit_is_told_everything_once(job: SparkJob) -> None:

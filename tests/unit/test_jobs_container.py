@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs import layout
-from cloudmesh.cluster.jobs.load import load
-from cloudmesh.cluster.jobs.model import ContainerJob, Resources, Secret, SparkJob, Storage, describe
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.spec.container import ContainerJob
+from cloudmesh.cluster.spec.job import Resources, Secret, VolumeClaim, describe
+from cloudmesh.cluster.spec.load import load
+from cloudmesh.cluster.spec.spark import SparkJob
 
 HEAD = "apiVersion: cms/v1\nkind: ContainerJob\nmetadata: {name: many}\n"
 
@@ -48,7 +49,7 @@ def test_every_field_arrives() -> None:
         attached=(Path.cwd() / "a.txt", Path.cwd() / "b.txt"),
         env={"TZ": "UTC"},
         secrets=(Secret("s3", ("A", "B")),),
-        storage=(Storage("data", "/data", True),),
+        storage=(VolumeClaim("data", "/data", True),),
         retries=2,
         timeout_seconds=9,
         ttl_seconds=600,
@@ -93,7 +94,7 @@ def test_a_wrong_field_is_named_with_its_line(spec: str, said: str) -> None:
 
 def test_the_tasks_are_one_part_bound_to_no_host() -> None:
     job = made("  image: a\n  count: 3\n  ports: [http]\n  command: [x]\n  arguments: [y]\n  retries: 2\n")
-    (part,) = layout.of(job).parts
+    (part,) = job.layout().parts
     assert (part.name, part.count, part.cores, part.memory_mb, part.retries) == ("task", 3, 1, 1024, 2)
     assert (part.command, part.arguments, part.ports, part.host) == (("x",), ("y",), {"http": 0}, "")
-    assert layout.hosts_wanted(job) == layout.hosts_wanted(SparkJob("s")) == 0
+    assert job.hosts_wanted == SparkJob("s").hosts_wanted == 0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs import hadoopclient, layout
-from cloudmesh.cluster.jobs.hadoopjob import EXAMPLES, HadoopJob, HadoopService, Step
-from cloudmesh.cluster.jobs.load import load
-from cloudmesh.cluster.jobs.model import Executor, Job, Resources, Storage, describe
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.spec import hadoop_client, task_groups
+from cloudmesh.cluster.spec.hadoop import EXAMPLES, HadoopJob, HadoopService, Step
+from cloudmesh.cluster.spec.job import Executor, Job, Resources, VolumeClaim, describe
+from cloudmesh.cluster.spec.load import load
 
 FILES = Path(__file__).parents[2] / "examples"
 
@@ -30,7 +30,7 @@ def made(kind: str, spec: str, *arguments: str) -> Job:
     return job
 
 
-def plan(part: layout.Part) -> dict[str, object]:
+def plan(part: task_groups.Part) -> dict[str, object]:
     """Return what the image is told to do."""
     found: dict[str, object] = json.loads(part.env["CMS_HADOOP"])
     return found
@@ -83,11 +83,11 @@ def test_a_job_is_a_head_whose_program_is_the_job_and_workers() -> None:
     job = made(
         "HadoopJob", "  jar: x.jar\n  arguments: [a]\n  input: [in.txt]\n  worker: {instances: 3}\n  retries: 2\n"
     )
-    head, worker = layout.of(job).parts
+    head, worker = job.layout().parts
     assert (head.name, head.count, head.retries, head.arguments) == ("head", 1, 2, ("head",))
     assert (worker.name, worker.count, worker.retries, worker.arguments) == ("worker", 3, 0, ("worker",))
-    assert not layout.of(job).stays
-    assert layout.hosts_wanted(job) == 0
+    assert not job.layout().stays
+    assert job.hosts_wanted == 0
     assert plan(head)["steps"] == [{"jar": "/opt/cloudmesh/job/x.jar", "class": "", "arguments": ["a"]}]
     assert (plan(head)["input"], plan(head)["workers"], plan(head)["fetch"]) == (["in.txt"], 3, False)
     assert set(head.ports.values()) | set(worker.ports.values()) == {0}
@@ -97,7 +97,7 @@ def test_steps_run_one_after_another_with_the_class_of_the_job_or_their_own() ->
     job = made("HadoopJob", "  jar: examples\n  mainClass: a.B\n  steps: [{arguments: [x]}, {mainClass: c.D}]\n")
     assert isinstance(job, HadoopJob)
     assert job.steps == (Step("", ("x",)), Step("c.D"))
-    steps = plan(layout.of(job).parts[0])["steps"]
+    steps = plan(job.layout().parts[0])["steps"]
     assert isinstance(steps, list)
     assert [(step["class"], step["arguments"]) for step in steps] == [("a.B", ["x"]), ("c.D", [])]
 
@@ -105,9 +105,9 @@ def test_steps_run_one_after_another_with_the_class_of_the_job_or_their_own() ->
 def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_the_same() -> None:
     job = made("HadoopService", "  storage: [{name: data, mount: /data}]\n  worker: {instances: 3}\n")
     assert isinstance(job, HadoopService)
-    assert (job.replication, job.storage) == (3, (Storage("data", "/data"),))
-    assert layout.hosts_wanted(job) == 3
-    found = layout.of(job, ["h1", "h2", "h3"])
+    assert (job.replication, job.storage) == (3, (VolumeClaim("data", "/data"),))
+    assert job.hosts_wanted == 3
+    found = job.layout(["h1", "h2", "h3"])
     assert found.stays
     assert [(part.name, part.host) for part in found.parts] == [
         ("head", "h1"),
@@ -120,17 +120,17 @@ def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_t
     assert all(10000 <= number < 20000 for number in numbers)
     # What clients need not know is on any port that is free.
     assert {name for name, number in found.parts[1].ports.items() if not number} >= {"nodemanager", "shuffle"}
-    assert layout.of(job, ["h1", "h2", "h3"]) == found
+    assert job.layout(["h1", "h2", "h3"]) == found
     assert {part.env["CMS_DATA"] for part in found.parts} == {"/data"}
 
 
 def test_a_service_without_yarn_keeps_files_and_takes_less() -> None:
     storage = "  storage: [{name: data, mount: /data}]\n"
     whole, files = (made("HadoopService", f"{storage}  yarn: {yarn}\n") for yarn in ("true", "false"))
-    head, worker, _ = layout.of(files, ["h1", "h2"]).parts
+    head, worker, _ = files.layout(["h1", "h2"]).parts
     assert (set(head.ports), set(worker.ports)) == ({"kdc", "namenode"}, {"datanode", "blocks"})
     assert (head.memory_mb, worker.memory_mb) == (1024, 768)
-    its_head, its_worker, _ = layout.of(whole, ["h1", "h2"]).parts
+    its_head, its_worker, _ = whole.layout(["h1", "h2"]).parts
     assert (its_head.memory_mb, its_worker.memory_mb) == (1536, 2048)
     # Clients find it where they find any other.
     assert head.ports.items() < its_head.ports.items()
@@ -138,11 +138,11 @@ def test_a_service_without_yarn_keeps_files_and_takes_less() -> None:
 
 def test_a_job_on_a_service_is_a_client_alone_with_half_of_what_a_head_gets() -> None:
     given = made("HadoopJob", "  jar: examples\n  program: pi\n  head: {memory: 2g}\n  retries: 1\n")
-    resolved = replace(given, env=hadoopclient.computing("fs", lambda port: f"h:{len(port)}", "a secret").env)
-    (client,) = layout.of(resolved).parts
+    resolved = replace(given, env=hadoop_client.computing("fs", lambda port: f"h:{len(port)}", "a secret").env)
+    (client,) = resolved.layout().parts
     assert (client.name, client.count, client.memory_mb, client.retries) == ("client", 1, 1024, 1)
     assert (client.arguments, client.ports) == (("client",), {})
-    assert plan(client) == plan(layout.of(given).parts[0])
+    assert plan(client) == plan(given.layout().parts[0])
 
 
 @pytest.mark.parametrize(
@@ -200,17 +200,17 @@ def test_a_wrong_field_is_named_with_its_line(kind: str, spec: str, said: str) -
 
 
 def test_a_client_of_a_service_names_it_by_its_job_and_its_secret_is_in_no_setting() -> None:
-    client = hadoopclient.client("hdfs1", "10.0.0.1:10216", "10.0.0.1:10215", "the secret")
+    client = hadoop_client.client("hdfs1", "10.0.0.1:10216", "10.0.0.1:10215", "the secret")
     assert client.uri == "hdfs://hdfs1"
     assert client.env["CMS_HADOOP_KDC"] == "10.0.0.1:10215"
-    assert json.loads(client.env["CMS_HADOOP_CLIENT"]) == hadoopclient.settings("hdfs1", "10.0.0.1:10216")
+    assert json.loads(client.env["CMS_HADOOP_CLIENT"]) == hadoop_client.settings("hdfs1", "10.0.0.1:10216")
     assert client.secrets == {"CMS_HADOOP_SECRET": "the secret"}
     assert client.spark_conf["spark.hadoop.dfs.namenode.rpc-address.hdfs1.0"] == "10.0.0.1:10216"
     assert "the secret" not in str(client)
 
 
 def test_a_hadoop_job_is_told_where_all_of_a_services_masters_are_and_its_secret_is_in_nothing_else() -> None:
-    client = hadoopclient.computing("hdfs1", lambda port: f"h:{len(port)}", "the secret")
+    client = hadoop_client.computing("hdfs1", lambda port: f"h:{len(port)}", "the secret")
     assert client.env["CMS_HADOOP_URI"] == client.uri == "hdfs://hdfs1"
     head = json.loads(client.env["CMS_HADOOP_HEAD"])
     assert head["resourcemanager"] == "h:15"

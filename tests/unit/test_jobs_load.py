@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs.load import load
-from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.spec.load import load
+from cloudmesh.cluster.spec.spark import SparkJob
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEAD = "apiVersion: cms/v1\nkind: SparkJob\nmetadata: {name: count}\n"

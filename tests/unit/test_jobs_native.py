@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from cloudmesh.cluster.console import private
-from cloudmesh.cluster.errors import ClusterError, UsageError
-from cloudmesh.cluster.jobs.load import load
-from cloudmesh.cluster.jobs.model import SparkJob
-from cloudmesh.cluster.jobs.native import NativeJob, check_nomad
-from cloudmesh.cluster.model import State
-from cloudmesh.cluster.nomad import native
+from cloudmesh.cluster.command.console import private_file
+from cloudmesh.cluster.core.errors import ClusterError, UsageError
+from cloudmesh.cluster.core.model import State
+from cloudmesh.cluster.providers.nomad import native
+from cloudmesh.cluster.spec.load import load
+from cloudmesh.cluster.spec.native import NativeJob, check_nomad
+from cloudmesh.cluster.spec.spark import SparkJob
 
 JOB = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: pi}\n"
 
@@ -166,7 +166,7 @@ def nomad_job(*clients: str, code: int = 0, **changed: Any) -> Any:
         for number, client in enumerate(clients)
     ]
     full = {"ID": "x", "Name": "x", "SubmitTime": 0, "Stop": False, "Status": "dead", "TaskGroups": [{"Name": "g"}]}
-    return native.job({**full, **changed}, allocations, [], 0.0)
+    return native.native_status({**full, **changed}, allocations, [], 0.0)
 
 
 def test_a_native_job_is_what_its_newest_allocations_are() -> None:
@@ -192,13 +192,13 @@ def test_only_a_batch_job_that_begins_by_itself_has_an_end() -> None:
 def test_a_secret_file_is_the_owners_alone_and_never_written_over(tmp_path: Path) -> None:
     os.umask(0o022)
     path = str(tmp_path / "kubeconfig")
-    private.check(path)
-    private.write(path, b"x")
+    private_file.check(path)
+    private_file.write(path, b"x")
     assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
     for link in (path, str(tmp_path / "link")):
         if link != path:
             Path(link).symlink_to(tmp_path / "nowhere")
-        for refuse in (private.check, lambda place: private.write(place, b"y")):
+        for refuse in (private_file.check, lambda place: private_file.write(place, b"y")):
             with pytest.raises(UsageError, match="exists already"):
                 refuse(link)
     assert Path(path).read_bytes() == b"x"
@@ -207,4 +207,4 @@ def test_a_secret_file_is_the_owners_alone_and_never_written_over(tmp_path: Path
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="cannot be written: No such file"):
-        private.write(str(tmp_path / "no" / "file"), b"x")
+        private_file.write(str(tmp_path / "no" / "file"), b"x")

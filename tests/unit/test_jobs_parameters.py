@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs.load import load
-from cloudmesh.cluster.jobs.model import SparkJob
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.spec.load import load
+from cloudmesh.cluster.spec.spark import SparkJob
 
 DECLARED = """\
 apiVersion: cms/v1

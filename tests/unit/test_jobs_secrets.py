@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs import secrets
-from cloudmesh.cluster.jobs.load import load
-from cloudmesh.cluster.jobs.model import Job, describe
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.spec import secret_values
+from cloudmesh.cluster.spec.job import Job, describe
+from cloudmesh.cluster.spec.load import load
 
 JOB = """\
 apiVersion: cms/v1
@@ -42,7 +42,7 @@ def refused(text: str) -> str:
     """Return the message about a file of secrets."""
     Path("keys").write_text(text)
     with pytest.raises(UsageError) as caught:
-        secrets.from_file("keys")
+        secret_values.from_file("keys")
     return str(caught.value)
 
 
@@ -53,27 +53,30 @@ def test_the_file_goes_before_the_environment_and_the_environment_before_a_quest
         asked.append(question)
         return "typed"
 
-    assert secrets.values([job], {"KEY": "f"}, {"KEY": "e", "WORD": "e"}, ask) == {"KEY": "f", "WORD": "e"}
+    assert secret_values.collect_values([job], {"KEY": "f"}, {"KEY": "e", "WORD": "e"}, ask) == {
+        "KEY": "f",
+        "WORD": "e",
+    }
     assert not asked
-    assert secrets.values([job, job], {}, {"WORD": ""}, ask) == {"KEY": "typed", "WORD": ""}
+    assert secret_values.collect_values([job, job], {}, {"WORD": ""}, ask) == {"KEY": "typed", "WORD": ""}
     assert asked == ["KEY of secret s3"]
 
 
 def test_a_variable_without_a_value_is_named_with_its_line_and_the_ways_to_give_it(job: Job) -> None:
     with pytest.raises(UsageError) as caught:
-        secrets.values([job], {"KEY": "x"}, {}, None)
+        secret_values.collect_values([job], {"KEY": "x"}, {}, None)
     assert str(caught.value) == (
         "job.yaml:10: spec.secrets[0].env[1]: WORD of secret s3 has no value: "
         "set it in the environment, or in a file, --secrets=FILE"
     )
     with pytest.raises(UsageError, match="WORD of secret s3 has no value"):
-        secrets.values([job], {"KEY": "x"}, {}, lambda _: "")
+        secret_values.collect_values([job], {"KEY": "x"}, {}, lambda _: "")
 
 
 def test_a_value_that_no_process_or_no_engine_could_hold_is_refused_and_not_shown(job: Job) -> None:
     for value in ("hush\0", "hush\udcff", "hush" * 20_000):
         with pytest.raises(UsageError) as caught:
-            secrets.values([job], {"KEY": value, "WORD": "x"}, {}, None)
+            secret_values.collect_values([job], {"KEY": value, "WORD": "x"}, {}, None)
         assert "hush" not in str(caught.value)
 
 
@@ -88,7 +91,7 @@ def test_a_value_that_no_process_or_no_engine_could_hold_is_refused_and_not_show
 )
 def test_a_file_is_a_mapping_or_lines(name: str, text: str, found: dict[str, str]) -> None:
     Path(name).write_text(text)
-    assert secrets.from_file(name) == found
+    assert secret_values.from_file(name) == found
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_a_file_that_others_can_read_is_told_from_one_that_they_cannot() -> None
     path.write_text("A=1")
     for mode, told in ((0o600, False), (0o640, True), (0o604, True)):
         path.chmod(mode)
-        assert secrets.open_to_others("keys") is told
+        assert secret_values.open_to_others("keys") is told
 
 
 def test_a_described_job_names_its_secrets_and_has_no_values(job: Job) -> None:

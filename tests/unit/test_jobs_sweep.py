@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cloudmesh.cluster.command import submit
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.jobs.sweep import combinations
-from cloudmesh.cluster.model import JobStatus, State
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.core.model import JobStatus, State
+from cloudmesh.cluster.spec.sweep import combinations
 
 
 def test_every_combination_is_a_job_and_what_has_one_value_keeps_it() -> None:

@@ -7,9 +7,9 @@ import threading
 import pytest
 from sshd import make_key
 
-from cloudmesh.cluster.errors import ClusterError
-from cloudmesh.cluster.hosts import known
-from cloudmesh.cluster.model import Host
+from cloudmesh.cluster.core.errors import ClusterError
+from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh import known_hosts
 
 
 @pytest.fixture
@@ -24,27 +24,27 @@ def store(tmp_path):
 
 def test_the_file_follows_the_cloudmesh_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("CLOUDMESH_CONFIG_DIR", str(tmp_path))
-    assert known.default_path() == tmp_path / "cluster" / "known_hosts"
+    assert known_hosts.default_path() == tmp_path / "cluster" / "known_hosts"
     monkeypatch.delenv("CLOUDMESH_CONFIG_DIR")
     monkeypatch.setenv("HOME", "/home/ann")
-    assert str(known.default_path()) == "/home/ann/.cloudmesh/cluster/known_hosts"
+    assert str(known_hosts.default_path()) == "/home/ann/.cloudmesh/cluster/known_hosts"
 
 
 def test_the_fingerprint_is_openssh_s(tmp_path, key):
     shown = subprocess.run(["ssh-keygen", "-lf", str(tmp_path / "key.pub")], capture_output=True, text=True, check=True)
-    assert known.fingerprint(key) == shown.stdout.split()[1]
+    assert known_hosts.fingerprint(key) == shown.stdout.split()[1]
 
 
 def test_an_accepted_key_is_found_again_and_private(store, key):
-    known.append(store, "h1", 2222, key)
-    assert [entry.key for entry in known.lookup("H1", 2222, [store])] == [key]
-    assert known.lookup("h1", 22, [store]) == []
+    known_hosts.append(store, "h1", 2222, key)
+    assert [entry.key for entry in known_hosts.lookup("H1", 2222, [store])] == [key]
+    assert known_hosts.lookup("h1", 22, [store]) == []
     assert stat.S_IMODE(store.stat().st_mode) == 0o600
     assert stat.S_IMODE(store.parent.stat().st_mode) == 0o700
 
 
 def test_openssh_reads_what_is_written(store, key):
-    known.append(store, "h1", 2222, key, known.comment_for(Host("my alias", user="bob", key="/a b/k")))
+    known_hosts.append(store, "h1", 2222, key, known_hosts.comment_for(Host("my alias", user="bob", key="/a b/k")))
     found = subprocess.run(
         ["ssh-keygen", "-F", "[h1]:2222", "-f", str(store)], capture_output=True, text=True, check=True
     )
@@ -57,61 +57,61 @@ def test_what_openssh_writes_is_understood(tmp_path, key):
     subprocess.run(["ssh-keygen", "-H", "-f", str(path)], check=True, capture_output=True)
     assert path.read_text().count("|1|") == 3
     for name, port in [("h1", 22), ("10.0.0.1", 22), ("h2", 2222)]:
-        assert [entry.key for entry in known.lookup(name, port, [path])] == [key]
-    assert known.lookup("h2", 22, [path]) == []
+        assert [entry.key for entry in known_hosts.lookup(name, port, [path])] == [key]
+    assert known_hosts.lookup("h2", 22, [path]) == []
 
 
 def test_patterns_and_exceptions_are_understood(tmp_path, key):
     path = tmp_path / "known_hosts"
     path.write_text(f"*.lan,!bad.lan,n? {key}\n@revoked * {key}\n@cert-authority * {key}\ngarbage\n")
-    assert [entry.revoked for entry in known.lookup("a.lan", 22, [path])] == [False, True]
-    assert [entry.revoked for entry in known.lookup("bad.lan", 22, [path])] == [True]
-    assert [entry.revoked for entry in known.lookup("n1", 22, [path])] == [False, True]
+    assert [entry.revoked for entry in known_hosts.lookup("a.lan", 22, [path])] == [False, True]
+    assert [entry.revoked for entry in known_hosts.lookup("bad.lan", 22, [path])] == [True]
+    assert [entry.revoked for entry in known_hosts.lookup("n1", 22, [path])] == [False, True]
 
 
 def test_how_a_host_was_reached_comes_back(store, key):
     hosts = (Host("alias", user="bob", port=2222, key="/home/bob/my key"), Host("h2"), Host("::1"))
     for address, host in zip(("10.0.0.1", "h2", "::1"), hosts, strict=True):
-        known.append(store, address, host.port or 22, key, known.comment_for(host))
-    assert known.hosts(store) == hosts
+        known_hosts.append(store, address, host.port or 22, key, known_hosts.comment_for(host))
+    assert known_hosts.hosts(store) == hosts
 
 
 def test_jump_hosts_and_patterns_are_not_hosts_of_clusters(store, key):
-    known.append(store, "gate", 22, key, known.JUMP)
-    known.append(store, "[h1", 22, key, known.JUMP)
+    known_hosts.append(store, "gate", 22, key, known_hosts.JUMP)
+    known_hosts.append(store, "[h1", 22, key, known_hosts.JUMP)
     store.write_text(store.read_text() + f"*.lan {key}\n|1|aa=|bb= {key}\n[plain]:23 {key}\n")
-    assert known.hosts(store) == (Host("plain", port=23),)
+    assert known_hosts.hosts(store) == (Host("plain", port=23),)
 
 
 def test_no_file_means_no_hosts(store):
-    assert known.hosts(store) == ()
-    known.forget([Host("h1")], store)
+    assert known_hosts.hosts(store) == ()
+    known_hosts.forget([Host("h1")], store)
     assert not store.exists()
 
 
 def test_a_forgotten_host_is_gone_and_others_stay(store, key):
     for host in (Host("h1"), Host("h2"), Host("h2", port=23)):
-        known.append(store, host.name, host.port or 22, key, known.comment_for(host))
-    known.forget([Host("H2", port=22)], store)
-    assert known.hosts(store) == (Host("h1"), Host("h2", port=23))
+        known_hosts.append(store, host.name, host.port or 22, key, known_hosts.comment_for(host))
+    known_hosts.forget([Host("H2", port=22)], store)
+    assert known_hosts.hosts(store) == (Host("h1"), Host("h2", port=23))
 
 
 def test_the_same_key_is_kept_once_with_its_latest_comment(store, key):
     for comment in ("jump", "name=a", "name=a", "name=b"):
-        known.append(store, "h1", 22, key, comment)
-    assert [entry.comment for entry in known.entries(store)] == ["name=b"]
+        known_hosts.append(store, "h1", 22, key, comment)
+    assert [entry.comment for entry in known_hosts.entries(store)] == ["name=b"]
 
 
 def test_many_writers_lose_nothing(store, key):
-    threads = [threading.Thread(target=known.append, args=(store, f"h{n}", 22, key)) for n in range(30)]
+    threads = [threading.Thread(target=known_hosts.append, args=(store, f"h{n}", 22, key)) for n in range(30)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(known.hosts(store)) == 30
+    assert len(known_hosts.hosts(store)) == 30
 
 
 def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path, key):
     (tmp_path / "file").write_text("")
     with pytest.raises(ClusterError, match="cannot be written"):
-        known.append(tmp_path / "file" / "known_hosts", "h1", 22, key)
+        known_hosts.append(tmp_path / "file" / "known_hosts", "h1", 22, key)

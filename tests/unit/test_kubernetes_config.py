@@ -6,13 +6,12 @@ from datetime import datetime, timezone
 
 import pytest
 
-from cloudmesh.cluster import pki
-from cloudmesh.cluster.blueprint import Blueprint, Member, Secrets
-from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.hosts.ssh import SshSettings
-from cloudmesh.cluster.kubernetes import config, kubeconfig, runtime, tokens
-from cloudmesh.cluster.kubernetes.provider import KubernetesProvider
-from cloudmesh.cluster.model import Facts, Host, Role
+from cloudmesh.cluster.core import certificates
+from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.context import Context, SshSettings
+from cloudmesh.cluster.core.model import Facts, Host, Role
+from cloudmesh.cluster.providers.kubernetes import bootstrap, bootstrap_tokens, containerd, kubeconfig
+from cloudmesh.cluster.providers.kubernetes.provider import KubernetesProvider
 
 SERVERS = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
 
@@ -25,32 +24,32 @@ def provider(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def secrets(provider):
-    return Secrets(pki.new_authority("c"), provider._new_secrets())
+    return ClusterSecrets(certificates.new_authority("c"), provider._new_secrets())
 
 
 @pytest.fixture
 def design(secrets):
-    return Blueprint("c", "1", "kubernetes", SERVERS[:1], secrets)
+    return ClusterSpec("c", "1", "kubernetes", SERVERS[:1], secrets)
 
 
 @pytest.fixture
 def three(secrets):
-    return Blueprint("c", "1", "kubernetes", SERVERS, secrets)
+    return ClusterSpec("c", "1", "kubernetes", SERVERS, secrets)
 
 
-def member(role: Role = Role.SERVER, *, name: str = "h1", takes_jobs: bool = True, **facts: object) -> Member:
+def member(role: Role = Role.SERVER, *, name: str = "h1", takes_jobs: bool = True, **facts: object) -> HostPlan:
     fields = {"machine_id": "m", "hostname": "h", "address": "10.0.0.1", "os": "debian-13", "arch": "amd64"}
     found = Facts(**fields, cores=2, memory_mb=4000, disk_free_mb=9000, clock=0, skew=0, **facts)
-    return Member(Host(name), found, role, takes_jobs, "ops@h1:22", "ssh-ed25519 AAAA")
+    return HostPlan(Host(name), found, role, takes_jobs, "ops@h1:22", "ssh-ed25519 AAAA")
 
 
 def cluster_of(documents):
     return next(each for each in documents if each["kind"] == "ClusterConfiguration")
 
 
-def initial(design: Blueprint, images: str = "") -> dict:
+def initial(design: ClusterSpec, images: str = "") -> dict:
     """What `kubeadm init` is told of the cluster."""
-    return cluster_of(config.init(design, member(), token=tokens.new(), images=images))
+    return cluster_of(bootstrap.init(design, member(), token=bootstrap_tokens.new_token(), images=images))
 
 
 def arguments(component):
@@ -67,11 +66,11 @@ def arguments(component):
     ],
 )
 def test_a_node_has_a_name_that_kubernetes_takes(host, name):
-    assert config.node_name(host) == name
+    assert bootstrap.node_name(host) == name
 
 
 def test_nobody_without_a_credential_is_answered_but_on_whether_the_api_is_well(design):
-    made = config.authentication()
+    made = bootstrap.authentication()
     assert [each["path"] for each in made["anonymous"]["conditions"]] == ["/livez", "/readyz", "/healthz"]
     its = arguments(initial(design)["apiServer"])
     assert its["authentication-config"].endswith("authentication.json")
@@ -79,7 +78,7 @@ def test_nobody_without_a_credential_is_answered_but_on_whether_the_api_is_well(
 
 
 def test_every_change_is_in_the_audit_log_and_no_content_of_a_secret():
-    rules = config.audit()["rules"]
+    rules = bootstrap.audit()["rules"]
     assert rules[-1] == {"level": "Metadata"}
     assert {rule["level"] for rule in rules} == {"None", "Metadata"}
 
@@ -92,19 +91,19 @@ def test_images_come_from_the_cluster_or_from_where_kubeadm_looks(design):
 
 
 def test_a_server_that_takes_no_jobs_is_tainted_and_one_that_does_is_not():
-    tainted = config.join(member(takes_jobs=False))["nodeRegistration"]["taints"]
+    tainted = bootstrap.join(member(takes_jobs=False))["nodeRegistration"]["taints"]
     assert [taint["effect"] for taint in tainted] == ["NoSchedule"]
-    assert config.join(member())["nodeRegistration"]["taints"] == []
+    assert bootstrap.join(member())["nodeRegistration"]["taints"] == []
 
 
 def test_a_worker_is_no_control_plane():
-    assert "controlPlane" in config.join(member(Role.SERVER))
-    assert "controlPlane" not in config.join(member(Role.WORKER))
+    assert "controlPlane" in bootstrap.join(member(Role.SERVER))
+    assert "controlPlane" not in bootstrap.join(member(Role.WORKER))
 
 
 def test_only_where_control_groups_are_old_the_check_of_them_is_left_out():
-    assert "SystemVerification" in config.ignored(member(cgroup=1))
-    assert "SystemVerification" not in config.ignored(member(cgroup=2))
+    assert "SystemVerification" in bootstrap.ignored(member(cgroup=1))
+    assert "SystemVerification" not in bootstrap.ignored(member(cgroup=2))
 
 
 def test_only_what_is_there_is_said(provider, design):
@@ -115,8 +114,8 @@ def test_only_what_is_there_is_said(provider, design):
 
 
 def test_several_servers_are_known_by_one_name_on_every_host(provider, design, three):
-    assert config.endpoint(design) == "10.0.0.1:6443"
-    assert config.endpoint(three) == "api.cloudmesh:6443"
+    assert bootstrap.endpoint(design) == "10.0.0.1:6443"
+    assert bootstrap.endpoint(three) == "api.cloudmesh:6443"
     assert provider._files(three, member(Role.WORKER))["api"].decode().split() == [
         word for address in SERVERS for word in (address, "api.cloudmesh")
     ]
@@ -138,14 +137,14 @@ def test_no_key_of_an_authority_leaves_the_servers(provider, design):
 
 
 def test_a_token_lets_in_nodes_until_its_moment():
-    token = tokens.new()
-    made = tokens.secret(token, datetime(2026, 11, 24, 6, 10, tzinfo=timezone.utc))
+    token = bootstrap_tokens.new_token()
+    made = bootstrap_tokens.token_secret(token, datetime(2026, 11, 24, 6, 10, tzinfo=timezone.utc))
     identity, _, secret = token.partition(".")
     assert (len(identity), len(secret)) == (6, 16)
     assert made["metadata"]["name"] == f"bootstrap-token-{identity}"
     assert made["stringData"]["expiration"] == "2026-11-24T06:10:00Z"
     assert made["stringData"]["auth-extra-groups"] == "system:bootstrappers:kubeadm:default-node-token"
-    assert tokens.new() != token
+    assert bootstrap_tokens.new_token() != token
 
 
 def test_an_invitation_has_the_authority_itself(design):
@@ -156,7 +155,7 @@ def test_an_invitation_has_the_authority_itself(design):
 
 
 def test_upstreams_images_are_asked_of_the_cluster_first_with_the_hosts_certificate(design):
-    how = runtime.registries(design)[runtime.UPSTREAM]
+    how = containerd.registries(design)[containerd.UPSTREAM]
     assert how["server"] == "https://registry.k8s.io"
     (mirror,) = how["host"]
     assert mirror == "https://10.0.0.1:5443/v2/kubernetes"
@@ -165,14 +164,14 @@ def test_upstreams_images_are_asked_of_the_cluster_first_with_the_hosts_certific
 
 @pytest.mark.parametrize("raises", [True, False])
 def test_containerd_lowers_no_score_where_it_may_not(raises):
-    made = runtime.containerd(member(raises_limits=raises))
+    made = containerd.containerd(member(raises_limits=raises))
     assert made["plugins"]["io.containerd.grpc.v1.cri"]["restrict_oom_score_adj"] is not raises
 
 
 def test_toml_is_read_back_as_it_was():
     tomllib = pytest.importorskip("tomllib")
     table = {"version": 2, "a b": {"x.y": True, "list": [["c", "k"]], "deep": {"s": 'q"\\', "n": 1}}, "z": {"k": "é"}}
-    assert tomllib.loads(runtime.toml(table).decode()) == table
+    assert tomllib.loads(containerd.toml(table).decode()) == table
 
 
 def test_what_kubeadm_reads_is_several_documents(provider, design):

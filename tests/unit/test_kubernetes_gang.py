@@ -2,21 +2,23 @@
 
 import pytest
 
-from cloudmesh.cluster.api import Submission, Volume
-from cloudmesh.cluster.jobs import layout
-from cloudmesh.cluster.jobs.model import ContainerJob, Resources
-from cloudmesh.cluster.jobs.parts import Layout, Part
-from cloudmesh.cluster.kubernetes import gang, pods, storage, submitting
-from cloudmesh.cluster.model import Place
+from cloudmesh.cluster.core.model import Volume
+from cloudmesh.cluster.providers.base import Mount, Submission
+from cloudmesh.cluster.providers.kubernetes import indexed_jobs, pod_spec, submit, volumes
+from cloudmesh.cluster.spec.container import ContainerJob
+from cloudmesh.cluster.spec.job import Resources
+from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
 
 def submission(image: str = "nginx", **job: object) -> Submission:
     made = ContainerJob("web", image=image, needs=Resources(1, 64), **job)
-    return Submission("web-1", made, f"r:5443/{image}", "d" * 64, (Volume("data", "/data", True),), {"PW": "hidden"})
+    return Submission("web-1", made, f"r:5443/{image}", "d" * 64, (Mount("data", "/data", True),), {"PW": "hidden"})
 
 
 def made(given: Submission) -> dict[str, dict]:
-    return {f"{each['kind']}/{each['metadata']['name']}": each for each in gang.objects(given, "token")}
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": each for each in indexed_jobs.indexed_job_objects(given, "token")
+    }
 
 
 def pod(job: dict) -> dict:
@@ -29,21 +31,21 @@ def env(job: dict) -> dict[str, dict]:
 
 @pytest.fixture
 def parts(monkeypatch):
-    def as_parts(*given: Part, stays: bool = False) -> dict[str, dict]:
-        monkeypatch.setattr(layout, "of", lambda job, hosts=(): Layout(given, stays))
+    def as_parts(*given: TaskGroup, stays: bool = False) -> dict[str, dict]:
+        monkeypatch.setattr(ContainerJob, "layout", lambda job, hosts=(): TaskLayout(given, stays))
         return made(submission())
 
     return as_parts
 
 
 def test_a_job_waits_until_all_that_it_owns_is_there():
-    first, *others = gang.objects(submission(), "token")
+    first, *others = indexed_jobs.indexed_job_objects(submission(), "token")
     assert (first["metadata"]["name"], first["spec"]["suspend"]) == ("web-1", True)
     assert [each["kind"] for each in others] == ["Secret", "Secret", "Service"]
 
 
 def test_what_is_shown_has_no_secret():
-    assert "hidden" not in str(submitting.shown(submission()))
+    assert "hidden" not in str(submit.without_secrets(submission()))
     assert "hidden" not in str(made(submission())["Job/web-1"])
     assert env(made(submission())["Job/web-1"])["PW"]["valueFrom"]["secretKeyRef"] == {"name": "web-1-env", "key": "PW"}
 
@@ -75,7 +77,9 @@ def test_images_of_ours_never_run_as_root_and_others_have_few_rights(image, own)
 
 
 def test_tasks_find_each_other_by_name(parts):
-    found = parts(Part("head", 1, 1, 64, ports={"web": 0, "rpc": 9000}), Part("worker", 2, 1, 64, ports={"data": 0}))
+    found = parts(
+        TaskGroup("head", 1, 1, 64, ports={"web": 0, "rpc": 9000}), TaskGroup("worker", 2, 1, 64, ports={"data": 0})
+    )
     assert found["Secret/web-1-tasks"]["stringData"]["peers"].splitlines() == [
         "head 0 web web-1-0.web-1.cms-jobs.svc.cluster.local:7100",
         "head 0 rpc web-1-0.web-1.cms-jobs.svc.cluster.local:9000",
@@ -86,7 +90,7 @@ def test_tasks_find_each_other_by_name(parts):
 
 
 def test_parts_of_the_same_name_have_names_and_numbers_of_their_own(parts):
-    found = parts(Part("head", 1, 1, 64), *(Part("worker", 1, 1, 64, host=host) for host in ("h1", "h2")))
+    found = parts(TaskGroup("head", 1, 1, 64), *(TaskGroup("worker", 1, 1, 64, host=host) for host in ("h1", "h2")))
     second = found["Job/web-1-worker-1"]
     assert (env(second)["CMS_TASK_INDEX"]["value"], env(second)["CMS_TASK_COUNT"]["value"]) == ("1", "2")
     (term,) = pod(second)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
@@ -96,7 +100,7 @@ def test_parts_of_the_same_name_have_names_and_numbers_of_their_own(parts):
 
 
 def test_what_stays_is_started_again_however_it_ended_and_leaves_no_host_that_is_away(parts):
-    its = pod(parts(Part("head", 1, 1, 64, host="h1"), stays=True)["Job/web-1"])
+    its = pod(parts(TaskGroup("head", 1, 1, 64, host="h1"), stays=True)["Job/web-1"])
     assert (its["restartPolicy"], its["containers"][0]["restartPolicy"]) == ("OnFailure", "Always")
     assert all("tolerationSeconds" not in each for each in its["tolerations"])
 
@@ -112,13 +116,13 @@ def test_results_are_in_a_folder_of_the_pod_and_places_are_mounted_as_asked():
 
 
 def test_a_place_is_kept_as_it_was_given_and_bound_to_its_own_directory():
-    place = Place("data", "directory", {"path": "/srv/data"}, {"key": "s"})
-    volume, claim = storage.volume(place)
+    place = Volume("data", "directory", {"path": "/srv/data"}, {"key": "s"})
+    volume, claim = volumes.volume_objects(place)
     assert (volume["spec"]["hostPath"]["path"], claim["spec"]["volumeName"]) == ("/srv/data", "cms-storage-data")
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
-    assert storage.secret(place)["metadata"]["namespace"] != pods.JOBS_NAMESPACE
-    assert Place("n", "nfs", {"server": "s", "path": "/x"}).directory == "/var/lib/cloudmesh/storage/n"
-    assert storage.volume(Place("b", "s3", {"url": "s3a://b"})) == []
+    assert volumes.volume_secret(place)["metadata"]["namespace"] != pod_spec.JOBS_NAMESPACE
+    assert Volume("n", "nfs", {"server": "s", "path": "/x"}).directory == "/var/lib/cloudmesh/storage/n"
+    assert volumes.volume_objects(Volume("b", "s3", {"url": "s3a://b"})) == []
 
 
 def test_equal_tasks_are_spread_over_the_hosts_where_there_is_room():

@@ -19,12 +19,12 @@ from support.registry import BINARY, RegistryProcess
 from test_engines import Collected
 from test_engines_kubernetes import BUILT
 
-from cloudmesh.cluster.engines import Bundle, EngineFile
-from cloudmesh.cluster.engines.specs import KUBERNETES
-from cloudmesh.cluster.errors import NotFoundError
-from cloudmesh.cluster.images import oci
+from cloudmesh.cluster.binaries.cache import BinaryBundle, BinaryFile
+from cloudmesh.cluster.binaries.pinned import KUBERNETES
+from cloudmesh.cluster.core.errors import NotFoundError
+from cloudmesh.cluster.images import layers
 from cloudmesh.cluster.images.registry import Registry
-from cloudmesh.cluster.kubernetes.images import BASE, IMAGES, deliver_images, reference
+from cloudmesh.cluster.providers.kubernetes.control_plane_images import BASE, IMAGES, deliver_images, reference
 
 needs_registry = pytest.mark.skipif(not BINARY, reason="docker-registry is not installed")
 PROGRAMS = {"/usr/sbin/iptables": b"iptables"}
@@ -42,31 +42,33 @@ def registry(server: RegistryProcess, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     registry = Registry(server.port)
     (tmp_path / "iptables").write_bytes(b"iptables")
-    layer = oci.pack_program(tmp_path / "iptables", "/usr/sbin/iptables", tmp_path / "layer")
+    layer = layers.pack_program(tmp_path / "iptables", "/usr/sbin/iptables", tmp_path / "layer")
     repository, _, tag = BASE.tag().partition(":")
     registry.put_image(repository, tag, layer, {"Env": ["A=b"], "Cmd": ["bash"]}, content="")
     return registry
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
+def bundle(tmp_path: Path) -> BinaryBundle:
     """An engine whose files are a few bytes each."""
-    return Bundle("kubernetes", "1.36.3", "amd64", "", tuple(engine_file(tmp_path, name) for name in KUBERNETES.files))
+    return BinaryBundle(
+        "kubernetes", "1.36.3", "amd64", "", tuple(engine_file(tmp_path, name) for name in KUBERNETES.files)
+    )
 
 
-def engine_file(directory: Path, name: str, content: bytes = b"") -> EngineFile:
+def engine_file(directory: Path, name: str, content: bytes = b"") -> BinaryFile:
     content = content or name.encode() * 100
     path = directory / f"engine-{name}"
     path.write_bytes(content)
-    return EngineFile(name, path, hashlib.sha256(content).hexdigest(), len(content))
+    return BinaryFile(name, path, hashlib.sha256(content).hexdigest(), len(content))
 
 
 def pulled(server: RegistryProcess, name: str) -> tuple[dict[str, Any], list[tarfile.TarInfo], dict[str, bytes]]:
     """Return the image's configuration, the members of its layers and their contents, every digest checked."""
     repository, _, tag = name.partition(":")
     base = f"http://127.0.0.1:{server.port}/v2/{repository}"
-    answer = requests.get(f"{base}/manifests/{tag}", headers={"Accept": oci.MANIFEST}, timeout=10)
-    assert answer.headers["Content-Type"] == oci.MANIFEST
+    answer = requests.get(f"{base}/manifests/{tag}", headers={"Accept": layers.MANIFEST}, timeout=10)
+    assert answer.headers["Content-Type"] == layers.MANIFEST
     manifest = answer.json()
 
     def blob(about: dict[str, Any]) -> bytes:
@@ -75,12 +77,12 @@ def pulled(server: RegistryProcess, name: str) -> tuple[dict[str, Any], list[tar
         return content
 
     config = json.loads(blob(manifest["config"]))
-    layers = [gzip.decompress(blob(layer)) for layer in manifest["layers"]]
-    assert {layer["mediaType"] for layer in manifest["layers"]} == {oci.LAYER}
-    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]
-    assert len(config["history"]) == len(layers)
+    unpacked = [gzip.decompress(blob(layer)) for layer in manifest["layers"]]
+    assert {layer["mediaType"] for layer in manifest["layers"]} == {layers.LAYER}
+    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in unpacked]
+    assert len(config["history"]) == len(unpacked)
     members, contents = [], {}
-    for layer in layers:
+    for layer in unpacked:
         with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
             for member in tar:
                 file = tar.extractfile(member)
@@ -95,7 +97,9 @@ def methods(server: RegistryProcess, since: int) -> set[str]:
 
 
 @needs_registry
-def test_each_image_is_one_program_that_it_runs(registry: Registry, server: RegistryProcess, bundle: Bundle) -> None:
+def test_each_image_is_one_program_that_it_runs(
+    registry: Registry, server: RegistryProcess, bundle: BinaryBundle
+) -> None:
     deliver_images(registry, bundle, report=Collected())
 
     for image in IMAGES:
@@ -109,14 +113,14 @@ def test_each_image_is_one_program_that_it_runs(registry: Registry, server: Regi
 
 
 @needs_registry
-def test_pause_does_not_run_as_root(registry: Registry, server: RegistryProcess, bundle: Bundle) -> None:
+def test_pause_does_not_run_as_root(registry: Registry, server: RegistryProcess, bundle: BinaryBundle) -> None:
     deliver_images(registry, bundle, report=Collected())
 
     assert pulled(server, reference("pause"))[0]["config"]["User"] == "65535:65535"
 
 
 @needs_registry
-def test_what_is_there_is_not_sent_again(registry: Registry, server: RegistryProcess, bundle: Bundle) -> None:
+def test_what_is_there_is_not_sent_again(registry: Registry, server: RegistryProcess, bundle: BinaryBundle) -> None:
     deliver_images(registry, bundle, report=Collected())
     before = len(server.requests())
     deliver_images(registry, bundle, report=(report := Collected()))
@@ -127,7 +131,7 @@ def test_what_is_there_is_not_sent_again(registry: Registry, server: RegistryPro
 
 @needs_registry
 def test_only_the_image_of_a_changed_file_is_made_again(
-    registry: Registry, server: RegistryProcess, bundle: Bundle, tmp_path: Path
+    registry: Registry, server: RegistryProcess, bundle: BinaryBundle, tmp_path: Path
 ) -> None:
     deliver_images(registry, bundle, report=Collected())
     changed = engine_file(tmp_path, "etcd", b"another etcd")
@@ -139,7 +143,9 @@ def test_only_the_image_of_a_changed_file_is_made_again(
 
 
 @needs_registry
-def test_the_base_is_shared_by_the_images_on_it(registry: Registry, server: RegistryProcess, bundle: Bundle) -> None:
+def test_the_base_is_shared_by_the_images_on_it(
+    registry: Registry, server: RegistryProcess, bundle: BinaryBundle
+) -> None:
     deliver_images(registry, bundle, report=Collected())
 
     mounted = [path for method, path in server.requests() if method == "POST" and "mount=" in path]
@@ -147,15 +153,15 @@ def test_the_base_is_shared_by_the_images_on_it(registry: Registry, server: Regi
 
 
 @needs_registry
-def test_a_base_of_another_architecture_is_refused(registry: Registry, bundle: Bundle) -> None:
+def test_a_base_of_another_architecture_is_refused(registry: Registry, bundle: BinaryBundle) -> None:
     with pytest.raises(NotFoundError, match=r"kubernetes-base:\S+ is not for linux/arm64"):
         deliver_images(registry, replace(bundle, arch="arm64"), report=Collected())
 
 
 @needs_registry
-def test_an_image_of_others_is_replaced(registry: Registry, server: RegistryProcess, bundle: Bundle) -> None:
+def test_an_image_of_others_is_replaced(registry: Registry, server: RegistryProcess, bundle: BinaryBundle) -> None:
     repository, _, tag = reference("pause", "other").partition(":")
-    layer = oci.layer(gzip.compress(b"", mtime=0))
+    layer = layers.describe_layer(gzip.compress(b"", mtime=0))
     registry.put_image(repository, tag, layer, {}, content="of another version of cms")
     deliver_images(registry, bundle, "other", report=Collected())
 
@@ -164,13 +170,13 @@ def test_an_image_of_others_is_replaced(registry: Registry, server: RegistryProc
 
 def test_a_layer_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
     file = engine_file(tmp_path, "etcd", bytes(range(256)) * 9000).path
-    first = oci.pack_program(file, "/etcd", tmp_path / "first")
+    first = layers.pack_program(file, "/etcd", tmp_path / "first")
     file.touch()
-    second = oci.pack_program(file, "/etcd", tmp_path / "second")
+    second = layers.pack_program(file, "/etcd", tmp_path / "second")
 
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     assert replace(first, content=b"") == replace(second, content=b"")
-    assert first == replace(oci.layer((tmp_path / "first").read_bytes()), content=tmp_path / "first")
+    assert first == replace(layers.describe_layer((tmp_path / "first").read_bytes()), content=tmp_path / "first")
 
 
 @pytest.mark.skipif(not BUILT, reason="`cms cluster engines -p kubernetes` was not run here")

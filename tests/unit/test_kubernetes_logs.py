@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from cloudmesh.cluster.api import Chunk
-from cloudmesh.cluster.errors import ApiError, NotFoundError
-from cloudmesh.cluster.kubernetes import logs
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.providers.base import Chunk
+from cloudmesh.cluster.providers.kubernetes import logs
 
 
 def line(second: int, text: str) -> bytes:

@@ -15,10 +15,10 @@ import pytest
 import urllib3
 from kubernetes import client
 
-from cloudmesh.cluster.errors import ApiError, NotFoundError
-from cloudmesh.cluster.kubernetes import access, logs, native, rest
-from cloudmesh.cluster.kubernetes.output import Output
-from cloudmesh.cluster.kubernetes.rest import JOBS, NODES, PODS, PODS_OF_ALL, SECRETS, VOLUMES, Request
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.providers.kubernetes import api_client, logs, native, requests
+from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
+from cloudmesh.cluster.providers.kubernetes.requests import JOBS, NODES, PODS, PODS_OF_ALL, SECRETS, VOLUMES, Request
 
 THING = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "finalizers": None}}
 STRICT = "fieldValidation=Strict"
@@ -93,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(access, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(api_client, "_PAUSE_SECONDS", 0)
     with Server() as found:
         threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
         with found.its:
@@ -116,12 +116,12 @@ def message(text: str) -> tuple[bytes]:
         (PODS.log("a", follow=False, sinceSeconds=7), f"GET /api/v1{OURS}/pods/a/log?follow=false&sinceSeconds=7"),
         (VOLUMES.delete("a"), "DELETE /api/v1/persistentvolumes/a"),
         (PODS.delete_all(labels="a", fields="b"), f"DELETE /api/v1{OURS}/pods?labelSelector=a&fieldSelector=b"),
-        (rest.kinds("v1"), "GET /api/v1"),
-        (rest.kinds("apps/v1"), "GET /apis/apps/v1"),
+        (requests.kinds("v1"), "GET /api/v1"),
+        (requests.kinds("apps/v1"), "GET /apis/apps/v1"),
     ],
 )
 def test_what_only_asks_or_deletes_sends_nothing(server: Server, asking: Request, what: str) -> None:
-    access.asked(server.its, asking)
+    api_client.call(server.its, asking)
     assert server.received == [(what, None, None, "application/json")]
 
 
@@ -138,12 +138,12 @@ def test_what_only_asks_or_deletes_sends_nothing(server: Server, asking: Request
 def test_what_is_sent_arrives_whole_and_says_what_it_means(
     server: Server, telling: Request, what: str, meaning: str
 ) -> None:
-    access.asked(server.its, telling)
+    api_client.call(server.its, telling)
     assert server.received == [(what, f"application/{meaning}", THING, "application/json")]
 
 
 def test_a_pod_is_evicted_by_an_object_of_its_name(server: Server) -> None:
-    access.asked(server.its, PODS.evict("a"))
+    api_client.call(server.its, PODS.evict("a"))
     (received,) = server.received
     assert received.what == f"POST /api/v1{OURS}/pods/a/eviction"
     assert received.body == {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}}
@@ -153,8 +153,8 @@ def test_a_pod_is_evicted_by_an_object_of_its_name(server: Server) -> None:
     ("name", "quoted"), [("a/../b", "a%2F..%2Fb"), ("é ?#%", "%C3%A9%20%3F%23%25"), ("s:a", "s%3Aa")]
 )
 def test_a_name_leads_nowhere_else(server: Server, name: str, quoted: str) -> None:
-    access.asked(server.its, SECRETS.delete(name))
-    access.asked(server.its, rest.collection("v1", "secrets", name).read(name))
+    api_client.call(server.its, SECRETS.delete(name))
+    api_client.call(server.its, requests.collection("v1", "secrets", name).read(name))
     assert server.asked == [
         f"DELETE /api/v1{OURS}/secrets/{quoted}",
         f"GET /api/v1/namespaces/{quoted}/secrets/{quoted}",
@@ -168,7 +168,7 @@ def test_a_name_leads_nowhere_else(server: Server, name: str, quoted: str) -> No
         (401, ApiError),
         (403, ApiError),
         (404, NotFoundError),
-        (409, access.ConflictError),
+        (409, api_client.ConflictError),
         (422, ApiError),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_refusal_is_told_in_the_apis_words_and_not_asked_for_again(
 ) -> None:
     server.last = Answer(status, message("there is\n  something"))
     with pytest.raises(kind, match=rf"^Kubernetes: there is something \(HTTP {status}\)$") as raised:
-        access.asked(server.its, JOBS.create(THING))
+        api_client.call(server.its, JOBS.create(THING))
     assert type(raised.value) is kind
     assert len(server.asked) == 1
 
@@ -189,7 +189,7 @@ def test_a_refusal_is_told_in_the_apis_words_and_not_asked_for_again(
 )
 def test_an_api_that_is_restarting_is_asked_again(server: Server, passing: Answer) -> None:
     server.answers = [passing, passing]
-    assert access.asked(server.its, NODES.list()) == {"items": []}
+    assert api_client.call(server.its, NODES.list()) == {"items": []}
     assert len(server.asked) == 3
 
 
@@ -204,13 +204,13 @@ def test_an_api_that_is_restarting_is_asked_again(server: Server, passing: Answe
 def test_an_api_that_stays_away_is_told_after_three_attempts(server: Server, lasting: Answer, why: str) -> None:
     server.last = lasting
     with pytest.raises(ApiError, match=f"^Kubernetes: {why}"):
-        access.asked(server.its, NODES.list())
+        api_client.call(server.its, NODES.list())
     assert len(server.asked) == 3
 
 
 def test_the_output_of_a_pod_is_there_as_soon_as_it_is_written(server: Server) -> None:
     server.last = Answer(pieces=(b"first\n", b"second\n"))
-    pieces = iter(Output(server.its, "a").read("stderr", follow=True, since_seconds=None))
+    pieces = iter(PodOutput(server.its, "a").read("stderr", follow=True, since_seconds=None))
     assert next(pieces) == b"first\n"
     server.goes_on.set()
     assert list(pieces) == [b"second\n"]
@@ -218,17 +218,17 @@ def test_the_output_of_a_pod_is_there_as_soon_as_it_is_written(server: Server) -
 
 
 def test_an_answer_is_waited_for_so_long_and_output_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "_TIMEOUT", (1, 0.2))
+    monkeypatch.setattr(api_client, "_TIMEOUT", (1, 0.2))
     server.last = Answer(pieces=(b"first\n", b"second\n"))
     with pytest.raises(ApiError, match=r"^Kubernetes: no answer from its API \(.*timed out"):
-        access.asked(server.its, NODES.list())
+        api_client.call(server.its, NODES.list())
     threading.Timer(0.6, server.goes_on.set).start()
-    assert list(Output(server.its, "a").read("stdout", follow=True, since_seconds=None)) == [b"first\n", b"second\n"]
+    assert list(PodOutput(server.its, "a").read("stdout", follow=True, since_seconds=None)) == [b"first\n", b"second\n"]
 
 
 def test_output_that_breaks_off_is_known_from_output_that_ends(server: Server) -> None:
     server.last = Answer(pieces=(b"first\n",), breaks_off=True)
-    pieces = iter(Output(server.its, "a").read("stdout", follow=True, since_seconds=7))
+    pieces = iter(PodOutput(server.its, "a").read("stdout", follow=True, since_seconds=7))
     assert next(pieces) == b"first\n"
     with pytest.raises(logs.BrokenOffError):
         next(pieces)
@@ -240,7 +240,7 @@ def test_output_that_breaks_off_is_known_from_output_that_ends(server: Server) -
 def test_the_output_of_a_pod_that_is_gone_is_not_found(server: Server, status: int, text: str) -> None:
     server.last = Answer(status, message(text))
     with pytest.raises(NotFoundError, match=text):
-        list(Output(server.its, "a").read("stdout", follow=False, since_seconds=None))
+        list(PodOutput(server.its, "a").read("stdout", follow=False, since_seconds=None))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_native_object_is_applied_where_the_api_has_its_kind(
     thing = {**THING, "metadata": metadata}
     made = {**thing, "metadata": {**metadata, "managedFields": []}}
     server.answers = [Answer(pieces=(json.dumps(each).encode(),)) for each in ({"resources": known}, made)]
-    assert native.applied(server.its, thing) == thing
+    assert native.apply(server.its, thing) == thing
     assert server.asked == ["GET /apis/batch/v1", f"PATCH /apis/batch/v1{path}?fieldManager=cms-cluster&{STRICT}"]
     assert server.received[1][1:3] == ("application/apply-patch+yaml", thing)
 
@@ -271,7 +271,7 @@ import cloudmesh.cluster.kubernetes.provider
 from cloudmesh.cluster.kubernetes.api import KubernetesApi
 with client.ApiClient(client.Configuration(host=sys.argv[1])) as its:
     api = KubernetesApi(its)
-    assert api.jobs() == api.nodes() == api.places() == ()
+    assert api.jobs() == api.nodes() == api.volumes() == ()
 print(*(name for name in sys.modules if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))))
 """
 

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from cloudmesh.cluster.kubernetes import gang, nodes, pods, podstatus, status
-from cloudmesh.cluster.kubernetes.quantity import amount
-from cloudmesh.cluster.model import Role, State
+from cloudmesh.cluster.core.model import Role, State
+from cloudmesh.cluster.providers.kubernetes import indexed_jobs, nodes, pod_spec, pod_status, status
+from cloudmesh.cluster.providers.kubernetes.quantity import amount
 
 BEGAN, ENDED = "2026-11-24T06:00:00Z", "2026-11-24T06:00:10Z"
 
 
 def full(*conditions: dict, stopped: bool = False) -> dict:
-    annotations = {pods.DIGEST: "d", pods.NAME: "pi"} | ({pods.STOPPED: "true"} if stopped else {})
+    annotations = {pod_spec.DIGEST: "d", pod_spec.NAME: "pi"} | ({pod_spec.STOPPED: "true"} if stopped else {})
     metadata = {"name": "pi-1", "creationTimestamp": BEGAN, "annotations": annotations}
     return {"metadata": metadata, "status": {"conditions": list(conditions)}}
 
@@ -22,7 +22,7 @@ def condition(kind: str, says: str = "True", **fields: str) -> dict:
 
 
 def pod(name: str, role: str, state: dict, *conditions: dict, number: str = "", phase: str = "Running") -> dict:
-    labels = {pods.JOB: "pi-1", pods.ROLE: role} | ({"spark-exec-id": number} if number else {})
+    labels = {pod_spec.JOB: "pi-1", pod_spec.ROLE: role} | ({"spark-exec-id": number} if number else {})
     return {
         "metadata": {"name": name, "creationTimestamp": BEGAN, "labels": labels},
         "spec": {"nodeName": "h1", "containers": [{"image": "x:1"}]},
@@ -45,7 +45,7 @@ UNPLACED = condition(
 
 
 def read(whole: dict, *pods: dict, now: float = 0.0):
-    return status.job(whole, pods, now)
+    return status.job_status(whole, pods, now)
 
 
 def test_a_job_that_is_complete_is_a_success():
@@ -130,15 +130,15 @@ def test_a_job_whose_image_is_not_there_fails_soon_and_says_why(message, after, 
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "x:1": {message}'}}
     waits = pod("d", "driver", waiting, phase="Pending")
     waits["status"]["startTime"] = BEGAN
-    job, now = full(), podstatus.seconds(BEGAN) + after
+    job, now = full(), pod_status.seconds(BEGAN) + after
     assert status.why_hopeless(job, [waits], now) == ""  # somebody else's
-    job["metadata"]["labels"] = {pods.JOB: "pi-1"}
+    job["metadata"]["labels"] = {pod_spec.JOB: "pi-1"}
     why = status.why_hopeless(job, [waits], now)
     assert bool(why) is hopeless
     assert status.why_hopeless(job, [waits, pod("e", "executor", RUNNING)], now) == ""
     if hopeless:
         ended_for_it = full(condition("Failed", reason="DeadlineExceeded"), stopped=True)
-        ended_for_it["metadata"]["annotations"][pods.HOPELESS] = why
+        ended_for_it["metadata"]["annotations"][pod_spec.HOPELESS] = why
         assert (read(ended_for_it).state, read(ended_for_it).reason) == (State.FAILED, why)
         assert why == "image x:1 could not be pulled: not found"
 
@@ -243,8 +243,8 @@ def test_a_job_whose_driver_has_ended_and_whose_outcome_is_not_told_yet_does_not
 def gang_pod(task: int, state: dict, *conditions: dict, of: str = "pi-1", phase: str = "Running", **its: str) -> dict:
     part = "head" if of == "pi-1" else "worker"
     found = pod(f"{of}-{task}", "", state, *conditions, phase=phase)
-    found["metadata"]["labels"] = {pods.JOB: "pi-1", pods.PART: part, podstatus.NATIVE_JOB: of}
-    found["metadata"]["annotations"] = {gang.INDEX: str(task), gang.FIRST: "0"}
+    found["metadata"]["labels"] = {pod_spec.JOB: "pi-1", pod_spec.PART: part, pod_status.NATIVE_JOB: of}
+    found["metadata"]["annotations"] = {indexed_jobs.INDEX: str(task), indexed_jobs.FIRST: "0"}
     found["status"] |= its
     return found
 
@@ -254,14 +254,14 @@ def test_a_job_is_told_by_the_tasks_of_its_first_part_and_fails_with_any_other()
     assert read(full(), head, worker).state is State.RUNNING
     other = full(condition("Failed", reason="FailedIndexes"))
     other["metadata"]["name"] = "pi-1-worker"
-    found = status.job(full(), [head, worker], 0.0, [other])
+    found = status.job_status(full(), [head, worker], 0.0, [other])
     assert (found.state, found.exit_code, found.reason) == (State.FAILED, 5, "worker-1: exit code 5")
 
 
 def test_other_parts_that_are_ended_with_the_job_have_not_failed_it():
     other = full(condition("Failed", reason="DeadlineExceeded"), stopped=True)
-    assert status.job(full(condition("Complete")), [], 0.0, [other]).state is State.SUCCEEDED
-    assert status.job(full(stopped=True), [], 0.0, [other]).state is State.STOPPED
+    assert status.job_status(full(condition("Complete")), [], 0.0, [other]).state is State.SUCCEEDED
+    assert status.job_status(full(stopped=True), [], 0.0, [other]).state is State.STOPPED
 
 
 def test_a_task_that_ran_too_long_says_so_whatever_ended_it():
@@ -286,8 +286,8 @@ def test_of_each_task_the_last_attempt_has_the_results_and_one_that_went_with_th
     first, second = gang_pod(0, ended(1), phase="Failed"), gang_pod(0, ended(0))
     second["metadata"] |= {"name": "pi-1-0-b", "creationTimestamp": ENDED}
     stopped = full(stopped=True)
-    stopped["metadata"]["annotations"][pods.PLACED] = json.dumps([["pi-1-worker-0-x", "worker-0", "h2", BEGAN]])
-    found = status.placed(stopped, [second, first])
+    stopped["metadata"]["annotations"][pod_spec.PLACED] = json.dumps([["pi-1-worker-0-x", "worker-0", "h2", BEGAN]])
+    found = status.task_placements(stopped, [second, first])
     assert [(each.pod, each.task, each.host) for each in found] == [
         ("pi-1-0-b", "head-0", "h1"),
         ("pi-1-worker-0-x", "worker-0", "h2"),
@@ -297,6 +297,6 @@ def test_of_each_task_the_last_attempt_has_the_results_and_one_that_went_with_th
 
 def test_a_submission_that_was_cut_off_says_what_to_do():
     half = full()
-    half["metadata"]["labels"] = {pods.JOB: "pi-1"}
+    half["metadata"]["labels"] = {pod_spec.JOB: "pi-1"}
     half["spec"] = {"suspend": True}
     assert "submit it again" in read(half).reason

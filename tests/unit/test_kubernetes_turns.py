@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.api import Submission
-from cloudmesh.cluster.jobs.model import SparkJob
-from cloudmesh.cluster.kubernetes import jobs, pods, turns
-from cloudmesh.cluster.model import Node, Role
-from cloudmesh.cluster.placement import Ask, obstacle
+from cloudmesh.cluster.core.model import Node, Role
+from cloudmesh.cluster.jobs.capacity import why_spark_unschedulable
+from cloudmesh.cluster.providers.base import Submission
+from cloudmesh.cluster.providers.kubernetes import driver_admission, pod_spec, spark_job
+from cloudmesh.cluster.spec.spark import ResourceRequest, SparkJob
 
 GIB = 1024
 
@@ -19,12 +19,14 @@ def host(cores: float = 2, memory_mb: int = 4 * GIB, name: str = "h") -> Node:
     return Node(name, "10.0.0.1", (Role.WORKER,), "ready", id=name, **its)
 
 
-def ask(cores: int = 1, count: int = 1, memory_mb: int = GIB) -> Ask:
-    return Ask(count, cores, memory_mb)
+def ask(cores: int = 1, count: int = 1, memory_mb: int = GIB) -> ResourceRequest:
+    return ResourceRequest(count, cores, memory_mb)
 
 
-def waiting(name: str, together: int, driver: Ask, executors: Ask, *, begun: bool = False) -> turns.Known:
-    return turns.Known(name, together, driver, executors, begun)
+def waiting(
+    name: str, together: int, driver: ResourceRequest, executors: ResourceRequest, *, begun: bool = False
+) -> driver_admission.UnfinishedSparkJob:
+    return driver_admission.UnfinishedSparkJob(name, together, driver, executors, begun)
 
 
 @pytest.mark.parametrize(
@@ -42,26 +44,28 @@ def waiting(name: str, together: int, driver: Ask, executors: Ask, *, begun: boo
     ],
 )
 def test_as_many_run_as_have_room_with_all_their_executors(hosts, executors, together):
-    assert turns.turn(ask(), executors, hosts, []).together == together
+    assert driver_admission.admit(ask(), executors, hosts, []).together == together
 
 
 def test_the_largest_jobs_must_have_room_beside_each_other():
     large = waiting("large", 1, ask(2), ask(2, count=2))
     hosts = [host(4)] * 3
-    assert turns.turn(ask(), ask(), hosts, []).together == 6
-    assert turns.turn(ask(), ask(), hosts, [large]).together == 4
-    assert turns.turn(ask(), ask(), hosts, [large, large]).together == 2
+    assert driver_admission.admit(ask(), ask(), hosts, []).together == 6
+    assert driver_admission.admit(ask(), ask(), hosts, [large]).together == 4
+    assert driver_admission.admit(ask(), ask(), hosts, [large, large]).together == 2
 
 
 def test_jobs_that_wait_and_were_given_a_higher_number_do_not_begin_beside_one_that_they_would_choke():
     small = [waiting("waits", 6, ask(), ask()), waiting("runs", 6, ask(), ask(), begun=True)]
     hosts = [host(4)] * 3
-    assert turns.turn(ask(), ask(), hosts, small)[:2] == (6, ())
+    assert driver_admission.admit(ask(), ask(), hosts, small)[:2] == (6, ())
     # Beside it, others have room for an executor wherever they are; or they have not.
-    assert turns.turn(ask(), ask(count=6), hosts, small)[:2] == (3, ())
+    assert driver_admission.admit(ask(), ask(count=6), hosts, small)[:2] == (3, ())
     many = [waiting(f"w{number}", 6, ask(), ask()) for number in range(5)]
-    assert turns.turn(ask(4), ask(4), hosts, many)[:2] == (3, tuple(each.id for each in many))
-    assert turns.turn(ask(memory_mb=4 * GIB), ask(memory_mb=4 * GIB, count=2), hosts, small).never_beside == ("waits",)
+    assert driver_admission.admit(ask(4), ask(4), hosts, many)[:2] == (3, tuple(each.id for each in many))
+    assert driver_admission.admit(
+        ask(memory_mb=4 * GIB), ask(memory_mb=4 * GIB, count=2), hosts, small
+    ).never_beside == ("waits",)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_jobs_that_wait_and_were_given_a_higher_number_do_not_begin_beside_one_t
 )
 def test_a_driver_is_not_where_alone_its_executors_have_room(cores, kept_away):
     hosts = [host(each, name=f"h{number}") for number, each in enumerate(cores)]
-    assert list(turns.turn(ask(), ask(4), hosts, []).never_on) == kept_away
+    assert list(driver_admission.admit(ask(), ask(4), hosts, []).never_on) == kept_away
 
 
 def spread(count: int, hosts: int) -> set[tuple[int, ...]]:
@@ -85,9 +89,9 @@ def test_wherever_the_drivers_are_an_executor_has_room(cores, hosts):
     for driver, executor, count in sizes:
         asked = ask(driver), ask(executor, count)
         nodes = [host(cores, 99 * GIB)] * hosts
-        if obstacle(*asked, nodes):
+        if why_spark_unschedulable(*asked, nodes):
             continue
-        drivers = turns.turn(*asked, nodes, []).together
+        drivers = driver_admission.admit(*asked, nodes, []).together
         for way in spread(drivers, hosts):
             if all(number * driver <= cores for number in way):
                 assert any(cores - number * driver >= executor for number in way), (asked, way)
@@ -95,23 +99,23 @@ def test_wherever_the_drivers_are_an_executor_has_room(cores, hosts):
 
 def test_a_job_tells_what_the_next_ones_reckon_with_until_it_has_ended():
     job = SparkJob("pi", main=Path("/pi.py"))
-    made = jobs.spark_job(Submission("pi-1", job, "i", "d"), turns.Turn(3))
-    driver = {"metadata": {"labels": {pods.JOB: "pi-1", pods.ROLE: pods.DRIVER}}, "spec": {}}
-    (found,) = turns.known([made], [driver])
+    made = spark_job.spark_job(Submission("pi-1", job, "i", "d"), driver_admission.Admission(3))
+    driver = {"metadata": {"labels": {pod_spec.JOB: "pi-1", pod_spec.ROLE: pod_spec.DRIVER}}, "spec": {}}
+    (found,) = driver_admission.unfinished_spark_jobs([made], [driver])
     assert (found.id, found.together, found.driver.cores, found.begun) == ("pi-1", 3, 1, False)
     driver["spec"]["nodeName"] = "h1"
-    assert turns.known([made], [driver])[0].begun
+    assert driver_admission.unfinished_spark_jobs([made], [driver])[0].begun
     over = {**made, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
-    assert turns.known([over, {"metadata": {"name": "native"}}], []) == []
+    assert driver_admission.unfinished_spark_jobs([over, {"metadata": {"name": "native"}}], []) == []
 
 
 def test_the_scheduler_is_told_of_the_whole_cluster_as_one_of_two_domains():
-    its = turns.Turn(3, ("a", "b"), ("h1", "h2"))
-    pod = jobs.spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), its)
+    its = driver_admission.Admission(3, ("a", "b"), ("h1", "h2"))
+    pod = spark_job.spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), its)
     its = pod["spec"]["template"]["spec"]
     (rule,) = its["topologySpreadConstraints"]
     assert (rule["maxSkew"], rule["minDomains"], rule["whenUnsatisfiable"]) == (3, 2, "DoNotSchedule")
-    assert rule["labelSelector"]["matchLabels"] == {pods.ROLE: "driver"}
+    assert rule["labelSelector"]["matchLabels"] == {pod_spec.ROLE: "driver"}
     (term,) = its["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert term["labelSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
     (term,) = its["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]

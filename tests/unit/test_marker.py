@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from cloudmesh.cluster.errors import ClusterError
+from cloudmesh.cluster.core.errors import ClusterError
+from cloudmesh.cluster.core.model import Marker, Role
 from cloudmesh.cluster.hosts import marker
-from cloudmesh.cluster.model import Marker, Role
 
 MARKER = Marker("demo", "a1b2", "nomad", Role.SERVER, "10.0.0.1", ("10.0.0.1", "10.0.0.2"))
 

@@ -1,7 +1,7 @@
 """The configuration of Nomad's agents."""
 
-from cloudmesh.cluster.nomad import config
-from cloudmesh.cluster.nomad.tasks import CORE
+from cloudmesh.cluster.providers.nomad import bootstrap
+from cloudmesh.cluster.providers.nomad.job_spec import CORE
 
 
 def client(**changed) -> dict:
@@ -13,28 +13,28 @@ def client(**changed) -> dict:
         "is_server": False,
         "meta": {},
     }
-    return config.client(**{**fields, **changed})["client"]
+    return bootstrap.client(**{**fields, **changed})["client"]
 
 
 def test_the_api_listens_on_loopback_only():
-    agent = config.agent(name="h", address="10.0.0.1", cluster="demo")
+    agent = bootstrap.agent(name="h", address="10.0.0.1", cluster="demo")
     assert agent["addresses"]["http"] == "127.0.0.1"
     assert agent["bind_addr"] == "10.0.0.1"
 
 
 def test_rpc_wants_a_certificate_with_the_right_name():
-    tls = config.agent(name="h", address="10.0.0.1", cluster="demo")["tls"]
+    tls = bootstrap.agent(name="h", address="10.0.0.1", cluster="demo")["tls"]
     assert tls["rpc"] is True
     assert tls["verify_server_hostname"] is True
 
 
 def test_access_control_and_gossip_encryption_are_on():
-    assert config.agent(name="h", address="10.0.0.1", cluster="demo")["acl"]["enabled"] is True
-    assert config.server(gossip_key="k", servers=["10.0.0.1"])["server"]["encrypt"] == "k"
+    assert bootstrap.agent(name="h", address="10.0.0.1", cluster="demo")["acl"]["enabled"] is True
+    assert bootstrap.server(gossip_key="k", servers=["10.0.0.1"])["server"]["encrypt"] == "k"
 
 
 def test_no_agent_asks_a_cloud_or_for_updates():
-    assert config.agent(name="h", address="10.0.0.1", cluster="demo")["disable_update_check"] is True
+    assert bootstrap.agent(name="h", address="10.0.0.1", cluster="demo")["disable_update_check"] is True
     assert "env_aws" in client()["options"]["fingerprint.denylist"]
 
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from cloudmesh.cluster.api import Submission, Volume
-from cloudmesh.cluster.jobs import layout
-from cloudmesh.cluster.jobs.model import ContainerJob, Job, Resources
-from cloudmesh.cluster.jobs.parts import Layout, Part
-from cloudmesh.cluster.nomad import gang
+from cloudmesh.cluster.providers.base import Mount, Submission
+from cloudmesh.cluster.providers.nomad import task_group_job
+from cloudmesh.cluster.spec.container import ContainerJob
+from cloudmesh.cluster.spec.job import Job, Resources
+from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
 SECRET = "do not tell"  # noqa: S105  # it stands for one
 
@@ -22,15 +22,15 @@ def submission(**fields) -> Submission[Job]:
 
 
 def made(**fields) -> dict:
-    return gang.job(submission(**fields))
+    return task_group_job.job(submission(**fields))
 
 
 @pytest.fixture
 def shaped(monkeypatch: pytest.MonkeyPatch):
     """Return the job that a layout comes to, whatever kind makes it."""
 
-    def make(*parts: Part, stays: bool = False, **fields) -> dict:
-        monkeypatch.setattr(layout, "of", lambda *_: Layout(parts, stays))
+    def make(*parts: TaskGroup, stays: bool = False, **fields) -> dict:
+        monkeypatch.setattr(ContainerJob, "layout", lambda *_: TaskLayout(parts, stays))
         return made(**fields)
 
     return make
@@ -48,7 +48,7 @@ def text_of(task: dict, path: str) -> str:
 
 
 def test_the_same_submission_gives_the_same_job():
-    volumes = (Volume("data", "/data"),)
+    volumes = (Mount("data", "/data"),)
     first, second = (made(volumes=volumes, secrets={"B": "2", "A": "1"}, ports=("web",)) for _ in range(2))
     assert json.dumps(first) == json.dumps(second)
 
@@ -75,11 +75,11 @@ def test_peers_are_told_by_the_services_that_the_ports_are():
 
 
 def test_the_name_of_the_services_fits_the_longest_job_id():
-    assert len(gang.service("x" * 40)) <= 63
+    assert len(task_group_job.service("x" * 40)) <= 63
 
 
 def test_a_port_has_the_number_it_asks_for_or_any(shaped):
-    job = shaped(Part("head", 1, 1, 64, ports={"name": 10005, "data": 0}))
+    job = shaped(TaskGroup("head", 1, 1, 64, ports={"name": 10005, "data": 0}))
     [network] = job["TaskGroups"][0]["Networks"]
     assert network["ReservedPorts"] == [{"Label": "name", "Value": 10005}]
     assert network["DynamicPorts"] == [{"Label": "data"}]
@@ -93,7 +93,7 @@ def test_a_secret_is_in_the_variable_and_its_value_nowhere_in_the_job():
 
 
 def test_a_volume_is_mounted_as_the_job_says():
-    job = made(volumes=(Volume("data", "/data"), Volume("old", "/old", read_only=True)))
+    job = made(volumes=(Mount("data", "/data"), Mount("old", "/old", read_only=True)))
     assert only_task(job)["VolumeMounts"] == [
         {"Volume": "data", "Destination": "/data", "ReadOnly": False},
         {"Volume": "old", "Destination": "/old", "ReadOnly": True},
@@ -129,25 +129,25 @@ def test_a_time_limit_is_kept_by_nomad_itself():
 
 
 def test_only_the_part_that_the_job_waits_for_has_a_time_limit(shaped):
-    head, worker = shaped(Part("head", 1, 1, 64), Part("worker", 2, 1, 64), timeout_seconds=9)["TaskGroups"]
+    head, worker = shaped(TaskGroup("head", 1, 1, 64), TaskGroup("worker", 2, 1, 64), timeout_seconds=9)["TaskGroups"]
     assert "Services" in head["Tasks"][0]
     assert "Services" not in worker["Tasks"][0]
 
 
 def test_a_bound_task_is_placed_on_its_host_only(shaped):
-    [group] = shaped(Part("head", 1, 1, 64, host="n1"))["TaskGroups"]
+    [group] = shaped(TaskGroup("head", 1, 1, 64, host="n1"))["TaskGroups"]
     assert group["Constraints"] == [{"LTarget": "${node.unique.id}", "RTarget": "n1", "Operand": "="}]
 
 
 def test_parts_of_one_name_are_counted_through(shaped):
-    job = shaped(*(Part("worker", 1, 1, 64, host=host) for host in ("n1", "n2")))
+    job = shaped(*(TaskGroup("worker", 1, 1, 64, host=host) for host in ("n1", "n2")))
     assert [each["Name"] for each in job["TaskGroups"]] == ["worker-0", "worker-1"]
     envs = [each["Tasks"][0]["Env"] for each in job["TaskGroups"]]
     assert [(env["CMS_TASK"], env["CMS_TASK_COUNT"]) for env in envs] == [("worker-0", "2"), ("worker-1", "2")]
 
 
 def test_a_service_is_started_again_without_end(shaped):
-    job = shaped(Part("head", 1, 1, 64), stays=True, timeout_seconds=9)
+    job = shaped(TaskGroup("head", 1, 1, 64), stays=True, timeout_seconds=9)
     assert job["Type"] == "service"
     assert job["Update"]["MaxParallel"] == 0
     [group] = job["TaskGroups"]

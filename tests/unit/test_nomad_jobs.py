@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.api import Submission
-from cloudmesh.cluster.jobs.model import Executor, Resources, SparkJob
-from cloudmesh.cluster.nomad import jobs, tasks
+from cloudmesh.cluster.providers.base import Submission
+from cloudmesh.cluster.providers.nomad import job_spec, spark_job
+from cloudmesh.cluster.spec.job import Executor, Resources
+from cloudmesh.cluster.spec.spark import SparkJob
 
 
 def submission(**fields) -> Submission:
@@ -24,11 +25,11 @@ def task(job: dict, name: str) -> dict:
 
 
 def test_the_same_submission_gives_the_same_job():
-    assert json.dumps(jobs.spark_job(submission())) == json.dumps(jobs.spark_job(submission()))
+    assert json.dumps(spark_job.spark_job(submission())) == json.dumps(spark_job.spark_job(submission()))
 
 
 def test_a_failed_driver_is_not_run_again_unless_asked():
-    once, thrice = jobs.spark_job(submission()), jobs.spark_job(submission(retries=2))
+    once, thrice = spark_job.spark_job(submission()), spark_job.spark_job(submission(retries=2))
     assert task(once, "driver")["RestartPolicy"]["Attempts"] == 0
     assert group(once, "head")["ReschedulePolicy"]["Attempts"] == 0
     assert group(once, "head")["Disconnect"]["Replace"] is False
@@ -36,32 +37,32 @@ def test_a_failed_driver_is_not_run_again_unless_asked():
 
 
 def test_there_is_a_worker_for_each_executor():
-    assert group(jobs.spark_job(submission(executor=Executor(instances=7))), "workers")["Count"] == 7
+    assert group(spark_job.spark_job(submission(executor=Executor(instances=7))), "workers")["Count"] == 7
 
 
 def test_tasks_ask_for_more_memory_than_the_heap():
-    job = jobs.spark_job(submission(driver=Resources(1, 2048), executor=Executor(1, 4096, 1)))
+    job = spark_job.spark_job(submission(driver=Resources(1, 2048), executor=Executor(1, 4096, 1)))
     assert task(job, "driver")["Resources"]["MemoryMB"] >= 2048 + 384
     assert task(job, "worker")["Resources"]["MemoryMB"] >= 4096 + 384 + 256
 
 
 def test_what_is_asked_for_is_what_the_groups_take():
     job = submission(driver=Resources(2, 1024), executor=Executor(3, 1024, 2))
-    made = jobs.spark_job(job)
-    for name, ask in zip(("head", "workers"), jobs.asks(job.job), strict=True):
+    made = spark_job.spark_job(job)
+    for name, ask in zip(("head", "workers"), spark_job.group_requests(job.job), strict=True):
         its = group(made, name)["Tasks"]
-        assert sum(each["Resources"]["CPU"] for each in its) == ask.cores * tasks.CORE
+        assert sum(each["Resources"]["CPU"] for each in its) == ask.cores * job_spec.CORE
         assert sum(each["Resources"]["MemoryMB"] for each in its) == ask.memory_mb
 
 
 @pytest.mark.parametrize("name", ["master", "driver", "worker"])
 def test_no_secret_is_in_the_job_and_every_task_gets_it_as_a_file(name):
-    made = jobs.spark_job(submission())
+    made = spark_job.spark_job(submission())
     assert 'nomadVar "nomad/jobs/pi-abc12"' in task(made, name)["Templates"][0]["EmbeddedTmpl"]
     assert task(made, name)["Env"]["CMS_SECRET_FILE"] == "${NOMAD_SECRETS_DIR}/token"  # noqa: S105  # a path
 
 
 def test_nomad_gives_the_users_dollars_back_as_they_are():
-    made = jobs.spark_job(submission(arguments=("${HOME}", "%{x}", "$HOME"), env={"A": "${HOME}"}))
+    made = spark_job.spark_job(submission(arguments=("${HOME}", "%{x}", "$HOME"), env={"A": "${HOME}"}))
     assert task(made, "driver")["Config"]["args"][-3:] == ["$${HOME}", "%%{x}", "$HOME"]
     assert task(made, "worker")["Env"]["A"] == "${meta.cms_dollar}{HOME}"

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from cloudmesh.cluster.nomad import kept
+from cloudmesh.cluster.providers.nomad import logs
 
 
 def frame(stream: int, data: bytes) -> bytes:
@@ -13,16 +13,16 @@ def frame(stream: int, data: bytes) -> bytes:
 
 def test_each_stream_is_told_as_it_was_written():
     framed = frame(1, b"one\n") + frame(2, b"an error\n") + frame(1, b"") + frame(1, b"two")
-    assert kept.streams(framed) == {"stdout": b"one\ntwo", "stderr": b"an error\n"}
+    assert logs.split_streams(framed) == {"stdout": b"one\ntwo", "stderr": b"an error\n"}
 
 
 def test_what_a_full_disk_cut_off_is_told_as_far_as_it_goes():
-    assert kept.streams(frame(1, b"one\n") + frame(1, b"another\n")[:-3])["stdout"] == b"one\nanoth"
-    assert kept.streams(frame(1, b"one\n") + b"\x01\x00")["stdout"] == b"one\n"
+    assert logs.split_streams(frame(1, b"one\n") + frame(1, b"another\n")[:-3])["stdout"] == b"one\nanoth"
+    assert logs.split_streams(frame(1, b"one\n") + b"\x01\x00")["stdout"] == b"one\n"
 
 
 def test_a_terminals_output_has_no_streams():
-    assert kept.streams(b"told to a terminal\r\n") == {"stdout": b"", "stderr": b""}
+    assert logs.split_streams(b"told to a terminal\r\n") == {"stdout": b"", "stderr": b""}
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,10 @@ def test_a_terminals_output_has_no_streams():
     ],
 )
 def test_only_what_nomad_has_not_told_is_added(told: bytes, found: bytes, lacking: bytes):
-    assert kept.missing(told, found) == lacking
+    assert logs.missing_end(told, found) == lacking
 
 
 def test_a_log_of_millions_of_equal_lines_is_compared_at_once():
     lines = b"the same again\n" * 250_000
-    assert kept.missing(lines, lines + b"end\n") == b"end\n"
-    assert kept.missing(b"another\n" + lines, lines + b"end\n") == b"end\n"
+    assert logs.missing_end(lines, lines + b"end\n") == b"end\n"
+    assert logs.missing_end(b"another\n" + lines, lines + b"end\n") == b"end\n"

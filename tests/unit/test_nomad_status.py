@@ -1,7 +1,7 @@
 """What Nomad's answers mean."""
 
-from cloudmesh.cluster.model import State
-from cloudmesh.cluster.nomad import status
+from cloudmesh.cluster.core.model import State
+from cloudmesh.cluster.providers.nomad import status
 
 START, END = "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:10.5Z"
 
@@ -39,7 +39,7 @@ def head(*events, state="dead", failed=False, client="complete", started=START) 
 
 
 def read(allocations, evaluations=(), **job):
-    return status.job(nomad_job(**job), allocations, list(evaluations), now=0.0)
+    return status.job_status(nomad_job(**job), allocations, list(evaluations), now=0.0)
 
 
 def test_a_driver_that_ended_with_zero_is_a_success():
@@ -159,7 +159,7 @@ def test_a_place_that_no_host_offers_is_said():
 
 
 def test_results_of_every_try_are_found_and_the_newest_has_the_tasks_name():
-    found = status.started([member(0, made=7), member(0, made=9), member(1, made=8)])
+    found = status.started_tasks([member(0, made=7), member(0, made=9), member(1, made=8)])
     assert [(name, each["ID"]) for name, each in found] == [
         ("task-0", "a0-9"),
         ("task-0-try-1", "a0-7"),

@@ -9,51 +9,51 @@ import json
 import pytest
 import yaml
 
-from cloudmesh.cluster.console import output
-from cloudmesh.cluster.errors import UsageError
-from cloudmesh.cluster.model import Cluster, JobStatus, Node, Role, State
+from cloudmesh.cluster.command.console import formats
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.core.model import ClusterInfo, JobStatus, Node, Role, State
 
 NODE = Node("node-1", "10.0.0.1", (Role.SERVER, Role.WORKER), "ready", cores=2.0, memory_mb=1000)
-CLUSTER = Cluster("demo", "1f", "nomad", "http://127.0.0.1:4646", "10.0.0.1:5000", (NODE,), healthy=True)
+CLUSTER = ClusterInfo("demo", "1f", "nomad", "http://127.0.0.1:4646", "10.0.0.1:5000", (NODE,), healthy=True)
 
 
 def test_json_holds_everything_with_enums_as_strings() -> None:
-    loaded = json.loads(output.render([CLUSTER], "json"))
+    loaded = json.loads(formats.render([CLUSTER], "json"))
     assert loaded[0]["nodes"][0]["roles"] == ["server", "worker"]
     assert loaded[0]["healthy"] is True
 
 
 def test_yaml_says_the_same_as_json() -> None:
-    assert yaml.safe_load(output.render([CLUSTER], "yaml")) == json.loads(output.render([CLUSTER], "json"))
+    assert yaml.safe_load(formats.render([CLUSTER], "yaml")) == json.loads(formats.render([CLUSTER], "json"))
 
 
 def test_one_thing_is_an_object_and_many_are_a_list() -> None:
-    assert json.loads(output.render(CLUSTER, "json"))["name"] == "demo"
-    assert isinstance(json.loads(output.render((CLUSTER,), "json")), list)
+    assert json.loads(formats.render(CLUSTER, "json"))["name"] == "demo"
+    assert isinstance(json.loads(formats.render((CLUSTER,), "json")), list)
 
 
 def test_nothing_is_an_empty_list_a_header_or_no_table() -> None:
-    assert output.render([], "json") == "[]\n"
-    assert output.render((), "yaml") == "[]\n"
-    assert output.render([], "csv", ("name", "api")) == "name,api\n"
-    assert output.render([], "table", ("name",)) == ""
+    assert formats.render([], "json") == "[]\n"
+    assert formats.render((), "yaml") == "[]\n"
+    assert formats.render([], "csv", ("name", "api")) == "name,api\n"
+    assert formats.render([], "table", ("name",)) == ""
 
 
 def test_csv_is_read_back_whatever_is_in_a_cell() -> None:
     job = JobStatus("a-1", "a", State.FAILED, exit_code=1, reason='exit 1, "x"\nsecond line')
-    row = next(csv.DictReader(io.StringIO(output.render([job], "csv"))))
+    row = next(csv.DictReader(io.StringIO(formats.render([job], "csv"))))
     assert row["reason"] == job.reason
     assert row["state"] == "failed"
 
 
 def test_a_table_has_one_line_for_each_item_with_nested_items_counted() -> None:
-    table = output.render([CLUSTER], "table", ("name", "nodes", "healthy"))
+    table = formats.render([CLUSTER], "table", ("name", "nodes", "healthy"))
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "|" in line]
     assert cells == [["name", "nodes", "healthy"], ["demo", "1", "yes"]]
 
 
 def test_a_cell_cannot_break_the_table_or_steer_the_terminal() -> None:
-    table = output.render([{"reason": "two\nlines \x1b[2J"}], "table")
+    table = formats.render([{"reason": "two\nlines \x1b[2J"}], "table")
     assert len([line for line in table.splitlines() if "|" in line]) == 2
     assert "\x1b" not in table
 
@@ -61,8 +61,8 @@ def test_a_cell_cannot_break_the_table_or_steer_the_terminal() -> None:
 @pytest.mark.parametrize("name", ["xml", "", "table\n"])
 def test_an_unknown_format_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="use one of table, json, yaml, csv"):
-        output.check(name)
+        formats.check(name)
 
 
 def test_a_format_is_known_in_any_case() -> None:
-    assert output.check("JSON") == "json"
+    assert formats.check("JSON") == "json"

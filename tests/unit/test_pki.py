@@ -9,17 +9,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from cloudmesh.cluster import pki
-from cloudmesh.cluster.hosts.tls import client_context
+from cloudmesh.cluster.core import certificates
+from cloudmesh.cluster.ssh.tls import client_context
 
 
 @pytest.fixture(scope="module")
 def authority():
-    return pki.new_authority("demo")
+    return certificates.new_authority("demo")
 
 
 def test_a_host_certificate_names_the_host_and_its_addresses(authority):
-    pair = pki.issue(authority, "h1", ["server.global.nomad"], ["10.0.0.5"])
+    pair = certificates.issue(authority, "h1", ["server.global.nomad"], ["10.0.0.5"])
     certificate = x509.load_pem_x509_certificate(pair.certificate)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["server.global.nomad"]
@@ -27,22 +27,22 @@ def test_a_host_certificate_names_the_host_and_its_addresses(authority):
 
 
 def test_a_host_cannot_sign_certificates(authority):
-    certificate = x509.load_pem_x509_certificate(pki.issue(authority, "h1").certificate)
+    certificate = x509.load_pem_x509_certificate(certificates.issue(authority, "h1").certificate)
     assert certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     assert certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign is False
 
 
 def test_a_certificate_for_one_command_names_its_group_and_ends_soon(authority):
-    pair = pki.issue(authority, "operator", organization="admins", lifetime=timedelta(days=1))
+    pair = certificates.issue(authority, "operator", organization="admins", lifetime=timedelta(days=1))
     certificate = x509.load_pem_x509_certificate(pair.certificate)
     assert certificate.subject.rfc4514_string() == "CN=operator,O=admins"
     assert certificate.not_valid_after_utc - certificate.not_valid_before_utc <= timedelta(days=1, hours=1)
 
 
 def test_a_public_key_is_that_of_the_private_one(authority):
-    pair = pki.issue(authority, "accounts")
+    pair = certificates.issue(authority, "accounts")
     private = load_pem_private_key(pair.key, None)
-    assert load_pem_public_key(pki.public_key(pair)) == private.public_key()
+    assert load_pem_public_key(certificates.public_key(pair)) == private.public_key()
 
 
 def test_a_private_key_is_not_shown(authority):
@@ -51,15 +51,17 @@ def test_a_private_key_is_not_shown(authority):
 
 
 def test_a_client_of_another_cluster_is_refused(authority, tmp_path):
-    stranger = pki.new_authority("other")
-    accepted, refused = (_handshake(authority, pki.issue(signer, "c"), tmp_path) for signer in (authority, stranger))
+    stranger = certificates.new_authority("other")
+    accepted, refused = (
+        _handshake(authority, certificates.issue(signer, "c"), tmp_path) for signer in (authority, stranger)
+    )
     assert accepted is None
     assert isinstance(refused, (ssl.SSLError, ConnectionError))
 
 
-def _handshake(authority: pki.KeyPair, client: pki.KeyPair, directory) -> Exception | None:
+def _handshake(authority: certificates.KeyPair, client: certificates.KeyPair, directory) -> Exception | None:
     """Greet a TLS server that demands a certificate of `authority`, and return what the client met."""
-    server = pki.issue(authority, "s", [pki.REGISTRY_NAME])
+    server = certificates.issue(authority, "s", [certificates.REGISTRY_NAME])
     (directory / "server.pem").write_bytes(server.certificate + server.key)
     (directory / "ca.pem").write_bytes(authority.certificate)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(directory / "ca.pem"))
@@ -71,7 +73,7 @@ def _handshake(authority: pki.KeyPair, client: pki.KeyPair, directory) -> Except
         try:
             plain = socket.create_connection(listener.getsockname(), timeout=5)
             its_context = client_context(authority.certificate, client.certificate, client.key)
-            with its_context.wrap_socket(plain, server_hostname=pki.REGISTRY_NAME) as connection:
+            with its_context.wrap_socket(plain, server_hostname=certificates.REGISTRY_NAME) as connection:
                 assert connection.recv(2) == b"hi"
         except (ssl.SSLError, ConnectionError) as error:
             return error

@@ -3,11 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from cloudmesh.cluster import placement
-from cloudmesh.cluster.jobs.model import Executor, Resources, SparkJob
-from cloudmesh.cluster.jobs.parts import Layout, Part
-from cloudmesh.cluster.model import Node, Role
-from cloudmesh.cluster.placement import Ask
+from cloudmesh.cluster.core.model import Node, Role
+from cloudmesh.cluster.jobs import capacity
+from cloudmesh.cluster.providers import outcomes
+from cloudmesh.cluster.spec import spark
+from cloudmesh.cluster.spec.job import Executor, Resources
+from cloudmesh.cluster.spec.spark import ResourceRequest, SparkJob
+from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
 
 def node(cores: float, memory: int) -> Node:
@@ -26,14 +28,14 @@ def node(cores: float, memory: int) -> Node:
     ],
 )
 def test_a_job_that_could_never_run_is_told_from_one_that_must_wait(nodes, says):
-    found = placement.obstacle(Ask(1, 1, 2000), Ask(1, 1, 2000), nodes)
+    found = capacity.why_spark_unschedulable(ResourceRequest(1, 1, 2000), ResourceRequest(1, 1, 2000), nodes)
     assert found == "" if not says else says in found
 
 
 def test_a_python_job_gets_more_memory_beside_the_heap_and_never_less_than_the_jvm_needs():
     small = SparkJob("j", main_in_image="/j.py", driver=Resources(1, 512), executor=Executor(2, 4096, instances=3))
-    assert placement.asks(small) == (Ask(1, 1, 512 + 384), Ask(3, 2, 4096 + 1638))
-    assert placement.asks(small, beside_mb=100)[0].memory_mb == 512 + 384 + 100
+    assert spark.spark_requests(small) == (ResourceRequest(1, 1, 512 + 384), ResourceRequest(3, 2, 4096 + 1638))
+    assert spark.spark_requests(small, beside_mb=100)[0].memory_mb == 512 + 384 + 100
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_a_python_job_gets_more_memory_beside_the_heap_and_never_less_than_the_j
     ],
 )
 def test_an_exit_code_is_told_in_words(code, oom, says):
-    found = placement.why(code, out_of_memory=oom)
+    found = outcomes.explain_exit_code(code, out_of_memory=oom)
     assert found == "" if not says else says in found
 
 
@@ -58,38 +60,38 @@ def named(name: str, cores: float, memory: int, free: int = 0) -> Node:
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        ([Part("task", 4, 1, 1000)], ""),
-        ([Part("task", 5, 1, 1000)], "5 tasks of 1 cores and 1000 MiB: the hosts have room for 4"),
-        ([Part("task", 1, 3, 100)], "a task needs 3 cores and 100 MiB on one host, and the largest has 2 cores"),
-        ([Part("head", 1, 1, 3000), Part("worker", 3, 1, 1000)], ""),
+        ([TaskGroup("task", 4, 1, 1000)], ""),
+        ([TaskGroup("task", 5, 1, 1000)], "5 tasks of 1 cores and 1000 MiB: the hosts have room for 4"),
+        ([TaskGroup("task", 1, 3, 100)], "a task needs 3 cores and 100 MiB on one host, and the largest has 2 cores"),
+        ([TaskGroup("head", 1, 1, 3000), TaskGroup("worker", 3, 1, 1000)], ""),
         (
-            [Part("head", 1, 2, 1000), Part("worker", 3, 1, 1000)],
+            [TaskGroup("head", 1, 2, 1000), TaskGroup("worker", 3, 1, 1000)],
             "1 head tasks and 3 worker tasks have room on the hosts by themselves, but not all together",
         ),
         # The head has to go where the large worker is not.
-        ([Part("head", 1, 1, 1500), Part("big", 1, 1, 3900), Part("worker", 2, 1, 100)], ""),
-        ([Part("head", 1, 1, 100, host="id-a"), Part("worker", 2, 1, 100, host="id-a")], "not all together"),
-        ([Part("head", 1, 1, 100, host="id-a"), Part("worker", 2, 1, 100, host="b")], ""),
-        ([Part("head", 1, 1, 5000, host="id-b")], "a head task needs 1 cores and 5000 MiB on one host"),
-        ([Part("head", 1, 1, 100, host="c")], "its head tasks are bound to the host c, which takes no jobs"),
+        ([TaskGroup("head", 1, 1, 1500), TaskGroup("big", 1, 1, 3900), TaskGroup("worker", 2, 1, 100)], ""),
+        ([TaskGroup("head", 1, 1, 100, host="id-a"), TaskGroup("worker", 2, 1, 100, host="id-a")], "not all together"),
+        ([TaskGroup("head", 1, 1, 100, host="id-a"), TaskGroup("worker", 2, 1, 100, host="b")], ""),
+        ([TaskGroup("head", 1, 1, 5000, host="id-b")], "a head task needs 1 cores and 5000 MiB on one host"),
+        ([TaskGroup("head", 1, 1, 100, host="c")], "its head tasks are bound to the host c, which takes no jobs"),
     ],
 )
 def test_parts_that_could_never_all_run_are_told_from_those_that_must_wait(parts, says):
-    found = placement.crowded(Layout(tuple(parts)), [named("a", 2, 4000), named("b", 2, 4000)])
+    found = capacity.why_tasks_unschedulable(TaskLayout(tuple(parts)), [named("a", 2, 4000), named("b", 2, 4000)])
     assert found == "" if not says else says in found
 
 
 def test_placing_many_parts_on_many_hosts_takes_no_time():
     nodes = [named(f"n{index}", 4, 8000) for index in range(200)]
-    bound = [Part(f"w{index}", 1, 2, 2000, host=f"n{index}") for index in range(200)]
+    bound = [TaskGroup(f"w{index}", 1, 2, 2000, host=f"n{index}") for index in range(200)]
     begun = time.monotonic()
-    assert placement.crowded(Layout((Part("head", 1, 2, 100), *bound)), nodes) == ""
-    assert placement.crowded(Layout((Part("head", 1, 1, 7000), *bound)), nodes) != ""
+    assert capacity.why_tasks_unschedulable(TaskLayout((TaskGroup("head", 1, 2, 100), *bound)), nodes) == ""
+    assert capacity.why_tasks_unschedulable(TaskLayout((TaskGroup("head", 1, 1, 7000), *bound)), nodes) != ""
     assert time.monotonic() - begun < 3
 
 
 def test_the_hosts_with_most_free_room_are_chosen_and_always_the_same():
     nodes = [named("a", 1, 9, free=5), named("b", 1, 9, free=7), named("c", 1, 9, free=7), named("d", 0, 9, free=9)]
     nodes.append(replace(named("e", 1, 9, free=9), status="down"))
-    assert placement.roomiest(nodes, 2) == ("id-b", "id-c")
-    assert placement.roomiest(nodes[::-1], 9) == ("id-b", "id-c", "id-a")
+    assert capacity.hosts_with_most_free(nodes, 2) == ("id-b", "id-c")
+    assert capacity.hosts_with_most_free(nodes[::-1], 9) == ("id-b", "id-c", "id-a")

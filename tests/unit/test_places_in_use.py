@@ -8,17 +8,19 @@ from typing import Any, cast
 
 import pytest
 
-from cloudmesh.cluster import places
-from cloudmesh.cluster.api import Submission
-from cloudmesh.cluster.errors import InUseError
-from cloudmesh.cluster.jobs.model import ContainerJob, Job, SparkJob, Storage
-from cloudmesh.cluster.kubernetes import status as on_kubernetes
-from cloudmesh.cluster.kubernetes import submitting
-from cloudmesh.cluster.model import JobStatus, Place, State
-from cloudmesh.cluster.nomad import gang, jobs
-from cloudmesh.cluster.nomad import status as on_nomad
+from cloudmesh.cluster.core.errors import InUseError
+from cloudmesh.cluster.core.model import JobStatus, State, Volume
+from cloudmesh.cluster.providers.base import Submission
+from cloudmesh.cluster.providers.kubernetes import status as kubernetes_status
+from cloudmesh.cluster.providers.kubernetes import submit
+from cloudmesh.cluster.providers.nomad import spark_job, task_group_job
+from cloudmesh.cluster.providers.nomad import status as nomad_status
+from cloudmesh.cluster.spec.container import ContainerJob
+from cloudmesh.cluster.spec.job import Job, VolumeClaim
+from cloudmesh.cluster.spec.spark import SparkJob
+from cloudmesh.cluster.storage import service
 
-USED = (Storage("lake", "/unused"), Storage("data", "/data"))
+USED = (VolumeClaim("lake", "/unused"), VolumeClaim("data", "/data"))
 SPARK = Submission[Job]("s-1", SparkJob("s", main_in_image="/x.py", storage=USED), "x", "d")
 OTHER = Submission[Job]("c-1", ContainerJob("c", image="x", storage=USED), "x", "d")
 UNUSED = Submission[Job]("u-1", ContainerJob("u", image="x"), "x", "d")
@@ -26,21 +28,21 @@ UNUSED = Submission[Job]("u-1", ContainerJob("u", image="x"), "x", "d")
 
 def nomads(submission: Submission[Job]) -> JobStatus:
     """Return a job as Nomad tells it right after it was submitted."""
-    made = jobs.spark_job(cast(Any, submission)) if submission is SPARK else gang.job(submission)
-    return on_nomad.job({**made, "Status": "pending", "Stop": False, "SubmitTime": 1}, [], [], now=0.0)
+    made = spark_job.spark_job(cast(Any, submission)) if submission is SPARK else task_group_job.job(submission)
+    return nomad_status.job_status({**made, "Status": "pending", "Stop": False, "SubmitTime": 1}, [], [], now=0.0)
 
 
 def kubernetes(submission: Submission[Job]) -> JobStatus:
     """Return a job as Kubernetes tells it right after it was submitted."""
-    first = submitting.objects(submission, "token")[0]
+    first = submit.job_objects(submission, "token")[0]
     first["metadata"]["creationTimestamp"] = "2026-11-24T06:00:00Z"
-    return on_kubernetes.job(first, [], now=0.0)
+    return kubernetes_status.job_status(first, [], now=0.0)
 
 
 @pytest.mark.parametrize("told", [nomads, kubernetes])
 def test_a_job_of_any_kind_tells_which_places_it_uses(told: Callable[[Submission[Job]], JobStatus]) -> None:
-    assert told(SPARK).places == told(OTHER).places == ("lake", "data")
-    assert told(UNUSED).places == ()
+    assert told(SPARK).volumes == told(OTHER).volumes == ("lake", "data")
+    assert told(UNUSED).volumes == ()
 
 
 class Engine:
@@ -49,13 +51,13 @@ class Engine:
     def __init__(self, *known: JobStatus, mounted: Sequence[str] = ()) -> None:
         self.known, self.mounted, self.removed = known, list(mounted), list[str]()
 
-    def places(self) -> tuple[Place, ...]:
-        return (Place("lake", "s3", {"url": "s3a://lake"}),)
+    def volumes(self) -> tuple[Volume, ...]:
+        return (Volume("lake", "s3", {"url": "s3a://lake"}),)
 
     def jobs(self) -> tuple[JobStatus, ...]:
         return self.known
 
-    def remove_place(self, name: str) -> None:
+    def remove_volume(self, name: str) -> None:
         """Refuse once for each job that has the place mounted, as if its tasks ended meanwhile."""
         if self.mounted:
             raise InUseError(name, [self.mounted.pop()])
@@ -64,13 +66,13 @@ class Engine:
 
 def job(name: str, state: State, *used: str) -> JobStatus:
     """Return a job that uses places."""
-    return JobStatus(f"{name}-1", name, state, places=used)
+    return JobStatus(f"{name}-1", name, state, volumes=used)
 
 
 def remove(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the engine's place."""
-    monkeypatch.setattr(places.lock, "hold", lambda *_: nullcontext())
-    cluster = places.Places(cast(Any, Context), cast(Any, Membership), lambda: nullcontext(cast(Any, engine)))
+    monkeypatch.setattr(service.lock, "hold", lambda *_: nullcontext())
+    cluster = service.VolumeService(cast(Any, Context), cast(Any, Membership), lambda: nullcontext(cast(Any, engine)))
     cluster.remove("lake")
 
 
@@ -103,7 +105,7 @@ def test_a_place_is_removed_when_all_jobs_that_used_it_have_ended(monkeypatch: p
 
 
 def test_the_last_tasks_of_a_job_that_has_ended_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(service, "_POLL_SECONDS", 0)
     engine = Engine(job("a", State.SUCCEEDED, "lake"), mounted=["a-1", "a-1"])
     remove(engine, monkeypatch)
     assert engine.removed == ["lake"]

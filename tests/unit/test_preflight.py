@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
+from cloudmesh.cluster.core.model import Facts, Host, Marker, Role
 from cloudmesh.cluster.hosts import marker, preflight
 from cloudmesh.cluster.hosts.preflight import Needs
-from cloudmesh.cluster.model import Facts, Host, Marker, Role
 
 NEEDS = Needs(ports=(4646, 4647), memory_mb=1024, disk_mb=4000)
 GOOD = Facts("m1", "one", "10.0.0.1", "debian-13", "amd64", 2, 2000, 9000, clock=0, skew=0)

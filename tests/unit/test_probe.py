@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from sshd import free_port
 
-from cloudmesh.cluster.jobs import layout
-from cloudmesh.cluster.jobs.probe import ProbeJob
+from cloudmesh.cluster.health.probe_job import ProbeJob
 
 PROGRAM = Path(__file__).resolve().parents[2] / "cloudmesh" / "images" / "proof" / "probe.py"
 
@@ -95,10 +94,10 @@ def test_who_has_not_the_jobs_secret_is_not_let_in(probes, tmp_path):
 
 
 def test_the_job_has_a_task_on_each_of_its_hosts_and_knows_which_is_where():
-    parts = layout.of(ProbeJob("test", programs=(PROGRAM,), hosts=3), ("b", "a", "c")).parts
+    parts = ProbeJob("test", programs=(PROGRAM,), hosts=3).layout(("b", "a", "c")).parts
     assert [(part.name, part.host, part.env["CMS_PROBE"]) for part in parts] == [
         ("head", "b", "0"),
         ("probe", "a", "1"),
         ("probe", "c", "2"),
     ]
-    assert layout.hosts_wanted(ProbeJob("test", programs=(PROGRAM,), hosts=3)) == 3
+    assert ProbeJob("test", programs=(PROGRAM,), hosts=3).hosts_wanted == 3

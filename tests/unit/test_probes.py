@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from sshd import MARKS, Sshd, home, server
 
-from cloudmesh.cluster.errors import HostError, LockedError
+from cloudmesh.cluster.core.errors import HostError, LockedError
 from cloudmesh.cluster.hosts import facts, lock, preflight
-from cloudmesh.cluster.hosts.ssh import connect
+from cloudmesh.cluster.ssh.connect import connect
 
 FILE = Path("/run/cloudmesh-cluster.lock")
 

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from cloudmesh.cluster.console.progress import Progress
+from cloudmesh.cluster.command.console.progress import Progress
 
 
 def plain() -> tuple[Progress, io.StringIO]:

@@ -16,8 +16,8 @@ import pytest
 import requests
 from support.registry import BINARY, RegistryProcess
 
-from cloudmesh.cluster.errors import ImageError, NotFoundError, UsageError
-from cloudmesh.cluster.images import registry as module
+from cloudmesh.cluster.core.errors import ImageError, NotFoundError, UsageError
+from cloudmesh.cluster.images import registry as registry_client
 from cloudmesh.cluster.images.registry import Registry
 
 pytestmark = pytest.mark.skipif(not BINARY, reason="docker-registry is not installed")
@@ -209,7 +209,7 @@ def test_an_image_that_is_not_there_is_not_found(registry):
 
 
 def test_everything_is_listed_over_all_pages(registry, raw, monkeypatch):
-    monkeypatch.setattr(module, "_PAGE", 2)
+    monkeypatch.setattr(registry_client, "_PAGE", 2)
     for tag in ("1", "2", "3", "4", "5"):
         image(registry, raw, DOCKER, tag)
     for number in range(4):

@@ -12,13 +12,13 @@ import pytest
 from sshd import MARKS, Sshd, home, server
 from support.silent import Silent
 
-from cloudmesh.cluster import results
-from cloudmesh.cluster.api import Results
-from cloudmesh.cluster.context import Context
-from cloudmesh.cluster.errors import HostError, HostsError, UnreachableError
-from cloudmesh.cluster.finder import Membership
-from cloudmesh.cluster.hosts.ssh import connect
-from cloudmesh.cluster.model import Marker, Node, Role
+from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.errors import HostError, HostsError, UnreachableError
+from cloudmesh.cluster.core.model import Marker, Node, Role
+from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
+from cloudmesh.cluster.jobs import results
+from cloudmesh.cluster.providers.base import ResultLocation
+from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home", "server"]
 pytestmark = MARKS
@@ -33,10 +33,10 @@ def bring(server):
     context = Context(server.settings(), Silent(), "tester")
     with connect(server.host(), server.settings()) as connection:
         marker = Marker("c", "1", "nomad", Role.WORKER, ADDRESS, (ADDRESS,))
-        membership = Membership("c", {connection.host: marker}, {connection.host: connection})
+        membership = DiscoveredCluster("c", {connection.host: marker}, {connection.host: connection})
 
-        def run(target: Path, *, also: tuple[Results, ...] = (), **tasks: Path) -> results.Fetched:
-            found = [Results(task, NODE, str(path)) for task, path in tasks.items()]
+        def run(target: Path, *, also: tuple[ResultLocation, ...] = (), **tasks: Path) -> results.CopySummary:
+            found = [ResultLocation(task, NODE, str(path)) for task, path in tasks.items()]
             return results.fetch(context, membership, [*found, *also], target)
 
         yield run
@@ -66,7 +66,7 @@ def test_all_regular_files_arrive_as_they_are_and_nothing_else_does(bring, left,
     there = {name: content for name, content in files(left).items() if name != "out"}
     assert files(tmp_path / "here" / "driver") == there
     assert (tmp_path / "here" / "driver" / "sub" / "empty").is_dir()
-    assert brought == results.Fetched(len(there), sum(map(len, there.values())))
+    assert brought == results.CopySummary(len(there), sum(map(len, there.values())))
     assert not [path for path in (tmp_path / "here").rglob("*") if path.is_symlink() or path.is_fifo()]
 
 
@@ -101,7 +101,7 @@ def test_nothing_is_written_through_a_link(bring, left, tmp_path):
 
 def test_a_task_that_left_nothing_brings_nothing(bring, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert bring(tmp_path / "here", driver=tmp_path / "empty", gone=tmp_path / "missing") == results.Fetched()
+    assert bring(tmp_path / "here", driver=tmp_path / "empty", gone=tmp_path / "missing") == results.CopySummary()
     assert not (tmp_path / "here").exists()
 
 
@@ -112,20 +112,20 @@ def test_what_the_engine_has_forgotten_is_found_on_the_hosts_each_task_in_its_la
         folder.mkdir(parents=True)
         (folder / "file").write_text(text)
         os.utime(folder, (1e9 + at, 1e9 + at))
-    forgotten = Results("", NODE, str(tmp_path / "every"))
+    forgotten = ResultLocation("", NODE, str(tmp_path / "every"))
     bring(tmp_path / "here", head=tmp_path / "every" / "head" / "b", also=(forgotten,))
     assert files(tmp_path / "here") == {"head/file": b"last", "worker-0/file": b"kept"}
 
 
 def test_a_job_of_which_nothing_is_on_a_host_brings_nothing_from_there(bring, tmp_path):
-    assert bring(tmp_path / "here", also=(Results("", NODE, str(tmp_path / "none")),)) == results.Fetched()
+    assert bring(tmp_path / "here", also=(ResultLocation("", NODE, str(tmp_path / "none")),)) == results.CopySummary()
 
 
 @pytest.mark.parametrize("task", ["worker-1", ""])
 def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_brought(bring, left, tmp_path, task):
     dead = Node("n2", "10.0.0.6", (Role.WORKER,), "down", contact="root@127.0.0.1:1", host_key="")
     with pytest.raises(HostsError) as raised:
-        bring(tmp_path / "here", driver=left, also=(Results(task, dead, "/x"),))
+        bring(tmp_path / "here", driver=left, also=(ResultLocation(task, dead, "/x"),))
     assert [type(each) for each in raised.value.failures.values()] == [UnreachableError]
     assert (tmp_path / "here" / "driver" / "part-0").exists()
 
@@ -214,7 +214,7 @@ def test_a_big_file_takes_no_memory(bring, tmp_path):
             file.write(os.urandom(1 << 20))
     tracemalloc.start()
     try:
-        assert bring(tmp_path / "here", driver=big) == results.Fetched(1, 64 << 20)
+        assert bring(tmp_path / "here", driver=big) == results.CopySummary(1, 64 << 20)
         assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()

@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from cloudmesh.cluster.hosts.script import Lines, bootstrap, load, pack
+from cloudmesh.cluster.ssh.host_script import ScriptOutput, bootstrap, load, pack
 
 
 class Notes:
@@ -28,7 +28,7 @@ class Notes:
 
 def test_marked_lines_are_sorted_from_the_rest():
     notes = Notes()
-    lines = Lines("h1", notes)
+    lines = ScriptOutput("h1", notes)
     for line in [
         "::step install",
         "plain",
@@ -48,7 +48,7 @@ def test_marked_lines_are_sorted_from_the_rest():
 
 
 def test_lines_that_only_look_marked_are_output():
-    lines = Lines()
+    lines = ScriptOutput()
     for line in ["::other x", " ::fact a b", "::factx a b"]:
         lines.feed(line)
     assert len(lines.output) == 3

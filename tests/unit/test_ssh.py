@@ -14,9 +14,8 @@ import pytest
 from sshd import MARKS, Sshd, free_port, home, server
 from support.listener import CHUNK, all_asked, asked, listening
 
-from cloudmesh.cluster.errors import HostError, HostTimeoutError, UnreachableError
-from cloudmesh.cluster.hosts import link
-from cloudmesh.cluster.hosts.ssh import connect
+from cloudmesh.cluster.core.errors import HostError, HostTimeoutError, UnreachableError
+from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home", "server"]
 pytestmark = MARKS
@@ -148,8 +147,8 @@ def test_a_cut_link_is_noticed_at_once(own):
 
 
 def test_a_host_that_goes_silent_is_noticed(own, monkeypatch):
-    monkeypatch.setattr(link, "_KEEPALIVE", 0.1)
-    monkeypatch.setattr(link, "_SILENCE", 0.5)
+    monkeypatch.setattr("cloudmesh.cluster.ssh.connection._KEEPALIVE", 0.1)
+    monkeypatch.setattr("cloudmesh.cluster.ssh.connection._SILENCE", 0.5)
     with connect(own.host(), own.settings()) as connection:
         sessions = own.sessions()
         own.kill_sessions(signal.SIGSTOP)
@@ -175,7 +174,7 @@ def test_a_held_script_lives_until_it_is_released(connection, tmp_path):
 
 
 def test_a_held_script_hears_from_the_operator(connection, monkeypatch):
-    monkeypatch.setattr("cloudmesh.cluster.hosts.ssh._HEARTBEAT", 0.05)
+    monkeypatch.setattr("cloudmesh.cluster.ssh.connection._HEARTBEAT", 0.05)
     with connection.hold("echo ::fact held yes; head -c 3 >/dev/null") as held:
         deadline = time.monotonic() + 5
         while held.alive and time.monotonic() < deadline:

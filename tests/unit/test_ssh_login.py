@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import pytest
 from sshd import MARKS, Sshd, free_port, home, make_key, server
 
-from cloudmesh.cluster.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError
-from cloudmesh.cluster.hosts import fleet, known, ssh
-from cloudmesh.cluster.hosts.ssh import SshSettings, connect
-from cloudmesh.cluster.model import Host
+from cloudmesh.cluster.core.context import SshSettings
+from cloudmesh.cluster.core.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError
+from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh import known_hosts, parallel
+from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home", "server"]
 pytestmark = MARKS
@@ -39,7 +40,7 @@ def config(home, text: str) -> None:
 def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_flag(server, tmp_path):
     with pytest.raises(HostKeyError) as caught:
         connect(server.host(), SshSettings(tmp_path / "known"))
-    assert known.fingerprint(server.host_key) in caught.value.cause
+    assert known_hosts.fingerprint(server.host_key) in caught.value.cause
     assert "--accept-new-hostkeys" in caught.value.cause
     assert not (tmp_path / "known").exists()
 
@@ -47,7 +48,7 @@ def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_flag(server
 def test_an_unknown_host_key_is_kept_once_accepted(server, tmp_path):
     settings = SshSettings(tmp_path / "known", accept_new_hostkeys=True)
     assert reaches(server.host(), settings)
-    assert known.hosts(tmp_path / "known") == (server.host(),)
+    assert known_hosts.hosts(tmp_path / "known") == (server.host(),)
     assert reaches(server.host(), SshSettings(tmp_path / "known"))
 
 
@@ -61,7 +62,7 @@ def test_the_user_is_asked_about_an_unknown_host_key(server, tmp_path, answer):
         with pytest.raises(HostKeyError):
             connect(server.host(), settings)
     assert len(questions) == 1
-    assert known.fingerprint(server.host_key) in questions[0]
+    assert known_hosts.fingerprint(server.host_key) in questions[0]
 
 
 def test_a_changed_host_key_is_refused_whatever_the_flags(server, tmp_path):
@@ -69,8 +70,8 @@ def test_a_changed_host_key_is_refused_whatever_the_flags(server, tmp_path):
     (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {other}\n")
     with pytest.raises(HostKeyError, match="CHANGED") as caught:
         connect(server.host(), SshSettings(tmp_path / "known", accept_new_hostkeys=True, confirm=lambda _: True))
-    assert known.fingerprint(other) in caught.value.cause
-    assert known.fingerprint(server.host_key) in caught.value.cause
+    assert known_hosts.fingerprint(other) in caught.value.cause
+    assert known_hosts.fingerprint(server.host_key) in caught.value.cause
     assert (tmp_path / "known").read_text().count("\n") == 1
 
 
@@ -99,7 +100,7 @@ def test_a_host_known_elsewhere_is_remembered_when_asked_to(server, home):
     (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {server.host_key}\n")
     with connect(server.host(), SshSettings(home / "known")) as connection:
         connection.remember()
-    assert known.hosts(home / "known") == (server.host(),)
+    assert known_hosts.hosts(home / "known") == (server.host(),)
 
 
 def test_of_several_host_keys_the_known_one_is_asked_for(tmp_path):
@@ -260,7 +261,7 @@ def test_sshd_hanging_up_on_newcomers_is_tried_again(tmp_path):
 def test_many_hosts_are_connected_at_once_and_the_bad_ones_listed(server, tmp_path, home):
     config(home, "Host h*\n HostName 127.0.0.1\n")
     hosts = [server.host(f"h{number}") for number in range(8)] + [server.host("h8", port=free_port())]
-    outcomes = fleet.connect_all(hosts, server.settings())
+    outcomes = parallel.connect_all(hosts, server.settings())
     assert list(outcomes.values) == hosts[:8]
     assert list(outcomes.failures) == [str(hosts[8])]
     assert isinstance(outcomes.failures[str(hosts[8])], UnreachableError)
@@ -351,7 +352,7 @@ def test_hosts_behind_one_jump_host_share_its_connection(server, gate, home):
     jump_config(home, gate, "gate")
     before = (gate.directory / "log").read_text().count("Accepted publickey")
     hosts = [server.host(f"inner{number}") for number in range(6)]
-    connections = fleet.connect_all(hosts, both(server, gate)).or_raise().values()
+    connections = parallel.connect_all(hosts, both(server, gate)).or_raise().values()
     assert (gate.directory / "log").read_text().count("Accepted publickey") == before + 1
     first, *others = connections
     for connection in others:
@@ -370,7 +371,7 @@ def test_a_jump_hosts_key_is_verified_too(server, gate, home, tmp_path):
         connect(server.host("inner"), server.settings())
     settings = server.settings(accept_new_hostkeys=True)
     assert reaches(server.host("inner"), settings)
-    assert [host.port for host in known.hosts(settings.known_hosts)] == [server.port]
+    assert [host.port for host in known_hosts.hosts(settings.known_hosts)] == [server.port]
     other = make_key(tmp_path / "other")
     settings.known_hosts.write_text(f"[127.0.0.1]:{gate.port} {other}\n")
     with pytest.raises(HostKeyError, match=r"jump host gate: .*CHANGED"):
@@ -379,7 +380,7 @@ def test_a_jump_hosts_key_is_verified_too(server, gate, home, tmp_path):
 
 def test_a_jump_host_that_is_down_is_named_once_for_all_behind_it(server, gate, home):
     jump_config(home, gate, f"root@127.0.0.1:{free_port()}")
-    outcomes = fleet.connect_all([server.host(f"inner{number}") for number in range(5)], both(server, gate))
+    outcomes = parallel.connect_all([server.host(f"inner{number}") for number in range(5)], both(server, gate))
     assert len(outcomes.failures) == 5
     assert all("jump host 127.0.0.1" in str(failure) for failure in outcomes.failures.values())
     assert all("refused" in str(failure) for failure in outcomes.failures.values())
@@ -411,7 +412,7 @@ def test_a_failed_connection_leaves_no_session_behind(server, gate, home, tmp_pa
     jump_config(home, gate, "gate")
     make_key(tmp_path / "wrong")
     with pytest.raises(AuthenticationError):
-        ssh.connect(server.host("inner", key=str(tmp_path / "wrong")), both(server, gate))
+        connect.connect(server.host("inner", key=str(tmp_path / "wrong")), both(server, gate))
     deadline = time.monotonic() + 5
     while gate.sessions() and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sshd import MARKS, Sshd, home, installed
 
-from cloudmesh.cluster.errors import AuthenticationError
-from cloudmesh.cluster.hosts.ssh import connect
+from cloudmesh.cluster.core.errors import AuthenticationError
+from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home"]
 

@@ -4,39 +4,40 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster import placenames, storage
-from cloudmesh.cluster.api import Volume
-from cloudmesh.cluster.errors import NotFoundError, UsageError
-from cloudmesh.cluster.jobs import layout
-from cloudmesh.cluster.jobs.hadoopjob import HadoopJob, HadoopService
-from cloudmesh.cluster.jobs.model import ContainerJob, SparkJob, Storage
-from cloudmesh.cluster.model import Place
+from cloudmesh.cluster.core.errors import NotFoundError, UsageError
+from cloudmesh.cluster.core.model import Volume
+from cloudmesh.cluster.providers.base import Mount
+from cloudmesh.cluster.spec.container import ContainerJob
+from cloudmesh.cluster.spec.hadoop import HadoopJob, HadoopService
+from cloudmesh.cluster.spec.job import VolumeClaim
+from cloudmesh.cluster.spec.spark import SparkJob
+from cloudmesh.cluster.storage import resolve, volume_spec
 
 KEYS = {"access_key": "AK", "secret_key": "very-secret"}
-DATA = Place("data", "directory", {"path": "/srv/data"})
-EXPORT = Place("shared-1", "nfs", {"server": "nas", "path": "/export"})
-BUCKET = placenames.s3("lake", "s3a://lake/in", KEYS, endpoint="http://nas:9000", region="", path_style=True)
+DATA = Volume("data", "directory", {"path": "/srv/data"})
+EXPORT = Volume("shared-1", "nfs", {"server": "nas", "path": "/export"})
+BUCKET = volume_spec.s3("lake", "s3a://lake/in", KEYS, endpoint="http://nas:9000", region="", path_style=True)
 CLIENT = "spark.hadoop.fs.s3a.bucket.lake"
 
 
-def s3(name: str, url: str, keys: dict[str, str] = KEYS, endpoint: str = "") -> Place:
-    return placenames.s3(name, url, keys, endpoint=endpoint, region="", path_style=False)
+def s3(name: str, url: str, keys: dict[str, str] = KEYS, endpoint: str = "") -> Volume:
+    return volume_spec.s3(name, url, keys, endpoint=endpoint, region="", path_style=False)
 
 
 def job(*names: str, read_only: bool = False, **fields: object) -> SparkJob:
-    asked = tuple(Storage(name, f"/mnt/{name}", read_only) for name in names)
+    asked = tuple(VolumeClaim(name, f"/mnt/{name}", read_only) for name in names)
     return SparkJob(**{"name": "j", "main": Path("x.py"), "storage": asked, **fields})
 
 
 def test_directories_and_exports_are_mounted_and_known_by_their_uri():
-    found = storage.resolve(job("data", "shared-1", read_only=True), [DATA, EXPORT])
-    assert found.volumes == (Volume("data", "/mnt/data", True), Volume("shared-1", "/mnt/shared-1", True))
+    found = resolve.resolve(job("data", "shared-1", read_only=True), [DATA, EXPORT])
+    assert found.volumes == (Mount("data", "/mnt/data", True), Mount("shared-1", "/mnt/shared-1", True))
     assert found.env == {"CMS_STORAGE_DATA": "file:///mnt/data", "CMS_STORAGE_SHARED_1": "file:///mnt/shared-1"}
     assert found.notes == ()
 
 
 def test_the_keys_of_a_bucket_are_secrets_and_in_nothing_else():
-    found = storage.resolve(job("lake"), [BUCKET])
+    found = resolve.resolve(job("lake"), [BUCKET])
     assert found.secrets == {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "very-secret"}
     assert found.env == {"CMS_STORAGE_LAKE": "s3a://lake/in"}
     assert "very-secret" not in repr(found)
@@ -48,53 +49,53 @@ def test_the_keys_of_a_bucket_are_secrets_and_in_nothing_else():
 
 def test_references_stand_for_the_uri_wherever_a_job_may_say_them():
     asked = job("lake", arguments=("${storage.lake}/a", "$${storage.lake}"), env={"IN": "x=${storage.lake}"})
-    found = storage.resolve(asked, [BUCKET]).job
+    found = resolve.resolve(asked, [BUCKET]).job
     assert found.arguments == ("s3a://lake/in/a", "${storage.lake}")
     assert found.env == {"IN": "x=s3a://lake/in", "CMS_STORAGE_LAKE": "s3a://lake/in"}
 
 
 def test_a_jobs_own_spark_properties_go_before_those_of_its_places():
-    found = storage.resolve(job("lake", spark_conf={f"{CLIENT}.endpoint": "http://other"}), [BUCKET])
+    found = resolve.resolve(job("lake", spark_conf={f"{CLIENT}.endpoint": "http://other"}), [BUCKET])
     assert found.job.spark_conf[f"{CLIENT}.endpoint"] == "http://other"
 
 
 def test_a_job_of_another_kind_gets_no_spark_properties():
-    asked = ContainerJob(name="j", image="x", arguments=("${storage.lake}",), storage=(Storage("lake", "/x"),))
-    assert storage.resolve(asked, [BUCKET]).job.arguments == ("s3a://lake/in",)
+    asked = ContainerJob(name="j", image="x", arguments=("${storage.lake}",), storage=(VolumeClaim("lake", "/x"),))
+    assert resolve.resolve(asked, [BUCKET]).job.arguments == ("s3a://lake/in",)
 
 
 def test_an_unknown_place_is_refused_with_the_names_of_those_there_are():
     with pytest.raises(NotFoundError, match="storage nope: the cluster has no such place, it has data, lake"):
-        storage.resolve(job("nope"), [BUCKET, DATA])
+        resolve.resolve(job("nope"), [BUCKET, DATA])
 
 
 def test_a_reference_to_a_place_that_the_job_does_not_list_is_refused():
     with pytest.raises(UsageError, match=r"spec\.storage"):
-        storage.resolve(job("data", arguments=("${storage.lake}",)), [BUCKET, DATA])
+        resolve.resolve(job("data", arguments=("${storage.lake}",)), [BUCKET, DATA])
 
 
 def test_two_buckets_may_share_keys_and_not_have_two_of_them():
     same = [s3("a", "s3a://one/x"), s3("b", "s3a://two")]
-    assert set(storage.resolve(job("a", "b"), same).env.values()) == {"s3a://one/x", "s3a://two"}
+    assert set(resolve.resolve(job("a", "b"), same).env.values()) == {"s3a://one/x", "s3a://two"}
     with pytest.raises(UsageError, match="storage a and b have different keys: a job can use one of them"):
-        storage.resolve(job("a", "b"), [same[0], s3("b", "s3a://two", {**KEYS, "access_key": "other"})])
+        resolve.resolve(job("a", "b"), [same[0], s3("b", "s3a://two", {**KEYS, "access_key": "other"})])
 
 
 def test_two_endpoints_of_one_bucket_cannot_be_told_apart_and_are_refused():
     with pytest.raises(UsageError, match="different Spark properties"):
-        storage.resolve(
+        resolve.resolve(
             job("a", "b"), [s3("a", "s3a://lake/1", endpoint="http://a"), s3("b", "s3a://lake/2", endpoint="http://b")]
         )
 
 
 def test_what_cannot_be_made_read_only_is_said():
-    (note,) = storage.resolve(job("lake", read_only=True), [BUCKET]).notes
+    (note,) = resolve.resolve(job("lake", read_only=True), [BUCKET]).notes
     assert "readOnly cannot be enforced for s3" in note
 
 
 @pytest.mark.parametrize("path", ["/srv/data", "/data", "/home/a/b", "/mnt/x", "/var/lib/mine", "/tmp/x"])
 def test_directories_of_the_users_own_may_be_places(path):
-    assert placenames.directory("d", path).settings == {"path": path}
+    assert volume_spec.directory("d", path).settings == {"path": path}
 
 
 SYSTEM = [
@@ -107,20 +108,20 @@ NO_PATHS = ("srv", "", "/srv/../etc", "/srv/a b", "/srv/a\nb", "/srv/$(id)", "/s
 @pytest.mark.parametrize("path", [*SYSTEM, *NO_PATHS])
 def test_what_is_the_systems_or_ours_or_no_path_is_refused(path):
     with pytest.raises(UsageError):
-        placenames.directory("d", path)
+        volume_spec.directory("d", path)
 
 
 @pytest.mark.parametrize("path", ["/srv//data/", "/srv/./data", "//srv/data"])
 def test_a_path_has_one_form(path):
-    assert placenames.directory("d", path).settings == {"path": "/srv/data"}
+    assert volume_spec.directory("d", path).settings == {"path": "/srv/data"}
 
 
 def test_exports_are_a_server_and_an_absolute_path():
-    assert placenames.nfs("d", "nas.example:/export/a/").settings == {"server": "nas.example", "path": "/export/a"}
-    assert placenames.nfs("d", "[fd00::1]:/export").settings["server"] == "[fd00::1]"
+    assert volume_spec.nfs("d", "nas.example:/export/a/").settings == {"server": "nas.example", "path": "/export/a"}
+    assert volume_spec.nfs("d", "[fd00::1]:/export").settings["server"] == "[fd00::1]"
     for export in ("nas", "nas:export", ":/x", "nas:/a b", "-o:/x", "nas:/../x", "na s:/x"):
         with pytest.raises(UsageError):
-            placenames.nfs("d", export)
+            volume_spec.nfs("d", export)
 
 
 @pytest.mark.parametrize("url", ["lake", "http://lake/x", "s3a://", "s3a://UPPER/x", "s3a://lake/a b", "s3a://a@b/x"])
@@ -130,15 +131,15 @@ def test_what_is_no_bucket_is_refused(url):
 
 
 def test_a_hadoop_service_is_named_by_its_job():
-    assert placenames.hadoop("h", "files/in/x").settings == {"service": "files", "path": "/in/x"}
+    assert volume_spec.hadoop("h", "files/in/x").settings == {"service": "files", "path": "/in/x"}
     for service in ("", "a/../b", "UPPER/x", "../x"):
         with pytest.raises(UsageError):
-            placenames.hadoop("h", service)
+            volume_spec.hadoop("h", service)
 
 
 def test_a_hadoop_service_is_reached_where_it_runs_now_and_its_secret_is_in_nothing_else():
-    place = Place("files", "hadoop", {"service": "fs", "path": "/in"}, {"secret": "very-secret"})
-    found = storage.resolve(job("files"), [place], lambda job_id, port: f"{job_id}.host:{len(port)}")
+    place = Volume("files", "hadoop", {"service": "fs", "path": "/in"}, {"secret": "very-secret"})
+    found = resolve.resolve(job("files"), [place], lambda job_id, port: f"{job_id}.host:{len(port)}")
     assert found.env["CMS_STORAGE_FILES"] == "hdfs://fs/in"
     assert "fs.host:3" in found.env.values()  # the KDC
     assert "fs.host:8" in found.job.spark_conf.values()  # the NameNode
@@ -147,33 +148,35 @@ def test_a_hadoop_service_is_reached_where_it_runs_now_and_its_secret_is_in_noth
 
 
 def test_a_command_may_refer_to_storage_as_arguments_do():
-    job = ContainerJob("c", image="i", command=("ls", "${storage.data}"), storage=(Storage("data", "/data"),))
-    resolved = storage.resolve(job, [Place("data", "directory", {"path": "/srv"})])
+    job = ContainerJob("c", image="i", command=("ls", "${storage.data}"), storage=(VolumeClaim("data", "/data"),))
+    resolved = resolve.resolve(job, [Volume("data", "directory", {"path": "/srv"})])
     assert resolved.job.command == ("ls", "file:///data")
 
 
-FILES = Place("lake", "hadoop", {"service": "hdfs", "path": "/in"}, {"secret": "very-secret"})
+FILES = Volume("lake", "hadoop", {"service": "hdfs", "path": "/in"}, {"secret": "very-secret"})
 
 
 def test_a_hadoop_job_runs_in_the_service_whose_place_it_names():
-    job = HadoopJob("h", jar_in_image="/x.jar", arguments=("${storage.lake}/a",), storage=(Storage("lake", "/lake"),))
-    found = storage.resolve(job, [FILES], lambda job_id, port: f"{job_id}.host:{len(port)}")
+    job = HadoopJob(
+        "h", jar_in_image="/x.jar", arguments=("${storage.lake}/a",), storage=(VolumeClaim("lake", "/lake"),)
+    )
+    found = resolve.resolve(job, [FILES], lambda job_id, port: f"{job_id}.host:{len(port)}")
     assert found.job.arguments == ("hdfs://hdfs/in/a",)
     assert "hdfs.host:15" in found.job.env["CMS_HADOOP_HEAD"]  # the ResourceManager
-    assert [part.name for part in layout.of(found.job).parts] == ["client"]
+    assert [part.name for part in found.job.layout().parts] == ["client"]
     assert list(found.secrets.values()) == ["very-secret"]
     assert "very-secret" not in repr(found)
 
 
 def test_it_is_told_that_what_a_job_on_a_service_mounts_is_not_where_its_tasks_are():
-    job = HadoopJob("h", jar_in_image="/x.jar", storage=(Storage("lake", "/lake"), Storage("data", "/data")))
-    (note,) = storage.resolve(job, [FILES, DATA], lambda *_: "h:1").notes
+    job = HadoopJob("h", jar_in_image="/x.jar", storage=(VolumeClaim("lake", "/lake"), VolumeClaim("data", "/data")))
+    (note,) = resolve.resolve(job, [FILES, DATA], lambda *_: "h:1").notes
     assert note.startswith("storage data: the job's tasks run in the service")
-    alone = HadoopJob("h", jar_in_image="/x.jar", storage=(Storage("data", "/data"),))
-    assert storage.resolve(alone, [DATA]).notes == ()
+    alone = HadoopJob("h", jar_in_image="/x.jar", storage=(VolumeClaim("data", "/data"),))
+    assert resolve.resolve(alone, [DATA]).notes == ()
 
 
 def test_a_service_cannot_keep_its_data_in_another_ones_file_system():
-    job = HadoopService("h", storage=(Storage("lake", "/lake"),))
+    job = HadoopService("h", storage=(VolumeClaim("lake", "/lake"),))
     with pytest.raises(UsageError, match="file system and Kerberos of its own"):
-        storage.resolve(job, [FILES], lambda *_: "h:1")
+        resolve.resolve(job, [FILES], lambda *_: "h:1")

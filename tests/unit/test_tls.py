@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 from sshd import free_port
 from support.listener import CHUNK, all_asked, asked, listening
 
-from cloudmesh.cluster.errors import ClusterError
-from cloudmesh.cluster.hosts.tls import TlsProxy, client_context
+from cloudmesh.cluster.core.errors import ClusterError
+from cloudmesh.cluster.ssh.tls import TlsProxy, client_context
 
 
 class Authority:

@@ -10,14 +10,16 @@ from typing import Any, cast
 
 import pytest
 
-from cloudmesh.cluster import following, jobimage
-from cloudmesh.cluster.api import Submission
-from cloudmesh.cluster.errors import ApiError, NotFoundError, UsageError
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError, UsageError
+from cloudmesh.cluster.core.model import JobStatus, State, Volume
 from cloudmesh.cluster.images import catalog
-from cloudmesh.cluster.jobs.bundle import Bundle, bundle
-from cloudmesh.cluster.jobs.model import ContainerJob, Job, Secret, SparkJob, Storage
-from cloudmesh.cluster.model import JobStatus, Place, State
-from cloudmesh.cluster.workload import Workload
+from cloudmesh.cluster.jobs import follow, job_image
+from cloudmesh.cluster.jobs.service import JobService
+from cloudmesh.cluster.providers.base import Submission
+from cloudmesh.cluster.spec.container import ContainerJob
+from cloudmesh.cluster.spec.job import Job, Secret, VolumeClaim
+from cloudmesh.cluster.spec.job_bundle import JobBundle, make_bundle
+from cloudmesh.cluster.spec.spark import SparkJob
 
 
 @dataclass
@@ -32,8 +34,8 @@ class Engine:
         self.asked = submission
         return {"id": submission.id}
 
-    def places(self) -> tuple[Place, ...]:
-        return (Place("data", "directory", {"path": "/srv"}),)
+    def volumes(self) -> tuple[Volume, ...]:
+        return (Volume("data", "directory", {"path": "/srv"}),)
 
     def address(self, job_id: str, port: str) -> str:
         return f"{job_id}:{port}"
@@ -80,18 +82,18 @@ class Context:
     report: Told = field(default_factory=Told)
 
 
-def workload(engine: Engine) -> Workload:
+def workload(engine: Engine) -> JobService:
     @contextmanager
     def opened() -> Iterator[Engine]:
         yield engine
 
-    return Workload(cast(Any, Context()), cast(Any, Design()), cast(Any, None), cast(Any, opened))
+    return JobService(cast(Any, Context()), cast(Any, Design()), cast(Any, None), cast(Any, opened))
 
 
 def test_a_dry_run_shows_the_job_filled_in_and_needs_and_has_no_secret() -> None:
     engine = Engine()
     job = ContainerJob("j", image="debian", secrets=(Secret("s3", ("KEY",)),), arguments=("${storage.data}/x",))
-    job = ContainerJob(**{**vars(job), "storage": (Storage("data", "/data"),)})
+    job = ContainerJob(**{**vars(job), "storage": (VolumeClaim("data", "/data"),)})
     shown = workload(engine).dryrun(job, "dry")
     assert shown["id"] == "dry"
     assert shown["job"]["spec"]["arguments"] == ["file:///data/x"]
@@ -104,10 +106,10 @@ def test_a_dry_run_shows_the_job_filled_in_and_needs_and_has_no_secret() -> None
 
 def test_the_digest_is_that_of_the_job_as_its_file_says_whatever_the_storage_comes_to() -> None:
     engine = Engine()
-    job = ContainerJob("j", image="debian", storage=(Storage("data", "/data"),), arguments=("${storage.data}",))
+    job = ContainerJob("j", image="debian", storage=(VolumeClaim("data", "/data"),), arguments=("${storage.data}",))
     workload(engine).dryrun(job, "dry")
     assert engine.asked is not None
-    assert engine.asked.digest == bundle(job).digest
+    assert engine.asked.digest == make_bundle(job).digest
 
 
 def test_a_secret_without_a_value_and_an_unknown_storage_are_refused_before_anything_is_sent() -> None:
@@ -115,7 +117,7 @@ def test_a_secret_without_a_value_and_an_unknown_storage_are_refused_before_anyt
     with pytest.raises(UsageError, match="its secrets need a value for KEY, WORD"):
         workload(_Tidy()).submit(secret, job_id="x")
     with pytest.raises(NotFoundError, match="storage gone"):
-        workload(Engine()).dryrun(ContainerJob("j", image="debian", storage=(Storage("gone", "/x"),)))
+        workload(Engine()).dryrun(ContainerJob("j", image="debian", storage=(VolumeClaim("gone", "/x"),)))
 
 
 class _Tidy(Engine):
@@ -135,24 +137,24 @@ class _Tidy(Engine):
     ],
 )
 def test_an_image_of_others_has_a_name_that_a_registry_can_hold(image: str, parts: tuple[str, str]) -> None:
-    assert jobimage._parts(image) == parts
+    assert job_image._repository_and_reference(image) == parts
 
 
 def test_a_job_with_files_has_an_image_of_its_own_and_others_run_the_image_itself(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
-    packed = Bundle(b"", "d" * 64)
+    packed = JobBundle(b"", "d" * 64)
     at = "10.0.0.1:5000"
     own = f"{at}/cms-jobs/j:{'d' * 16}"
-    assert jobimage.expected(at, SparkJob("s", main_in_image="/x.py"), "j", packed) == own
-    assert jobimage.expected(at, ContainerJob("c", image="x", attached=(tmp_path / "a.txt",)), "j", packed) == own
-    assert jobimage.expected(at, ContainerJob("c", image="spark"), "j", packed) == f"{at}/{catalog.tag('spark')}"
-    assert jobimage.expected(at, ContainerJob("c", image="r:5000/x"), "j", packed) == "r:5000/x:latest"
+    assert job_image.expected_name(at, SparkJob("s", main_in_image="/x.py"), "j", packed) == own
+    assert job_image.expected_name(at, ContainerJob("c", image="x", attached=(tmp_path / "a.txt",)), "j", packed) == own
+    assert job_image.expected_name(at, ContainerJob("c", image="spark"), "j", packed) == f"{at}/{catalog.tag('spark')}"
+    assert job_image.expected_name(at, ContainerJob("c", image="r:5000/x"), "j", packed) == "r:5000/x:latest"
 
 
 def test_jobs_are_followed_together_and_each_is_told_and_cleaned_up_when_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(following, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(follow, "_POLL_SECONDS", 0)
     told = Told()
     engine = Engine(
         {
@@ -160,7 +162,7 @@ def test_jobs_are_followed_together_and_each_is_told_and_cleaned_up_when_it_ends
             "b": [State.RUNNING, State.FAILED],
         }
     )
-    ended = following.all_ended(cast(Any, engine), ["a", "b"], told)
+    ended = follow.wait_for_all(cast(Any, engine), ["a", "b"], told)
     assert [(status.id, status.state) for status in ended] == [("a", State.SUCCEEDED), ("b", State.FAILED)]
     assert engine.stopped == ["b", "a"]
     assert told == ["a: queued", "b: running", "a: running", "b! exit code 3", "a: succeeded."]
@@ -171,7 +173,7 @@ def test_a_job_that_waits_is_ended_by_the_engine_if_it_can_never_begin(monkeypat
         def expire(self) -> None:
             self.script["a"].append(State.FAILED)
 
-    monkeypatch.setattr(following, "_POLL_SECONDS", 0)
-    monkeypatch.setattr(following, "_TIDY_SECONDS", 0)
-    assert following.started(cast(Any, Hopeless({"a": [State.QUEUED]})), "a", Told()).state is State.FAILED
-    assert following.all_ended(cast(Any, Hopeless({"a": [State.QUEUED]})), ["a"], Told())[0].state is State.FAILED
+    monkeypatch.setattr(follow, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(follow, "_TIDY_SECONDS", 0)
+    assert follow.wait_until_running(cast(Any, Hopeless({"a": [State.QUEUED]})), "a", Told()).state is State.FAILED
+    assert follow.wait_for_all(cast(Any, Hopeless({"a": [State.QUEUED]})), ["a"], Told())[0].state is State.FAILED

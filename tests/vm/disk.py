@@ -10,11 +10,11 @@ from pathlib import Path
 
 from support.hosts import Silent
 
-from cloudmesh.cluster import containers
-from cloudmesh.cluster.engines import store
-from cloudmesh.cluster.images.base import base_image
+from cloudmesh.cluster.binaries import cache
+from cloudmesh.cluster.docker_daemon import docker_client
+from cloudmesh.cluster.docker_daemon.debian_base import base_image
 
-FOLDER = store.cache_directory() / "vm"
+FOLDER = cache.cache_directory() / "vm"
 _CONTEXT = Path(__file__).parent
 _PARTS = ("Dockerfile", "hostkeys.service", "mkdisk.sh", "operator.network", "cluster-1.network", "cluster-2.network")
 _RELEASE, _SIZE = "13", "20G"  # of the sparse file
@@ -36,7 +36,7 @@ class System:
 def system() -> System:
     """Return the files, made by this machine's Docker engine if they are not in the cache."""
     tag = base_image(_RELEASE, report=Silent())
-    client = containers.client(timeout=1200)
+    client = docker_client.connect(timeout=1200)
     try:
         base = client.images.get(tag).id
         content = b"".join((_CONTEXT / part).read_bytes() for part in _PARTS)

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.command import own
-from cloudmesh.cluster.command.call import Call
-from cloudmesh.cluster.command.proof import test
+from cloudmesh.cluster.command import native
+from cloudmesh.cluster.command.arguments import Arguments
+from cloudmesh.cluster.command.cluster_test import test
 from cloudmesh.cluster.command.storage import get, storage
 from cloudmesh.cluster.command.submit import submit
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.model import Cluster, JobStatus
+    from cloudmesh.cluster.core.model import ClusterInfo, JobStatus
+
 
 MAX_NODES = 100
 
@@ -34,18 +35,18 @@ def perform(arguments: Mapping[str, Any]) -> None:
     Raises:
         ClusterError: it failed; a UsageError where nothing was done.
     """
-    from cloudmesh.cluster.console.progress import Progress
+    from cloudmesh.cluster.command.console.progress import Progress
 
     with Progress() as progress:
-        call = Call(arguments, progress)
+        call = Arguments(arguments, progress)
         call.check_names()
         next(action for verb, action in ACTIONS.items() if arguments[verb])(call)
 
 
-def create(call: Call) -> None:
+def create(call: Arguments) -> None:
     """Make a cluster, or complete it."""
     from cloudmesh.cluster import operations
-    from cloudmesh.cluster.blueprint import SERVER_COUNTS
+    from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
 
     cluster = operations.create(
         call.context,
@@ -62,14 +63,14 @@ def create(call: Call) -> None:
         _tell_ready(call, cluster)
 
 
-def add(call: Call) -> None:
+def add(call: Arguments) -> None:
     """Let hosts join a cluster."""
     from cloudmesh.cluster import operations
 
     _tell_ready(call, operations.add(call.context, call.name, call.hostnames))
 
 
-def remove(call: Call) -> None:
+def remove(call: Arguments) -> None:
     """Take hosts out of a cluster."""
     from cloudmesh.cluster import operations
 
@@ -78,7 +79,7 @@ def remove(call: Call) -> None:
     operations.remove(call.context, call.name, hosts, force=call.flag("--force"))
 
 
-def kill(call: Call) -> None:
+def kill(call: Arguments) -> None:
     """Take a cluster apart."""
     from cloudmesh.cluster import operations
 
@@ -86,7 +87,7 @@ def kill(call: Call) -> None:
     operations.kill(call.context, call.name, force=call.flag("--force"))
 
 
-def list_clusters(call: Call) -> None:
+def list_clusters(call: Arguments) -> None:
     """Print the clusters' names."""
     from cloudmesh.cluster import operations
 
@@ -94,12 +95,12 @@ def list_clusters(call: Call) -> None:
     call.show(rows, ("name", "provider"), nothing="no cluster found")
 
 
-def info(call: Call) -> None:
+def info(call: Arguments) -> None:
     """Show all clusters, or one with its hosts; with --kubeconfig, write kubectl's access to it first."""
     from cloudmesh.cluster import operations
 
     if file := call.text("--kubeconfig"):
-        own.export(call, str(Path(file).expanduser()))
+        native.export_kubeconfig(call, str(Path(file).expanduser()))
     if not call.name:
         call.show(operations.info_of_all(call.context), CLUSTER_COLUMNS, nothing="no cluster found")
         return
@@ -109,7 +110,7 @@ def info(call: Call) -> None:
         call.show(cluster.nodes, NODE_COLUMNS)
 
 
-def jobs(call: Call) -> None:
+def jobs(call: Arguments) -> None:
     """Show all jobs, or one with its tasks."""
     from cloudmesh.cluster import operations
 
@@ -120,21 +121,21 @@ def jobs(call: Call) -> None:
         call.show(found[0].tasks, TASK_COLUMNS)
 
 
-def logs(call: Call) -> None:
+def logs(call: Arguments) -> None:
     """Print a job's log."""
     from cloudmesh.cluster import operations
 
     operations.logs(call.context, call.name, call.job_id, call.pass_on, follow=call.flag("--follow"))
 
 
-def stop(call: Call) -> None:
+def stop(call: Arguments) -> None:
     """End a job."""
     from cloudmesh.cluster import operations
 
     operations.stop(call.context, call.name, call.job_id)
 
 
-def image(call: Call) -> None:
+def image(call: Arguments) -> None:
     """List or build images."""
     from cloudmesh.cluster import operations
 
@@ -145,7 +146,7 @@ def image(call: Call) -> None:
         call.show(operations.images_list(call.words("IMAGES")), IMAGE_COLUMNS)
 
 
-def engines(call: Call) -> None:
+def engines(call: Arguments) -> None:
     """Fetch or build engine programs."""
     from cloudmesh.cluster import operations
 
@@ -153,18 +154,18 @@ def engines(call: Call) -> None:
     call.show(rows, ENGINE_COLUMNS)
 
 
-def _tell_ready(call: Call, cluster: Cluster) -> None:
+def _tell_ready(call: Arguments, cluster: ClusterInfo) -> None:
     call.progress.stop()
     call.progress.note(f"cluster {cluster.name} is ready: {cluster.provider}, hosts {len(cluster.nodes)}")
 
 
-def _row(call: Call, job: JobStatus) -> dict[str, Any]:
+def _row(call: Arguments, job: JobStatus) -> dict[str, Any]:
     """Return a job with its hosts, and with readable times for a table."""
     import time
 
-    from cloudmesh.cluster.console import output
+    from cloudmesh.cluster.command.console import formats
 
-    row = {**output.as_plain(job), "hosts": list(job.hosts)}
+    row = {**formats.as_plain(job), "hosts": list(job.hosts)}
     if call.format == "table":
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted)) if job.submitted else ""
         row |= {"submitted": when, "duration": f"{job.duration:.0f} s"}
@@ -172,7 +173,7 @@ def _row(call: Call, job: JobStatus) -> dict[str, Any]:
 
 
 # `image` and `storage` stand before `list`, `add` and `remove`, which are words of theirs too.
-ACTIONS: Mapping[str, Callable[[Call], None]] = {
+ACTIONS: Mapping[str, Callable[[Arguments], None]] = {
     "image": image,
     "storage": storage,
     "get": get,

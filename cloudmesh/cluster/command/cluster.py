@@ -7,7 +7,7 @@ from typing import Any
 
 from cloudmesh.shell.command import PluginCommand
 
-from cloudmesh.cluster.console.exitcodes import command
+from cloudmesh.cluster.command.console.exit_codes import command
 
 
 class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type hints

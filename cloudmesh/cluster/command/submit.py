@@ -8,21 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.command import own
-from cloudmesh.cluster.command.call import Call
-from cloudmesh.cluster.errors import ClusterError, UsageError
+from cloudmesh.cluster.command import native
+from cloudmesh.cluster.command.arguments import Arguments
+from cloudmesh.cluster.core.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.jobs.model import Job
-    from cloudmesh.cluster.jobs.native import NativeJob
-    from cloudmesh.cluster.model import JobStatus
+    from cloudmesh.cluster.core.model import JobStatus
+    from cloudmesh.cluster.spec.job import Job
+    from cloudmesh.cluster.spec.native import NativeJob
+
 
 _RESULT_COLUMNS = ("state", "duration", "exit_code", "reason")
 
 
-def submit(call: Call) -> None:
+def submit(call: Arguments) -> None:
     """Run a job, or several."""
-    from cloudmesh.cluster.jobs.native import NativeJob
+    from cloudmesh.cluster.spec.native import NativeJob
 
     if call.flag("--sweep"):
         _sweep(call)
@@ -31,7 +32,7 @@ def submit(call: Call) -> None:
     if isinstance(job, NativeJob):
         if call.text("--secrets"):
             raise UsageError(f"--secrets is for job files of ours: {job.source} names its secrets itself")
-        own.submit(call, job)
+        native.submit_native(call, job)
     elif call.flag("--dryrun"):
         _show(call, {_id(call, job): job}, single=True)
     else:
@@ -69,17 +70,16 @@ def parameters(given: Sequence[str]) -> dict[str, str]:
 
 def sweep_ids(names: Sequence[str], job_id: str) -> list[str]:
     """Return an id for each job of a sweep: its name with a random suffix, or `job_id` with its number."""
-    from cloudmesh.cluster.names import check
-    from cloudmesh.cluster.names import job_id as made
+    from cloudmesh.cluster.core.names import check, new_job_id
 
     if job_id:
         return [check(f"{job_id}-{number}", "job id") for number in range(1, len(names) + 1)]
-    return [made(name) for name in names]
+    return [new_job_id(name) for name in names]
 
 
 def rows(statuses: Sequence[JobStatus], swept: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Return what a sweep came to, a row for each job; a parameter called as a column is `params.NAME`."""
-    from cloudmesh.cluster.console.output import as_plain
+    from cloudmesh.cluster.command.console.formats import as_plain
 
     taken = ("id", *_RESULT_COLUMNS)
     found = []
@@ -90,9 +90,9 @@ def rows(statuses: Sequence[JobStatus], swept: Sequence[Mapping[str, str]]) -> l
     return found
 
 
-def _one(call: Call, job: Job) -> None:
+def _one(call: Arguments, job: Job) -> None:
     from cloudmesh.cluster import operations
-    from cloudmesh.cluster.model import State
+    from cloudmesh.cluster.core.model import State
 
     output = None if call.flag("--detach") else call.pass_on
     secrets = _secrets(call, [job])
@@ -101,13 +101,13 @@ def _one(call: Call, job: Job) -> None:
     if call.flag("--detach") or status.state is State.RUNNING:
         call.print(status.id)
     elif status.state is not State.SUCCEEDED:
-        raise ClusterError(own.outcome(status))
+        raise ClusterError(native.outcome(status))
 
 
-def _sweep(call: Call) -> None:
+def _sweep(call: Arguments) -> None:
     from cloudmesh.cluster import operations
-    from cloudmesh.cluster.jobs import sweep
-    from cloudmesh.cluster.model import State
+    from cloudmesh.cluster.core.model import State
+    from cloudmesh.cluster.spec import sweep
 
     _ = call.format  # a wrong one is refused before anything is sent
     names, every = sweep.combinations(parameters(call.arguments["--param"]))
@@ -128,25 +128,25 @@ def _sweep(call: Call) -> None:
         raise ClusterError(f"{len(failed)} of {len(statuses)} jobs did not succeed: {', '.join(failed)}")
 
 
-def _readable(call: Call, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _readable(call: Arguments, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows as they are for programs, and with readable times for a table."""
     return [{**row, "duration": f"{row['duration']:.0f} s"} for row in found] if call.format == "table" else found
 
 
-def _loaded(call: Call, params: Mapping[str, str]) -> Job | NativeJob:
-    from cloudmesh.cluster.jobs import load
+def _loaded(call: Arguments, params: Mapping[str, str]) -> Job | NativeJob:
+    from cloudmesh.cluster.spec import load
 
     file, *arguments = program(call.arguments)
     return load.load(file, arguments, params, call.text("--params"))
 
 
-def _id(call: Call, job: Job) -> str:
-    from cloudmesh.cluster import names
+def _id(call: Arguments, job: Job) -> str:
+    from cloudmesh.cluster.core import names
 
-    return call.job_id or names.job_id(job.name)
+    return call.job_id or names.new_job_id(job.name)
 
 
-def _show(call: Call, jobs: Mapping[str, Job], *, single: bool = False) -> None:
+def _show(call: Arguments, jobs: Mapping[str, Job], *, single: bool = False) -> None:
     """Print jobs as the engine would get them, as JSON; secrets have no value there."""
     import json
 
@@ -156,18 +156,18 @@ def _show(call: Call, jobs: Mapping[str, Job], *, single: bool = False) -> None:
     call.print(json.dumps(found[0] if single else found, indent=2))
 
 
-def _secrets(call: Call, jobs: Sequence[Job]) -> dict[str, str]:
+def _secrets(call: Arguments, jobs: Sequence[Job]) -> dict[str, str]:
     """Return the values of the jobs' secrets."""
     import os
 
-    from cloudmesh.cluster.console import ask
-    from cloudmesh.cluster.jobs import secrets
+    from cloudmesh.cluster.command.console import prompts
+    from cloudmesh.cluster.spec import secret_values
 
     file = call.text("--secrets")
-    given = secrets.from_file(file) if file else {}
+    given = secret_values.from_file(file) if file else {}
     if file and not any(job.secrets for job in jobs):
         raise UsageError(f"--secrets={ascii(file)[1:-1]}: the job names no secrets under spec.secrets")
-    if file and secrets.open_to_others(file):
+    if file and secret_values.open_to_others(file):
         call.progress.note(f"{file} can be read by others than you: chmod 600 {file}")
-    asking = (lambda question: ask.password(call.progress, question)) if ask.possible() else None
-    return secrets.values(jobs, given, os.environ, asking)
+    asking = (lambda question: prompts.ask_password(call.progress, question)) if prompts.can_ask() else None
+    return secret_values.collect_values(jobs, given, os.environ, asking)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.errors import HostError
-from cloudmesh.cluster.hosts import script
-from cloudmesh.cluster.model import Facts
+from cloudmesh.cluster.core.errors import HostError
+from cloudmesh.cluster.core.model import Facts
+from cloudmesh.cluster.ssh import host_script
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.hosts.ssh import Connection
+    from cloudmesh.cluster.ssh.connection import Connection
+
 
 # Twice the clock skew that a cluster can bear: the skew is known to half the round trip only.
 _TIMEOUT = 60.0
@@ -40,7 +41,7 @@ def gather(
         "data_dir": "".join(f"{path}\n" for path in data_dirs).encode(),
     }
     before = time.time()
-    result = connection.run(script.load("host/facts.sh"), files=files, timeout=_TIMEOUT)
+    result = connection.run(host_script.load("host/facts.sh"), files=files, timeout=_TIMEOUT)
     middle = (before + time.time()) / 2
     try:
         return parse(result.facts, asked_at=middle)

@@ -6,11 +6,12 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.errors import HostError, LockedError
-from cloudmesh.cluster.hosts import script
+from cloudmesh.cluster.core.errors import HostError, LockedError
+from cloudmesh.cluster.ssh import host_script
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.hosts.ssh import Connection, Held
+    from cloudmesh.cluster.ssh.connection import Connection, HeldScript
+
 
 # How lock.sh fails where another session holds the lock.
 _LOCKED = re.compile(r"locked by (?P<who>.*?)(?: \(session (?P<session>[0-9a-f]+)\))?(?P<since> since .*)?")
@@ -20,7 +21,7 @@ _LOCKED = re.compile(r"locked by (?P<who>.*?)(?: \(session (?P<session>[0-9a-f]+
 _sessions: dict[str, str] = {}
 
 
-def hold(connection: Connection, cluster: str, operator: str) -> Held:
+def hold(connection: Connection, cluster: str, operator: str) -> HeldScript:
     """Take the lock of a cluster; it ends with `release()` of what is returned, or with the SSH session.
 
     Args:
@@ -36,7 +37,7 @@ def hold(connection: Connection, cluster: str, operator: str) -> Held:
     _sessions[session] = str(connection.host)
     holder = f"{_one_line(f'{operator} for cluster {cluster}')} (session {session})\n"
     try:
-        return connection.hold(script.load("host/lock.sh"), files={"holder": holder.encode()})
+        return connection.hold(host_script.load("host/lock.sh"), files={"holder": holder.encode()})
     except HostError as error:
         if locked := _LOCKED.fullmatch(_one_line(error.cause)):
             raise _refusal(str(connection.host), locked) from error

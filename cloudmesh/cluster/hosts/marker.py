@@ -6,9 +6,9 @@ import dataclasses
 import json
 from typing import Any
 
-from cloudmesh.cluster import names
-from cloudmesh.cluster.errors import ClusterError
-from cloudmesh.cluster.model import Marker, Role
+from cloudmesh.cluster.core import names
+from cloudmesh.cluster.core.errors import ClusterError
+from cloudmesh.cluster.core.model import Marker, Role
 
 PATH = "/etc/cloudmesh/cluster/marker.json"
 

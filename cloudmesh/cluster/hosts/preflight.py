@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cloudmesh.cluster.errors import ClusterError
+from cloudmesh.cluster.core.errors import ClusterError
+from cloudmesh.cluster.core.model import Facts, Host
 from cloudmesh.cluster.hosts import marker
-from cloudmesh.cluster.model import Facts, Host
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: s
     """
     causes: dict[str, str] = {}
     for host, its in facts.items():
-        found = [*_alone(its, needs), *_cluster(its, needs, cluster, cluster_id), *_among(host, facts)]
+        found = [
+            *_own_faults(its, needs),
+            *_cluster_faults(its, needs, cluster, cluster_id),
+            *_faults_beside_others(host, facts),
+        ]
         if abs(its.skew) > needs.max_skew:
             found.append(_skew(its, facts, needs))
         if found:
@@ -50,7 +54,7 @@ def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: s
     return causes
 
 
-def _alone(its: Facts, needs: Needs) -> Iterator[str]:
+def _own_faults(its: Facts, needs: Needs) -> Iterator[str]:
     """What is wrong with a host whatever cluster it is for."""
     if not its.root:
         yield "not root: log in as root, or as a user who may use sudo"
@@ -66,10 +70,10 @@ def _alone(its: Facts, needs: Needs) -> Iterator[str]:
         yield "no IPv4 address that other hosts could reach it by: give it one, or choose one by --interface"
 
 
-def _cluster(its: Facts, needs: Needs, cluster: str, cluster_id: str) -> Iterator[str]:
+def _cluster_faults(its: Facts, needs: Needs, cluster: str, cluster_id: str) -> Iterator[str]:
     """What is wrong with the cluster that it belongs to, or with the room for this one."""
     if not its.marker:
-        yield from _room(its, needs)
+        yield from _lack_of_room(its, needs)
         return
     try:
         found = marker.loads(its.marker)
@@ -89,7 +93,7 @@ def _first(servers: tuple[str, ...]) -> str:
     return servers[0] if servers else "unknown"
 
 
-def _room(its: Facts, needs: Needs) -> Iterator[str]:
+def _lack_of_room(its: Facts, needs: Needs) -> Iterator[str]:
     if its.disk_free_mb < needs.disk_mb:
         where = f" on {its.disk}" if its.disk else ""
         yield f"too little disk space: {its.disk_free_mb} MiB are free{where}, {needs.disk_mb} MiB are needed"
@@ -98,7 +102,7 @@ def _room(its: Facts, needs: Needs) -> Iterator[str]:
         yield f"{shown} taken: stop what listens there (ss -ltnp shows it)"
 
 
-def _among(host: Host, facts: Mapping[Host, Facts]) -> Iterator[str]:
+def _faults_beside_others(host: Host, facts: Mapping[Host, Facts]) -> Iterator[str]:
     """What is wrong with a host beside the others."""
     its = facts[host]
     twins = [str(other) for other, theirs in facts.items() if other != host and theirs.machine_id == its.machine_id]

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster import containers
-from cloudmesh.cluster.errors import ImageError
-from cloudmesh.cluster.images import base as bases
+from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.errors import ImageError
+from cloudmesh.cluster.docker_daemon import debian_base, docker_client
 from cloudmesh.cluster.images import catalog
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.model import Report
+    from cloudmesh.cluster.core.report import Report
+
 
 _STEP = re.compile(r"Step (\d+/\d+) : (.*)")
 _LAST_LINES = 15
@@ -56,20 +57,20 @@ def build_image(image: catalog.Image, *, report: Report, base: str = "", ca_bund
         ImageError: the build failed, with its last lines, or no Docker engine answers.
     """
     name, tag = image.name, image.tag(base)
-    client = containers.client(timeout=_SILENCE)
+    client = docker_client.connect(timeout=_SILENCE)
     try:
-        if not bases.exists(client, tag):
-            context = pack(image.context(), _ca_bundle(ca_bundle))
-            base = base or bases.base_image(catalog.RELEASE, report=report)
-            with containers.mapped(f"building {tag}"):
-                _follow(name, _started(client, tag, context, base), report)
+        if not debian_base.image_exists(client, tag):
+            context = pack_context(image.context(), _ca_bundle(ca_bundle))
+            base = base or debian_base.base_image(catalog.RELEASE, report=report)
+            with docker_client.translate_errors(f"building {tag}"):
+                _follow(name, _start_build(client, tag, context, base), report)
             report.done(name, tag)
         return tag
     finally:
         client.close()
 
 
-def pack(files: Mapping[str, bytes], ca_bundle: bytes) -> bytes:
+def pack_context(files: Mapping[str, bytes], ca_bundle: bytes) -> bytes:
     """Return the build context as a tar archive; scripts in it are executable, wherever they were installed."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -81,7 +82,7 @@ def pack(files: Mapping[str, bytes], ca_bundle: bytes) -> bytes:
     return archive.getvalue()
 
 
-def _started(client: Any, tag: str, context: bytes, base: str) -> Iterable[Mapping[str, Any]]:
+def _start_build(client: Any, tag: str, context: bytes, base: str) -> Iterable[Mapping[str, Any]]:
     """Start the build; what it yields is the engine's own account of it."""
     events: Iterable[Mapping[str, Any]] = client.api.build(
         fileobj=io.BytesIO(context),
@@ -139,3 +140,9 @@ def _ca_bundle(path: str) -> bytes:
         if file.is_file() and os.access(file, os.R_OK):
             return file.read_bytes()
     return b""
+
+
+def build_for(name: str, context: Context) -> str:
+    """Build one of our images on the operator's Docker engine, unless it is there; return its tag."""
+
+    return build(name, ca_bundle=context.ca_bundle, report=context.report)

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.errors import NotFoundError
+from cloudmesh.cluster.core.errors import NotFoundError
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
+
 
 RELEASE = "13"
 _DIGITS = 12

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster import containers
-from cloudmesh.cluster.errors import ImageError
+from cloudmesh.cluster.core.errors import ImageError
+from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.images.registry import Registry
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.model import Report
+    from cloudmesh.cluster.core.report import Report
+
 
 _SILENCE = 600.0
 
@@ -34,10 +35,10 @@ def push(tag: str, registry_port: int, *, report: Report, name: str = "") -> str
     repository, _, version = name.partition(":")
     if Registry(registry_port).has_manifest(repository, version):
         return name
-    client = containers.client(timeout=_SILENCE)
+    client = docker_client.connect(timeout=_SILENCE)
     target = f"127.0.0.1:{registry_port}/{repository}"
     try:
-        with containers.mapped(f"pushing {tag}"):
+        with docker_client.translate_errors(f"pushing {tag}"):
             client.images.get(tag).tag(target, tag=version)
             try:
                 _follow(tag, client.api.push(target, tag=version, stream=True, decode=True), report)

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from cloudmesh.cluster.errors import ImageError, NotFoundError, UsageError
-from cloudmesh.cluster.images import oci
+from cloudmesh.cluster.core.errors import ImageError, NotFoundError, UsageError
+from cloudmesh.cluster.images import layers
 
 if TYPE_CHECKING:
     import requests
 
+
 _CONTENT = "cloudmesh.content"  # the annotation that tells what an image of ours was made of
-_ACCEPT = {"Accept": ", ".join((*oci.LAYER_OF, *oci.INDEXES))}
+_ACCEPT = {"Accept": ", ".join((*layers.LAYER_OF, *layers.INDEXES))}
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _REFERENCE = re.compile(r"\w[\w.-]{0,127}|sha256:[0-9a-f]{64}", re.ASCII)
 _PAGE = 1000
@@ -53,7 +54,7 @@ class Registry:
     def put_blob(self, repo: str, content: bytes | Path) -> str:
         """Store bytes, or a file's content, unless the repository has them; return the digest."""
         with _opened(content) as stream:
-            digest = f"sha256:{oci.sha256(stream)}"
+            digest = f"sha256:{layers.sha256(stream)}"
             if not self.has_blob(repo, digest):
                 stream.seek(0)
                 upload = self._ask("POST", _path(repo, "blobs") + "/uploads/")
@@ -81,12 +82,12 @@ class Registry:
         for layer in manifest["layers"]:
             self._mount(to_repo, layer["digest"], repo)
         config = self._ask("GET", _path(repo, "blobs", manifest["config"]["digest"])).json()
-        above = oci.layer(layer_tar_gz)
-        new_config = json.dumps(oci.appended(config, above, "cms cluster submit")).encode()
-        layer = oci.descriptor(oci.LAYER_OF[media_type], above)
+        above = layers.describe_layer(layer_tar_gz)
+        new_config = json.dumps(layers.with_layer(config, above, "cms cluster submit")).encode()
+        layer = layers.descriptor(layers.LAYER_OF[media_type], above)
         new = {
             **manifest,
-            "config": oci.descriptor(manifest["config"]["mediaType"], new_config),
+            "config": layers.descriptor(manifest["config"]["mediaType"], new_config),
             "layers": [*manifest["layers"], layer],
         }
         self.put_blob(to_repo, layer_tar_gz)
@@ -96,14 +97,14 @@ class Registry:
 
     def content(self, repo: str, ref: str) -> str:
         """Return what `put_image` was told that the image is made of; empty where there is none or it is of others."""
-        answer = self._find("GET", _path(repo, "manifests", ref), headers={"Accept": oci.MANIFEST})
+        answer = self._find("GET", _path(repo, "manifests", ref), headers={"Accept": layers.MANIFEST})
         return str(answer.json().get("annotations", {}).get(_CONTENT, "")) if answer is not None else ""
 
     def put_image(
         self,
         repo: str,
         ref: str,
-        layer: oci.Layer,
+        layer: layers.Layer,
         settings: Mapping[str, Any],
         *,
         content: str,
@@ -120,19 +121,19 @@ class Registry:
         Raises:
             NotFoundError: there is no such base for this architecture.
         """
-        config, below = self._copied(base, repo, arch) if base else (oci.empty(arch), [])
-        config = oci.appended(config, layer, "cms cluster create")
+        config, below = self._copied(base, repo, arch) if base else (layers.empty_config(arch), [])
+        config = layers.with_layer(config, layer, "cms cluster create")
         new_config = json.dumps({**config, "config": {**(config.get("config") or {}), **settings}}).encode()
         new = {
             "schemaVersion": 2,
-            "mediaType": oci.MANIFEST,
-            "config": oci.descriptor(oci.CONFIG, new_config),
-            "layers": [*below, oci.descriptor(oci.LAYER, layer)],
+            "mediaType": layers.MANIFEST,
+            "config": layers.descriptor(layers.CONFIG, new_config),
+            "layers": [*below, layers.descriptor(layers.LAYER, layer)],
             "annotations": {_CONTENT: content},
         }
         self.put_blob(repo, layer.content)
         self.put_blob(repo, new_config)
-        headers = {"Content-Type": oci.MANIFEST}
+        headers = {"Content-Type": layers.MANIFEST}
         self._ask("PUT", _path(repo, "manifests", ref), data=json.dumps(new).encode(), headers=headers)
 
     def repositories(self) -> tuple[str, ...]:
@@ -150,13 +151,13 @@ class Registry:
             raise NotFoundError(f"image {repo}:{ref} is not in the cluster's registry")
         manifest: dict[str, Any] = answer.json()
         media_type = manifest.get("mediaType") or answer.headers["Content-Type"].partition(";")[0]
-        if media_type in oci.INDEXES:
+        if media_type in layers.INDEXES:
             for entry in manifest["manifests"]:
                 platform = entry.get("platform", {})
                 if (platform.get("os"), platform.get("architecture")) == ("linux", arch):
                     return self._manifest(repo, entry["digest"], arch)
             raise NotFoundError(f"image {repo}:{ref} is not for linux/{arch}")
-        if media_type not in oci.LAYER_OF:
+        if media_type not in layers.LAYER_OF:
             raise ImageError(f"image {repo}:{ref} has a manifest of an unknown kind: {media_type}")
         return media_type, manifest
 
@@ -168,7 +169,7 @@ class Registry:
             raise NotFoundError(f"image {':'.join(base)} is not for linux/{arch}")
         for layer in manifest["layers"]:
             self._mount(repo, layer["digest"], base[0])
-        return config, [{**layer, "mediaType": oci.LAYER} for layer in manifest["layers"]]
+        return config, [{**layer, "mediaType": layers.LAYER} for layer in manifest["layers"]]
 
     def _mount(self, repo: str, digest: str, source: str) -> None:
         """Let `repo` have a blob of the repository `source`, without a copy."""

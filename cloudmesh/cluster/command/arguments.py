@@ -1,0 +1,188 @@
+"""The arguments of one command, as typed values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudmesh.cluster.core.errors import ClusterError, UsageError
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.command.console.progress import Progress
+    from cloudmesh.cluster.core.context import Context, SshSettings
+    from cloudmesh.cluster.core.model import Host
+    from cloudmesh.cluster.providers.base import Chunk
+
+
+HOSTS_VARIABLE = "CLOUDMESH_CLUSTER_HOSTS"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of one command, as typed values.
+
+    Attributes:
+        arguments: docopt's dictionary.
+        progress: where to tell how it gets on.
+    """
+
+    arguments: Mapping[str, Any]
+    progress: Progress
+
+    @cached_property
+    def name(self) -> str:
+        """The cluster's name, checked; empty where none is given."""
+        from cloudmesh.cluster.core import names
+
+        given = self.arguments["--name"]
+        return "" if given is None else names.check(given, "cluster name")
+
+    @cached_property
+    def job_id(self) -> str:
+        """The job's id, checked; empty where none is given."""
+        from cloudmesh.cluster.core import names
+
+        given = self.arguments["--id"] if self.arguments["submit"] else self.arguments["JOBID"]
+        return "" if given is None else names.check(given, "job id")
+
+    @cached_property
+    def place(self) -> str:
+        """The name of a place for data, checked; empty where none is given."""
+        from cloudmesh.cluster.core import names
+
+        given = self.arguments["PLACE"]
+        return "" if given is None else names.check(given, "storage name")
+
+    def check_names(self) -> None:
+        """Check every name given, before anything else is done.
+
+        Raises:
+            UsageError: one is malformed.
+        """
+        _ = self.name, self.job_id, self.place
+
+    @cached_property
+    def format(self) -> str:
+        """The output format."""
+        from cloudmesh.cluster.command.console import formats
+
+        return formats.check(self.text("--output"))
+
+    def text(self, option: str) -> str:
+        """Return an option's value, empty where it is not given."""
+        return self.arguments[option] or ""
+
+    def flag(self, option: str) -> bool:
+        """Return whether an option without a value is given."""
+        return bool(self.arguments[option])
+
+    def number(self, option: str, low: int, high: int) -> int:
+        """Return an option's value as a whole number from `low` to `high`; 0 where it is not given.
+
+        Raises:
+            UsageError: it is none.
+        """
+        given = self.text(option)
+        if given and not (given.isascii() and given.isdigit() and low <= int(given) <= high):
+            raise UsageError(f"{option}={ascii(given)[1:-1]} is not valid: use a whole number from {low} to {high}")
+        return int(given or 0)
+
+    def words(self, option: str) -> tuple[str, ...]:
+        """Return the words of an option or argument that takes several, with commas between them or apart."""
+        given = self.arguments[option] or ()
+        words = [given] if isinstance(given, str) else given
+        return tuple(word.strip() for part in words for word in part.split(",") if word.strip())
+
+    @property
+    def key(self) -> str:
+        """The private key's path."""
+        return str(Path(self.text("--key")).expanduser()) if self.text("--key") else ""
+
+    def hosts(self, text: str) -> tuple[Host, ...]:
+        """Return the hosts that a text names, with --user, --port and --key applied."""
+        from cloudmesh.cluster.ssh import host_list
+
+        port = self.number("--port", 1, 65535)
+        return host_list.parse_hosts(text, user=self.text("--user"), port=port, key=self.key) if text.strip() else ()
+
+    @cached_property
+    def hostnames(self) -> tuple[Host, ...]:
+        """The hosts named by the command's arguments."""
+        return self.hosts(",".join(self.arguments["HOSTNAMES"]))
+
+    @cached_property
+    def context(self) -> Context:
+        """What every operation needs to know."""
+        import getpass
+        import socket
+
+        from cloudmesh.cluster.core.context import Context
+
+        return Context(
+            hosts=self.hosts(self.text("--hosts") or os.environ.get(HOSTS_VARIABLE, "")),
+            settings=self._settings(),
+            report=self.progress,
+            interface=self.text("--interface"),
+            mirror=self.text("--mirror"),
+            operator=f"{getpass.getuser()}@{socket.gethostname()}",
+            ca_bundle=self.text("--ca-bundle"),
+            user=self.text("--user"),
+            key=self.key,
+            port=self.number("--port", 1, 65535),
+        )
+
+    def _settings(self) -> SshSettings:
+        from cloudmesh.cluster.command.console import prompts
+        from cloudmesh.cluster.core.context import SshSettings
+        from cloudmesh.cluster.ssh import known_hosts
+
+        meets_hosts = self.flag("create") or self.flag("add")
+        return SshSettings(
+            known_hosts=known_hosts.default_path(),
+            accept_new_hostkeys=self.flag("--accept-new-hostkeys"),
+            confirm=(lambda question: prompts.ask_yes_or_no(self.progress, question))
+            if meets_hosts and prompts.can_ask()
+            else None,
+            sudo_password=(lambda prompt: prompts.ask_password(self.progress, prompt)) if prompts.can_ask() else None,
+        )
+
+    def confirm(self, question: str) -> None:
+        """Ask before something that cannot be undone; where nobody can answer, or with --yes, it is taken as meant.
+
+        Raises:
+            ClusterError: the answer is no.
+        """
+        from cloudmesh.cluster.command.console import prompts
+
+        if not self.flag("--yes") and prompts.can_ask() and not prompts.ask_yes_or_no(self.progress, question):
+            raise ClusterError("nothing was done")
+
+    def print(self, line: str) -> None:
+        """Write one line of a result to stdout, beneath the progress display."""
+        from cloudmesh.cluster.command.console import formats
+
+        with self.progress.suspended():
+            formats.emit(f"{line}\n")
+
+    def pass_on(self, chunk: Chunk) -> None:
+        """Write a piece of a job's output to the stream it came from, as it is."""
+        import sys
+
+        stream = sys.stdout if chunk.stream == "stdout" else sys.stderr
+        with self.progress.suspended():
+            stream.buffer.write(chunk.data)
+            stream.flush()
+
+    def show(self, value: Any, columns: tuple[str, ...], nothing: str = "") -> None:
+        """Write a result to stdout in the format asked for; `nothing` says in words that a table would be empty."""
+        from cloudmesh.cluster.command.console import formats
+
+        self.progress.stop()
+        text = formats.render(value, self.format, columns)
+        if not text and nothing:
+            self.progress.note(nothing)
+        formats.emit(text)

@@ -1,0 +1,70 @@
+"""The one place where names are checked, before anything is built from them."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from cloudmesh.cluster.core.errors import UsageError
+
+MAX_LENGTH = 40
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_OBJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]*[A-Za-z0-9])?")
+_MAX_OBJECT_LENGTH = 253
+_SUFFIX_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_SUFFIX_LENGTH = 5
+
+
+def check(name: str, what: str) -> str:
+    """Return `name` if it is an RFC 1123 label of at most 40 characters.
+
+    Args:
+        name: the name to check.
+        what: what it names, for the message: "cluster name", "job id".
+
+    Raises:
+        UsageError: the name is no such label.
+    """
+    if not is_label(name):
+        raise UsageError(
+            f"{what} {_shown(name)} is not valid: use 1 to {MAX_LENGTH} lower-case letters, digits and '-', "
+            "starting and ending with a letter or digit"
+        )
+    return name
+
+
+def is_label(name: str) -> bool:
+    """Return whether `name` is an RFC 1123 label of at most 40 characters."""
+    return len(name) <= MAX_LENGTH and bool(_LABEL.fullmatch(name))
+
+
+def check_object_name(name: str, what: str) -> str:
+    """Return `name` if it may be a segment of a URL's path, as the names of Kubernetes' own objects are.
+
+    Raises:
+        UsageError: it would mean something else there, or is none.
+    """
+    if len(name) > _MAX_OBJECT_LENGTH or not _OBJECT.fullmatch(name):
+        raise UsageError(
+            f"{what} {_shown(name)} is not valid: use letters, digits and any of . _ : - between them, "
+            f"{_MAX_OBJECT_LENGTH} at most"
+        )
+    return name
+
+
+def new_job_id(name: str) -> str:
+    """Return an id for a job called `name`: the name, cut where it must be, and a short random suffix."""
+    suffix = "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(_SUFFIX_LENGTH))
+    stem = name[: MAX_LENGTH - _SUFFIX_LENGTH - 1].rstrip("-")
+    return check(f"{stem}-{suffix}", "job id")
+
+
+def label_from(text: str) -> str:
+    """Return the nearest valid name to `text`, for names derived from file names ("Word_Count.py" → "word-count")."""
+    stem = text.rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
+    label = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:MAX_LENGTH].rstrip("-")
+    return label or "job"
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) <= 60 else name[:60] + "…")

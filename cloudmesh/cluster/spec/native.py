@@ -1,0 +1,184 @@
+"""Jobs in an engine's own language: known for what they are, their names checked, and left as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudmesh.cluster.core import names
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.spec import yaml_document
+from cloudmesh.cluster.spec.job import API_VERSION
+from cloudmesh.cluster.spec.yaml_document import Items, Scalar, SourceLocation, Table, YamlNode, quoted
+
+HCL_SUFFIXES = (".nomad", ".hcl")
+YAML_SUFFIXES = (".yaml", ".yml")
+SUFFIXES = (*HCL_SUFFIXES, ".json", *YAML_SUFFIXES)
+# A custom resource's definition is deep.
+_MAX_DEPTH = 100
+# More than a file of 1 MiB holds, unless it repeats itself by aliases.
+_MAX_VALUES = 300_000
+_TRUE = ("true", "yes", "on")
+
+
+@dataclass(frozen=True)
+class NativeJob:
+    """A job that only one engine understands.
+
+    Attributes:
+        source: the file, as the user wrote it.
+        engine: the provider's kind: "nomad", "kubernetes".
+        objects: Kubernetes' objects in their order, or one Nomad job; none where there is `hcl`.
+        hcl: a Nomad job as text, which only Nomad can read.
+    """
+
+    source: str
+    engine: str
+    objects: tuple[dict[str, Any], ...] = ()
+    hcl: str = ""
+
+
+def read_native(source: str) -> NativeJob | None:
+    """Return the job in a file whose name ends with one of SUFFIXES; None where it is a job file of ours.
+
+    Raises:
+        UsageError: it cannot be read, is malformed, or is nobody's job.
+    """
+    suffix, text = Path(source).suffix, yaml_document.content(source)
+    if not text.strip():
+        raise SourceLocation(source).error("is empty")
+    if suffix in HCL_SUFFIXES:
+        return NativeJob(source, "nomad", hcl=text)
+    return _from_json(text, source) if suffix == ".json" else _from_yaml(text, source)
+
+
+def check_nomad(job: Mapping[str, Any], source: str) -> str:
+    """Return the id of a Nomad job.
+
+    Raises:
+        UsageError: it has none, or one that would mean something else in a URL; another namespace is not ours.
+    """
+    place, job_id = SourceLocation(source), job.get("ID")
+    if not isinstance(job_id, str):
+        raise place.error("this Nomad job has no ID")
+    if job.get("Namespace") not in (None, "", "default"):
+        raise place.error("jobs run in Nomad's namespace default: leave the job's own out")
+    return _checked(place, names.check, job_id, "job id")
+
+
+def _from_json(text: str, source: str) -> NativeJob | None:
+    place = SourceLocation(source)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise place.error(f"{quoted(next(key for key in keys if keys.count(key) > 1))} is given a second time")
+        return found
+
+    def no_number(word: str) -> None:
+        raise place.error(f"is not JSON: {word}")
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
+    except json.JSONDecodeError as error:
+        raise SourceLocation(source, error.lineno).error(f"is not JSON: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise place.error("is nested too deep, or holds a number that is too long") from None
+    if not isinstance(value, dict):
+        raise place.error("must be a mapping")
+    if _is_ours(value.get("apiVersion")):
+        return None
+    if "apiVersion" in value:
+        return NativeJob(source, "kubernetes", tuple(_objects(value, place)))
+    job = value.get("Job", value)
+    if not isinstance(job, dict) or not ("Job" in value or "TaskGroups" in value):
+        raise place.error("is no job: a Nomad job has Job or TaskGroups, a Kubernetes manifest has apiVersion and kind")
+    check_nomad(job, source)
+    return NativeJob(source, "nomad", (job,))
+
+
+def _from_yaml(text: str, source: str) -> NativeJob | None:
+    documents = yaml_document.parse_all(text, source, _MAX_DEPTH)
+    found = [each for each in documents if not (isinstance(each, Scalar) and each.kind == "null")]
+    version = found[0].entries.get("apiVersion") if found and isinstance(found[0], Table) else None
+    if not isinstance(version, Scalar) or _is_ours(version.text):
+        return None
+    budget = iter(range(_MAX_VALUES))
+    return NativeJob(
+        source, "kubernetes", tuple(made for each in found for made in _objects(_plain(each, budget), each.place))
+    )
+
+
+def _is_ours(version: object) -> bool:
+    return isinstance(version, str) and version.partition("/")[0] == API_VERSION.partition("/")[0]
+
+
+def _objects(value: Any, place: SourceLocation) -> Iterator[dict[str, Any]]:
+    """Yield Kubernetes' objects, those of lists one by one.
+
+    Raises:
+        UsageError: one is none, or is called what means something else in a URL.
+    """
+    if not isinstance(value, dict):
+        raise place.error("must be a mapping")
+    for field in ("apiVersion", "kind"):
+        if not isinstance(value.get(field), str):
+            raise place.error(f"{field} is missing, which every Kubernetes object has")
+    if _is_ours(value["apiVersion"]):
+        raise place.error("a file holds either a job file or Kubernetes manifests")
+    if value["kind"].endswith("List") and isinstance(value.get("items"), list):
+        for each in value["items"]:
+            yield from _objects(each, place)
+        return
+    metadata = value.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise place.error(f"this {quoted(value['kind'])} has no metadata.name")
+    for part in value["apiVersion"].split("/", 1):
+        _checked(place, names.check_object_name, part, "apiVersion")
+    _checked(place, names.check_object_name, metadata["name"], "metadata.name")
+    if metadata.get("namespace") is not None:
+        _checked(place, names.check_object_name, str(metadata["namespace"]), "metadata.namespace")
+    yield value
+
+
+def _checked(place: SourceLocation, check: Any, name: str, what: str) -> str:
+    try:
+        return str(check(name, what))
+    except UsageError as error:
+        raise place.error(str(error)) from None
+
+
+def _plain(node: YamlNode, budget: Iterator[int]) -> Any:
+    """Return a document as JSON has it."""
+    if next(budget, None) is None:
+        raise node.place.error("holds too many values, by aliases")
+    if isinstance(node, Items):
+        return [_plain(each, budget) for each in node.items]
+    if isinstance(node, Table):
+        return {key: _plain(value, budget) for key, value in node.entries.items()}
+    if node.kind in ("int", "float"):
+        return _number(node)
+    if node.kind == "bool":
+        return node.text.lower() in _TRUE
+    return None if node.kind == "null" else node.text
+
+
+def _number(scalar: Scalar) -> int | float | str:
+    from yaml import ScalarNode
+    from yaml.constructor import SafeConstructor
+
+    # PyYAML takes 1:30 for 90, Kubernetes takes it for text.
+    if ":" in scalar.text:
+        return scalar.text
+    made = SafeConstructor()
+    construct = made.construct_yaml_int if scalar.kind == "int" else made.construct_yaml_float
+    try:
+        number: int | float = construct(ScalarNode("", scalar.text))
+        json.dumps(number, allow_nan=False)
+    except ValueError:
+        raise scalar.place.error(f"{quoted(scalar.text)} is no number") from None
+    return number

@@ -1,0 +1,199 @@
+"""The parameters of a job file: their declarations, their values, and `${params.NAME}` wherever a value may stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import isfinite
+
+from cloudmesh.cluster.spec import yaml_document
+from cloudmesh.cluster.spec.fields import INTEGER, Fields, suggestion
+from cloudmesh.cluster.spec.yaml_document import Scalar, SourceLocation, flaw, quoted
+
+KINDS = ("string", "int", "float", "bool", "choice")
+MAX_TEXT = 1 << 16
+MAX_TOTAL = 1 << 20
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+# "$${params.x}" stands for the text "${params.x}".
+_REFERENCE = re.compile(r"(\$?)\$\{params\.([^{}]*)(\}?)")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A declared parameter.
+
+    Attributes:
+        kind: one of KINDS.
+        choices: what a "choice" may be.
+        default: None where it has none.
+        required: whether a value must be given although none may be used.
+    """
+
+    name: str
+    kind: str
+    choices: tuple[Scalar, ...]
+    default: Scalar | None
+    required: bool
+    place: SourceLocation
+
+    def accept(self, value: Scalar) -> Scalar:
+        """Return a value as this parameter holds it, whoever gave it.
+
+        Raises:
+            UsageError: it is of another type.
+        """
+        if self.kind == "choice":
+            return self._choice(value)
+        text = value.text
+        if self.kind == "int" and INTEGER.fullmatch(text):
+            return replace(value, text=str(int(text)), kind="int")
+        if self.kind == "float" and _is_float(text):
+            return replace(value, kind="float")
+        if self.kind == "bool" and text.lower() in ("true", "false"):
+            return replace(value, text=text.lower(), kind="bool")
+        if self.kind == "string":
+            return replace(value, kind="str")
+        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false"}[self.kind]
+        raise value.place.error(f"must be {wanted}, not {quoted(text)}")
+
+    def _choice(self, value: Scalar) -> Scalar:
+        for choice in self.choices:
+            if choice.text == value.text:
+                return replace(value, kind=choice.kind)
+        known = ", ".join(choice.text for choice in self.choices)
+        raise value.place.error(f"must be one of {known}, not {quoted(value.text)}")
+
+
+def _is_float(text: str) -> bool:
+    try:
+        return "_" not in text and isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def declarations(fields: Fields) -> dict[str, Parameter]:
+    """Return the parameters that the `params` section declares.
+
+    Raises:
+        UsageError: a declaration is malformed, or a default is of another type than its parameter.
+    """
+    return {name: _declaration(name, fields.table(name)) for name in fields.entries}
+
+
+def _declaration(name: str, fields: Fields) -> Parameter:
+    if not _NAME.fullmatch(name):
+        raise fields.place.at("params").error(
+            f"{quoted(name)} is no name for a parameter: use up to 40 letters, digits, '_' and '-', not a digit first"
+        )
+    fields.only("type", "default", "required", "choices", "description")
+    kind = fields.text("type", "string")
+    if kind not in KINDS:
+        raise fields.at("type").error(f"unknown type {quoted(kind)}; {suggestion(kind, KINDS)}")
+    choices = tuple(fields.values("choices"))
+    if bool(choices) != (kind == "choice"):
+        raise fields.at("choices").error("belongs to type: choice, which needs at least one")
+    required = fields.boolean("required", False)
+    parameter = Parameter(name, kind, choices, None, required, fields.place)
+    default = fields.value("default")
+    if default is None:
+        return parameter
+    if _REFERENCE.search(default.text):
+        raise default.place.error("cannot refer to a parameter")
+    return replace(parameter, default=parameter.accept(default))
+
+
+def from_file(path: str) -> dict[str, Scalar]:
+    """Return the values in a parameter file: YAML or JSON, a mapping of names to single values.
+
+    Raises:
+        UsageError: it cannot be read or is no such mapping.
+    """
+    return Fields.of(yaml_document.read(path), "").scalars()
+
+
+def from_options(params: Mapping[str, str]) -> dict[str, Scalar]:
+    """Return the values given on the command line."""
+    return {name: Scalar(text, "str", SourceLocation("--param", field=name)) for name, text in params.items()}
+
+
+def settle(parameters: Mapping[str, Parameter], given: Mapping[str, Scalar], job_file: str) -> Parameters:
+    """Return the value of each parameter: the given one, else its default.
+
+    Raises:
+        UsageError: a value is given for no declared parameter, is of another type, or a required one is missing.
+    """
+    for name, value in given.items():
+        if name not in parameters:
+            problem = f"{job_file} declares no such parameter; {suggestion(name, parameters)}"
+            raise value.place.at(quoted(name)).error(problem)
+        if problem := flaw(value.text):
+            raise value.place.error(problem)
+    values = {name: parameter.default for name, parameter in parameters.items()}
+    values |= {name: parameters[name].accept(value) for name, value in given.items()}
+    missing = [name for name, parameter in parameters.items() if parameter.required and values[name] is None]
+    if missing:
+        options = " ".join(f"--param={name}=VALUE" for name in missing)
+        raise parameters[missing[0]].place.error(f"has no value; give {options}")
+    return Parameters(values)
+
+
+@dataclass
+class Parameters:
+    """The parameters' values, and how much text they have been expanded to."""
+
+    values: Mapping[str, Scalar | None]
+    expanded: int = field(default=0, init=False)
+
+    def substitute(self, value: Scalar) -> Scalar:
+        """Return a value with each reference filled in; one that is nothing but a reference takes on its type.
+
+        Raises:
+            UsageError: it refers to a parameter that is not declared or has no value, or the text grows too long.
+        """
+        whole = _REFERENCE.fullmatch(value.text)
+        if whole and not whole[1]:
+            found = self._find(whole, value.place)
+            result = Scalar(found.text, found.kind, value.place)
+        else:
+            result = replace(value, text=self._expand(value))
+        self.expanded += len(result.text)
+        if len(result.text) > MAX_TEXT or self.expanded > MAX_TOTAL:
+            raise value.place.error("is too long: 64 KiB for one value and 1 MiB in all are the limit")
+        return result
+
+    def _expand(self, value: Scalar) -> str:
+        parts = []
+        end = 0
+        size = 0
+        for match in _REFERENCE.finditer(value.text):
+            part = match[0][1:] if match[1] else self._find(match, value.place).text
+            parts += [value.text[end : match.start()], part]
+            end = match.end()
+            size += len(part)
+            if size > MAX_TEXT:
+                break
+        return "".join([*parts, value.text[end:]])
+
+    def _find(self, match: re.Match[str], place: SourceLocation) -> Scalar:
+        name = match[2]
+        if not match[3]:
+            raise place.error(f"{quoted(match[0])} has no closing brace")
+        if name not in self.values:
+            raise place.error(f"no parameter {quoted(name)} under params; {suggestion(name, self.values)}")
+        found = self.values[name]
+        if found is None:
+            raise place.error(f"the parameter {name} has no value; give --param={name}=VALUE or a default")
+        return found
+
+
+def refuse_parameters(params: Mapping[str, str], params_file: str, job: str) -> None:
+    """Refuse parameters for a job that cannot declare any.
+
+    Raises:
+        UsageError: there are some.
+    """
+    if params or params_file:
+        raise SourceLocation(job).error(
+            "--param and --params are for a job file of ours; a .py or .jar gets arguments after its name"
+        )

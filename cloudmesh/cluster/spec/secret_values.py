@@ -1,0 +1,99 @@
+"""The values of a job's secrets: from a file, the operator's environment, or a question. No message shows one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.spec import yaml_document
+from cloudmesh.cluster.spec.fields import Fields
+from cloudmesh.cluster.spec.job import Job, Secret
+from cloudmesh.cluster.spec.yaml_document import SourceLocation, flaw, local_path, quoted
+
+Ask = Callable[[str], str]
+
+# What both engines can keep of one job.
+MAX_TOTAL = 48 << 10
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_OPEN_TO_OTHERS = 0o077
+
+
+def collect_values(
+    jobs: Iterable[Job], given: Mapping[str, str], environment: Mapping[str, str], ask: Ask | None
+) -> dict[str, str]:
+    """Return the value of each environment variable that the secrets of some jobs name.
+
+    Args:
+        jobs: that get them.
+        given: what `from_file` has; goes before the environment.
+        environment: the operator's.
+        ask: asks the operator a question, the answer not shown; None: nobody is there.
+
+    Raises:
+        UsageError: a variable has no value, or one that no job could be given; file, line and field are named.
+    """
+    found: dict[str, str] = {}
+    for secret in (secret for job in jobs for secret in job.secrets):
+        for index, variable in enumerate(secret.env):
+            if variable not in found:
+                place = secret.places[index] if secret.places else SourceLocation(f"secret {secret.name}")
+                found[variable] = _value(secret, variable, place, [given, environment], ask)
+    if sum(len(value.encode()) for value in found.values()) > MAX_TOTAL:
+        raise UsageError(f"the secrets are longer than {MAX_TOTAL >> 10} KiB in all, more than the engines keep")
+    return found
+
+
+def _value(
+    secret: Secret, variable: str, place: SourceLocation, sources: Iterable[Mapping[str, str]], ask: Ask | None
+) -> str:
+    value = next((source[variable] for source in sources if variable in source), None)
+    if value is None and ask:
+        value = ask(f"{variable} of secret {secret.name}") or None
+    if value is None:
+        raise place.error(
+            f"{variable} of secret {secret.name} has no value: set it in the environment, or in a file, --secrets=FILE"
+        )
+    if problem := flaw(value):
+        raise place.error(f"the value of {variable} {problem}")
+    return value
+
+
+def from_file(path: str) -> dict[str, str]:
+    """Return the values in a file: a YAML or JSON mapping, or lines KEY=VALUE; `#` begins a comment line.
+
+    Raises:
+        UsageError: it cannot be read, or is neither.
+    """
+    text = yaml_document.content(path)
+    lines = {number: line.strip() for number, line in enumerate(text.splitlines(), 1)}
+    lines = {number: line for number, line in lines.items() if line and not line.startswith("#")}
+    if lines and _LINE.fullmatch(next(iter(lines.values()))):
+        return _from_lines(lines, path)
+    try:
+        return {name: value.text for name, value in Fields.of(yaml_document.read(path), "").scalars().items()}
+    except UsageError as error:
+        # Its message may show what is in the file.
+        line = re.match(rf"{re.escape(path)}:([0-9]+):", str(error))
+        place = SourceLocation(path, int(line[1]) if line else 0)
+    raise place.error("is neither a mapping of names to single values, in YAML or JSON, nor lines KEY=VALUE")
+
+
+def open_to_others(path: str) -> bool:
+    """Whether others than its owner can read the file."""
+    return bool(Path(local_path(path)).stat().st_mode & _OPEN_TO_OTHERS)
+
+
+def _from_lines(lines: Mapping[int, str], path: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, line in lines.items():
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise SourceLocation(path, number).error("is no line KEY=VALUE")
+        name, value = match.groups()
+        if name in found:
+            raise SourceLocation(path, number).error(f"{quoted(name)} is given a second time")
+        is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+        found[name] = value[1:-1] if is_quoted else value
+    return found

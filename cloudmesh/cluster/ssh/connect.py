@@ -1,0 +1,306 @@
+"""The way to a host: TCP, a proxy command or jump hosts; then the key exchange, the host's key, the login, root."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster.core.context import SshSettings
+from cloudmesh.cluster.core.errors import HostError, UnreachableError, UsageError
+from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh import authentication, host_list, known_hosts, ssh_config
+from cloudmesh.cluster.ssh.connection import Connection, Link, translate_errors
+from cloudmesh.cluster.ssh.host_keys import HostKeys
+from cloudmesh.cluster.ssh.ssh_config import Target
+
+if TYPE_CHECKING:
+    import paramiko
+
+
+def connect(host: Host, settings: SshSettings) -> Connection:
+    """Connect to `host`, log in and make sure of root.
+
+    Raises:
+        UnreachableError: DNS, TCP or the key exchange failed.
+        HostKeyError: the host's key is unknown and not accepted, or has changed.
+        AuthenticationError: no key was accepted, or sudo refused.
+        HostTimeoutError: the host answered too late.
+        UsageError: the SSH configuration cannot be used.
+    """
+    link = open_link(host, settings)
+    try:
+        with translate_errors(host):
+            return Connection(host, link, authentication.gain_root(host, link, settings))
+    except BaseException:
+        link.close()
+        raise
+
+
+_ATTEMPTS = 5
+_ByteStream = tuple["socket.socket | paramiko.Channel", Callable[[], None]]
+
+
+def open_link(host: Host, settings: SshSettings) -> Link:
+    """Connect to `host` and log in.
+
+    Raises:
+        UnreachableError, HostKeyError, AuthenticationError, HostTimeoutError: why that was not possible.
+        UsageError: the SSH configuration cannot be used.
+    """
+    _silence_paramiko()
+    target = ssh_config.resolve(host)
+    _refuse_jump_loops(host, target)
+    return _open_target(host, target, settings, known_hosts.comment_for(host))
+
+
+def _refuse_jump_loops(host: Host, target: Target) -> None:
+    """Walk the jump hosts before any of them is connected: those who wait for each other would wait for ever."""
+    seen: set[tuple[str, ...]] = set()
+    while target.jumps:
+        if target.jumps in seen:
+            raise UsageError(f"{host}: ProxyJump goes round in a circle through {target.jumps[0]}; see ~/.ssh/config")
+        seen.add(target.jumps)
+        target = ssh_config.resolve(_jump_host(target.jumps[0]))
+
+
+def _open_target(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
+    host_keys = HostKeys(
+        str(host),
+        target,
+        trusted=host.host_key,
+        store=settings.known_hosts,
+        comment=comment,
+        accept_new=settings.accept_new_hostkeys,
+        confirm=settings.confirm,
+    )
+    transport, release = _exchange_keys(host, target, settings, host_keys)
+    try:
+        with translate_errors(host):
+            key = _server_key(transport)
+            host_keys.verify(key)
+            authentication.log_in(transport, host, target, settings.passphrase)
+    except BaseException:
+        transport.close()
+        release()
+        raise
+    address_ = f"[{target.address}]" if ":" in target.address else target.address
+    contact = f"{target.user}@{address_}:{target.port}"
+    return Link(
+        transport, target.user, contact, key, lambda: host_keys.remember(key, known_hosts.comment_for(host)), release
+    )
+
+
+def _exchange_keys(
+    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys
+) -> tuple[paramiko.Transport, Callable[[], None]]:
+    """Return a transport after its key exchange; tried again where sshd hangs up at once, as MaxStartups makes it."""
+    import paramiko
+
+    from cloudmesh.cluster.ssh.ordered_transport import OrderedTransport
+
+    for attempt in range(_ATTEMPTS):
+        stream, release = _open_stream(host, target, settings)
+        began = time.monotonic()
+        transport = OrderedTransport(stream)
+        timeout = settings.connect_timeout
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+        host_keys.prefer_known_types(transport)
+        try:
+            transport.start_client(timeout=2 * timeout)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            transport.close()
+            release()
+            final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
+            if final or time.monotonic() - began > timeout / 2 or attempt == _ATTEMPTS - 1:
+                raise UnreachableError(str(host), _no_handshake(target, error)) from error
+        else:
+            return transport, release
+        time.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+    raise AssertionError("unreachable")
+
+
+def _no_handshake(target: Target, error: Exception) -> str:
+    if target.proxy_command:
+        return f"its ProxyCommand gave no SSH connection: {target.proxy_command}"
+    if "banner" in str(error):
+        return f"port {target.port} answers, but not as sshd does: is it the right port, and is sshd overloaded?"
+    return f"the SSH key exchange failed: {str(error) or 'the connection was closed'}"
+
+
+def _server_key(transport: paramiko.Transport) -> str:
+    import paramiko
+
+    try:
+        key = transport.get_remote_server_key()
+    except paramiko.SSHException as error:  # the key exchange did not end in time; start_client does not say so
+        raise TimeoutError from error
+    return f"{key.get_name()} {key.get_base64()}"
+
+
+def _open_stream(host: Host, target: Target, settings: SshSettings) -> _ByteStream:
+    """Return a byte stream to the host's sshd, and what releases all but the stream itself."""
+    if target.jumps:
+        return _through_jump_host(host, target, settings)
+    if target.proxy_command:
+        process = ProxyProcess(target.proxy_command)
+        return process.stream, process.close
+    return _tcp(host, target, settings.connect_timeout), lambda: None
+
+
+def _tcp(host: Host, target: Target, timeout: float) -> socket.socket:
+    where = f"{target.address} port {target.port}"
+    try:
+        stream = socket.create_connection((target.address, target.port), timeout)
+    except socket.gaierror as error:
+        raise UnreachableError(str(host), f"DNS knows no address of {target.address} ({error.strerror})") from error
+    except ConnectionRefusedError as error:
+        raise UnreachableError(str(host), f"connection refused at {where}: is sshd running there?") from error
+    except TimeoutError as error:
+        raise UnreachableError(
+            str(host), f"no answer from {where} in {timeout:g} s: is it up, is a firewall on the way?"
+        ) from error
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError(str(host), f"no way to {where}: {getattr(error, 'strerror', error)}") from error
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return stream
+
+
+def _through_jump_host(host: Host, target: Target, settings: SshSettings) -> _ByteStream:
+    """Return a channel through the last jump host; its connection is shared by all hosts behind it."""
+
+    *before, last = target.jumps
+    try:
+        lease = JUMP_HOSTS.lease((target.jumps, settings), lambda: _jump_link(tuple(before), last, settings))
+    except HostError as error:
+        raise type(error)(str(host), f"jump host {error.host}: {error.cause}") from error
+    where = (target.address, target.port)
+    try:
+        with translate_errors(host):
+            channel = lease.link.transport.open_channel(
+                "direct-tcpip", where, ("127.0.0.1", 0), timeout=settings.connect_timeout
+            )
+    except HostError as error:
+        lease.release()
+        raise UnreachableError(
+            str(host), f"jump host {last} has no way to {where[0]} port {where[1]}: {error.cause}"
+        ) from error
+    return channel, lease.release
+
+
+def _jump_host(text: str) -> Host:
+    return host_list.parse_hosts(text.removeprefix("ssh://"))[0]
+
+
+def _jump_link(before: tuple[str, ...], last: str, settings: SshSettings) -> Link:
+    host = _jump_host(last)
+    target = ssh_config.resolve(host)
+    if before:
+        target = replace(target, jumps=before, proxy_command="")
+    return _open_target(host, target, settings, known_hosts.JUMP)
+
+
+def _silence_paramiko() -> None:
+    """Keep paramiko's own log off the terminal: what matters of it arrives as exceptions."""
+    logger = logging.getLogger("paramiko")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+
+
+@dataclass
+class _SharedLink:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    link: Link | None = None
+    users: int = 0
+    failure: HostError | None = None
+    failed_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The use of a shared connection until `release` is called."""
+
+    link: Link
+    release: Callable[[], None]
+
+
+class JumpHosts:
+    """Connections to jump hosts by the way they go; each is closed when its last user releases it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._shared: dict[Hashable, _SharedLink] = {}
+
+    def lease(self, key: Hashable, connect: Callable[[], Link]) -> Lease:
+        """Return the connection kept under `key`; `connect` makes it if there is none.
+
+        Raises:
+            HostError: what `connect` raised, for us or for another who asked at the same time.
+        """
+        with self._guard:
+            shared = self._shared.setdefault(key, _SharedLink())
+        asked = time.monotonic()
+        with shared.lock:
+            link = shared.link
+            if link is None or not link.transport.is_active():
+                if (
+                    shared.failure and shared.failed_at > asked
+                ):  # it failed while we waited: no need to wait as long again
+                    raise type(shared.failure)(shared.failure.host, shared.failure.cause)
+                link = self._connect(shared, connect)
+            shared.users += 1
+        return Lease(link, lambda: self._release(shared, link))
+
+    def _connect(self, shared: _SharedLink, connect: Callable[[], Link]) -> Link:
+        if shared.link:
+            shared.link.close()
+        try:
+            shared.link, shared.users, shared.failure = connect(), 0, None
+        except HostError as error:
+            shared.link, shared.failure, shared.failed_at = None, error, time.monotonic()
+            raise
+        return shared.link
+
+    def _release(self, shared: _SharedLink, link: Link) -> None:
+        with shared.lock:
+            if shared.link is not link:
+                return  # it died, and another took its place
+            shared.users -= 1
+            if not shared.users:
+                shared.link = None
+                link.close()
+
+
+JUMP_HOSTS = JumpHosts()
+
+
+class ProxyProcess:
+    """A running ProxyCommand.
+
+    Args:
+        command: for the local shell, as OpenSSH has it; it is the user's own.
+
+    Attributes:
+        stream: our end of the connection.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.stream, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S602 - a ProxyCommand is shell text by definition
+                f"exec {command}", shell=True, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL
+            )
+
+    def close(self) -> None:
+        """End the process."""
+        self.stream.close()
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2.0)

@@ -1,0 +1,97 @@
+"""Hosts as users write them: `[user@]host[:port]`, comma lists and ranges."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.core.model import Host
+
+MAX_HOSTS = 1000
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}")
+_BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?)\](?::(.*))?")
+
+
+def parse_hosts(text: str, *, user: str = "", port: int = 0, key: str = "") -> tuple[Host, ...]:
+    """Return the hosts that `text` names, each once, in the order written.
+
+    Args:
+        text: "h1,bob@h2:2222,node[01-10],[fe80::1]:22".
+        user: for the hosts written without one.
+        port: for the hosts written without one.
+        key: path of a private key file for all of them.
+
+    Raises:
+        UsageError: a host, user, port or range is malformed, or there are more than 1000 hosts.
+    """
+    if user and not _USER.fullmatch(user):
+        raise UsageError(f"user name {user[:60]!a} is not valid")
+    if port and not 0 < port < 65536:
+        raise UsageError(f"port {port} is not valid: use 1 to 65535")
+    hosts: dict[Host, None] = {}
+    for item in _split_commas(text):
+        for name, own_user, own_port in _expand(item):
+            hosts[Host(name, user=own_user or user, port=own_port or port, key=key)] = None
+        if len(hosts) > MAX_HOSTS:
+            raise UsageError(f"more than {MAX_HOSTS} hosts: {_shown(text)}")
+    if not hosts:
+        raise UsageError("no host given")
+    return tuple(hosts)
+
+
+def _split_commas(text: str) -> Iterator[str]:
+    """Yield the parts between commas that stand outside brackets."""
+    for part in re.split(r",(?![^\[]*\])", text):
+        if item := part.strip():
+            yield item
+
+
+def _expand(item: str) -> Iterator[tuple[str, str, int]]:
+    user, at, rest = item.rpartition("@")
+    if at and not _USER.fullmatch(user):
+        raise UsageError(f"user name in {_shown(item)} is not valid")
+    if match := _BRACKETED.fullmatch(rest):
+        yield _ipv6(match[1], item), user, _port(match[2], item)
+    elif rest.count(":") > 1 and "[" not in rest:
+        yield _ipv6(rest, item), user, 0
+    else:
+        for host in _ranges(rest, item):
+            name, _, port = host.partition(":")
+            if not _NAME.fullmatch(name):
+                raise UsageError(
+                    f"host {_shown(item)} is not valid: use [user@]host[:port], node[01-10] or a list of them"
+                )
+            yield name, user, _port(port if ":" in host else None, item)
+
+
+def _ranges(text: str, item: str) -> list[str]:
+    import hostlist
+
+    try:
+        hosts: list[str] = hostlist.expand_hostlist(text)
+    except hostlist.BadHostlist as error:
+        raise UsageError(f"host range {_shown(item)} is not valid: {error}") from error
+    return hosts
+
+
+def _ipv6(text: str, item: str) -> str:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        raise UsageError(f"{_shown(item)} is no IPv6 address") from None
+    return text.lower()
+
+
+def _port(text: str | None, item: str) -> int:
+    if text is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise UsageError(f"port in {_shown(item)} is not valid: use 1 to 65535")
+    return int(text)
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:60] + "…")

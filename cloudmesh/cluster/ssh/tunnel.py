@@ -1,0 +1,151 @@
+"""Local ports that lead elsewhere: the listener that all of them share, and the one that leads through SSH."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from cloudmesh.cluster.ssh.remote_command import Closing
+
+if TYPE_CHECKING:
+    import paramiko
+
+
+_CHUNK = 1 << 16
+_OPEN = 15.0  # seconds to open a channel
+
+
+class _ByteStream(Protocol):
+    """What sockets and SSH channels have in common."""
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Listener(Closing):
+    """A port on 127.0.0.1 whose connections are served by `serve`, each in a thread; a context manager.
+
+    Attributes:
+        port: the port listened on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[_ByteStream] = set()
+        self._closed = False
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and end all connections."""
+        with self._lock:
+            self._closed = True
+            # Clients first, or what the far side says on being cut off would still reach them.
+            streams = sorted(self._open, key=lambda stream: not isinstance(stream, socket.socket))
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept; close alone does not
+        self._listener.close()
+        for stream in streams:
+            _abort(stream)
+
+    def serve(self, client: socket.socket) -> None:
+        """Serve one connection until it ends; runs in a thread of its own."""
+        raise NotImplementedError
+
+    def carry(self, client: socket.socket, server: _ByteStream) -> None:
+        """Copy both ways until both have ended, or this listener is closed; `server` is closed then."""
+        try:
+            if self.track(server):
+                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+                back.start()
+                _pump(client, server)
+                back.join()
+        finally:
+            server.close()
+            self.untrack(server)
+
+    def track(self, stream: _ByteStream) -> bool:
+        """Have `stream` ended when the listener is closed; False if that has happened already."""
+        with self._lock:
+            self._open.add(stream)
+            return not self._closed
+
+    def untrack(self, stream: _ByteStream) -> None:
+        """Forget `stream`, which has ended."""
+        with self._lock:
+            self._open.discard(stream)
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            if self.track(client):
+                self.serve(client)
+        finally:
+            client.close()
+            self.untrack(client)
+
+
+class Tunnel(Listener):
+    """A port on 127.0.0.1 that leads through an SSH connection.
+
+    Args:
+        transport: the SSH connection.
+        address: where to, as the host at its end resolves it.
+        port: where to.
+    """
+
+    def __init__(self, transport: paramiko.Transport, address: str, port: int) -> None:
+        self._transport = transport
+        self._destination = (address, port)
+        super().__init__()
+
+    def serve(self, client: socket.socket) -> None:
+        """Carry one connection both ways, through a channel of its own."""
+        try:
+            channel = self._transport.open_channel(
+                "direct-tcpip", self._destination, client.getpeername()[:2], timeout=_OPEN
+            )
+        except Exception:  # whatever the reason, a client learns no more than that the connection ended
+            return
+        self.carry(client, channel)
+
+
+def _pump(source: _ByteStream, sink: _ByteStream) -> None:
+    """Copy until `source` ends, then tell `sink` so; the other direction may go on."""
+    try:
+        while data := source.recv(_CHUNK):
+            sink.sendall(data)
+        _end_writing(sink)
+    except (OSError, EOFError):
+        _abort(source)
+        _abort(sink)
+
+
+def _end_writing(stream: _ByteStream) -> None:
+    if isinstance(stream, socket.socket):
+        stream.shutdown(socket.SHUT_WR)
+    else:
+        stream.shutdown_write()  # type: ignore[attr-defined]
+
+
+def _abort(stream: _ByteStream) -> None:
+    """End both directions at once, and wake whoever reads."""
+    with contextlib.suppress(OSError, EOFError):
+        if isinstance(stream, socket.socket):
+            stream.shutdown(socket.SHUT_RDWR)
+        else:
+            stream.close()
