@@ -22,7 +22,7 @@ from cloudmesh.cluster.jobs.follow import OutputHandler
 from cloudmesh.cluster.jobs.results import CopySummary
 from cloudmesh.cluster.jobs.service import JobService
 from cloudmesh.cluster.providers.base import NativeSubmission, Provider
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.native import NativeJob
 
 # A third engine is one package more, and one line here.
@@ -127,7 +127,7 @@ def kubeconfig(context: Context, name: str) -> bytes:
 def submit(
     context: Context,
     name: str,
-    job: Job,
+    job: JobSpec,
     *,
     job_id: str = "",
     secrets: Mapping[str, str] | None = None,
@@ -143,7 +143,7 @@ def submit(
 def submit_all(
     context: Context,
     name: str,
-    jobs: Mapping[str, Job],
+    jobs: Mapping[str, JobSpec],
     *,
     secrets: Mapping[str, str] | None = None,
     follow: bool = True,
@@ -155,7 +155,7 @@ def submit_all(
         return its.submit_all(jobs, secrets=secrets, follow=follow)
 
 
-def dryrun(context: Context, name: str, jobs: Mapping[str, Job]) -> list[Mapping[str, Any]]:
+def dryrun(context: Context, name: str, jobs: Mapping[str, JobSpec]) -> list[Mapping[str, Any]]:
     """Return jobs, by their ids, with everything filled in; see `Workload.dryrun`."""
     with workload(context, name) as its:
         return [its.dryrun(job, job_id) for job_id, job in jobs.items()]

@@ -11,7 +11,7 @@ import pytest
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec import hadoop_client, task_groups
 from cloudmesh.cluster.spec.hadoop import EXAMPLES, HadoopJob, HadoopService, Step
-from cloudmesh.cluster.spec.job import Executor, Job, Resources, VolumeClaim, describe
+from cloudmesh.cluster.spec.job import Executor, JobSpec, Resources, VolumeClaim, describe
 from cloudmesh.cluster.spec.load import load
 
 FILES = Path(__file__).parents[2] / "examples"
@@ -22,11 +22,11 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def made(kind: str, spec: str, *arguments: str) -> Job:
+def made(kind: str, spec: str, *arguments: str) -> JobSpec:
     """Load a job file with the given spec, from line 5 on."""
     Path("job.yaml").write_text(f"apiVersion: cms/v1\nkind: {kind}\nmetadata: {{name: big}}\nspec:\n{spec}")
     job = load("job.yaml", arguments, {})
-    assert isinstance(job, Job)
+    assert isinstance(job, JobSpec)
     return job
 
 
@@ -64,7 +64,7 @@ def test_every_field_of_a_job_arrives() -> None:
 @pytest.mark.parametrize("name", ["wordcount", "pi", "terasort", "service", "shared"])
 def test_what_is_described_loads_as_the_same_job(name: str) -> None:
     job = load(str(FILES / f"hadoop-{name}.yaml"), [], {})
-    assert isinstance(job, Job)
+    assert isinstance(job, JobSpec)
     Path("again.yaml").write_text(json.dumps(describe(job)))
     assert load("again.yaml", [], {}) == job
 

@@ -8,7 +8,7 @@ import pytest
 
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec import secret_values
-from cloudmesh.cluster.spec.job import Job, describe
+from cloudmesh.cluster.spec.job import JobSpec, describe
 from cloudmesh.cluster.spec.load import load
 
 JOB = """\
@@ -31,10 +31,10 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def job() -> Job:
+def job() -> JobSpec:
     Path("job.yaml").write_text(JOB)
     found = load("job.yaml", [], {})
-    assert isinstance(found, Job)
+    assert isinstance(found, JobSpec)
     return found
 
 
@@ -46,7 +46,7 @@ def refused(text: str) -> str:
     return str(caught.value)
 
 
-def test_the_file_goes_before_the_environment_and_the_environment_before_a_question(job: Job) -> None:
+def test_the_file_goes_before_the_environment_and_the_environment_before_a_question(job: JobSpec) -> None:
     asked: list[str] = []
 
     def ask(question: str) -> str:
@@ -62,7 +62,7 @@ def test_the_file_goes_before_the_environment_and_the_environment_before_a_quest
     assert asked == ["KEY of secret s3"]
 
 
-def test_a_variable_without_a_value_is_named_with_its_line_and_the_ways_to_give_it(job: Job) -> None:
+def test_a_variable_without_a_value_is_named_with_its_line_and_the_ways_to_give_it(job: JobSpec) -> None:
     with pytest.raises(UsageError) as caught:
         secret_values.collect_values([job], {"KEY": "x"}, {}, None)
     assert str(caught.value) == (
@@ -73,7 +73,7 @@ def test_a_variable_without_a_value_is_named_with_its_line_and_the_ways_to_give_
         secret_values.collect_values([job], {"KEY": "x"}, {}, lambda _: "")
 
 
-def test_a_value_that_no_process_or_no_engine_could_hold_is_refused_and_not_shown(job: Job) -> None:
+def test_a_value_that_no_process_or_no_engine_could_hold_is_refused_and_not_shown(job: JobSpec) -> None:
     for value in ("hush\0", "hush\udcff", "hush" * 20_000):
         with pytest.raises(UsageError) as caught:
             secret_values.collect_values([job], {"KEY": value, "WORD": "x"}, {}, None)
@@ -120,5 +120,5 @@ def test_a_file_that_others_can_read_is_told_from_one_that_they_cannot() -> None
         assert secret_values.open_to_others("keys") is told
 
 
-def test_a_described_job_names_its_secrets_and_has_no_values(job: Job) -> None:
+def test_a_described_job_names_its_secrets_and_has_no_values(job: JobSpec) -> None:
     assert describe(job)["spec"]["secrets"] == [{"name": "s3", "env": ["KEY", "WORD"]}]

@@ -9,13 +9,13 @@ import pytest
 from cloudmesh.cluster.providers.base import Mount, Submission
 from cloudmesh.cluster.providers.nomad import task_group_job
 from cloudmesh.cluster.spec.container import ContainerJob
-from cloudmesh.cluster.spec.job import Job, Resources
+from cloudmesh.cluster.spec.job import JobSpec, Resources
 from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
 SECRET = "do not tell"  # noqa: S105  # it stands for one
 
 
-def submission(**fields) -> Submission[Job]:
+def submission(**fields) -> Submission[JobSpec]:
     given = {key: fields.pop(key) for key in ("volumes", "secrets", "hosts") if key in fields}
     job = ContainerJob("many", image="x", **fields)
     return Submission("many-1", job, "10.0.0.1:5443/cms-jobs/many-1:0123", "d" * 64, **given)

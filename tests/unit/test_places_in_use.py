@@ -16,23 +16,23 @@ from cloudmesh.cluster.providers.kubernetes import submit
 from cloudmesh.cluster.providers.nomad import spark_job, task_group_job
 from cloudmesh.cluster.providers.nomad import status as nomad_status
 from cloudmesh.cluster.spec.container import ContainerJob
-from cloudmesh.cluster.spec.job import Job, VolumeClaim
+from cloudmesh.cluster.spec.job import JobSpec, VolumeClaim
 from cloudmesh.cluster.spec.spark import SparkJob
 from cloudmesh.cluster.storage import service
 
 USED = (VolumeClaim("lake", "/unused"), VolumeClaim("data", "/data"))
-SPARK = Submission[Job]("s-1", SparkJob("s", main_in_image="/x.py", storage=USED), "x", "d")
-OTHER = Submission[Job]("c-1", ContainerJob("c", image="x", storage=USED), "x", "d")
-UNUSED = Submission[Job]("u-1", ContainerJob("u", image="x"), "x", "d")
+SPARK = Submission[JobSpec]("s-1", SparkJob("s", main_in_image="/x.py", storage=USED), "x", "d")
+OTHER = Submission[JobSpec]("c-1", ContainerJob("c", image="x", storage=USED), "x", "d")
+UNUSED = Submission[JobSpec]("u-1", ContainerJob("u", image="x"), "x", "d")
 
 
-def nomads(submission: Submission[Job]) -> JobStatus:
+def nomads(submission: Submission[JobSpec]) -> JobStatus:
     """Return a job as Nomad tells it right after it was submitted."""
     made = spark_job.spark_job(cast(Any, submission)) if submission is SPARK else task_group_job.job(submission)
     return nomad_status.job_status({**made, "Status": "pending", "Stop": False, "SubmitTime": 1}, [], [], now=0.0)
 
 
-def kubernetes(submission: Submission[Job]) -> JobStatus:
+def kubernetes(submission: Submission[JobSpec]) -> JobStatus:
     """Return a job as Kubernetes tells it right after it was submitted."""
     first = submit.job_objects(submission, "token")[0]
     first["metadata"]["creationTimestamp"] = "2026-11-24T06:00:00Z"
@@ -40,7 +40,7 @@ def kubernetes(submission: Submission[Job]) -> JobStatus:
 
 
 @pytest.mark.parametrize("told", [nomads, kubernetes])
-def test_a_job_of_any_kind_tells_which_places_it_uses(told: Callable[[Submission[Job]], JobStatus]) -> None:
+def test_a_job_of_any_kind_tells_which_places_it_uses(told: Callable[[Submission[JobSpec]], JobStatus]) -> None:
     assert told(SPARK).volumes == told(OTHER).volumes == ("lake", "data")
     assert told(UNUSED).volumes == ()
 

@@ -17,7 +17,7 @@ from cloudmesh.cluster.jobs import follow, job_image
 from cloudmesh.cluster.jobs.service import JobService
 from cloudmesh.cluster.providers.base import Submission
 from cloudmesh.cluster.spec.container import ContainerJob
-from cloudmesh.cluster.spec.job import Job, Secret, VolumeClaim
+from cloudmesh.cluster.spec.job import JobSpec, Secret, VolumeClaim
 from cloudmesh.cluster.spec.job_bundle import JobBundle, make_bundle
 from cloudmesh.cluster.spec.spark import SparkJob
 
@@ -28,9 +28,9 @@ class Engine:
 
     script: dict[str, list[State | ApiError]] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
-    asked: Submission[Job] | None = None
+    asked: Submission[JobSpec] | None = None
 
-    def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
+    def specification(self, submission: Submission[JobSpec]) -> Mapping[str, Any]:
         self.asked = submission
         return {"id": submission.id}
 

@@ -14,7 +14,7 @@ from cloudmesh.cluster.core.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.model import JobStatus
-    from cloudmesh.cluster.spec.job import Job
+    from cloudmesh.cluster.spec.job import JobSpec
     from cloudmesh.cluster.spec.native import NativeJob
 
 
@@ -90,7 +90,7 @@ def rows(statuses: Sequence[JobStatus], swept: Sequence[Mapping[str, str]]) -> l
     return found
 
 
-def _one(call: Arguments, job: Job) -> None:
+def _one(call: Arguments, job: JobSpec) -> None:
     from cloudmesh.cluster import operations
     from cloudmesh.cluster.core.model import State
 
@@ -133,20 +133,20 @@ def _readable(call: Arguments, found: list[dict[str, Any]]) -> list[dict[str, An
     return [{**row, "duration": f"{row['duration']:.0f} s"} for row in found] if call.format == "table" else found
 
 
-def _loaded(call: Arguments, params: Mapping[str, str]) -> Job | NativeJob:
+def _loaded(call: Arguments, params: Mapping[str, str]) -> JobSpec | NativeJob:
     from cloudmesh.cluster.spec import load
 
     file, *arguments = program(call.arguments)
     return load.load(file, arguments, params, call.text("--params"))
 
 
-def _id(call: Arguments, job: Job) -> str:
+def _id(call: Arguments, job: JobSpec) -> str:
     from cloudmesh.cluster.core import names
 
     return call.job_id or names.new_job_id(job.name)
 
 
-def _show(call: Arguments, jobs: Mapping[str, Job], *, single: bool = False) -> None:
+def _show(call: Arguments, jobs: Mapping[str, JobSpec], *, single: bool = False) -> None:
     """Print jobs as the engine would get them, as JSON; secrets have no value there."""
     import json
 
@@ -156,7 +156,7 @@ def _show(call: Arguments, jobs: Mapping[str, Job], *, single: bool = False) -> 
     call.print(json.dumps(found[0] if single else found, indent=2))
 
 
-def _secrets(call: Arguments, jobs: Sequence[Job]) -> dict[str, str]:
+def _secrets(call: Arguments, jobs: Sequence[JobSpec]) -> dict[str, str]:
     """Return the values of the jobs' secrets."""
     import os
 

@@ -16,7 +16,7 @@ from cloudmesh.cluster.core.model import JobStatus
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.jobs.service import JobService
 from cloudmesh.cluster.providers.base import Chunk
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.ssh import parallel
 
 _DELIVERY_SECONDS = 900.0  # of an image that has to be built first
@@ -49,7 +49,7 @@ class JobRun:
                     yield found
 
 
-def run_bounded(open_workload: Callable[[], JobService], job: Job, hosts: Sequence[str], report: Report) -> JobRun:
+def run_bounded(open_workload: Callable[[], JobService], job: JobSpec, hosts: Sequence[str], report: Report) -> JobRun:
     """Run a job on `hosts`, the engine's names of them. Nothing of it is left, as far as the engine answers."""
     job_id, ran, workload = names.new_job_id(job.name), JobRun(), open_workload()
 

@@ -21,7 +21,7 @@ from cloudmesh.cluster.health.check_results import FAILED, OK, SKIPPED, CheckRes
 from cloudmesh.cluster.health.probe_job import ProbeJob
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, connection_to, hosts_of
 from cloudmesh.cluster.jobs.service import JobService
-from cloudmesh.cluster.spec.job import Executor, Job, Resources, VolumeClaim
+from cloudmesh.cluster.spec.job import Executor, JobSpec, Resources, VolumeClaim
 from cloudmesh.cluster.spec.spark import SparkJob
 from cloudmesh.cluster.ssh import host_script, parallel
 
@@ -166,7 +166,7 @@ class ClusterTest:
             ran = self._ran(job, able)
         yield from _spark_results(check, able, ran)
 
-    def _ran(self, job: Job, able: Sequence[Node]) -> JobRun:
+    def _ran(self, job: JobSpec, able: Sequence[Node]) -> JobRun:
         return bounded_job.run_bounded(self._workload, job, tuple(node.id for node in able), self._context.report)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
@@ -16,7 +16,7 @@ _HEAD, _OTHER = "head", "probe"
 
 
 @dataclass(frozen=True)
-class ProbeJob(Job):
+class ProbeJob(JobSpec):
     """A probe on each host (`cloudmesh/images/proof/probe.py`).
 
     Attributes:

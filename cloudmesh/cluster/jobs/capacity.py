@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from cloudmesh.cluster.core.model import Node
 from cloudmesh.cluster.providers.base import Submission, is_spark
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.spark import ResourceRequest, spark_requests
 from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
 
-def why_unschedulable(submission: Submission[Job], nodes: Sequence[Node], spark_overhead_mb: int) -> str:
+def why_unschedulable(submission: Submission[JobSpec], nodes: Sequence[Node], spark_overhead_mb: int) -> str:
     """Return why a job could not run even on an idle cluster; empty if it could.
 
     Args:

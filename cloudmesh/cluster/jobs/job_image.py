@@ -10,14 +10,14 @@ from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.images import catalog, delivery
 from cloudmesh.cluster.images.build import build_for
 from cloudmesh.cluster.images.registry import Registry
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.job_bundle import JobBundle
 from cloudmesh.cluster.spec.spark import SparkJob
 
 _MAX_TAG, _DIGITS = 100, 12
 
 
-def expected_name(registry: str, job: Job, job_id: str, packed: JobBundle) -> str:
+def expected_name(registry: str, job: JobSpec, job_id: str, packed: JobBundle) -> str:
     """Return the name by which hosts will pull the job's image, as far as it is known before anything is delivered.
 
     Args:
@@ -31,7 +31,7 @@ def expected_name(registry: str, job: Job, job_id: str, packed: JobBundle) -> st
     return f"{registry}/{catalog.tag(job.image)}" if job.image in catalog.IMAGES else _with_tag(job.image)
 
 
-def deliver(to: Registry, registry: str, job: Job, job_id: str, packed: JobBundle, context: Context) -> str:
+def deliver(to: Registry, registry: str, job: JobSpec, job_id: str, packed: JobBundle, context: Context) -> str:
     """See to it that the hosts can pull the job's image, and return its name for them.
 
     An image of ours is built if need be. Any other one that this machine's Docker engine has is sent as it is here;
@@ -52,7 +52,7 @@ def deliver(to: Registry, registry: str, job: Job, job_id: str, packed: JobBundl
     return f"{registry}/{delivery.deliver_job_image(to, found, job_id, packed)}"
 
 
-def _has_files(job: Job) -> bool:
+def _has_files(job: JobSpec) -> bool:
     """Whether the job has an image of its own. Spark's always have: its folder is where they run."""
     return isinstance(job, SparkJob) or bool(job.files)
 

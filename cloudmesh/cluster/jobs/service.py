@@ -16,7 +16,7 @@ from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.jobs import capacity, job_image
 from cloudmesh.cluster.jobs.follow import OutputHandler, follow_to_end, wait_for_all, wait_until_running
 from cloudmesh.cluster.providers.base import Engine, NativeSubmission, Submission, is_spark
-from cloudmesh.cluster.spec.job import Job, describe
+from cloudmesh.cluster.spec.job import JobSpec, describe
 from cloudmesh.cluster.spec.job_bundle import JobBundle, make_bundle
 from cloudmesh.cluster.spec.native import NativeJob
 from cloudmesh.cluster.storage import resolve
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 class PreparedJob(NamedTuple):
     """A job before its image is where the hosts find it."""
 
-    submission: Submission[Job]
+    submission: Submission[JobSpec]
     packed: JobBundle
-    source: Job
+    source: JobSpec
 
 
 class JobService:
@@ -57,7 +57,7 @@ class JobService:
 
     def submit(
         self,
-        job: Job,
+        job: JobSpec,
         *,
         job_id: str = "",
         secrets: Mapping[str, str] | None = None,
@@ -91,7 +91,7 @@ class JobService:
             return follow_to_end(api, identity, output, self._context.report)
 
     def submit_all(
-        self, jobs: Mapping[str, Job], *, secrets: Mapping[str, str] | None = None, follow: bool = True
+        self, jobs: Mapping[str, JobSpec], *, secrets: Mapping[str, str] | None = None, follow: bool = True
     ) -> tuple[JobStatus, ...]:
         """Run several jobs beside each other; with `follow`, return when all have ended.
 
@@ -110,7 +110,7 @@ class JobService:
                 return wait_for_all(api, list(checked), self._context.report)
             return tuple(api.job(job_id) for job_id in checked)
 
-    def dryrun(self, job: Job, job_id: str = "") -> Mapping[str, Any]:
+    def dryrun(self, job: JobSpec, job_id: str = "") -> Mapping[str, Any]:
         """Return the job with everything filled in, and as the engine would get it; nothing is sent.
 
         Secrets have no values in it, and need none.
@@ -190,7 +190,7 @@ class JobService:
             yield api
 
     def _draft(
-        self, api: Engine, job: Job, job_id: str, secrets: Mapping[str, str], given: Sequence[str] = ()
+        self, api: Engine, job: JobSpec, job_id: str, secrets: Mapping[str, str], given: Sequence[str] = ()
     ) -> PreparedJob:
         if missing := [name for name in _variables(job) if name not in secrets]:
             raise UsageError(f"job {job_id}: its secrets need a value for {', '.join(missing)}")
@@ -206,7 +206,7 @@ class JobService:
         )
         return PreparedJob(submission, packed, job)
 
-    def _hosts(self, api: Engine, job: Job) -> tuple[str, ...]:
+    def _hosts(self, api: Engine, job: JobSpec) -> tuple[str, ...]:
         """Return the hosts for a job whose tasks are bound to hosts."""
         wanted = job.hosts_wanted
         chosen = capacity.hosts_with_most_free(api.nodes(), wanted) if wanted else ()
@@ -231,10 +231,10 @@ class JobService:
                 report.done("job", f"{submission.id} submitted")
 
 
-def _job_id(job: Job, job_id: str) -> str:
+def _job_id(job: JobSpec, job_id: str) -> str:
     return names.check(job_id, "job id") if job_id else names.new_job_id(job.name)
 
 
-def _variables(job: Job) -> list[str]:
+def _variables(job: JobSpec) -> list[str]:
     """Return the environment variables that the job's secrets name."""
     return [variable for secret in job.secrets for variable in secret.env]

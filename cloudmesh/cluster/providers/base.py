@@ -26,18 +26,17 @@ from cloudmesh.cluster.jobs.service import JobService
 from cloudmesh.cluster.lifecycle import planning, removal
 from cloudmesh.cluster.lifecycle.installation import Installation
 from cloudmesh.cluster.lifecycle.planning import LockedHosts
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.native import NativeJob
 from cloudmesh.cluster.spec.spark import SparkJob
 from cloudmesh.cluster.storage import service
 from cloudmesh.cluster.storage.service import VolumeService
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.binaries.cache import BinaryBundle
     from cloudmesh.cluster.ssh.connection import Connection
 
 
-AnyJob_co = TypeVar("AnyJob_co", bound=Job, covariant=True)
+AnyJob_co = TypeVar("AnyJob_co", bound=JobSpec, covariant=True)
 
 
 class Chunk(NamedTuple):
@@ -84,7 +83,7 @@ class Submission(Generic[AnyJob_co]):
     hosts: tuple[str, ...] = ()
 
 
-def is_spark(submission: Submission[Job]) -> TypeGuard[Submission[SparkJob]]:
+def is_spark(submission: Submission[JobSpec]) -> TypeGuard[Submission[SparkJob]]:
     """Return whether the job is Spark's; any other is what `jobs.layout` makes of it."""
     return isinstance(submission.job, SparkJob)
 
@@ -133,10 +132,10 @@ class Engine(Protocol):
     def remove_node(self, node: Node) -> None:
         """Strike `node` off the engine's list."""
 
-    def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
+    def specification(self, submission: Submission[JobSpec]) -> Mapping[str, Any]:
         """Return the job as the engine would get it. Pure."""
 
-    def submit(self, submission: Submission[Job]) -> None:
+    def submit(self, submission: Submission[JobSpec]) -> None:
         """Run the job once, though the request be made twice; ClusterError where another job has its id."""
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:

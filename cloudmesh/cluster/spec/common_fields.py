@@ -11,10 +11,10 @@ from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec import local_files, validators
 from cloudmesh.cluster.spec.fields import Fields, suggestion
-from cloudmesh.cluster.spec.job import Job, Secret, VolumeClaim
+from cloudmesh.cluster.spec.job import JobSpec, Secret, VolumeClaim
 from cloudmesh.cluster.spec.yaml_document import Scalar, SourceLocation, quoted
 
-Reader = Callable[[Fields, Path, Sequence[str]], Job]
+Reader = Callable[[Fields, Path, Sequence[str]], JobSpec]
 """Returns the job that a file's fields describe; takes the folder of its paths, and arguments instead of its own."""
 
 Found = list[tuple[SourceLocation, Path]]
@@ -24,7 +24,7 @@ MAX_CORES = 512
 MAX_RETRIES = 20
 MAX_SECONDS = 30 * 86400
 MIN_TTL_SECONDS = 60
-_DEFAULTS = Job("default")
+_DEFAULTS = JobSpec("default")
 # "$${storage.x}" stands for the text "${storage.x}".
 STORAGE_REFERENCE = re.compile(r"(\$?)\$\{storage\.([^{}]*)\}")
 

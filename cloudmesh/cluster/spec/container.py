@@ -10,12 +10,12 @@ from typing import Any
 from cloudmesh.cluster.spec import local_files, validators
 from cloudmesh.cluster.spec.common_fields import FIELDS, Found, common_fields, cores, memory, paths
 from cloudmesh.cluster.spec.fields import Fields
-from cloudmesh.cluster.spec.job import Job, Resources, resources
+from cloudmesh.cluster.spec.job import JobSpec, Resources, resources
 from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
 
 @dataclass(frozen=True)
-class ContainerJob(Job):
+class ContainerJob(JobSpec):
     """Some equal tasks of any image.
 
     Attributes:

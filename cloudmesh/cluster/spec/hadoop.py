@@ -17,7 +17,7 @@ from zlib import crc32
 from cloudmesh.cluster.spec import hadoop_client, local_files, validators
 from cloudmesh.cluster.spec.common_fields import FIELDS, Found, common_fields, cores, memory, paths
 from cloudmesh.cluster.spec.fields import Fields
-from cloudmesh.cluster.spec.job import Executor, Job, Resources, resources
+from cloudmesh.cluster.spec.job import Executor, JobSpec, Resources, resources
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 from cloudmesh.cluster.spec.yaml_document import quoted
@@ -52,7 +52,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class HadoopJob(Job):
+class HadoopJob(JobSpec):
     """Programs that run one after another; the first that fails is the last. In HDFS they have a working directory.
 
     Attributes:
@@ -112,7 +112,7 @@ class HadoopJob(Job):
 
 
 @dataclass(frozen=True)
-class HadoopService(Job):
+class HadoopService(JobSpec):
     """An HDFS and YARN that stay until they are stopped; each task is bound to a host, where its data is.
 
     Attributes:

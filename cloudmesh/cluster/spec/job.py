@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 API_VERSION = "cms/v1"
-AnyJob = TypeVar("AnyJob", bound="Job")
+AnyJob = TypeVar("AnyJob", bound="JobSpec")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class Job:
+class JobSpec:
     """What jobs of every kind have.
 
     Attributes:
@@ -124,7 +124,7 @@ class Job:
         return replace(self, arguments=tuple(map(text, self.arguments)), env=env)
 
 
-def describe(job: Job, path: Callable[[Path], str] = str) -> dict[str, Any]:
+def describe(job: JobSpec, path: Callable[[Path], str] = str) -> dict[str, Any]:
     """Return the job as a job file would say it, with nothing left to fill in; the same job gives the same answer.
 
     Args:

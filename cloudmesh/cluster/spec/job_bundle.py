@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudmesh.cluster.core.errors import UsageError
-from cloudmesh.cluster.spec.job import Job, describe
+from cloudmesh.cluster.spec.job import JobSpec, describe
 
 JOB_DIR = "/opt/cloudmesh/job"
 SPARK_UID = 185
@@ -31,7 +31,7 @@ class JobBundle:
     digest: str
 
 
-def make_bundle(job: Job) -> JobBundle:
+def make_bundle(job: JobSpec) -> JobBundle:
     """Return the layer and the digest of a job.
 
     Raises:

@@ -12,7 +12,7 @@ from cloudmesh.cluster.spec.common_fields import Reader
 from cloudmesh.cluster.spec.container import container_job
 from cloudmesh.cluster.spec.fields import Fields, suggestion
 from cloudmesh.cluster.spec.hadoop import hadoop_job, hadoop_service
-from cloudmesh.cluster.spec.job import API_VERSION, Job
+from cloudmesh.cluster.spec.job import API_VERSION, JobSpec
 from cloudmesh.cluster.spec.native import NativeJob
 from cloudmesh.cluster.spec.spark import SparkJob, spark_job
 from cloudmesh.cluster.spec.yaml_document import Scalar, SourceLocation, flaw, quoted
@@ -25,7 +25,7 @@ _READERS: Mapping[str, Reader] = {
 }
 
 
-def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str = "") -> Job | NativeJob:
+def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str = "") -> JobSpec | NativeJob:
     """Return the job that a path stands for, with its parameters filled in and its files found.
 
     Args:
@@ -71,7 +71,7 @@ def _from_application(job: str, arguments: Sequence[str]) -> SparkJob:
     return SparkJob(names.label_from(path.name), main=path, main_class=main_class, arguments=tuple(arguments))
 
 
-def _from_file(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str) -> Job:
+def _from_file(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str) -> JobSpec:
     root = Fields.of(yaml_document.read(job), "")
     read = _reader(root)
     root.only("apiVersion", "kind", "metadata", "params", "spec")

@@ -9,7 +9,7 @@ from pathlib import Path
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec import yaml_document
 from cloudmesh.cluster.spec.fields import Fields
-from cloudmesh.cluster.spec.job import Job, Secret
+from cloudmesh.cluster.spec.job import JobSpec, Secret
 from cloudmesh.cluster.spec.yaml_document import SourceLocation, flaw, local_path, quoted
 
 Ask = Callable[[str], str]
@@ -21,7 +21,7 @@ _OPEN_TO_OTHERS = 0o077
 
 
 def collect_values(
-    jobs: Iterable[Job], given: Mapping[str, str], environment: Mapping[str, str], ask: Ask | None
+    jobs: Iterable[JobSpec], given: Mapping[str, str], environment: Mapping[str, str], ask: Ask | None
 ) -> dict[str, str]:
     """Return the value of each environment variable that the secrets of some jobs name.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from cloudmesh.cluster.spec import local_files, validators
 from cloudmesh.cluster.spec.common_fields import FIELDS, Found, common_fields, cores, memory, paths
 from cloudmesh.cluster.spec.fields import Fields
-from cloudmesh.cluster.spec.job import Executor, Job, Resources, resources
+from cloudmesh.cluster.spec.job import Executor, JobSpec, Resources, resources
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from cloudmesh.cluster.spec.yaml_document import quoted
 
@@ -26,7 +26,7 @@ class Dependencies:
 
 
 @dataclass(frozen=True)
-class SparkJob(Job):
+class SparkJob(JobSpec):
     """A Spark application with all that it needs to run.
 
     Attributes:

@@ -17,7 +17,7 @@ from cloudmesh.cluster.providers.base import Mount
 from cloudmesh.cluster.spec import hadoop_client
 from cloudmesh.cluster.spec.common_fields import STORAGE_REFERENCE
 from cloudmesh.cluster.spec.hadoop import HadoopJob, HadoopService
-from cloudmesh.cluster.spec.job import Job, VolumeClaim
+from cloudmesh.cluster.spec.job import JobSpec, VolumeClaim
 from cloudmesh.cluster.spec.spark import SparkJob
 
 _S3_KEYS = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key"}
@@ -39,7 +39,7 @@ class ResolvedVolumes:
         notes: what the user should know, a line each.
     """
 
-    job: Job
+    job: JobSpec
     volumes: tuple[Mount, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -63,7 +63,7 @@ def variable(name: str) -> str:
     return f"CMS_STORAGE_{name.upper().replace('-', '_')}"
 
 
-def resolve(job: Job, places: Sequence[Volume], address: Address | None = None) -> ResolvedVolumes:
+def resolve(job: JobSpec, places: Sequence[Volume], address: Address | None = None) -> ResolvedVolumes:
     """Return what the storage of `job` comes to.
 
     Args:
@@ -98,7 +98,7 @@ def _find_volume(name: str, known: Mapping[str, Volume]) -> Volume:
     raise NotFoundError(f"storage {name}: the cluster has no such place, {have}: `cms cluster storage` adds one")
 
 
-def _access(job: Job, asked: VolumeClaim, place: Volume, address: Address | None) -> _VolumeAccess:
+def _access(job: JobSpec, asked: VolumeClaim, place: Volume, address: Address | None) -> _VolumeAccess:
     if place.directory:
         return _VolumeAccess(f"file://{asked.mount}", (Mount(place.name, asked.mount, asked.read_only),))
     if place.kind == "s3":
@@ -127,7 +127,7 @@ def _s3(place: Volume) -> _VolumeAccess:
     return _VolumeAccess(url, secrets={name: place.secrets[key] for name, key in _S3_KEYS.items()}, conf=conf)
 
 
-def _hadoop(job: Job, place: Volume, address: Address | None) -> _VolumeAccess:
+def _hadoop(job: JobSpec, place: Volume, address: Address | None) -> _VolumeAccess:
     """Return what a HadoopService gives, wherever it runs now: its file system, and to a HadoopJob its YARN."""
     service, secret = place.settings["service"], place.secrets["secret"]
     if address is None:
@@ -156,7 +156,7 @@ def _merged(what: str, parts: Mapping[str, Mapping[str, str]]) -> dict[str, str]
     return found
 
 
-def _rewrite(job: Job, uris: Mapping[str, str], env: Mapping[str, str], conf: Mapping[str, str]) -> Job:
+def _rewrite(job: JobSpec, uris: Mapping[str, str], env: Mapping[str, str], conf: Mapping[str, str]) -> JobSpec:
     """Return the job with references replaced and what its places need added; its own Spark properties go before."""
 
     def text(value: str) -> str:
@@ -176,7 +176,7 @@ def _replace_reference(found: re.Match[str], uris: Mapping[str, str]) -> str:
     return uris[name]
 
 
-def _notes(job: Job, known: Mapping[str, Volume]) -> list[str]:
+def _notes(job: JobSpec, known: Mapping[str, Volume]) -> list[str]:
     found = [
         f"storage {each.name}: readOnly cannot be enforced for {known[each.name].kind}; give it keys that can only read"
         if known[each.name].kind == "s3"

@@ -30,7 +30,7 @@ from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_NAMESPACE
 from cloudmesh.cluster.providers.kubernetes.submit import JobObjects, without_secrets
 from cloudmesh.cluster.providers.kubernetes.volumes import VolumeStore
 from cloudmesh.cluster.spec import spark
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.native import NativeJob
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ class KubernetesEngine:
         with suppress(NotFoundError):
             call(self._its, requests.NODES.delete(node.id))
 
-    def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
+    def specification(self, submission: Submission[JobSpec]) -> Mapping[str, Any]:
         """Return the objects of the job, without its secrets."""
         return without_secrets(submission)
 
-    def submit(self, submission: Submission[Job]) -> None:
+    def submit(self, submission: Submission[JobSpec]) -> None:
         """Run the job once: a Job of the same name is never replaced."""
         found = self._jobs.find(submission.id)
         turn = driver_admission.ALONE if found else self._turn(submission)
@@ -186,7 +186,7 @@ class KubernetesEngine:
         """Forget a place that no job has mounted."""
         self._volumes.remove(name)
 
-    def _turn(self, submission: Submission[Job]) -> driver_admission.Admission:
+    def _turn(self, submission: Submission[JobSpec]) -> driver_admission.Admission:
         """Return when a new job may begin."""
         if not is_spark(submission):
             return driver_admission.ALONE

@@ -14,7 +14,7 @@ from cloudmesh.cluster.images.catalog import IMAGES
 from cloudmesh.cluster.providers.base import Submission
 from cloudmesh.cluster.providers.kubernetes import pod_spec
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOB, JOBS_NAMESPACE, PART
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from cloudmesh.cluster.spec.task_groups import ScheduledGroup, TaskGroup, TaskLayout, schedule_groups
 
@@ -30,7 +30,7 @@ _LATER_SECONDS = 60
 _USUAL = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 
 
-def indexed_job_objects(submission: Submission[Job], token: str) -> list[dict[str, Any]]:
+def indexed_job_objects(submission: Submission[JobSpec], token: str) -> list[dict[str, Any]]:
     """Return all that a job consists of, its own Job first; that one does not begin before it is told to.
 
     Args:
@@ -83,7 +83,7 @@ def _service(job_id: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": pod_spec.metadata(job_id), "spec": spec}
 
 
-def _job(submission: Submission[Job], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
+def _job(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     part = group.part
     metadata = {"labels": {JOB: submission.id, PART: part.name}, "annotations": {FIRST: str(group.first)}}
     tried = {"backoffLimit": _ENDLESS} if shape.stays else {"backoffLimitPerIndex": part.retries, "maxFailedIndexes": 0}
@@ -99,7 +99,7 @@ def _job(submission: Submission[Job], shape: TaskLayout, group: ScheduledGroup) 
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": its, "spec": spec}
 
 
-def _pod(submission: Submission[Job], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
+def _pod(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     own = {"runAsNonRoot": True} if submission.job.image in IMAGES else {}
     fields: dict[str, Any] = {
         "subdomain": submission.id,
@@ -136,7 +136,7 @@ def _spread(job_id: str, part: str) -> dict[str, Any]:
     }
 
 
-def _container(submission: Submission[Job], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
+def _container(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     part = group.part
     capabilities: dict[str, Any] = {"drop": ["ALL"]}
     if submission.job.image not in IMAGES:
@@ -156,7 +156,7 @@ def _container(submission: Submission[Job], shape: TaskLayout, group: ScheduledG
     return {**found, "restartPolicy": "Always"} if shape.stays else found
 
 
-def _environment(submission: Submission[Job], group: ScheduledGroup) -> list[dict[str, Any]]:
+def _environment(submission: Submission[JobSpec], group: ScheduledGroup) -> list[dict[str, Any]]:
     part = group.part
     fixed = {
         "CMS_JOB_ID": submission.id,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cloudmesh.cluster.providers.base import Mount, Submission
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 
 JOBS_NAMESPACE, JOBS_ACCOUNT = "cms-jobs", "spark"
 # A core of a job asks for this much of a processor, in thousandths: the rest is the host's and the engine's own, so
@@ -43,14 +43,14 @@ def metadata(job_id: str, name: str = "", **more: Any) -> dict[str, Any]:
     return {"name": name or job_id, "namespace": JOBS_NAMESPACE, "labels": {JOB: job_id}, **more}
 
 
-def job_metadata(submission: Submission[Job], **more: str) -> dict[str, Any]:
+def job_metadata(submission: Submission[JobSpec], **more: str) -> dict[str, Any]:
     """Return what the Job is called that stands for a job; `more` is kept with it."""
     its = submission.job
     annotations = {DIGEST: submission.digest, NAME: its.name, VOLUMES: " ".join(its.volumes), **more}
     return metadata(submission.id, annotations=annotations)
 
 
-def secrets(submission: Submission[Job], contents: Mapping[str, str]) -> list[dict[str, Any]]:
+def secrets(submission: Submission[JobSpec], contents: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the secrets of a job.
 
     Args:
@@ -78,7 +78,7 @@ def literals(fields: Mapping[str, str]) -> list[dict[str, Any]]:
     return variables({name: literal(value) for name, value in fields.items()})
 
 
-def secret_variables(submission: Submission[Job]) -> list[dict[str, Any]]:
+def secret_variables(submission: Submission[JobSpec]) -> list[dict[str, Any]]:
     """Return the environment variables that are secrets."""
     name = variables_name(submission.id)
     return [
@@ -107,7 +107,7 @@ def claim(place: str) -> str:
     return f"cms-storage-{place}"
 
 
-def mounts(submission: Submission[Job], task: str) -> list[dict[str, Any]]:
+def mounts(submission: Submission[JobSpec], task: str) -> list[dict[str, Any]]:
     """Return what a container finds where; see `volumes`. It has the variable CMS_POD, and those that `task` names."""
     its_own = results_path(submission.id, task, "$(CMS_POD)")
     found: list[dict[str, Any]] = [
@@ -119,7 +119,7 @@ def mounts(submission: Submission[Job], task: str) -> list[dict[str, Any]]:
     return found
 
 
-def volumes(submission: Submission[Job], mode: int) -> list[dict[str, Any]]:
+def volumes(submission: Submission[JobSpec], mode: int) -> list[dict[str, Any]]:
     """Return the volumes of a pod.
 
     Args:
@@ -136,7 +136,7 @@ def volumes(submission: Submission[Job], mode: int) -> list[dict[str, Any]]:
     return found
 
 
-def mounts_by_name(submission: Submission[Job]) -> dict[str, Mount]:
+def mounts_by_name(submission: Submission[JobSpec]) -> dict[str, Mount]:
     """Return the places that a job uses by what its pods call them; one may be mounted twice."""
     return {f"storage-{number}": each for number, each in enumerate(submission.volumes)}
 

@@ -16,7 +16,7 @@ from cloudmesh.cluster.providers.base import Submission, is_spark
 from cloudmesh.cluster.providers.kubernetes import indexed_jobs, pod_spec, requests, spark_job
 from cloudmesh.cluster.providers.kubernetes.api_client import ConflictError, call
 from cloudmesh.cluster.providers.kubernetes.driver_admission import ALONE, Admission
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 
 if TYPE_CHECKING:
     from kubernetes import client
@@ -26,7 +26,7 @@ _SECRET_BYTES = 32
 _BELONGING = {"Job": requests.JOBS, "Secret": requests.SECRETS, "Service": requests.SERVICES}
 
 
-def job_objects(submission: Submission[Job], token: str, turn: Admission = ALONE) -> list[dict[str, Any]]:
+def job_objects(submission: Submission[JobSpec], token: str, turn: Admission = ALONE) -> list[dict[str, Any]]:
     """Return all that a job consists of, the Job that stands for it first. Pure.
 
     Args:
@@ -39,7 +39,7 @@ def job_objects(submission: Submission[Job], token: str, turn: Admission = ALONE
     return indexed_jobs.indexed_job_objects(submission, token)
 
 
-def without_secrets(submission: Submission[Job]) -> dict[str, Any]:
+def without_secrets(submission: Submission[JobSpec]) -> dict[str, Any]:
     """Return what a job consists of without what is secret. Pure."""
     items = [each for each in job_objects(submission, "") if each["kind"] != "Secret"]
     return items[0] if len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}
@@ -54,7 +54,7 @@ class JobObjects:
         turn: when it may begin, if it is Spark's.
     """
 
-    def __init__(self, its: client.ApiClient, submission: Submission[Job], turn: Admission) -> None:
+    def __init__(self, its: client.ApiClient, submission: Submission[JobSpec], turn: Admission) -> None:
         self._its = its
         self._first, *self._others = job_objects(submission, random.token_urlsafe(_SECRET_BYTES), turn)
 

@@ -18,7 +18,7 @@ from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, RESULTS
 from cloudmesh.cluster.providers.nomad.logs import TaskOutput
 from cloudmesh.cluster.providers.nomad.secrets import JobSecrets
 from cloudmesh.cluster.providers.nomad.volumes import VolumeStore
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.native import NativeJob, check_nomad
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ class NomadEngine:
         self._volumes.forget(node.id)
         call(lambda: self._client.node.purge_node(node.id))
 
-    def specification(self, submission: Submission[Job]) -> Mapping[str, Any]:
+    def specification(self, submission: Submission[JobSpec]) -> Mapping[str, Any]:
         """Return the Nomad job."""
         return {"Job": spark_job.spark_job(submission) if is_spark(submission) else task_group_job.job(submission)}
 
-    def submit(self, submission: Submission[Job]) -> None:
+    def submit(self, submission: Submission[JobSpec]) -> None:
         """Run the job once: the register call refuses to replace a job that is there."""
         found = self._found(submission.id)
         if found is None:

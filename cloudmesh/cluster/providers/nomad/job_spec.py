@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudmesh.cluster.providers.base import Mount, Submission
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 
 # Hosts say that each of their cores is this much (client.cpu_total_compute): jobs are placed by cores, not clock rates.
@@ -33,7 +33,7 @@ def variable_path(job_id: str) -> str:
     return f"nomad/jobs/{job_id}"
 
 
-def job(submission: Submission[Job], kind: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the Nomad job; the first group is the one whose end is the job's."""
     its = submission.job
     return {
@@ -53,7 +53,7 @@ def job(submission: Submission[Job], kind: str, groups: Sequence[dict[str, Any]]
 
 
 def group(
-    submission: Submission[Job], name: str, count: int, ports: Mapping[str, int] | Iterable[str]
+    submission: Submission[JobSpec], name: str, count: int, ports: Mapping[str, int] | Iterable[str]
 ) -> dict[str, Any]:
     """Return a group without its tasks, whose failed ones are not replaced.
 
@@ -79,7 +79,7 @@ def group(
     }
 
 
-def task(submission: Submission[Job], name: str, cpu: int, memory_mb: int) -> dict[str, Any]:
+def task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: int) -> dict[str, Any]:
     """Return a task with what every task of a job finds, but without the job's own environment and secrets."""
     token = f'{{{{ with nomadVar "{variable_path(submission.id)}" }}}}{{{{ .{TOKEN} }}}}{{{{ end }}}}'
     return {
@@ -111,7 +111,7 @@ def template(text: str, path: str) -> dict[str, Any]:
     return {"EmbeddedTmpl": text, "DestPath": path, "ChangeMode": "noop"}
 
 
-def secret_templates(submission: Submission[Job]) -> list[dict[str, Any]]:
+def secret_templates(submission: Submission[JobSpec]) -> list[dict[str, Any]]:
     """Return what gives a task the job's own secrets as environment variables; none of them stands in the job."""
     if not submission.secrets:
         return []
@@ -120,7 +120,7 @@ def secret_templates(submission: Submission[Job]) -> list[dict[str, Any]]:
     return [{**template(text, "secrets/environment"), "Envvars": True}]
 
 
-def items(submission: Submission[Job], token: str) -> dict[str, str]:
+def items(submission: Submission[JobSpec], token: str) -> dict[str, str]:
     """Return what the job's variable holds."""
     return {TOKEN: token, **{f"{VARIABLE_PREFIX}{name}": value for name, value in submission.secrets.items()}}
 

@@ -15,7 +15,7 @@ from cloudmesh.cluster.providers.base import Submission
 from cloudmesh.cluster.providers.nomad import job_spec, status
 from cloudmesh.cluster.providers.nomad.api_client import RawRequests, call
 from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, TTL
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 
 if TYPE_CHECKING:
     import nomad
@@ -36,7 +36,7 @@ class JobSecrets:
     def __init__(self, client: nomad.Nomad) -> None:
         self._client = client
 
-    def grant(self, submission: Submission[Job]) -> None:
+    def grant(self, submission: Submission[JobSpec]) -> None:
         """Keep the job's secrets, and one by which its parts know each other; once, though two do it at a time."""
         path = job_spec.variable_path(submission.id)
         items = job_spec.items(submission, secrets.token_urlsafe(_TOKEN_BYTES))

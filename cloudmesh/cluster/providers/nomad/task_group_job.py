@@ -12,7 +12,7 @@ from typing import Any
 from cloudmesh.cluster.providers.base import Submission
 from cloudmesh.cluster.providers.nomad import job_spec
 from cloudmesh.cluster.providers.nomad.job_spec import CORE, SECOND
-from cloudmesh.cluster.spec.job import Job
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.task_groups import ScheduledGroup, TaskLayout, schedule_groups
 
 TIMEOUT = "timeoutSeconds"
@@ -23,7 +23,7 @@ _PEERS = "peers"
 _ENDLESS = {"Attempts": 1, "Interval": 10 * SECOND, "Delay": 2 * SECOND, "Mode": "delay"}
 
 
-def job(submission: Submission[Job]) -> dict[str, Any]:
+def job(submission: Submission[JobSpec]) -> dict[str, Any]:
     """Return the Nomad job of a submission."""
     shape = submission.job.layout(submission.hosts)
     these = [_group(submission, shape, each) for each in schedule_groups(shape.parts)]
@@ -42,7 +42,7 @@ def _index(group: ScheduledGroup) -> str:
     return "${NOMAD_ALLOC_INDEX}" if group.alone else str(group.first)
 
 
-def _group(submission: Submission[Job], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
+def _group(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     part = group.part
     limit = 0 if shape.stays or not group.leads else submission.job.timeout_seconds
     made = job_spec.group(submission, group.name, part.count, {**part.ports, **({_CLOCK: 0} if limit else {})})
@@ -67,7 +67,7 @@ def _port_service(job_id: str, group: ScheduledGroup, port: str) -> dict[str, An
     return {"Name": service(job_id), "PortLabel": port, "Provider": "nomad", "Tags": [tag]}
 
 
-def _task(submission: Submission[Job], group: ScheduledGroup, limit: int) -> dict[str, Any]:
+def _task(submission: Submission[JobSpec], group: ScheduledGroup, limit: int) -> dict[str, Any]:
     part = group.part
     task = job_spec.task(submission, part.name, part.cores * CORE, part.memory_mb)
     for key, words in (("entrypoint", part.command), ("args", part.arguments)):
