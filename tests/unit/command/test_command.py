@@ -21,7 +21,7 @@ from cloudmesh.cluster.command.console import docopt_usage
 from cloudmesh.cluster.command.console.progress import Progress
 from cloudmesh.cluster.core.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CMS = [sys.executable, "-c", "from cloudmesh.shell.shell import main; main()"]
 TEXT = ClusterCommand.do_cluster.__doc__ or ""
 HEAVY = ("paramiko", "docker", "nomad", "kubernetes", "requests", "cryptography", "yaml", "rich", "asyncio")

@@ -13,7 +13,7 @@ import pytest
 from cloudmesh.cluster.core.model import Facts
 from cloudmesh.cluster.hosts import facts
 
-SCRIPT = Path(__file__).parents[2] / "cloudmesh/images/host/facts.sh"
+SCRIPT = Path(__file__).parents[3] / "cloudmesh/images/host/facts.sh"
 BARE = (
     "awk",
     "cat",

@@ -9,8 +9,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from sshd import MARKS, Sshd, home, server
 from support.silent import Silent
+from support.sshd import MARKS, Sshd, home, server
 
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import HostError, HostsError, UnreachableError

@@ -5,7 +5,7 @@ import subprocess
 import threading
 
 import pytest
-from sshd import make_key
+from support.sshd import make_key
 
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Host

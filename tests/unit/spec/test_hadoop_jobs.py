@@ -14,7 +14,7 @@ from cloudmesh.cluster.spec.hadoop import EXAMPLES, HadoopJob, HadoopService, St
 from cloudmesh.cluster.spec.job import Executor, JobSpec, Resources, VolumeClaim, describe
 from cloudmesh.cluster.spec.load import load
 
-FILES = Path(__file__).parents[2] / "examples"
+FILES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(autouse=True)

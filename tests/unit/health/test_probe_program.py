@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sshd import free_port
+from support.sshd import free_port
 
 from cloudmesh.cluster.health.probe_job import ProbeJob
 
-PROGRAM = Path(__file__).resolve().parents[2] / "cloudmesh" / "images" / "proof" / "probe.py"
+PROGRAM = Path(__file__).resolve().parents[3] / "cloudmesh" / "images" / "proof" / "probe.py"
 
 
 class Probes:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from test_engines import Collected, cache, get, kept
+from support.binaries import Collected, cache, get, kept, toys
 
-from cloudmesh.cluster.binaries.pinned import Build, EngineSpec
+from cloudmesh.cluster.binaries.pinned import EngineSpec
 from cloudmesh.cluster.core.errors import BinaryError
 
 __all__ = ["cache"]
@@ -26,21 +25,6 @@ BAD = "package main\n\nfunc main() { nonsense() }\n"
 def module_of(directory: Path, source: str = GOOD, *, go: str = "1.21", cgo: bool = False) -> EngineSpec:
     """An engine of one program."""
     return toys(directory, {"toy": source}, go=go, cgo=cgo)
-
-
-def toys(directory: Path, sources: Mapping[str, str], *, go: str = "1.21", cgo: bool = False) -> EngineSpec:
-    """An engine of some programs whose module requires their main packages, as the real ones do."""
-    for name, text in {
-        "main/go.mod": "module example.com/toy\n\ngo 1.21\n",
-        **{f"main/{program}/main.go": source for program, source in sources.items()},
-        "engine/go.mod": f"module engine\n\ngo {go}\n\nrequire example.com/toy v0.0.0\n\n"
-        f"replace example.com/toy => {directory}/main\n",
-    }.items():
-        file = directory / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    packages = {program: f"example.com/toy/{program}" for program in sources}
-    return EngineSpec("toy", "1.0", tuple(sources), (), (Build(directory / "engine", packages, cgo=cgo),))
 
 
 def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:

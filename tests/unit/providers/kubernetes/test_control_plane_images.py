@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 import requests
+from support.binaries import BUILT, Collected
 from support.registry import BINARY, RegistryProcess
-from test_engines import Collected
-from test_engines_kubernetes import BUILT
 
 from cloudmesh.cluster.binaries.cache import BinaryBundle, BinaryFile
 from cloudmesh.cluster.binaries.pinned import KUBERNETES

@@ -15,7 +15,7 @@ from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec.load import load
 from cloudmesh.cluster.spec.spark import SparkJob
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 HEAD = "apiVersion: cms/v1\nkind: SparkJob\nmetadata: {name: count}\n"
 MAIN = "  mainApplicationFile: main.py\n"
 

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from sshd import MARKS, Sshd, free_port, home, make_key, server
+from support.sshd import MARKS, Sshd, free_port, home, make_key, server
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError

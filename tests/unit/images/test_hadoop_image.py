@@ -13,7 +13,7 @@ import pytest
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.spec import hadoop_client
 
-IMAGES = Path(__file__).parents[2] / "cloudmesh" / "images"
+IMAGES = Path(__file__).parents[3] / "cloudmesh" / "images"
 PASSWORD = "password"  # noqa: S105 - of the RFC's example
 
 

@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from sshd import free_port
 from support.listener import CHUNK, all_asked, asked, listening
+from support.sshd import free_port
 
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.ssh.tls import TlsProxy, client_context

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sshd import MARKS, Sshd, home, installed
+from support.sshd import MARKS, Sshd, home, installed
 
 from cloudmesh.cluster.core.errors import AuthenticationError
 from cloudmesh.cluster.ssh.connect import connect

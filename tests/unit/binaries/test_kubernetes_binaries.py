@@ -11,12 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_engines import Collected, cache, get
-from test_engines_build import toys
+from support.binaries import BUILT, Collected, cache, get, toys
 
-from cloudmesh.cluster.binaries import cache as binary_cache
 from cloudmesh.cluster.binaries.pinned import KUBERNETES, EngineSpec
-from cloudmesh.cluster.core.errors import BinaryError
 
 __all__ = ["cache"]
 
@@ -25,15 +22,6 @@ PAUSE = next(one for one in KUBERNETES.builds if "pause" in one.packages)
 MODULES = {one.module.name: one for one in KUBERNETES.builds}
 
 
-def cached() -> dict[str, Path]:
-    """Return the built files by their names; none where they were not built on this machine."""
-    try:
-        return {one.name: one.path for one in binary_cache.load(KUBERNETES, "amd64").files}
-    except BinaryError:
-        return {}
-
-
-BUILT = cached()
 needs_built = pytest.mark.skipif(not BUILT, reason="`cms cluster engines -p kubernetes` was not run here")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "cloudmesh/images/host/lock.sh"
+SCRIPT = Path(__file__).parents[3] / "cloudmesh/images/host/lock.sh"
 Start = Callable[..., "subprocess.Popen[str]"]
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the lock is root's")

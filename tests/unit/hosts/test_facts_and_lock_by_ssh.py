@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sshd import MARKS, Sshd, home, server
+from support.sshd import MARKS, Sshd, home, server
 
 from cloudmesh.cluster.core.errors import HostError, LockedError
 from cloudmesh.cluster.hosts import facts, lock, preflight

@@ -17,41 +17,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.binaries import Collected, cache, get, kept
 
 from cloudmesh.cluster.binaries.cache import BinaryBundle, SourceUnavailableError
 from cloudmesh.cluster.binaries.fetch import fetch
 from cloudmesh.cluster.binaries.pinned import NOMAD, SPECS, Download, EngineSpec
-from cloudmesh.cluster.binaries.provision import file_rows, list_files, obtain, provide
+from cloudmesh.cluster.binaries.provision import file_rows, list_files, provide
 from cloudmesh.cluster.core.errors import BinaryError, UsageError
 
 CONTENT = bytes(range(256)) * 8192
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 OTHER = "0" * 64
 
-
-class Collected:
-    """A Report that keeps what it was told."""
-
-    def __init__(self, interrupt_at: str = "") -> None:
-        self.lines: list[str] = []
-        self.interrupt_at = interrupt_at
-
-    def step(self, where: str, what: str) -> None:
-        self.lines.append(what)
-        if self.interrupt_at and self.interrupt_at in what:
-            raise KeyboardInterrupt
-
-    def done(self, where: str, what: str = "") -> None:
-        self.lines.append(what)
-
-    def failed(self, where: str, why: str) -> None:
-        self.lines.append(why)
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
+__all__ = ["cache"]
 
 
 class Site(http.server.ThreadingHTTPServer):
@@ -97,14 +75,6 @@ def site() -> Iterator[Site]:
         server.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    directory = tmp_path / "cache"
-    monkeypatch.setenv("CLOUDMESH_CLUSTER_CACHE", str(directory))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return directory
-
-
 def zipped(content: bytes = CONTENT) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
@@ -146,19 +116,6 @@ def mirror(toy: EngineSpec, site: Site, cache: Path, tmp_path: Path) -> Path:
     site.routes.clear()
     site.asked.clear()
     return directory
-
-
-def get(
-    spec: EngineSpec, mirror: str | Path = "", report: Collected | None = None, arch: str = "amd64"
-) -> BinaryBundle:
-    return obtain(spec, arch=arch, mirror=str(mirror), report=report or Collected())
-
-
-def kept(cache: Path) -> list[str]:
-    """Everything in the cache but lock files."""
-    return sorted(
-        str(file.relative_to(cache)) for file in cache.rglob("*") if file.is_file() and file.suffix != ".lock"
-    )
 
 
 def test_a_release_is_verified_unpacked_and_cached(toy: EngineSpec, site: Site, cache: Path) -> None:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from sshd import MARKS, Sshd, free_port, home, server
 from support.listener import CHUNK, all_asked, asked, listening
+from support.sshd import MARKS, Sshd, free_port, home, server
 
 from cloudmesh.cluster.core.errors import HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.ssh.connect import connect
