@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cloudmesh.cluster.command import native
 from cloudmesh.cluster.command.arguments import Arguments
-from cloudmesh.cluster.command.cluster_test import test
 from cloudmesh.cluster.command.storage import get, storage
 from cloudmesh.cluster.command.submit import submit
+from cloudmesh.cluster.core.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
-    from cloudmesh.cluster.core.model import ClusterInfo, JobStatus
-
+    pass
 
 MAX_NODES = 100
 
@@ -27,6 +25,8 @@ JOB_COLUMNS = ("id", "name", "state", "submitted", "duration", "hosts", "exit_co
 IMAGE_COLUMNS = ("name", "tag", "built", "size_mb")
 ENGINE_COLUMNS = ("engine", "version", "file", "source", "sha256", "size", "path")
 TASK_COLUMNS = ("name", "host", "state", "exit_code", "reason")
+STEP_COLUMNS = ("host", "phase", "what", "undo")
+CHECK_COLUMNS = ("check", "host", "result", "cause", "remedy")
 
 
 def perform(arguments: Mapping[str, Any]) -> None:
@@ -38,138 +38,164 @@ def perform(arguments: Mapping[str, Any]) -> None:
     from cloudmesh.cluster.command.console.progress import Progress
 
     with Progress() as progress:
-        call = Arguments(arguments, progress)
-        call.check_names()
-        next(action for verb, action in ACTIONS.items() if arguments[verb])(call)
+        typed = Arguments(arguments, progress)
+        typed.check_names()
+        next(action for verb, action in ACTIONS.items() if arguments[verb])(typed)
 
 
-def create(call: Arguments) -> None:
-    """Make a cluster, or complete it."""
-    from cloudmesh.cluster import operations
+def create(arguments: Arguments) -> None:
+    """Make a cluster, or complete it; with --dryrun, show what would be done."""
+    from cloudmesh.cluster.cluster import Cluster
     from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
 
-    cluster = operations.create(
-        call.context,
-        call.name,
-        call.text("--provider"),
-        call.hostnames,
-        nodes=call.number("--nodes", 1, MAX_NODES),
-        servers=call.number("--servers", 1, max(SERVER_COUNTS)),
-        images=call.words("--images"),
-        debian=call.text("--debian"),
-        dryrun=call.flag("--dryrun"),
-    )
-    if not call.flag("--dryrun"):
-        _tell_ready(call, cluster)
-
-
-def add(call: Arguments) -> None:
-    """Let hosts join a cluster."""
-    from cloudmesh.cluster import operations
-
-    _tell_ready(call, operations.add(call.context, call.name, call.hostnames))
-
-
-def remove(call: Arguments) -> None:
-    """Take hosts out of a cluster."""
-    from cloudmesh.cluster import operations
-
-    hosts = call.hostnames
-    call.confirm(f"Remove {', '.join(map(str, hosts))} from cluster {call.name}?")
-    operations.remove(call.context, call.name, hosts, force=call.flag("--force"))
-
-
-def kill(call: Arguments) -> None:
-    """Take a cluster apart."""
-    from cloudmesh.cluster import operations
-
-    call.confirm(f"Kill cluster {call.name} with all its jobs and data?")
-    operations.kill(call.context, call.name, force=call.flag("--force"))
-
-
-def list_clusters(call: Arguments) -> None:
-    """Print the clusters' names."""
-    from cloudmesh.cluster import operations
-
-    rows = [{"name": cluster.name, "provider": cluster.provider} for cluster in operations.list_clusters(call.context)]
-    call.show(rows, ("name", "provider"), nothing="no cluster found")
-
-
-def info(call: Arguments) -> None:
-    """Show all clusters, or one with its hosts; with --kubeconfig, write kubectl's access to it first."""
-    from cloudmesh.cluster import operations
-
-    if file := call.text("--kubeconfig"):
-        native.export_kubeconfig(call, str(Path(file).expanduser()))
-    if not call.name:
-        call.show(operations.info_of_all(call.context), CLUSTER_COLUMNS, nothing="no cluster found")
+    options: dict[str, Any] = {
+        "provider": arguments.text("--provider"),
+        "nodes": arguments.number("--nodes", 1, MAX_NODES),
+        "servers": arguments.number("--servers", 1, max(SERVER_COUNTS)),
+        "images": arguments.words("--images"),
+        "debian": arguments.text("--debian"),
+    }
+    if arguments.flag("--dryrun"):
+        steps = arguments.cluster.plan("create", arguments.hostnames, **options)
+        arguments.show(steps, STEP_COLUMNS, nothing="nothing to do")
         return
-    cluster = operations.info(call.context, call.name)
-    call.show(cluster, CLUSTER_COLUMNS)
-    if call.format == "table":
-        call.show(cluster.nodes, NODE_COLUMNS)
+    Cluster.create(arguments.name, arguments.hostnames, context=arguments.context, **options)
 
 
-def jobs(call: Arguments) -> None:
-    """Show all jobs, or one with its tasks."""
-    from cloudmesh.cluster import operations
-
-    found = operations.jobs(call.context, call.name, call.job_id)
-    rows = [_row(call, job) for job in found]
-    call.show(rows[0] if call.job_id else rows, JOB_COLUMNS, nothing=f"cluster {call.name} has no jobs")
-    if call.job_id and call.format == "table":
-        call.show(found[0].tasks, TASK_COLUMNS)
-
-
-def logs(call: Arguments) -> None:
-    """Print a job's log."""
-    from cloudmesh.cluster import operations
-
-    operations.logs(call.context, call.name, call.job_id, call.pass_on, follow=call.flag("--follow"))
-
-
-def stop(call: Arguments) -> None:
-    """End a job."""
-    from cloudmesh.cluster import operations
-
-    operations.stop(call.context, call.name, call.job_id)
-
-
-def image(call: Arguments) -> None:
-    """List or build images."""
-    from cloudmesh.cluster import operations
-
-    if call.flag("build"):
-        for tag in operations.images_build(call.context, call.words("IMAGES")):
-            call.print(tag)
+def add(arguments: Arguments) -> None:
+    """Let hosts join a cluster."""
+    if arguments.flag("--dryrun"):
+        _show_plan(arguments, "add")
     else:
-        call.show(operations.images_list(call.words("IMAGES")), IMAGE_COLUMNS)
+        arguments.cluster.add(arguments.hostnames)
 
 
-def engines(call: Arguments) -> None:
-    """Fetch or build engine programs."""
-    from cloudmesh.cluster import operations
-
-    rows = operations.engines(call.text("--provider"), mirror=call.text("--mirror"), report=call.progress)
-    call.show(rows, ENGINE_COLUMNS)
-
-
-def _tell_ready(call: Arguments, cluster: ClusterInfo) -> None:
-    call.progress.stop()
-    call.progress.note(f"cluster {cluster.name} is ready: {cluster.provider}, hosts {len(cluster.nodes)}")
+def remove(arguments: Arguments) -> None:
+    """Take hosts out of a cluster."""
+    hosts = arguments.hostnames
+    if arguments.flag("--dryrun"):
+        _show_plan(arguments, "remove")
+        return
+    arguments.confirm(f"Remove {', '.join(map(str, hosts))} from cluster {arguments.name}?")
+    arguments.cluster.remove(hosts, force=arguments.flag("--force"))
 
 
-def _row(call: Arguments, job: JobStatus) -> dict[str, Any]:
-    """Return a job with its hosts, and with readable times for a table."""
-    import time
+def kill(arguments: Arguments) -> None:
+    """Take a cluster apart."""
+    if arguments.flag("--dryrun"):
+        _show_plan(arguments, "kill")
+        return
+    arguments.confirm(f"Kill cluster {arguments.name} with all its jobs and data?")
+    arguments.cluster.kill(force=arguments.flag("--force"))
 
-    from cloudmesh.cluster.command.console import formats
 
-    row = {**formats.as_plain(job), "hosts": list(job.hosts)}
-    if call.format == "table":
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.submitted)) if job.submitted else ""
-        row |= {"submitted": when, "duration": f"{job.duration:.0f} s"}
-    return row
+def list_clusters(arguments: Arguments) -> None:
+    """Print the clusters' names."""
+    from cloudmesh.cluster.cluster import Cluster
+
+    clusters = Cluster.list(context=arguments.context)
+    rows = [{"name": cluster.name, "provider": cluster.provider} for cluster in clusters]
+    arguments.show(rows, ("name", "provider"), nothing="no cluster found")
+
+
+def info(arguments: Arguments) -> None:
+    """Show all clusters, or one with its hosts; with --kubeconfig, write kubectl's access to it first."""
+    if file := arguments.text("--kubeconfig"):
+        _export_kubeconfig(arguments, str(Path(file).expanduser()))
+    if not arguments.name:
+        from cloudmesh.cluster.cluster import Cluster
+
+        clusters = Cluster.info_of_all(arguments.context)
+        arguments.show(clusters, CLUSTER_COLUMNS, nothing="no cluster found")
+        return
+    cluster = arguments.cluster.info()
+    arguments.show(cluster, CLUSTER_COLUMNS)
+    if arguments.format == "table":
+        arguments.show(cluster.nodes, NODE_COLUMNS)
+
+
+def jobs(arguments: Arguments) -> None:
+    """Show all jobs, or one with its tasks."""
+    from cloudmesh.cluster.command.console.formats import job_row
+
+    cluster = arguments.cluster
+    statuses = (cluster.job(arguments.job_id).status(),) if arguments.job_id else cluster.jobs()
+    rows = [job_row(status, arguments.format) for status in statuses]
+    nothing = f"cluster {arguments.name} has no jobs"
+    arguments.show(rows[0] if arguments.job_id else rows, JOB_COLUMNS, nothing=nothing)
+    if arguments.job_id and arguments.format == "table":
+        arguments.show(statuses[0].tasks, TASK_COLUMNS)
+
+
+def logs(arguments: Arguments) -> None:
+    """Print a job's log."""
+    with arguments.cluster.job_service() as service:
+        service.logs(arguments.job_id, arguments.write_output, follow=arguments.flag("--follow"))
+
+
+def stop(arguments: Arguments) -> None:
+    """End a job."""
+    arguments.cluster.job(arguments.job_id).stop()
+
+
+def test(arguments: Arguments) -> None:
+    """Test a cluster, and show what was found."""
+    from cloudmesh.cluster.health.check_results import FAILED
+
+    arguments.check_format()
+    results = arguments.cluster.test()
+    arguments.show(results, CHECK_COLUMNS)
+    if failed := [result for result in results if result.result == FAILED]:
+        where = ", ".join(dict.fromkeys(result.host for result in failed if result.host != "-")) or "the cluster"
+        raise ClusterError(f"{len(failed)} of {len(results)} checks of cluster {arguments.name} failed: {where}")
+
+
+def image(arguments: Arguments) -> None:
+    """List or build images."""
+    from cloudmesh.cluster.cluster import build_images, list_images
+
+    if arguments.flag("build"):
+        for tag in build_images(arguments.context, arguments.words("IMAGES")):
+            arguments.print(tag)
+    else:
+        arguments.show(list_images(arguments.words("IMAGES")), IMAGE_COLUMNS)
+
+
+def engines(arguments: Arguments) -> None:
+    """Fetch or build an engine's binaries."""
+    from cloudmesh.cluster.cluster import fetch_binaries
+
+    mirror = arguments.text("--mirror")
+    rows = fetch_binaries(arguments.text("--provider"), mirror=mirror, report=arguments.progress)
+    arguments.show(rows, ENGINE_COLUMNS)
+
+
+def schema(arguments: Arguments) -> None:
+    """Print the JSON Schema of the job file."""
+    import json
+
+    from cloudmesh.cluster.spec.load import job_file_schema
+
+    arguments.print(json.dumps(job_file_schema(), indent=2))
+
+
+def _show_plan(arguments: Arguments, verb: str) -> None:
+    hosts = arguments.hostnames if arguments.arguments["HOSTNAMES"] else ()
+    arguments.show(arguments.cluster.plan(verb, hosts), STEP_COLUMNS, nothing="nothing to do")
+
+
+def _export_kubeconfig(arguments: Arguments, file: str) -> None:
+    """Write the file by which kubectl reaches the cluster."""
+    from cloudmesh.cluster.command.console import private_file
+
+    if not arguments.name:
+        raise UsageError("--kubeconfig needs the cluster's name: -n NAME")
+    private_file.check(file)
+    private_file.write(file, arguments.cluster.kubeconfig())
+    arguments.progress.note(
+        f"{file} holds an administrator's key for cluster {arguments.name}, for a week; the API must be reachable at "
+        "the address in it: else have `ssh -L 6443:127.0.0.1:6443` lead there, and set the address to 127.0.0.1"
+    )
 
 
 # `image` and `storage` stand before `list`, `add` and `remove`, which are words of theirs too.
@@ -189,4 +215,5 @@ ACTIONS: Mapping[str, Callable[[Arguments], None]] = {
     "stop": stop,
     "test": test,
     "engines": engines,
+    "schema": schema,
 }

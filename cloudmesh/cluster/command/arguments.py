@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
+    from cloudmesh.cluster.cluster import Cluster
     from cloudmesh.cluster.command.console.progress import Progress
     from cloudmesh.cluster.core.context import Context, SshSettings
     from cloudmesh.cluster.core.model import Host
@@ -38,24 +39,24 @@ class Arguments:
         """The cluster's name, checked; empty where none is given."""
         from cloudmesh.cluster.core import names
 
-        given = self.arguments["--name"]
-        return "" if given is None else names.check(given, "cluster name")
+        name = self.arguments["--name"]
+        return "" if name is None else names.check(name, "cluster name")
 
     @cached_property
     def job_id(self) -> str:
         """The job's id, checked; empty where none is given."""
         from cloudmesh.cluster.core import names
 
-        given = self.arguments["--id"] if self.arguments["submit"] else self.arguments["JOBID"]
-        return "" if given is None else names.check(given, "job id")
+        name = self.arguments["--id"] if self.arguments["submit"] else self.arguments["JOBID"]
+        return "" if name is None else names.check(name, "job id")
 
     @cached_property
-    def place(self) -> str:
-        """The name of a place for data, checked; empty where none is given."""
+    def volume(self) -> str:
+        """The volume's name, checked; empty where none is given."""
         from cloudmesh.cluster.core import names
 
-        given = self.arguments["PLACE"]
-        return "" if given is None else names.check(given, "storage name")
+        name = self.arguments["VOLUME"]
+        return "" if name is None else names.check(name, "storage name")
 
     def check_names(self) -> None:
         """Check every name given, before anything else is done.
@@ -63,7 +64,7 @@ class Arguments:
         Raises:
             UsageError: one is malformed.
         """
-        _ = self.name, self.job_id, self.place
+        self.name, self.job_id, self.volume  # noqa: B018 - the properties check them
 
     @cached_property
     def format(self) -> str:
@@ -71,6 +72,14 @@ class Arguments:
         from cloudmesh.cluster.command.console import formats
 
         return formats.check(self.text("--output"))
+
+    def check_format(self) -> None:
+        """Refuse an unknown output format before anything is done.
+
+        Raises:
+            UsageError: there is no such format.
+        """
+        self.format  # noqa: B018 - the property checks it
 
     def text(self, option: str) -> str:
         """Return an option's value, empty where it is not given."""
@@ -93,8 +102,8 @@ class Arguments:
 
     def words(self, option: str) -> tuple[str, ...]:
         """Return the words of an option or argument that takes several, with commas between them or apart."""
-        given = self.arguments[option] or ()
-        words = [given] if isinstance(given, str) else given
+        value = self.arguments[option] or ()
+        words = [value] if isinstance(value, str) else value
         return tuple(word.strip() for part in words for word in part.split(",") if word.strip())
 
     @property
@@ -113,6 +122,13 @@ class Arguments:
     def hostnames(self) -> tuple[Host, ...]:
         """The hosts named by the command's arguments."""
         return self.hosts(",".join(self.arguments["HOSTNAMES"]))
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The cluster that the command is about."""
+        from cloudmesh.cluster.cluster import Cluster
+
+        return Cluster(self.name, self.context)
 
     @cached_property
     def context(self) -> Context:
@@ -168,7 +184,7 @@ class Arguments:
         with self.progress.suspended():
             formats.emit(f"{line}\n")
 
-    def pass_on(self, chunk: Chunk) -> None:
+    def write_output(self, chunk: Chunk) -> None:
         """Write a piece of a job's output to the stream it came from, as it is."""
         import sys
 

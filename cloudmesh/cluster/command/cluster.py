@@ -19,11 +19,11 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
 
         Usage:
           cluster create -n NAME [-p PROVIDER] [--nodes=N] [--servers=N] [--images=IMAGES] [--debian=RELEASE]
-                         [--interface=DEVICE] [--mirror=PLACE] [--ca-bundle=FILE] [--yes] [--dryrun] [options]
+                         [--interface=DEVICE] [--mirror=LOCATION] [--ca-bundle=FILE] [--yes] [--dryrun] [options]
                          [HOSTNAMES...]
-          cluster add -n NAME [--interface=DEVICE] [--mirror=PLACE] [--yes] [options] HOSTNAMES...
-          cluster remove -n NAME [--force] [--yes] [options] HOSTNAMES...
-          cluster kill -n NAME [--force] [--yes] [options]
+          cluster add -n NAME [--interface=DEVICE] [--mirror=LOCATION] [--yes] [--dryrun] [options] HOSTNAMES...
+          cluster remove -n NAME [--force] [--yes] [--dryrun] [options] HOSTNAMES...
+          cluster kill -n NAME [--force] [--yes] [--dryrun] [options]
           cluster list [--output=FORMAT] [options]
           cluster info [-n NAME] [--kubeconfig=FILE] [--output=FORMAT] [options]
           cluster submit -n NAME [--param=K=V]... [--params=FILE] [--sweep] [--secrets=FILE] [--id=ID] [--detach]
@@ -34,12 +34,13 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster get -n NAME [options] JOBID [DEST]
           cluster storage -n NAME list [--output=FORMAT] [options]
           cluster storage -n NAME add (--directory=PATH | --nfs=EXPORT | --s3=URL | --hadoop=SERVICE)
-                          [--endpoint=URL] [--region=REGION] [--path-style] [options] PLACE
-          cluster storage -n NAME remove [--yes] [options] PLACE
+                          [--endpoint=URL] [--region=REGION] [--path-style] [options] VOLUME
+          cluster storage -n NAME remove [--yes] [options] VOLUME
           cluster test -n NAME [--output=FORMAT] [--ca-bundle=FILE] [options]
           cluster image list [--output=FORMAT] [IMAGES...]
           cluster image build [--ca-bundle=FILE] [IMAGES...]
-          cluster engines [-p PROVIDER] [--mirror=PLACE]
+          cluster engines [-p PROVIDER] [--mirror=LOCATION]
+          cluster schema
 
         Makes a Nomad or Kubernetes cluster of machines that answer SSH, and runs Spark, Hadoop and container jobs on
         it. Nothing about a cluster is kept on this machine: every command asks the hosts and the engine. A command
@@ -64,15 +65,16 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           get      Copies what the tasks of a job wrote to the directory $CMS_RESULTS from the hosts that ran them,
                    compares it by checksums, and puts it into DEST/TASK. Nothing that is there is written over. The
                    results are kept for as long as the job is (its ttlSeconds).
-          storage  Shows the places for data that jobs may name under spec.storage, adds one, or removes one; the data
-                   itself stays. A place is a directory on every host, an NFS export, an S3 bucket or the file
-                   system of a HadoopService. Jobs reach it by ${storage.PLACE} in their job file, and by the
-                   variable CMS_STORAGE_PLACE: a URI, file:///MOUNT for directories and exports.
+          storage  Shows the volumes that jobs may name under spec.storage, adds one, or removes one; the data itself
+                   stays. A volume is a directory on every host, an NFS export, an S3 bucket or the file system
+                   of a HadoopService. Jobs reach it by ${storage.VOLUME} in their job file, and by the variable
+                   CMS_STORAGE_VOLUME: a URI, file:///MOUNT for directories and exports.
           test     Proves that jobs find on every host what they need: its clock, disk, memory, registry and container
-                   runtime, the network between tasks, DNS, each place for data, and Spark with an answer that is
+                   runtime, the network between tasks, DNS, each volume, and Spark with an answer that is
                    known. Tells the cause and a remedy of each failure. It needs room for a small job.
           image    Lists the container images, or builds them (all, or those named) on this machine's Docker engine.
           engines  Fetches or builds the engine's programs into the cache, before they are needed.
+          schema   Prints the JSON Schema of the job file, for editors and programs.
 
         Arguments:
           HOSTNAMES  [user@]host[:port], several with commas or blanks between them; node[01-10] is ten hosts.
@@ -84,7 +86,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           ARGS       Arguments of the job's program. Those that start with - come after a lone -- .
           JOBID      The id of a job, as submit --detach and jobs print it.
           DEST       The directory to copy to; ./JOBID-results where none is given.
-          PLACE      The name of a place for data: lower-case letters, digits and -.
+          VOLUME     The name of a volume: lower-case letters, digits and -.
           IMAGES     Names of images: cloudmesh, hadoop, spark.
 
         Options:
@@ -103,7 +105,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           --interface=DEVICE   The network device, or network (10.0.0.0/24), by which the hosts reach each other,
                                where they have several.
           --accept-new-hostkeys  Take the host key of a host not met before. A changed key is refused regardless.
-          --mirror=PLACE       A directory or URL that has the engine's programs, for sites without internet.
+          --mirror=LOCATION       A directory or URL that has the engine's programs, for sites without internet.
           --ca-bundle=FILE     Certificates that image builds shall trust as well, for sites with their own CA.
           --param=K=V          A parameter of the job file; may be given many times.
           --params=FILE        A YAML or JSON file of parameters; --param goes before it.
@@ -116,17 +118,17 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                                a week. A file that exists is left alone.
           --detach             Print the job's id as soon as the engine has accepted it, and do not wait.
           --follow             Go on until the job ends.
-          --dryrun             Print what would be done, and do nothing.
-          --directory=PATH     The place is this directory on every host; it is made where it is missing. Each host has
+          --dryrun             Print what would be done, phase by phase on each host, or the job; and do nothing.
+          --directory=PATH     The volume is this directory on every host; it is made where it is missing. Each host has
                                its own, unless it is shared among them already.
-          --nfs=EXPORT         The place is an NFS export, SERVER:/PATH, mounted on every host.
-          --s3=URL             The place is a bucket or a part of it: s3a://BUCKET/PREFIX. The keys come from
+          --nfs=EXPORT         The volume is an NFS export, SERVER:/PATH, mounted on every host.
+          --s3=URL             The volume is a bucket or a part of it: s3a://BUCKET/PREFIX. The keys come from
                                AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or are asked for; the
-                               cluster keeps them, and jobs that name the place get them.
+                               cluster keeps them, and jobs that name the volume get them.
           --endpoint=URL       The address of an S3 store other than Amazon's.
           --region=REGION      The region of the bucket.
           --path-style         The bucket stands in the path of the store's URLs and not in the host name.
-          --hadoop=SERVICE     The place is in the file system of a HadoopService that runs: JOBID or JOBID/PATH.
+          --hadoop=SERVICE     The volume is in the file system of a HadoopService that runs: JOBID or JOBID/PATH.
           --force              Go on where a host does not answer or cannot be drained.
           --yes                Ask nothing. Questions are asked on a terminal only.
           --output=FORMAT      table, json, yaml or csv. [default: table]

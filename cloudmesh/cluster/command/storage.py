@@ -1,4 +1,4 @@
-"""What `cms cluster storage` and `get` do: places for data, and what jobs have left.
+"""What `cms cluster storage` and `get` do: volumes, and the results that jobs have left.
 
 Imported with the command, so it imports nothing that takes time.
 """
@@ -15,82 +15,84 @@ from cloudmesh.cluster.core.errors import UsageError
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.model import Volume
 
-
-PLACE_COLUMNS = ("name", "kind", "source", "endpoint", "region")
+VOLUME_COLUMNS = ("name", "kind", "source", "endpoint", "region")
 _KEYS = {"access_key": "AWS_ACCESS_KEY_ID", "secret_key": "AWS_SECRET_ACCESS_KEY"}
 
 
-def storage(call: Arguments) -> None:
-    """Show the places for data, add one, or remove one."""
-    from cloudmesh.cluster import operations
-
-    if call.flag("add"):
-        operations.add_volume(call.context, call.name, place(call))
-    elif call.flag("remove"):
-        name = call.place
-        call.confirm(f"Remove storage {name} from cluster {call.name}? Its data stays where it is.")
-        operations.remove_volume(call.context, call.name, name)
+def storage(arguments: Arguments) -> None:
+    """Show the volumes, add one, or remove one."""
+    cluster = arguments.cluster
+    if arguments.flag("add"):
+        cluster.add_volume(volume(arguments))
+    elif arguments.flag("remove"):
+        name = arguments.volume
+        arguments.confirm(f"Remove storage {name} from cluster {arguments.name}? Its data stays where it is.")
+        cluster.remove_volume(name)
     else:
-        rows = [_row(each) for each in operations.volumes(call.context, call.name)]
-        call.show(rows, PLACE_COLUMNS, nothing=f"cluster {call.name} has no storage")
+        rows = [_row(volume) for volume in cluster.volumes()]
+        arguments.show(rows, VOLUME_COLUMNS, nothing=f"cluster {arguments.name} has no storage")
 
 
-def get(call: Arguments) -> None:
-    """Bring what a job has left in its results directories."""
-    from cloudmesh.cluster import operations
-
-    target = Path(call.text("DEST") or f"{call.job_id}-results").expanduser()
-    brought = operations.get(call.context, call.name, call.job_id, target)
-    call.progress.stop()
-    if brought.files:
-        call.progress.note(f"{brought.files} files, {brought.size / 1e6:.1f} MB, are in {target}")
+def get(arguments: Arguments) -> None:
+    """Copy what a job has left in its results directories."""
+    target = Path(arguments.text("DEST") or f"{arguments.job_id}-results").expanduser()
+    copied = arguments.cluster.job(arguments.job_id).results(target)
+    arguments.progress.stop()
+    if copied.files:
+        arguments.progress.note(f"{copied.files} files, {copied.size / 1e6:.1f} MB, are in {target}")
     else:
-        call.progress.note(f"job {call.job_id} has left no files in $CMS_RESULTS, or they have expired")
+        arguments.progress.note(f"job {arguments.job_id} has left no files in $CMS_RESULTS, or they have expired")
 
 
-def place(call: Arguments) -> Volume:
-    """Return the place that the arguments describe.
+def volume(arguments: Arguments) -> Volume:
+    """Return the volume that the arguments describe.
 
     Raises:
-        UsageError: they do not.
+        UsageError: they describe none.
     """
     from cloudmesh.cluster.storage import volume_spec
 
-    name = call.place
-    if not call.text("--s3") and any(call.flag(option) for option in ("--endpoint", "--region", "--path-style")):
+    name = arguments.volume
+    s3_options = ("--endpoint", "--region", "--path-style")
+    if not arguments.text("--s3") and any(arguments.flag(option) for option in s3_options):
         raise UsageError("--endpoint, --region and --path-style belong to --s3")
-    if path := call.text("--directory"):
+    if path := arguments.text("--directory"):
         return volume_spec.directory(name, path)
-    if export := call.text("--nfs"):
+    if export := arguments.text("--nfs"):
         return volume_spec.nfs(name, export)
-    if service := call.text("--hadoop"):
+    if service := arguments.text("--hadoop"):
         return volume_spec.hadoop(name, service)
     return volume_spec.s3(
         name,
-        call.text("--s3"),
-        {key: _secret(call, variable) for key, variable in _KEYS.items()},
-        endpoint=call.text("--endpoint"),
-        region=call.text("--region"),
-        path_style=call.flag("--path-style"),
+        arguments.text("--s3"),
+        {key: _secret(arguments, variable) for key, variable in _KEYS.items()},
+        endpoint=arguments.text("--endpoint"),
+        region=arguments.text("--region"),
+        path_style=arguments.flag("--path-style"),
     )
 
 
-def _secret(call: Arguments, variable: str) -> str:
+def _secret(arguments: Arguments, variable: str) -> str:
     """Return a key from the environment, else by asking; it is never shown."""
     from cloudmesh.cluster.command.console import prompts
 
-    found = os.environ.get(variable, "")
-    if not found and prompts.can_ask():
-        found = prompts.ask_password(call.progress, f"{variable} for storage {call.place}")
-    if not found or not found.isprintable():
+    value = os.environ.get(variable, "")
+    if not value and prompts.can_ask():
+        value = prompts.ask_password(arguments.progress, f"{variable} for storage {arguments.volume}")
+    if not value or not value.isprintable():
         raise UsageError(f"--s3 needs {variable} in the environment, or a terminal to ask for it on")
-    return found
+    return value
 
 
-def _row(each: Volume) -> dict[str, str]:
-    """Return a place as it may be shown: no key is in its settings."""
+def _row(volume: Volume) -> dict[str, str]:
+    """Return a volume as it may be shown: no key is in its settings."""
     from cloudmesh.cluster.core.model import volume_source
 
-    its = each.settings
-    shown = {"endpoint": its.get("endpoint", ""), "region": its.get("region", "")}
-    return {"name": each.name, "kind": each.kind, "source": volume_source(each), **shown}
+    settings = volume.settings
+    return {
+        "name": volume.name,
+        "kind": volume.kind,
+        "source": volume_source(volume),
+        "endpoint": settings.get("endpoint", ""),
+        "region": settings.get("region", ""),
+    }

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.command import native
 from cloudmesh.cluster.command.arguments import Arguments
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
 
@@ -17,26 +16,23 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.spec.job import JobSpec
     from cloudmesh.cluster.spec.native import NativeJob
 
-
 _RESULT_COLUMNS = ("state", "duration", "exit_code", "reason")
 
 
-def submit(call: Arguments) -> None:
+def submit(arguments: Arguments) -> None:
     """Run a job, or several."""
     from cloudmesh.cluster.spec.native import NativeJob
 
-    if call.flag("--sweep"):
-        _sweep(call)
+    if arguments.flag("--sweep"):
+        _submit_sweep(arguments)
         return
-    job = _loaded(call, parameters(call.arguments["--param"]))
+    job = _load(arguments, parameters(arguments.arguments["--param"]))
     if isinstance(job, NativeJob):
-        if call.text("--secrets"):
-            raise UsageError(f"--secrets is for job files of ours: {job.source} names its secrets itself")
-        native.submit_native(call, job)
-    elif call.flag("--dryrun"):
-        _show(call, {_id(call, job): job}, single=True)
+        _submit_native(arguments, job)
+    elif arguments.flag("--dryrun"):
+        _show(arguments, {_job_id(arguments, job): job}, single=True)
     else:
-        _one(call, job)
+        _submit_one(arguments, job)
 
 
 def program(arguments: Mapping[str, Any]) -> list[str]:
@@ -53,19 +49,19 @@ def program(arguments: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def parameters(given: Sequence[str]) -> dict[str, str]:
+def parameters(options: Sequence[str]) -> dict[str, str]:
     """Return parameters written as K=V.
 
     Raises:
         UsageError: one is written otherwise.
     """
-    found = {}
-    for text in given:
+    values = {}
+    for text in options:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise UsageError(f"--param={ascii(text)[1:-1]} is not valid: write --param=KEY=VALUE")
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 def sweep_ids(names: Sequence[str], job_id: str) -> list[str]:
@@ -82,92 +78,122 @@ def rows(statuses: Sequence[JobStatus], swept: Sequence[Mapping[str, str]]) -> l
     from cloudmesh.cluster.command.console.formats import as_plain
 
     taken = ("id", *_RESULT_COLUMNS)
-    found = []
+    table = []
     for status, params in zip(statuses, swept, strict=True):
         plain = as_plain(status)
-        own_columns = {f"params.{name}" if name in taken else name: value for name, value in params.items()}
-        found.append({"id": status.id, **own_columns, **{name: plain[name] for name in _RESULT_COLUMNS}})
-    return found
+        columns = {f"params.{name}" if name in taken else name: value for name, value in params.items()}
+        table.append({"id": status.id, **columns, **{name: plain[name] for name in _RESULT_COLUMNS}})
+    return table
 
 
-def _one(call: Arguments, job: JobSpec) -> None:
-    from cloudmesh.cluster import operations
+def _submit_one(arguments: Arguments, job: JobSpec) -> None:
     from cloudmesh.cluster.core.model import State
 
-    output = None if call.flag("--detach") else call.pass_on
-    secrets = _secrets(call, [job])
-    status = operations.submit(call.context, call.name, job, job_id=call.job_id, secrets=secrets, output=output)
+    output = None if arguments.flag("--detach") else arguments.write_output
+    secrets = _secrets(arguments, [job])
+    with arguments.cluster.job_service() as service:
+        status = service.submit(job, job_id=arguments.job_id, secrets=secrets, output=output)
     # A service that runs is all that was asked for.
-    if call.flag("--detach") or status.state is State.RUNNING:
-        call.print(status.id)
+    if arguments.flag("--detach") or status.state is State.RUNNING:
+        arguments.print(status.id)
     elif status.state is not State.SUCCEEDED:
-        raise ClusterError(native.outcome(status))
+        raise ClusterError(_outcome(status))
 
 
-def _sweep(call: Arguments) -> None:
-    from cloudmesh.cluster import operations
+def _submit_sweep(arguments: Arguments) -> None:
     from cloudmesh.cluster.core.model import State
     from cloudmesh.cluster.spec import sweep
 
-    _ = call.format  # a wrong one is refused before anything is sent
-    names, every = sweep.combinations(parameters(call.arguments["--param"]))
-    loaded: list[Any] = [_loaded(call, each) for each in every]
-    jobs = dict(zip(sweep_ids([job.name for job in loaded], call.job_id), loaded, strict=True))
-    if call.flag("--dryrun"):
-        _show(call, jobs)
+    arguments.check_format()
+    names, combinations = sweep.combinations(parameters(arguments.arguments["--param"]))
+    loaded: list[Any] = [_load(arguments, params) for params in combinations]
+    jobs = dict(zip(sweep_ids([job.name for job in loaded], arguments.job_id), loaded, strict=True))
+    if arguments.flag("--dryrun"):
+        _show(arguments, jobs)
         return
-    follow = not call.flag("--detach")
-    statuses = operations.submit_all(call.context, call.name, jobs, secrets=_secrets(call, loaded), follow=follow)
+    follow = not arguments.flag("--detach")
+    secrets = _secrets(arguments, loaded)
+    with arguments.cluster.job_service() as service:
+        statuses = service.submit_all(jobs, secrets=secrets, follow=follow)
     if not follow:
         for status in statuses:
-            call.print(status.id)
+            arguments.print(status.id)
         return
-    found = rows(statuses, [{name: each[name] for name in names} for each in every])
-    call.show(_readable(call, found), tuple(found[0]))
+    table = rows(statuses, [{name: params[name] for name in names} for params in combinations])
+    arguments.show(_readable(arguments, table), tuple(table[0]))
     if failed := [status.id for status in statuses if status.state is not State.SUCCEEDED]:
         raise ClusterError(f"{len(failed)} of {len(statuses)} jobs did not succeed: {', '.join(failed)}")
 
 
-def _readable(call: Arguments, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _submit_native(arguments: Arguments, job: NativeJob) -> None:
+    """Run a job in the engine's own language."""
+    import json
+
+    from cloudmesh.cluster.core.model import State
+
+    if arguments.text("--secrets"):
+        raise UsageError(f"--secrets is for job files of ours: {job.source} names its secrets itself")
+    if arguments.job_id:
+        raise UsageError(f"--id is for job files of ours: {job.source} names its jobs itself")
+    if arguments.flag("--dryrun"):
+        with arguments.cluster.job_service() as service:
+            arguments.print(json.dumps(service.plan_native(job), indent=2))
+        return
+    output = None if arguments.flag("--detach") else arguments.write_output
+    accepted, ended = arguments.cluster.submit_native(job, output=output)
+    if arguments.flag("--detach"):
+        for submission in accepted:
+            arguments.print(submission.job_id or submission.name)
+    if failed := [status for status in ended if status.state is not State.SUCCEEDED]:
+        raise ClusterError("; ".join(map(_outcome, failed)))
+
+
+def _outcome(status: JobStatus) -> str:
+    """Return in words how a job ended."""
+    return f"job {status.id} {status.state}{f': {status.reason}' if status.reason else ''}"
+
+
+def _readable(arguments: Arguments, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows as they are for programs, and with readable times for a table."""
-    return [{**row, "duration": f"{row['duration']:.0f} s"} for row in found] if call.format == "table" else found
+    if arguments.format != "table":
+        return table
+    return [{**row, "duration": f"{row['duration']:.0f} s"} for row in table]
 
 
-def _loaded(call: Arguments, params: Mapping[str, str]) -> JobSpec | NativeJob:
+def _load(arguments: Arguments, params: Mapping[str, str]) -> JobSpec | NativeJob:
     from cloudmesh.cluster.spec import load
 
-    file, *arguments = program(call.arguments)
-    return load.load(file, arguments, params, call.text("--params"))
+    file, *words = program(arguments.arguments)
+    return load.load(file, words, params, arguments.text("--params"))
 
 
-def _id(call: Arguments, job: JobSpec) -> str:
+def _job_id(arguments: Arguments, job: JobSpec) -> str:
     from cloudmesh.cluster.core import names
 
-    return call.job_id or names.new_job_id(job.name)
+    return arguments.job_id or names.new_job_id(job.name)
 
 
-def _show(call: Arguments, jobs: Mapping[str, JobSpec], *, single: bool = False) -> None:
+def _show(arguments: Arguments, jobs: Mapping[str, JobSpec], *, single: bool = False) -> None:
     """Print jobs as the engine would get them, as JSON; secrets have no value there."""
     import json
 
-    from cloudmesh.cluster import operations
+    with arguments.cluster.job_service() as service:
+        plans = [service.dryrun(job, job_id) for job_id, job in jobs.items()]
+    arguments.print(json.dumps(plans[0] if single else plans, indent=2))
 
-    found = operations.dryrun(call.context, call.name, jobs)
-    call.print(json.dumps(found[0] if single else found, indent=2))
 
-
-def _secrets(call: Arguments, jobs: Sequence[JobSpec]) -> dict[str, str]:
+def _secrets(arguments: Arguments, jobs: Sequence[JobSpec]) -> dict[str, str]:
     """Return the values of the jobs' secrets."""
     import os
 
     from cloudmesh.cluster.command.console import prompts
     from cloudmesh.cluster.spec import secret_values
 
-    file = call.text("--secrets")
-    given = secret_values.from_file(file) if file else {}
+    file = arguments.text("--secrets")
+    values = secret_values.from_file(file) if file else {}
     if file and not any(job.secrets for job in jobs):
         raise UsageError(f"--secrets={ascii(file)[1:-1]}: the job names no secrets under spec.secrets")
     if file and secret_values.open_to_others(file):
-        call.progress.note(f"{file} can be read by others than you: chmod 600 {file}")
-    asking = (lambda question: prompts.ask_password(call.progress, question)) if prompts.can_ask() else None
-    return secret_values.collect_values(jobs, given, os.environ, asking)
+        arguments.progress.note(f"{file} can be read by others than you: chmod 600 {file}")
+    asking = (lambda question: prompts.ask_password(arguments.progress, question)) if prompts.can_ask() else None
+    return secret_values.collect_values(jobs, values, os.environ, asking)

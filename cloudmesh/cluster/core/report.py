@@ -19,3 +19,19 @@ class Report(Protocol):
 
     def note(self, text: str) -> None:
         """Something that the user should know, in one line."""
+
+
+class Silence:
+    """A report that tells nobody."""
+
+    def step(self, where: str, what: str) -> None:
+        """Do nothing."""
+
+    def done(self, where: str, what: str = "") -> None:
+        """Do nothing."""
+
+    def failed(self, where: str, why: str) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""

@@ -1,35 +1,60 @@
-"""The jobs of one cluster: submitted, followed, told, stopped. The policy; the engine's part is its `Api`."""
+"""What is done with the jobs of a cluster, on any engine: submit, list, follow, stop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cloudmesh.cluster.core import names
-from cloudmesh.cluster.core.cluster_spec import ClusterSpec
-from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, UsageError
-from cloudmesh.cluster.core.model import JobStatus
+from cloudmesh.cluster.core.model import JobStatus, Volume
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.jobs import capacity, job_image
 from cloudmesh.cluster.jobs.follow import OutputHandler, follow_to_end, wait_for_all, wait_until_running
-from cloudmesh.cluster.providers.base import Engine, NativeSubmission, Submission, is_spark
+from cloudmesh.cluster.providers.base import Engine, Mount, NativeSubmission, Submission, is_spark
+from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.spec.job import JobSpec, describe
 from cloudmesh.cluster.spec.job_bundle import JobBundle, make_bundle
 from cloudmesh.cluster.spec.native import NativeJob
-from cloudmesh.cluster.storage import resolve
 
-if TYPE_CHECKING:
-    from cloudmesh.cluster.ssh.connection import Connection
+
+class ResolvedJob(Protocol):
+    """A job whose volume claims have been resolved; `storage.resolve` makes it."""
+
+    @property
+    def job(self) -> JobSpec:
+        """The job, with everything filled in that is not secret."""
+
+    @property
+    def volumes(self) -> tuple[Mount, ...]:
+        """What its tasks have mounted."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Environment variables that are kept as the engine keeps secrets."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, a line each."""
+
+
+ResolveVolumes = Callable[[JobSpec, Sequence[Volume], Callable[[str, str], str]], ResolvedJob]
+"""Takes a job, the cluster's volumes, and a function of a job's id and a port's name that returns "HOST:PORT"."""
 
 
 class PreparedJob(NamedTuple):
-    """A job before its image is where the hosts find it."""
+    """A job before its image is where the hosts find it.
+
+    Attributes:
+        submission: the job as the engine gets it, but for its image.
+        bundle: its files.
+        source: the job as its file says.
+    """
 
     submission: Submission[JobSpec]
-    packed: JobBundle
+    bundle: JobBundle
     source: JobSpec
 
 
@@ -37,23 +62,16 @@ class JobService:
     """The jobs of a cluster.
 
     Args:
-        context: the operator's side.
-        design: the cluster.
-        server: connection to one of its servers.
-        api: opens the engine's API.
+        opened: the cluster.
+        resolve_volumes: fills in what the volumes that a job names are on this cluster.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        design: ClusterSpec,
-        server: Connection,
-        api: Callable[[], AbstractContextManager[Engine]],
-    ) -> None:
-        self._context = context
-        self._design = design
-        self._server = server
-        self._api = api
+    def __init__(self, opened: OpenCluster, resolve_volumes: ResolveVolumes) -> None:
+        self._context = opened.context
+        self._spec = opened.spec
+        self._server = opened.server
+        self._open_engine = opened.engine
+        self._resolve_volumes = resolve_volumes
 
     def submit(
         self,
@@ -81,14 +99,14 @@ class JobService:
             UnknownOutcomeError: the engine went away while the job ran.
         """
         identity = _job_id(job, job_id)
-        with self._tidied() as api:
-            draft = self._draft(api, job, identity, secrets or {}, hosts)
-            self._send(api, [draft])
+        with self._purged_engine() as engine:
+            prepared = self._prepare(engine, job, identity, secrets or {}, hosts)
+            self._send(engine, [prepared])
             if not output:
-                return api.job(identity)
-            if not is_spark(draft.submission) and job.layout(draft.submission.hosts).stays:
-                return wait_until_running(api, identity, self._context.report)
-            return follow_to_end(api, identity, output, self._context.report)
+                return engine.job(identity)
+            if not is_spark(prepared.submission) and job.layout(prepared.submission.hosts).stays:
+                return wait_until_running(engine, identity, self._context.report)
+            return follow_to_end(engine, identity, output, self._context.report)
 
     def submit_all(
         self, jobs: Mapping[str, JobSpec], *, secrets: Mapping[str, str] | None = None, follow: bool = True
@@ -104,11 +122,11 @@ class JobService:
             ClusterError: as for `submit`; one that could never run keeps all from being sent.
         """
         checked = {names.check(job_id, "job id"): job for job_id, job in jobs.items()}
-        with self._tidied() as api:
-            self._send(api, [self._draft(api, job, job_id, secrets or {}) for job_id, job in checked.items()])
+        with self._purged_engine() as engine:
+            self._send(engine, [self._prepare(engine, job, job_id, secrets or {}) for job_id, job in checked.items()])
             if follow:
-                return wait_for_all(api, list(checked), self._context.report)
-            return tuple(api.job(job_id) for job_id in checked)
+                return wait_for_all(engine, list(checked), self._context.report)
+            return tuple(engine.job(job_id) for job_id in checked)
 
     def dryrun(self, job: JobSpec, job_id: str = "") -> Mapping[str, Any]:
         """Return the job with everything filled in, and as the engine would get it; nothing is sent.
@@ -116,10 +134,14 @@ class JobService:
         Secrets have no values in it, and need none.
         """
         identity = _job_id(job, job_id)
-        with self._api() as api:
-            draft = self._draft(api, job, identity, dict.fromkeys(_variables(job), ""))
-            nameless = replace(draft.submission, secrets=dict.fromkeys(draft.submission.secrets, ""))
-            return {"id": identity, "job": describe(nameless.job), "submission": api.specification(nameless)}
+        with self._open_engine() as engine:
+            prepared = self._prepare(engine, job, identity, dict.fromkeys(_variables(job), ""))
+            without_values = replace(prepared.submission, secrets=dict.fromkeys(prepared.submission.secrets, ""))
+            return {
+                "id": identity,
+                "job": describe(without_values.job),
+                "submission": engine.specification(without_values),
+            }
 
     def submit_native(
         self, job: NativeJob, *, output: OutputHandler | None = None
@@ -134,100 +156,111 @@ class JobService:
             ClusterError: the engine refuses it.
         """
         self._check_engine(job)
-        with self._api() as api:
+        with self._open_engine() as engine:
             accepted = []
-            for each in api.run_native(job):
-                accepted.append(each)
-                self._context.report.done("job", f"{each.name} accepted")
-            if output and not any(each.job_id for each in accepted):
+            for submission in engine.run_native(job):
+                accepted.append(submission)
+                self._context.report.done("job", f"{submission.name} accepted")
+            if output and not any(submission.job_id for submission in accepted):
                 self._context.report.note("accepted, and not followed: there is no outcome to wait for")
             report = self._context.report
-            ended = [follow_to_end(api, each.job_id, output, report) for each in accepted if each.job_id and output]
+            ended = [follow_to_end(engine, each.job_id, output, report) for each in accepted if each.job_id and output]
         return tuple(accepted), tuple(ended)
 
     def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
         """Return what `submit_native` would make, as the engine says; nothing is changed."""
         self._check_engine(job)
-        with self._api() as api:
-            return api.plan_native(job)
+        with self._open_engine() as engine:
+            return engine.plan_native(job)
 
     def jobs(self) -> tuple[JobStatus, ...]:
         """Return every job that the engine still knows, the newest first."""
-        with self._tidied() as api:
-            return api.jobs()
+        with self._purged_engine() as engine:
+            return engine.jobs()
 
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks; NotFoundError where there is none."""
-        with self._api() as api:
-            return api.job(names.check(job_id, "job id"))
+        with self._open_engine() as engine:
+            return engine.job(names.check(job_id, "job id"))
+
+    def wait(self, job_id: str, output: OutputHandler | None = None) -> JobStatus:
+        """Wait until a job has ended, its output given to `output` as it comes; nothing of it runs any more then.
+
+        Raises:
+            UnknownOutcomeError: the engine went away while the job ran.
+        """
+        with self._open_engine() as engine:
+            if output:
+                return follow_to_end(engine, names.check(job_id, "job id"), output, self._context.report)
+            return wait_for_all(engine, [names.check(job_id, "job id")], self._context.report)[0]
 
     def logs(self, job_id: str, output: OutputHandler, *, follow: bool = False) -> None:
         """Give the driver's output to `output`; with `follow`, until it ends."""
-        with self._api() as api:
-            for chunk in api.logs(names.check(job_id, "job id"), follow):
+        with self._open_engine() as engine:
+            for chunk in engine.logs(names.check(job_id, "job id"), follow):
                 output(chunk)
 
     def stop(self, job_id: str) -> JobStatus:
         """End a job and all its tasks; nothing to do where it has ended."""
-        with self._tidied() as api:
-            api.stop(names.check(job_id, "job id"))
-            return api.job(job_id)
+        with self._purged_engine() as engine:
+            engine.stop(names.check(job_id, "job id"))
+            return engine.job(job_id)
 
     def _check_engine(self, job: NativeJob) -> None:
-        if job.engine != self._design.provider:
+        if job.engine != self._spec.provider:
             raise UsageError(
                 f"{job.source} is a job for {job.engine}; "
-                f"cluster {self._design.cluster} is of {self._design.provider}, and nothing was sent"
+                f"cluster {self._spec.cluster} is of {self._spec.provider}, and nothing was sent"
             )
 
     @contextmanager
-    def _tidied(self) -> Iterator[Engine]:
-        """Yield the engine's API, jobs whose time to live is over being forgotten."""
-        with self._api() as api:
-            # It is the next command's business as well.
+    def _purged_engine(self) -> Iterator[Engine]:
+        """Yield the engine's API, once jobs whose time to live is over have been purged; best effort."""
+        with self._open_engine() as engine:
+            # The next command purges again.
             with suppress(ApiError):
-                api.purge_expired()
-            yield api
+                engine.purge_expired()
+            yield engine
 
-    def _draft(
-        self, api: Engine, job: JobSpec, job_id: str, secrets: Mapping[str, str], given: Sequence[str] = ()
+    def _prepare(
+        self, engine: Engine, job: JobSpec, job_id: str, secrets: Mapping[str, str], hosts: Sequence[str] = ()
     ) -> PreparedJob:
         if missing := [name for name in _variables(job) if name not in secrets]:
             raise UsageError(f"job {job_id}: its secrets need a value for {', '.join(missing)}")
-        packed = make_bundle(job)
-        resolved = resolve.resolve(job, api.volumes() if job.storage else (), api.address)
+        bundle = make_bundle(job)
+        resolved = self._resolve_volumes(job, engine.volumes() if job.storage else (), engine.address)
         for note in resolved.notes:
             self._context.report.note(note)
-        image = job_image.expected_name(self._design.registry, job, job_id, packed)
-        own = {name: secrets[name] for name in _variables(job)}
-        hosts = tuple(given) or self._hosts(api, job)
+        image = job_image.expected_name(self._spec.registry, job, job_id, bundle)
+        values = {name: secrets[name] for name in _variables(job)}
+        chosen = tuple(hosts) or self._choose_hosts(engine, job)
         submission = Submission(
-            job_id, resolved.job, image, packed.digest, resolved.volumes, {**resolved.secrets, **own}, hosts
+            job_id, resolved.job, image, bundle.digest, resolved.volumes, {**resolved.secrets, **values}, chosen
         )
-        return PreparedJob(submission, packed, job)
+        return PreparedJob(submission, bundle, job)
 
-    def _hosts(self, api: Engine, job: JobSpec) -> tuple[str, ...]:
+    def _choose_hosts(self, engine: Engine, job: JobSpec) -> tuple[str, ...]:
         """Return the hosts for a job whose tasks are bound to hosts."""
-        wanted = job.hosts_wanted
-        chosen = capacity.hosts_with_most_free(api.nodes(), wanted) if wanted else ()
-        if len(chosen) < wanted:
+        count = job.hosts_wanted
+        chosen = capacity.hosts_with_most_free(engine.nodes(), count) if count else ()
+        if len(chosen) < count:
             raise ClusterError(
-                f"job {job.name} needs {wanted} hosts, and cluster {self._design.cluster} has {len(chosen)} "
+                f"job {job.name} needs {count} hosts, and cluster {self._spec.cluster} has {len(chosen)} "
                 "that take jobs: add hosts, or let it have fewer"
             )
         return chosen
 
-    def _send(self, api: Engine, drafts: Sequence[PreparedJob]) -> None:
+    def _send(self, engine: Engine, jobs: Sequence[PreparedJob]) -> None:
         """Have the jobs run, unless one of them never could."""
-        report, registry = self._context.report, self._design.registry
-        nodes = [node for node in api.nodes() if node.cores]
-        for draft in drafts:
-            if why := capacity.why_unschedulable(draft.submission, nodes, api.spark_overhead_mb):
-                raise ClusterError(f"job {draft.submission.id} can never run on cluster {self._design.cluster}: {why}")
-        with delivery.open_registry(self._server, self._design) as to:
-            for submission, packed, source in drafts:
-                image = job_image.deliver(to, registry, source, submission.id, packed, self._context)
-                api.submit(replace(submission, image=image))
+        report, registry = self._context.report, self._spec.registry
+        nodes = [node for node in engine.nodes() if node.cores]
+        for prepared in jobs:
+            if why := capacity.why_unschedulable(prepared.submission, nodes, engine.spark_overhead_mb):
+                raise ClusterError(f"job {prepared.submission.id} can never run on cluster {self._spec.cluster}: {why}")
+        with delivery.open_registry(self._server, self._spec) as to:
+            for submission, bundle, source in jobs:
+                image = job_image.deliver(to, registry, source, submission.id, bundle, self._context)
+                engine.submit(replace(submission, image=image))
                 report.done("job", f"{submission.id} submitted")
 
 

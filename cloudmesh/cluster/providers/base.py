@@ -6,31 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeGuard, TypeVar
 
 from cloudmesh.cluster.binaries import BinaryBundle
-from cloudmesh.cluster.core import cluster_spec, names
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
-from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, UsageError
-from cloudmesh.cluster.core.model import ClusterInfo, Host, JobStatus, Node, Role, Volume
+from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.core.model import JobStatus, Node, Role, Volume
 from cloudmesh.cluster.core.report import Report
-from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
 from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.images.registry import Registry
-from cloudmesh.cluster.jobs import results
-from cloudmesh.cluster.jobs.results import CopySummary
-from cloudmesh.cluster.jobs.service import JobService
-from cloudmesh.cluster.lifecycle import planning, removal
-from cloudmesh.cluster.lifecycle.installation import Installation
-from cloudmesh.cluster.lifecycle.planning import LockedHosts
 from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.native import NativeJob
 from cloudmesh.cluster.spec.spark import SparkJob
-from cloudmesh.cluster.storage import service
-from cloudmesh.cluster.storage.service import VolumeService
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
@@ -47,10 +34,10 @@ class Chunk(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """A place with a directory on the hosts, as the tasks of a job see it.
+    """A volume with a directory on the hosts, as the tasks of a job see it.
 
     Attributes:
-        place: its name.
+        place: the volume's name.
         mount: where it is in the tasks.
         read_only: whether they may only read.
     """
@@ -130,13 +117,13 @@ class Engine(Protocol):
         """Move the jobs away from `node` and send it no more; ApiError where that takes longer than `seconds`."""
 
     def remove_node(self, node: Node) -> None:
-        """Strike `node` off the engine's list."""
+        """Take `node` off the engine's list."""
 
     def specification(self, submission: Submission[JobSpec]) -> Mapping[str, Any]:
-        """Return the job as the engine would get it. Pure."""
+        """Return the job as the engine would get it; nothing is sent."""
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        """Run the job once, though the request be made twice; ClusterError where another job has its id."""
+        """Run the job; the same submission again is the same job, ClusterError where another job has its id."""
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
         """Hand a job in the engine's own language over as it is, part by part; UsageError where it is malformed."""
@@ -163,7 +150,7 @@ class Engine(Protocol):
         """Return "HOST:PORT" by which tasks of other jobs reach the port called `port` of a job's first task."""
 
     def secret(self, job_id: str) -> str:
-        """Return the secret that only the tasks of a job have, see CMS_SECRET_FILE in `jobs.layout`."""
+        """Return the secret that only the tasks of a job have, see CMS_SECRET_FILE in `spec.task_groups`."""
 
     def purge_expired(self) -> None:
         """Forget the jobs that ended longer ago than their time to live, with all that is theirs.
@@ -172,20 +159,30 @@ class Engine(Protocol):
         """
 
     def volumes(self) -> tuple[Volume, ...]:
-        """Return the places for data that the cluster knows, by name."""
+        """Return the volumes that the cluster knows, by name."""
 
-    def put_volume(self, place: Volume) -> None:
-        """Keep a place; a directory that is on the hosts already can then be mounted by jobs on every host."""
+    def put_volume(self, volume: Volume) -> None:
+        """Keep a volume; a directory that is on the hosts already can then be mounted by jobs on every host."""
 
     def remove_volume(self, name: str) -> None:
-        """Forget a place; the data stays where it is. InUseError where tasks have it mounted."""
+        """Forget a volume; the data stays where it is. InUseError where tasks have it mounted."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a cluster's registry has of the engine.
+
+    Attributes:
+        digests: SHA-256 in hex of each file that hosts fetch, by its name.
+        image_repository: where the engine's own images are in the registry; empty: where the engine looks by default.
+    """
+
+    digests: Mapping[str, str] = field(default_factory=dict)
+    image_repository: str = ""
 
 
 class Provider(ABC):
-    """A kind of cluster, and the few things in which one engine differs from another.
-
-    Args:
-        context: the operator's side.
+    """What differs between engines when hosts become part of a cluster. It has no policy: that is in `lifecycle`.
 
     Attributes:
         kind: its name, as `-p` and the markers have it.
@@ -195,251 +192,48 @@ class Provider(ABC):
     kind: ClassVar[str]
     endpoint: ClassVar[str]
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
-
-    # --- policy -----------------------------------------------------------------------------------------------------
-
-    def create(
-        self, cluster: str, hosts: Sequence[Host], *, servers: int = 1, images: Sequence[str] = (), dryrun: bool = False
-    ) -> ClusterInfo:
-        """Make a cluster of `hosts`, or finish one that was begun; what is healthy is left alone.
-
-        Args:
-            cluster: its name.
-            hosts: servers first.
-            servers: 1, 3 or 5.
-            images: of ours, built and delivered along the way.
-            dryrun: look at the hosts and tell what would be done; change nothing.
-
-        Raises:
-            UsageError: a bad name or number; nothing was done.
-            LockedError: another operator is at it.
-            HostsError: hosts that failed, each with its cause; the others are in.
-        """
-        names.check(cluster, "cluster name")
-        cluster_spec.check_server_count(servers, len(hosts))
-        with planning.lock_and_inspect(self.context, cluster, hosts, self._needs().ports) as gathered:
-            design = planning.load_or_create_spec(gathered, cluster, self.kind, servers, self._new_secrets)
-            planning.check_hosts(gathered, self._needs(), design)
-            planning.ensure_unique_name(self.context, design)
-            server = gathered.connections[gathered.host_at(design.servers[0])]
-            pending = self._pending(planning.plan_hosts(gathered, design), server, design)
-            if dryrun:
-                return self._dry(design, pending, images)
-            if not pending:
-                self.context.report.note(f"cluster {cluster}: all hosts are in and healthy, nothing to do")
-            leads = any(member.facts.address == design.servers[0] for member in pending)
-            digests = {} if leads or not pending else planning.read_binary_digests(server)
-            self._installation(design, gathered, server, digests).run(pending, images)
-            self._equip(design, gathered, server)
-            return self._described(design, server)
-
-    def add(self, membership: DiscoveredCluster, hosts: Sequence[Host]) -> ClusterInfo:
-        """Let `hosts` join as workers; jobs keep running.
-
-        Raises:
-            LockedError: another operator is at it.
-            HostsError: hosts that failed, each with its cause; the others are in.
-        """
-        server = membership.first_server()
-        design = self._read(membership, server)
-        with planning.lock_and_inspect(self.context, design.cluster, hosts, self._needs().ports, [server]) as gathered:
-            planning.check_hosts(gathered, self._needs(), design)
-            members = planning.plan_hosts(gathered, design, joined=len(design.servers))
-            pending = self._pending(members, server, design)
-            if not pending:
-                self.context.report.note(f"cluster {design.cluster}: these hosts are in and healthy, nothing to do")
-            digests = planning.read_binary_digests(server) if pending else {}
-            self._installation(design, gathered, server, digests).run(pending)
-            self._equip(design, gathered, server)
-            return self._described(design, server)
-
-    def remove(self, membership: DiscoveredCluster, hosts: Sequence[Host], *, force: bool = False) -> None:
-        """Take `hosts` out: jobs are moved away, the engine forgets them, and they are left clean.
-
-        Args:
-            membership: the cluster.
-            hosts: of it.
-            force: go on where jobs cannot be moved away.
-
-        Raises:
-            NotFoundError: a host is not of this cluster.
-            UsageError: a host is a server.
-            HostsError: hosts that were not cleaned, each with its cause; the engine has forgotten them all the same.
-        """
-        server = membership.first_server()
-        design = self._read(membership, server)
-        with self._api(server, design.secrets) as api:
-            removal.remove(self.context, membership, api, hosts, self._script(), force=force)
-
-    def kill(self, membership: DiscoveredCluster, *, force: bool = False) -> None:
-        """Take the cluster apart: jobs, agents, packages and files of ours go, on every host.
-
-        Args:
-            membership: the cluster.
-            force: hosts that cannot be reached are no failure.
-
-        Raises:
-            HostsError: hosts that were not cleaned, each with its cause.
-        """
-        removal.kill(self.context, membership, self._nodes_or_none(membership), self._script(), force=force)
-
-    def info(self, membership: DiscoveredCluster) -> ClusterInfo:
-        """Return the cluster as its engine tells it; where the engine is silent, as its hosts do."""
-        server = membership.first_server()
-        design = self._read(membership, server)
-        return self._described(design, server, membership)
-
-    def workload(self, membership: DiscoveredCluster) -> JobService:
-        """Return the cluster's jobs."""
-        server = membership.first_server()
-        design = self._read(membership, server)
-        return JobService(self.context, design, server, partial(self._api, server, design.secrets))
-
-    def volumes(self, membership: DiscoveredCluster) -> VolumeService:
-        """Return the cluster's places for data."""
-        server = membership.first_server()
-        design = self._read(membership, server)
-        return VolumeService(self.context, membership, partial(self._api, server, design.secrets))
-
-    def results(self, membership: DiscoveredCluster, job_id: str, target: Path) -> CopySummary:
-        """Bring what a job's tasks have left into the folder `target`; see `results.fetch`."""
-        server = membership.first_server()
-        design = self._read(membership, server)
-        with self._api(server, design.secrets) as api:
-            found = api.results(job_id)
-        return results.fetch(self.context, membership, found, target)
-
-    def kubeconfig(self, membership: DiscoveredCluster) -> bytes:
-        """Return the file by which kubectl reaches the cluster, an administrator's key in it.
-
-        Raises:
-            UsageError: the engine is another.
-        """
-        design = self._read(membership, membership.first_server())
-        return self._kubeconfig(design)
-
-    # --- mechanism --------------------------------------------------------------------------------------------------
-
     @abstractmethod
-    def _needs(self) -> Needs:
+    def needs(self) -> Needs:
         """Return what a host must have."""
 
     @abstractmethod
-    def _script(self) -> str:
+    def host_script(self) -> str:
         """Return the host script; it knows the verbs prepare, registry, bootstrap, join and clean."""
 
     @abstractmethod
-    def _new_secrets(self) -> Mapping[str, str]:
+    def new_secrets(self) -> Mapping[str, str]:
         """Return the engine's own secrets for a new cluster."""
 
     @abstractmethod
-    def _certificate_names(self, role: Role) -> Sequence[str]:
+    def certificate_names(self, role: Role) -> Sequence[str]:
         """Return the DNS names that the engine wants in the certificate of a host with `role`."""
 
     @abstractmethod
-    def _files(self, design: ClusterSpec, member: HostPlan) -> Mapping[str, bytes]:
+    def host_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
         """Return the engine's configuration of a host, as inputs of the host script."""
 
     @abstractmethod
-    def _api(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
+    def open_engine(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
         """Open the engine's API through a server's connection."""
 
-    def _deliver(
-        self, design: ClusterSpec, server: Connection, registry: Registry, bundle: BinaryBundle
-    ) -> Mapping[str, str]:
-        """Send the engine to the cluster's registry; return the SHA-256 of each file that hosts fetch, by its name."""
-        return deliver_binaries(registry, bundle, self.context.report)
-
-    def _kubeconfig(self, design: ClusterSpec) -> bytes:
-        raise UsageError(f"cluster {design.cluster} is of {self.kind}: only Kubernetes has a kubeconfig")
+    def deliver(
+        self, spec: ClusterSpec, server: Connection, registry: Registry, bundle: BinaryBundle, report: Report
+    ) -> Delivery:
+        """Send the engine's binaries to the cluster's registry, from which the hosts fetch them."""
+        return Delivery(deliver_binaries(registry, bundle, report))
 
     @contextmanager
-    def _invited(self, design: ClusterSpec, server: Connection) -> Iterator[Mapping[str, bytes]]:
+    def join_credentials(self, spec: ClusterSpec, server: Connection) -> Iterator[Mapping[str, bytes]]:
         """Yield what hosts need to be let in, beside their files; it is worth nothing afterwards."""
         yield {}
 
-    # --- shared by the verbs ----------------------------------------------------------------------------------------
+    def kubeconfig(self, spec: ClusterSpec) -> bytes:
+        """Return the file by which kubectl reaches the cluster, with an administrator's key in it.
 
-    def _read(self, membership: DiscoveredCluster, server: Connection) -> ClusterSpec:
-        """Return the blueprint of a cluster that exists, as its server holds it."""
-        its = membership.marker
-        secrets = planning.read_secrets(server)
-        if secrets is None:
-            raise ClusterError(f"cluster {its.cluster} was not finished: run its create again, or kill it")
-        return ClusterSpec(its.cluster, its.id, its.provider, its.servers, secrets)
-
-    def _installation(
-        self, design: ClusterSpec, gathered: LockedHosts, server: Connection, digests: Mapping[str, str]
-    ) -> Installation:
-        return Installation(
-            context=self.context,
-            blueprint=design,
-            connections=gathered.connections,
-            server=server,
-            script=self._script(),
-            files=partial(self._all_files, design),
-            api=partial(self._api, server, design.secrets),
-            deliver=partial(self._deliver, design, server),
-            invited=partial(self._invited, design, server),
-            digests=digests,
-        )
-
-    def _equip(self, design: ClusterSpec, gathered: LockedHosts, server: Connection) -> None:
-        """Bring the cluster's places for data to its hosts, also to those that had joined when they were cut off."""
-        with self._api(server, design.secrets) as api:
-            service.add_volumes_to_hosts(api, gathered.connections, self.context)
-
-    def _all_files(self, design: ClusterSpec, member: HostPlan) -> Mapping[str, bytes]:
-        common = planning.host_files(design, member, self._certificate_names(member.role))
-        return {**common, **self._files(design, member)}
-
-    def _pending(self, members: Sequence[HostPlan], server: Connection, design: ClusterSpec) -> list[HostPlan]:
-        """Return the members that the engine does not call ready."""
-        if not any(member.facts.marker for member in members) and design.servers[0] in {
-            m.facts.address for m in members
-        }:
-            return list(members)
-        try:
-            with self._api(server, design.secrets) as api:
-                ready = {node.address for node in api.nodes() if node.status == "ready"}
-        except ApiError:
-            ready = set()
-        return [member for member in members if member.facts.address not in ready]
-
-    def _dry(self, design: ClusterSpec, pending: Sequence[HostPlan], images: Sequence[str]) -> ClusterInfo:
-        for member in pending:
-            steps = (
-                "prepare, registry, bootstrap, join" if member.facts.address == design.servers[0] else "prepare, join"
-            )
-            self.context.report.note(f"{member.host}: would {steps} as {member.role} at {member.facts.address}")
-        for image in images:
-            self.context.report.note(f"{image}: would be built and delivered")
-        return ClusterInfo(design.cluster, design.id, self.kind, "", design.registry)
-
-    def _described(
-        self, design: ClusterSpec, server: Connection, membership: DiscoveredCluster | None = None
-    ) -> ClusterInfo:
-        try:
-            with self._api(server, design.secrets) as api:
-                nodes = api.nodes()
-        except ApiError as error:
-            self.context.report.note(f"the engine does not answer: {error}")
-            nodes = membership.as_nodes() if membership else ()
-        healthy = bool(nodes) and all(node.status == "ready" for node in nodes)
-        where = f"{self.endpoint} on {design.servers[0]}, through SSH"
-        return ClusterInfo(design.cluster, design.id, self.kind, where, design.registry, nodes, healthy)
-
-    def _nodes_or_none(self, membership: DiscoveredCluster) -> tuple[Node, ...]:
-        try:
-            server = membership.first_server()
-            design = self._read(membership, server)
-            with self._api(server, design.secrets) as api:
-                return api.nodes()
-        except ClusterError as error:
-            self.context.report.note(f"only the hosts that were found are cleaned: {error}")
-            return ()
+        Raises:
+            UsageError: the engine is not Kubernetes.
+        """
+        raise UsageError(f"cluster {spec.cluster} is of {self.kind}: only Kubernetes has a kubeconfig")
 
 
 BINARIES_REPOSITORY = "cloudmesh/engine"

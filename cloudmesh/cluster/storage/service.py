@@ -1,141 +1,117 @@
-"""The places for data of one cluster: told, added, removed. The policy; the engine keeps them, the hosts hold them."""
+"""The volumes of one cluster: listed, added, removed. The engine keeps them, the hosts hold directories and mounts."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core import names
-from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, InUseError, NotFoundError
 from cloudmesh.cluster.core.model import Host, Volume, volume_source
 from cloudmesh.cluster.hosts import lock
-from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, connection_to, hosts_of
+from cloudmesh.cluster.hosts.discovery import connection_to, hosts_of
 from cloudmesh.cluster.hosts.volumes import apply_on_host
 from cloudmesh.cluster.providers.base import Engine
+from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import parallel
-
-if TYPE_CHECKING:
-    from cloudmesh.cluster.ssh.connection import Connection
 
 _ENDING_SECONDS, _POLL_SECONDS = 60.0, 0.5
 
 
 class VolumeService:
-    """The places of a cluster.
+    """The volumes of a cluster.
 
     Args:
-        context: the operator's side.
-        membership: the cluster.
-        api: opens the engine's API.
+        opened: the cluster.
     """
 
-    def __init__(
-        self, context: Context, membership: DiscoveredCluster, api: Callable[[], AbstractContextManager[Engine]]
-    ) -> None:
-        self._context = context
-        self._membership = membership
-        self._api = api
+    def __init__(self, opened: OpenCluster) -> None:
+        self._opened = opened
 
     def list(self) -> tuple[Volume, ...]:
-        """Return all places, by name."""
-        with self._api() as api:
-            return api.volumes()
+        """Return all volumes, by name."""
+        with self._opened.engine() as engine:
+            return engine.volumes()
 
-    def add(self, place: Volume) -> None:
-        """Bring a place to all hosts, and let jobs know it; the same again finishes what was cut off.
+    def add(self, volume: Volume) -> None:
+        """Bring a volume to all hosts, and let jobs know it; the same again finishes what was interrupted.
 
         Raises:
-            ClusterError: there is another place of that name.
+            UsageError: the name is not an RFC 1123 label.
+            ClusterError: there is another volume of that name.
             NotFoundError: there is no such HadoopService.
             HostsError: hosts that it could not be brought to; jobs do not know it then.
         """
-        names.check(place.name, "storage name")
-        with self._locked(), self._api() as api:
-            self._refuse_other(place, api.volumes())
-            if place.kind == "hadoop":
-                service = place.settings["service"]
-                place = replace(place, secrets={"secret": api.secret(api.job(service).id)})
-            self._on_all_hosts(api, "add", place)
-            api.put_volume(place)
+        names.check(volume.name, "storage name")
+        with self._locked(), self._opened.engine() as engine:
+            _refuse_namesake(volume, engine.volumes())
+            if volume.kind == "hadoop":
+                service = volume.settings["service"]
+                volume = replace(volume, secrets={"secret": engine.secret(engine.job(service).id)})
+            self._apply_on_all_hosts(engine, "add", volume)
+            engine.put_volume(volume)
 
     def remove(self, name: str) -> None:
-        """Take a place away from jobs and hosts; its data stays where it is.
+        """Take a volume away from jobs and hosts; its data stays where it is.
 
         Raises:
-            NotFoundError: there is no such place.
+            UsageError: the name is not an RFC 1123 label.
+            NotFoundError: there is no such volume.
             InUseError: a job that has not ended uses it; nothing was done.
             HostsError: hosts that it could not be taken away from.
         """
         names.check(name, "storage name")
-        with self._locked(), self._api() as api:
-            known = {place.name: place for place in api.volumes()}
-            if name not in known:
-                have = f"it has {', '.join(known)}" if known else "it has none"
-                raise NotFoundError(f"cluster {self._membership.cluster} has no storage {name}: {have}")
-            _forget(api, name)
+        with self._locked(), self._opened.engine() as engine:
+            volumes = {volume.name: volume for volume in engine.volumes()}
+            if name not in volumes:
+                have = f"it has {', '.join(volumes)}" if volumes else "it has none"
+                raise NotFoundError(f"cluster {self._opened.spec.cluster} has no storage {name}: {have}")
+            _remove_from_engine(engine, name)
             try:
-                self._on_all_hosts(api, "remove", known[name])
+                self._apply_on_all_hosts(engine, "remove", volumes[name])
             except ClusterError:
-                api.put_volume(known[name])  # so that the same command finds it again, and finishes
+                engine.put_volume(volumes[name])  # so that the same command finds it again, and finishes
                 raise
 
     def _locked(self) -> AbstractContextManager[object]:
-        return lock.hold(self._membership.first_server(), self._membership.cluster, self._context.operator)
+        return lock.hold(self._opened.server, self._opened.spec.cluster, self._opened.context.operator)
 
-    def _refuse_other(self, place: Volume, known: Sequence[Volume]) -> None:
-        for other in known:
-            if other.name == place.name and (other.kind, other.settings) != (place.kind, place.settings):
-                raise ClusterError(
-                    f"storage {place.name} is {describe(other)} already: remove it first, or take another name"
-                )
-
-    def _on_all_hosts(self, api: Engine, verb: str, place: Volume) -> None:
-        if not place.directory:
+    def _apply_on_all_hosts(self, engine: Engine, verb: str, volume: Volume) -> None:
+        if not volume.directory:
             return
+        context, discovered = self._opened.context, self._opened.discovered
         with ExitStack() as stack:
 
-            def act(host: Host) -> None:
-                apply_on_host(connection_to(host, self._membership, self._context, stack), verb, [place], self._context)
+            def apply(host: Host) -> None:
+                apply_on_host(connection_to(host, discovered, context, stack), verb, [volume], context)
 
-            hosts = hosts_of(api.nodes(), self._membership, self._context)
-            parallel.run_on_hosts(act, {host: host for host in hosts}).or_raise()
+            hosts = hosts_of(engine.nodes(), discovered, context)
+            parallel.run_on_hosts(apply, {host: host for host in hosts}).or_raise()
 
 
-def _forget(api: Engine, name: str) -> None:
-    """Have the engine forget a place, unless jobs use it, though it be by its URI or keys alone."""
-    jobs = api.jobs()
+def _refuse_namesake(volume: Volume, volumes: Sequence[Volume]) -> None:
+    for other in volumes:
+        if other.name == volume.name and (other.kind, other.settings) != (volume.kind, volume.settings):
+            raise ClusterError(
+                f"storage {volume.name} is {other.kind} {volume_source(other)} already: remove it first, "
+                "or take another name"
+            )
+
+
+def _remove_from_engine(engine: Engine, name: str) -> None:
+    """Remove a volume from the engine, unless jobs use it; they may use it by its URI or keys, without a mount."""
+    jobs = engine.jobs()
     if users := [job.id for job in jobs if name in job.volumes and not job.state.ended]:
         raise InUseError(name, users)
     ended, deadline = {job.id for job in jobs if job.state.ended}, time.monotonic() + _ENDING_SECONDS
     while True:
         try:
-            api.remove_volume(name)
+            engine.remove_volume(name)
             return
         except InUseError as error:
             # The last tasks of a job that has ended take a moment to end.
             if not ended.issuperset(error.jobs) or time.monotonic() > deadline:
                 raise
         time.sleep(_POLL_SECONDS)
-
-
-def add_volumes_to_hosts(api: Engine, connections: Mapping[Host, Connection], context: Context) -> None:
-    """Bring the cluster's places to hosts that have just joined.
-
-    Raises:
-        HostsError: hosts that one could not be brought to.
-    """
-    places = [place for place in api.volumes() if place.directory]
-    if not places or not connections:
-        return
-    parallel.run_on_hosts(lambda connection: apply_on_host(connection, "add", places, context), connections).or_raise()
-    for place in places:
-        api.put_volume(place)
-
-
-def describe(place: Volume) -> str:
-    """Return in words what a place is."""
-    return f"{place.kind} {volume_source(place)}"

@@ -20,6 +20,7 @@ from cloudmesh.cluster.spec.container import ContainerJob
 from cloudmesh.cluster.spec.job import JobSpec, Secret, VolumeClaim
 from cloudmesh.cluster.spec.job_bundle import JobBundle, make_bundle
 from cloudmesh.cluster.spec.spark import SparkJob
+from cloudmesh.cluster.storage import resolve
 
 
 @dataclass
@@ -82,12 +83,22 @@ class Context:
     report: Told = field(default_factory=Told)
 
 
-def workload(engine: Engine) -> JobService:
-    @contextmanager
-    def opened() -> Iterator[Engine]:
-        yield engine
+@dataclass
+class Opened:
+    """A cluster whose engine is in memory."""
 
-    return JobService(cast(Any, Context()), cast(Any, Design()), cast(Any, None), cast(Any, opened))
+    engine_in_memory: Engine
+    context: Context = field(default_factory=Context)
+    spec: Design = field(default_factory=Design)
+    server: None = None
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        yield self.engine_in_memory
+
+
+def workload(engine: Engine) -> JobService:
+    return JobService(cast(Any, Opened(engine)), resolve.resolve)
 
 
 def test_a_dry_run_shows_the_job_filled_in_and_needs_and_has_no_secret() -> None:

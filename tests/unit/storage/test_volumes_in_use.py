@@ -69,24 +69,31 @@ def job(name: str, state: State, *used: str) -> JobStatus:
     return JobStatus(f"{name}-1", name, state, volumes=used)
 
 
-def remove(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the engine's place."""
-    monkeypatch.setattr(service.lock, "hold", lambda *_: nullcontext())
-    cluster = service.VolumeService(cast(Any, Context), cast(Any, Membership), lambda: nullcontext(cast(Any, engine)))
-    cluster.remove("lake")
-
-
 class Context:
     """The operator's side."""
 
     operator = "ann"
 
 
-class Membership:
-    """A cluster of which nothing is asked."""
+class Spec:
+    """What the cluster is."""
 
     cluster = "c"
-    first_server = staticmethod(lambda: None)
+
+
+class Opened:
+    """A cluster whose engine is in memory, and of which nothing else is asked."""
+
+    context, spec, server, discovered = Context, Spec, None, None
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = lambda: nullcontext(engine)
+
+
+def remove(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the engine's volume."""
+    monkeypatch.setattr(service.lock, "hold", lambda *_: nullcontext())
+    service.VolumeService(cast(Any, Opened(engine))).remove("lake")
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING, State.UNKNOWN])

@@ -6,10 +6,13 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.command.console.text import printable
 from cloudmesh.cluster.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.core.model import JobStatus
 
 FORMATS = ("table", "json", "yaml", "csv")
 MAX_CELL_WIDTH = 100
@@ -61,6 +64,21 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [as_plain(item) for item in value]
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def job_row(status: JobStatus, output: str) -> Row:
+    """Return a job as a row: RFC 3339 times and seconds for programs, readable ones for a table; no internal fields."""
+    from datetime import datetime, timezone
+
+    row = {**as_plain(status), "hosts": list(status.hosts)}
+    del row["digest"], row["volumes"]
+    submitted = datetime.fromtimestamp(status.submitted, timezone.utc) if status.submitted else None
+    if output == "table":
+        row["submitted"] = submitted.astimezone().strftime("%Y-%m-%d %H:%M:%S") if submitted else ""
+        row["duration"] = f"{status.duration:.0f} s"
+    else:
+        row["submitted"] = submitted.isoformat(timespec="seconds").replace("+00:00", "Z") if submitted else None
+    return row
 
 
 def flat(row: Mapping[str, Any]) -> Row:

@@ -12,9 +12,9 @@ from cloudmesh.cluster.binaries.cache import BinaryBundle
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.model import Role
+from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.hosts.preflight import Needs
-from cloudmesh.cluster.providers import base
-from cloudmesh.cluster.providers.base import Engine, Provider
+from cloudmesh.cluster.providers.base import Delivery, Engine, Provider, deliver_binaries
 from cloudmesh.cluster.providers.kubernetes import (
     bootstrap,
     bootstrap_tokens,
@@ -44,50 +44,52 @@ class KubernetesProvider(Provider):
     kind = "kubernetes"
     endpoint = f"https://127.0.0.1:{bootstrap.API_PORT}"
 
-    # Where the images of the control plane are; empty: where everybody finds them.
-    _images = ""
-
-    def _needs(self) -> Needs:
+    def needs(self) -> Needs:
+        """Return the ports, memory and disk that a host must have."""
         return Needs(ports=(*bootstrap.PORTS, REGISTRY_PORT), memory_mb=_MEMORY_MB, disk_mb=_DISK_MB)
 
-    def _script(self) -> str:
+    def host_script(self) -> str:
+        """Return the script that makes a host part of the cluster, and cleans it."""
         return host_script.load("host/lib.sh", "host/clean.sh", "kubernetes/walkthrough.sh")
 
-    def _new_secrets(self) -> Mapping[str, str]:
-        made = {name: certificates.new_authority(name) for name in (*_AUTHORITIES, "accounts")}
-        found = {name: pair.certificate.decode() for name, pair in made.items()}
-        return {**found, **{f"{name}_key": pair.key.decode() for name, pair in made.items()}}
+    def new_secrets(self) -> Mapping[str, str]:
+        """Return the cluster's authorities and the key of service accounts."""
+        pairs = {name: certificates.new_authority(name) for name in (*_AUTHORITIES, "accounts")}
+        public = {name: pair.certificate.decode() for name, pair in pairs.items()}
+        return {**public, **{f"{name}_key": pair.key.decode() for name, pair in pairs.items()}}
 
-    def _certificate_names(self, role: Role) -> Sequence[str]:
+    def certificate_names(self, role: Role) -> Sequence[str]:
+        """Return nothing: kubeadm makes Kubernetes' own certificates."""
         return []
 
-    def _files(self, design: ClusterSpec, member: HostPlan) -> Mapping[str, bytes]:
-        said = nodes.introduction(str(member.host), member.contact, member.host_key)
+    def host_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
+        """Return the configuration of containerd, the kubelet and kubeadm, and on servers what `kubeadm init` needs."""
+        introduction = nodes.introduction(str(plan.host), plan.contact, plan.host_key)
         files = {
-            "node": bootstrap.node_name(member.host).encode(),
-            "node.json": _json(said),
-            "ignored": ",".join(bootstrap.ignored(member)).encode(),
-            "notes": "".join(f"{note}\n" for note in _notes(member)).encode(),
-            "containerd.toml": containerd.toml(containerd.containerd(member)),
+            "node": bootstrap.node_name(plan.host).encode(),
+            "node.json": _json(introduction),
+            "ignored": ",".join(bootstrap.ignored(plan)).encode(),
+            "notes": "".join(f"{note}\n" for note in _notes(plan)).encode(),
+            "containerd.toml": containerd.toml(containerd.containerd(plan)),
             "cni/10-cloudmesh.conflist": _json(containerd.network()),
-            "join.json": _json(bootstrap.join(member)),
+            "join.json": _json(bootstrap.join(plan)),
         }
-        for name, how in containerd.registries(design).items():
+        for name, how in containerd.registries(spec).items():
             files[f"hosts/{name}.toml"] = containerd.toml(how)
-        for name, patch in bootstrap.patches(len(design.servers)).items():
+        for name, patch in bootstrap.patches(len(spec.servers)).items():
             files[f"patches/{name}"] = _json(patch)
         for unit in ("cloudmesh-containerd.service", "cloudmesh-kubelet.service"):
             files[f"units/{unit}"] = host_script.load(f"kubernetes/{unit}").encode()
-        if len(design.servers) > 1:
-            lines = (f"{address} {bootstrap.API_NAME}\n" for address in design.servers)
+        if len(spec.servers) > 1:
+            lines = (f"{address} {bootstrap.API_NAME}\n" for address in spec.servers)
             files["api"] = "".join(lines).encode()
-        return {**files, **self._server_files(design, member)} if member.role is Role.SERVER else files
+        return {**files, **self._server_files(spec, plan, delivery)} if plan.role is Role.SERVER else files
 
-    def _server_files(self, design: ClusterSpec, member: HostPlan) -> Mapping[str, bytes]:
-        secrets = design.secrets.engine
+    def _server_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
+        secrets = spec.secrets.engine
         accounts = certificates.KeyPair(secrets["accounts"].encode(), secrets["accounts_key"].encode())
-        flannel = control_plane_images.reference("flannel", self._images or _PUBLIC_FLANNEL)
-        init = bootstrap.init(design, member, token=bootstrap_tokens.new_token(), images=self._images)
+        flannel = control_plane_images.reference("flannel", delivery.image_repository or _PUBLIC_FLANNEL)
+        init = bootstrap.init(spec, plan, token=bootstrap_tokens.new_token(), images=delivery.image_repository)
         files = {
             "kubernetes/authentication.json": _json(bootstrap.authentication()),
             "kubernetes/audit.json": _json(bootstrap.audit()),
@@ -107,46 +109,49 @@ class KubernetesProvider(Provider):
             files[f"{path}.key"] = secrets[f"{name}_key"].encode()
         return files
 
-    def _api(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
-        from cloudmesh.cluster.providers.kubernetes.api import open_engine
+    def open_engine(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
+        """Open the engine's API through a server's connection."""
+        from cloudmesh.cluster.providers.kubernetes import api
 
-        return open_engine(server, secrets)
+        return api.open_engine(server, secrets)
 
-    def _deliver(
-        self, design: ClusterSpec, server: Connection, registry: Registry, bundle: BinaryBundle
-    ) -> Mapping[str, str]:
-        """Send the images too, unless the first server finds them where everybody does."""
-        report = self.context.report
+    def deliver(
+        self, spec: ClusterSpec, server: Connection, registry: Registry, bundle: BinaryBundle, report: Report
+    ) -> Delivery:
+        """Send the images too, unless the first server reaches the public registry that has them."""
         reach = server.run(host_script.load("kubernetes/reach.sh"), report=report).facts
-        self._images = "" if reach.get("images") == "yes" else f"{design.registry}/{control_plane_images.REPOSITORY}"
-        if self._images:
+        is_public = reach.get("images") == "yes"
+        if not is_public:
             control_plane_images.deliver_images(registry, bundle, report=report)
         files = tuple(file for file in bundle.files if file.name in _HOST_FILES)
-        return base.deliver_binaries(registry, dataclasses.replace(bundle, files=files), report)
+        digests = deliver_binaries(registry, dataclasses.replace(bundle, files=files), report)
+        return Delivery(digests, "" if is_public else f"{spec.registry}/{control_plane_images.REPOSITORY}")
 
-    def _kubeconfig(self, design: ClusterSpec) -> bytes:
+    def kubeconfig(self, spec: ClusterSpec) -> bytes:
+        """Return an administrator's kubeconfig, valid for a week."""
         from base64 import b64encode
 
         from cloudmesh.cluster.providers.kubernetes.api_client import administrator_certificate
 
-        its = administrator_certificate(design.secrets)
-        pems = {"client-certificate-data": its.certificate, "client-key-data": its.key}
+        pair = administrator_certificate(spec.secrets)
+        pems = {"client-certificate-data": pair.certificate, "client-key-data": pair.key}
         user = {name: b64encode(pem).decode() for name, pem in pems.items()}
-        return _json(kubeconfig.exported(design, user, pod_spec.JOBS_NAMESPACE)) + b"\n"
+        return _json(kubeconfig.exported(spec, user, pod_spec.JOBS_NAMESPACE)) + b"\n"
 
     @contextmanager
-    def _invited(self, design: ClusterSpec, server: Connection) -> Iterator[Mapping[str, bytes]]:
-        from cloudmesh.cluster.providers.kubernetes.api import open_engine
+    def join_credentials(self, spec: ClusterSpec, server: Connection) -> Iterator[Mapping[str, bytes]]:
+        """Yield the kubeconfig of a bootstrap token, which lets hosts in for as long as the block lasts."""
+        from cloudmesh.cluster.providers.kubernetes import api
 
-        with open_engine(server, design.secrets) as api, api.invitation() as token:
-            yield {bootstrap.INVITATION: _json(kubeconfig.internal(design, {"token": token}))}
+        with api.open_engine(server, spec.secrets) as engine, engine.invitation() as token:
+            yield {bootstrap.INVITATION: _json(kubeconfig.internal(spec, {"token": token}))}
 
 
-def _notes(member: HostPlan) -> Iterator[str]:
+def _notes(plan: HostPlan) -> Iterator[str]:
     """Yield what of a host is not as Kubernetes expects it, and what is done about it."""
-    if member.facts.cgroup == 1:
+    if plan.facts.cgroup == 1:
         yield "control groups are of version 1: the kubelet is told to accept them, kubeadm's check of them is left out"
-    if not member.facts.raises_limits:
+    if not plan.facts.raises_limits:
         yield "root may not raise limits (CAP_SYS_RESOURCE): pods get no better out-of-memory score than it has"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.model import Role
 from cloudmesh.cluster.hosts.preflight import Needs
-from cloudmesh.cluster.providers.base import Engine, Provider
+from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
 from cloudmesh.cluster.providers.nomad import bootstrap
 from cloudmesh.cluster.ssh import host_script
 
@@ -31,30 +31,35 @@ class NomadProvider(Provider):
     kind = "nomad"
     endpoint = f"http://127.0.0.1:{bootstrap.HTTP_PORT}"
 
-    def _needs(self) -> Needs:
+    def needs(self) -> Needs:
+        """Return the ports, memory and disk that a host must have."""
         ports = (bootstrap.HTTP_PORT, bootstrap.RPC_PORT, bootstrap.SERF_PORT, REGISTRY_PORT)
         return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB)
 
-    def _script(self) -> str:
+    def host_script(self) -> str:
+        """Return the script that makes a host part of the cluster, and cleans it."""
         return host_script.load("host/lib.sh", "host/clean.sh", "nomad/docker.sh", "nomad/build.sh")
 
-    def _new_secrets(self) -> Mapping[str, str]:
+    def new_secrets(self) -> Mapping[str, str]:
+        """Return the management token and the gossip key."""
         gossip = b64encode(random.token_bytes(_GOSSIP_KEY_BYTES)).decode()
         return {"token": str(uuid.UUID(bytes=random.token_bytes(16), version=4)), "gossip": gossip}
 
-    def _certificate_names(self, role: Role) -> Sequence[str]:
+    def certificate_names(self, role: Role) -> Sequence[str]:
+        """Return the name by which Nomad verifies a server or a client."""
         return ["server.global.nomad" if role is Role.SERVER else "client.global.nomad"]
 
-    def _files(self, design: ClusterSpec, member: HostPlan) -> Mapping[str, bytes]:
-        is_server = member.role is Role.SERVER
-        agent = bootstrap.agent(name=str(member.host), address=member.facts.address, cluster=design.cluster)
+    def host_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
+        """Return the agent's configuration, the units, and on servers the secrets of gossip and access control."""
+        is_server = plan.role is Role.SERVER
+        agent = bootstrap.agent(name=str(plan.host), address=plan.facts.address, cluster=spec.cluster)
         client = bootstrap.client(
-            cores=member.facts.cores,
-            servers=design.servers,
-            interface=member.interface,
-            takes_jobs=member.takes_jobs,
+            cores=plan.facts.cores,
+            servers=spec.servers,
+            interface=plan.interface,
+            takes_jobs=plan.takes_jobs,
             is_server=is_server,
-            meta={"cms_contact": member.contact, "cms_host_key": member.host_key, "cms_role": str(member.role)},
+            meta={"cms_contact": plan.contact, "cms_host_key": plan.host_key, "cms_role": str(plan.role)},
         )
         files = {
             "nomad/agent.json": _json(agent),
@@ -64,15 +69,16 @@ class NomadProvider(Provider):
             "units/cloudmesh-output.service": host_script.load("nomad/cloudmesh-output.service").encode(),
         }
         if is_server:
-            gossip, token = design.secrets.engine["gossip"], design.secrets.engine["token"]
-            files["nomad/server.json"] = _json(bootstrap.server(gossip_key=gossip, servers=design.servers))
+            gossip, token = spec.secrets.engine["gossip"], spec.secrets.engine["token"]
+            files["nomad/server.json"] = _json(bootstrap.server(gossip_key=gossip, servers=spec.servers))
             files["etc/acl-bootstrap.json"] = _json({"BootstrapSecret": token})
         return files
 
-    def _api(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
-        from cloudmesh.cluster.providers.nomad.api import open_engine
+    def open_engine(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
+        """Open the engine's API through a server's connection."""
+        from cloudmesh.cluster.providers.nomad import api
 
-        return open_engine(server, secrets.engine["token"])
+        return api.open_engine(server, secrets.engine["token"])
 
 
 def _json(fields: Mapping[str, object]) -> bytes:

@@ -1,0 +1,71 @@
+"""Hosts join a cluster as workers; its jobs keep running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cloudmesh.cluster.core.model import ClusterInfo, Host
+from cloudmesh.cluster.lifecycle import install, plan
+from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
+from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
+from cloudmesh.cluster.providers.open_cluster import OpenCluster, describe
+
+_UNDO = "remove"
+
+
+def _lock(run: Installation) -> None:
+    install.lock_in_order(run, [run.server, *run.connections.values()])
+
+
+def _preflight(run: Installation) -> None:
+    plan.check_hosts(run.facts, run.provider, run.spec)
+    plans = plan.plan_hosts(run.connections, run.facts, run.spec, joined=len(run.spec.servers))
+    install.find_pending(run, plans)
+
+
+PHASES: tuple[Phase[Installation], ...] = (
+    Phase("connect", "log in and become root", install.connect, all_hosts),
+    Phase("lock", "let no other operator change the cluster and the hosts meanwhile", _lock, all_hosts),
+    Phase("facts", "ask what the host is", install.gather_facts, all_hosts),
+    Phase("preflight", "find all that is wrong before any host is changed", _preflight, all_hosts),
+    Phase("prepare", "install packages, start the container runtime", install.prepare, pending_hosts, _UNDO),
+    # The first server is among the hosts only where it is named again because it is not ready.
+    Phase("registry", "start the image registry", install.start_registry, first_server, _UNDO),
+    Phase("binaries", "send the engine's binaries to the registry", install.deliver_binaries, first_server, _UNDO),
+    Phase("bootstrap", "start the engine", install.bootstrap, first_server, _UNDO),
+    Phase("join", "fetch the binaries, start the engine, join the cluster", install.join, other_hosts, _UNDO),
+    Phase("ready", "wait until the engine calls the host ready", install.wait_until_ready, pending_hosts, _UNDO),
+    Phase("volumes", "bring the cluster's volumes", install.mount_volumes, all_hosts, _UNDO),
+)
+
+
+def add(opened: OpenCluster, hosts: Sequence[Host]) -> ClusterInfo:
+    """Let `hosts` join as workers; those that are in and healthy are left alone.
+
+    Raises:
+        LockedError: another operator is changing the cluster or a host.
+        HostsError: hosts that failed, each with its cause; the others are in.
+    """
+    run = _start(opened, hosts)
+    with run.stack:
+        perform(checks(PHASES), run)
+        if not run.pending:
+            run.context.report.note(f"cluster {run.cluster}: these hosts are in and healthy, nothing to do")
+        perform(changes(PHASES), run)
+        info = describe(opened.context, opened.provider, opened.spec, opened.server)
+        opened.context.report.note(f"cluster {info.name} is ready: {info.provider}, hosts {len(info.nodes)}")
+        return info
+
+
+def plan_add(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep, ...]:
+    """Return what `add` would do on each host; the hosts are looked at and nothing is changed."""
+    run = _start(opened, hosts)
+    with run.stack:
+        perform(checks(PHASES), run)
+        return planned_steps(PHASES, run)
+
+
+def _start(opened: OpenCluster, hosts: Sequence[Host]) -> Installation:
+    run = Installation(opened.context, opened.provider, opened.spec.cluster, hosts)
+    run.spec, run.server = opened.spec, opened.server
+    return run

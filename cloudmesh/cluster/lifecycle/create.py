@@ -1,0 +1,141 @@
+"""A cluster is made, or one that was begun is finished; what is healthy is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cloudmesh.cluster.core import names
+from cloudmesh.cluster.core.cluster_spec import check_server_count
+from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.model import ClusterInfo, Host
+from cloudmesh.cluster.hosts.local import container_config, local_hosts
+from cloudmesh.cluster.lifecycle import install, plan
+from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
+from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
+from cloudmesh.cluster.providers.base import Provider
+from cloudmesh.cluster.providers.open_cluster import describe
+
+_UNDO = "kill"
+
+
+@dataclass
+class Creation(Installation):
+    """One run of `create`.
+
+    Attributes:
+        servers: how many of the hosts are servers: 1, 3 or 5.
+    """
+
+    servers: int = 1
+
+
+def _plan(run: Creation) -> None:
+    run.spec = plan.load_or_create_spec(
+        run.connections, run.facts, run.cluster, run.provider.kind, run.servers, run.provider.new_secrets
+    )
+    run.server = run.connections[plan.host_at(run.facts, run.spec.servers[0])]
+
+
+def _preflight(run: Creation) -> None:
+    plan.check_hosts(run.facts, run.provider, run.spec)
+    plan.ensure_unique_name(run.context, run.spec)
+    install.find_pending(run, plan.plan_hosts(run.connections, run.facts, run.spec))
+
+
+PHASES: tuple[Phase[Creation], ...] = (
+    Phase("connect", "log in and become root", install.connect, all_hosts),
+    Phase("lock", "let no other operator change the hosts meanwhile", install.lock_hosts, all_hosts),
+    Phase("facts", "ask what the host is", install.gather_facts, all_hosts),
+    Phase("plan", "decide what the host is to be; a cluster that was begun is gone on with", _plan, all_hosts),
+    Phase("preflight", "find all that is wrong before any host is changed", _preflight, all_hosts),
+    Phase("prepare", "install packages, start the container runtime", install.prepare, pending_hosts, _UNDO),
+    Phase("registry", "start the image registry", install.start_registry, first_server, _UNDO),
+    Phase("binaries", "send the engine's binaries to the registry", install.deliver_binaries, first_server, _UNDO),
+    Phase("bootstrap", "start the engine, the first of the cluster", install.bootstrap, first_server, _UNDO),
+    Phase("join", "fetch the binaries, start the engine, join the cluster", install.join, other_hosts, _UNDO),
+    Phase("ready", "wait until the engine calls the host ready", install.wait_until_ready, pending_hosts, _UNDO),
+    Phase("images", "push the images that were asked for", install.deliver_images, first_server, _UNDO),
+    Phase("volumes", "bring the cluster's volumes", install.mount_volumes, all_hosts, _UNDO),
+)
+
+
+def create(
+    context: Context,
+    provider: Provider,
+    cluster: str,
+    hosts: Sequence[Host] = (),
+    *,
+    servers: int = 1,
+    nodes: int = 1,
+    debian: str = "13",
+    images: Sequence[str] = (),
+) -> ClusterInfo:
+    """Make a cluster of `hosts`, or finish one that was begun.
+
+    Args:
+        context: the operator's side.
+        provider: of the kind wanted.
+        cluster: its name.
+        hosts: servers first; none: local hosts are made, containers that stand for machines.
+        servers: 1, 3 or 5.
+        nodes: how many local hosts.
+        debian: release of the local hosts, "12" or "13".
+        images: names of our images that are built and delivered along the way.
+
+    Raises:
+        UsageError: a bad name or number; nothing was done.
+        LockedError: another operator is changing the cluster or a host.
+        HostsError: hosts that failed, each with its cause; the others are in.
+    """
+    _check(cluster, servers, len(hosts) or nodes)
+    if not hosts:
+        hosts = local_hosts.create(cluster, nodes, debian=debian, report=context.report)
+    run = Creation(context, provider, cluster, hosts, images, servers=servers)
+    with run.stack:
+        perform(checks(PHASES), run)
+        if not run.pending:
+            context.report.note(f"cluster {cluster}: all hosts are in and healthy, nothing to do")
+        perform(changes(PHASES), run)
+        info = describe(context, provider, run.spec, run.server)
+        context.report.note(f"cluster {info.name} is ready: {info.provider}, hosts {len(info.nodes)}")
+        return info
+
+
+def plan_create(
+    context: Context,
+    provider: Provider,
+    cluster: str,
+    hosts: Sequence[Host] = (),
+    *,
+    servers: int = 1,
+    nodes: int = 1,
+    debian: str = "13",
+    images: Sequence[str] = (),
+) -> tuple[PlannedStep, ...]:
+    """Return what `create` would do on each host; the hosts are looked at and nothing is changed.
+
+    The arguments and errors are those of `create`.
+    """
+    _check(cluster, servers, len(hosts) or nodes)
+    if not hosts:
+        context.report.note(f"would make {nodes} local hosts of Debian {debian}, and of them a {provider.kind} cluster")
+        return tuple(
+            PlannedStep(container_config.name_of(cluster, number), "boot", "make a container and boot it", _UNDO)
+            for number in range(1, nodes + 1)
+        )
+    run = Creation(context, provider, cluster, hosts, images, servers=servers)
+    with run.stack:
+        perform(checks(PHASES), run)
+        steps = planned_steps(PHASES, run)
+        for host in run.pending:
+            names_of_phases = ", ".join(step.phase for step in steps if step.host == str(host.host))
+            context.report.note(f"{host.host}: would {names_of_phases} as {host.role} at {host.facts.address}")
+        for image in images:
+            context.report.note(f"{image}: would be built and delivered")
+        return steps
+
+
+def _check(cluster: str, servers: int, hosts: int) -> None:
+    names.check(cluster, "cluster name")
+    check_server_count(servers, hosts)

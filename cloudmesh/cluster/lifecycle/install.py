@@ -1,0 +1,350 @@
+"""What create and add do with hosts: they are connected, locked, looked at, and then installed, step by step.
+
+Each function is the action of a phase (see `create.py` and `add.py` for their order) and may be run again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster import binaries
+from cloudmesh.cluster.binaries import BinaryBundle
+from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
+from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
+from cloudmesh.cluster.core.model import Facts, Host
+from cloudmesh.cluster.hosts import facts, lock, volumes
+from cloudmesh.cluster.images import delivery
+from cloudmesh.cluster.images.build import build_for
+from cloudmesh.cluster.lifecycle import plan
+from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
+from cloudmesh.cluster.ssh import parallel
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.ssh.connection import Connection
+
+_PREPARE_SECONDS = 900.0
+_START_SECONDS = 900.0
+_READY_SECONDS = 300.0
+_POLL_SECONDS = 0.3
+
+
+@dataclass
+class Installation:
+    """One run of `create` or `add`.
+
+    Attributes:
+        context: the operator's side.
+        provider: of the cluster's kind.
+        cluster: the cluster's name.
+        hosts: to become part of it, servers first.
+        images: of our images, those that are delivered too.
+        stack: releases connections and locks at the end.
+        connections: to the hosts.
+        facts: what each host says of itself.
+        spec: what the cluster is to be.
+        server: the connection to the first server, which may be one of the hosts or not.
+        pending: plans of the hosts that the engine does not call ready.
+        delivery: what the registry has of the engine, once it is known.
+        failures: what went wrong, by host; the other hosts go on.
+        binaries_in_progress: the engine's binaries, being fetched or built here.
+        images_in_progress: tags of the images, being built here.
+    """
+
+    context: Context
+    provider: Provider
+    cluster: str
+    hosts: Sequence[Host]
+    images: Sequence[str] = ()
+    stack: ExitStack = field(default_factory=ExitStack)
+    connections: dict[Host, Connection] = field(default_factory=dict)
+    facts: Mapping[Host, Facts] = field(default_factory=dict)
+    spec: ClusterSpec = field(init=False)
+    server: Connection = field(init=False)
+    pending: Sequence[HostPlan] = ()
+    delivery: Delivery | None = None
+    failures: dict[str, ClusterError] = field(default_factory=dict)
+    binaries_in_progress: Future[BinaryBundle] | None = None
+    images_in_progress: Future[list[str]] | None = None
+
+    @property
+    def first(self) -> list[HostPlan]:
+        """The first server, if it is pending."""
+        return [host for host in self.pending if host.facts.address == self.spec.servers[0]]
+
+    @property
+    def others(self) -> list[HostPlan]:
+        """The pending hosts but the first server."""
+        return [host for host in self.pending if host.facts.address != self.spec.servers[0]]
+
+    def engine(self) -> AbstractContextManager[Engine]:
+        """Open the engine's API for the length of a `with` block."""
+        return self.provider.open_engine(self.server, self.spec.secrets)
+
+    def fail(self, host: str, error: ClusterError) -> None:
+        """Take down that a host failed."""
+        self.context.report.failed(host, error.cause if isinstance(error, HostError) else str(error))
+        self.failures[host] = error
+
+
+# --- checks: nothing is changed --------------------------------------------------------------------------------------
+
+
+def connect(run: Installation) -> None:
+    """Log in to every host and become root.
+
+    Raises:
+        HostsError: hosts that cannot be reached or logged in to, all of them.
+    """
+    for host in run.hosts:
+        run.context.report.step(str(host), "connect")
+    outcomes = parallel.connect_all(run.hosts, run.context.settings)
+    for connection in outcomes.values.values():
+        run.stack.callback(connection.close)
+    connected = outcomes.or_raise()
+    run.connections = {host: connected[host] for host in run.hosts}
+
+
+def lock_hosts(run: Installation) -> None:
+    """Lock the hosts, the first one before the others: of two operators with the same list exactly one wins."""
+    lock_in_order(run, list(run.connections.values()))
+
+
+def lock_in_order(run: Installation, connections: Sequence[Connection]) -> None:
+    """Lock the first of the connected hosts, and then the others.
+
+    Raises:
+        LockedError: another operator is changing the cluster or one of the hosts.
+    """
+    first, *others = connections
+    run.stack.callback(lock.hold(first, run.cluster, run.context.operator).release)
+    outcomes = parallel.run_on_hosts(
+        lambda connection: lock.hold(connection, run.cluster, run.context.operator),
+        {connection.host: connection for connection in others},
+    )
+    for held in outcomes.values.values():
+        run.stack.callback(held.release)
+    outcomes.or_raise()
+
+
+def gather_facts(run: Installation) -> None:
+    """Ask each host what it is."""
+    ports, interface = run.provider.needs().ports, run.context.interface
+    run.facts = parallel.run_on_hosts(
+        lambda connection: facts.gather(connection, ports=ports, interface=interface), run.connections
+    ).or_raise()
+
+
+def find_pending(run: Installation, plans: Sequence[HostPlan]) -> None:
+    """Find the hosts that the engine does not call ready; the others are left alone."""
+    is_new = not any(host.facts.marker for host in plans)
+    has_first_server = run.spec.servers[0] in {host.facts.address for host in plans}
+    if is_new and has_first_server:
+        run.pending = list(plans)
+        return
+    try:
+        with run.engine() as engine:
+            ready = {node.address for node in engine.nodes() if node.status == "ready"}
+    except ApiError:
+        ready = set()
+    run.pending = [host for host in plans if host.facts.address not in ready]
+
+
+# --- changes ---------------------------------------------------------------------------------------------------------
+
+
+def prepare(run: Installation) -> None:
+    """Install packages and start the container runtime, while the binaries and the images are being made here."""
+    if run.first:
+        arch = run.pending[0].facts.arch
+        run.binaries_in_progress = parallel.run_in_background(lambda: _provide_binaries(run, arch))
+    elif run.pending:
+        run.delivery = Delivery(plan.read_binary_digests(run.server))
+    run.images_in_progress = parallel.run_in_background(lambda: [build_for(image, run.context) for image in run.images])
+    _run_step(run, "prepare", run.pending, _PREPARE_SECONDS)
+
+
+def start_registry(run: Installation) -> None:
+    """Start the image registry on the first server."""
+    _run_step(run, "registry", run.first, _START_SECONDS)
+    _stop_without_first_server(run)
+
+
+def deliver_binaries(run: Installation) -> None:
+    """Send the engine's binaries to the registry, from which the hosts fetch them."""
+    if run.binaries_in_progress is None:
+        return
+    bundle = run.binaries_in_progress.result()
+    try:
+        with delivery.open_registry(run.server, run.spec) as registry:
+            run.delivery = run.provider.deliver(run.spec, run.server, registry, bundle, run.context.report)
+    except ImageError as error:
+        raise HostError(str(run.server.host), f"the engine could not be sent to it: {error}") from error
+
+
+def bootstrap(run: Installation) -> None:
+    """Start the engine on the first server and wait for it: agents that start without a leader wait long."""
+    if not run.first:
+        return
+    _run_step(run, "bootstrap", run.first, _START_SECONDS)
+    _run_step(run, "join", run.first, _START_SECONDS)
+    _stop_without_first_server(run)
+    _wait_for(run, lambda engine: bool(engine.nodes()), "the first server is not ready")
+
+
+def join(run: Installation) -> None:
+    """Let the other hosts join."""
+    if run.others:
+        with run.provider.join_credentials(run.spec, run.server) as credentials:
+            _run_step(run, "join", run.others, _START_SECONDS, credentials)
+
+
+def wait_until_ready(run: Installation) -> None:
+    """Wait until the engine calls every host ready; one whose connection is lost meanwhile has failed."""
+    waiting = {host.facts.address: host for host in run.pending if str(host.host) not in run.failures}
+
+    def all_ready(engine: Engine) -> bool:
+        for node in engine.nodes():
+            if node.status == "ready" and node.address in waiting:
+                _welcome(run, waiting.pop(node.address))
+        for address, host in list(waiting.items()):
+            if not run.connections[host.host].alive:
+                del waiting[address]
+                run.fail(str(host.host), _lost(host.host))
+        return not waiting
+
+    if not run.pending:
+        return
+    try:
+        _wait_for(run, all_ready, "not ready")
+    except ApiError:
+        for host in waiting.values():
+            name = str(host.host)
+            run.failures[name] = HostError(name, f"the engine does not call it ready after {_READY_SECONDS:.0f} s")
+
+
+def deliver_images(run: Installation) -> None:
+    """Push the images that were asked for to the registry."""
+    tags = run.images_in_progress.result() if run.images_in_progress else []
+    if tags:
+        with delivery.open_registry(run.server, run.spec) as registry:
+            for tag in tags:
+                delivery.deliver_image(registry, tag, run.context.report)
+
+
+def mount_volumes(run: Installation) -> None:
+    """Bring the cluster's volumes to the hosts, also to those that had joined when they were cut off.
+
+    Raises:
+        HostsError: hosts failed in the phases until now; all others are in.
+    """
+    if run.failures:
+        raise HostsError(run.failures)
+    with run.engine() as engine:
+        directories = [volume for volume in engine.volumes() if volume.directory]
+        if not directories or not run.connections:
+            return
+        parallel.run_on_hosts(
+            lambda connection: volumes.apply_on_host(connection, "add", directories, run.context), run.connections
+        ).or_raise()
+        for volume in directories:
+            engine.put_volume(volume)
+
+
+def _provide_binaries(run: Installation, arch: str) -> BinaryBundle:
+    context = run.context
+    return binaries.provide(run.spec.provider, arch=arch, mirror=context.mirror, report=context.report)
+
+
+def _stop_without_first_server(run: Installation) -> None:
+    """Raise HostsError where the first server failed: without it there is no cluster."""
+    if str(run.server.host) in run.failures:
+        raise HostsError(run.failures)
+
+
+def _run_step(
+    run: Installation,
+    verb: str,
+    plans: Sequence[HostPlan],
+    timeout: float,
+    credentials: Mapping[str, bytes] | None = None,
+) -> None:
+    """Run a verb of the provider's host script on the hosts that have not failed."""
+    script, delivered = run.provider.host_script(), run.delivery or Delivery()
+    digests = "".join(f"{digest} {name}\n" for name, digest in delivered.digests.items()).encode()
+
+    def run_on(host: HostPlan) -> None:
+        files = {
+            **plan.host_files(run.spec, host, run.provider.certificate_names(host.role)),
+            **run.provider.host_files(run.spec, host, delivered),
+            **(credentials or {}),
+            "engine": digests,
+        }
+        try:
+            run.connections[host.host].run(script, verb, files=files, timeout=timeout, report=run.context.report)
+        except ClusterError as error:
+            run.fail(str(host.host), error)
+
+    going = {host.host: host for host in plans if str(host.host) not in run.failures}
+    # What `run_on` does not expect is a failure of the host too.
+    run.failures.update(parallel.run_on_hosts(run_on, going).failures)
+
+
+def _welcome(run: Installation, host: HostPlan) -> None:
+    run.context.report.done(str(host.host), "ready")
+    if not host.host.private_key:  # local hosts are found by their labels
+        run.connections[host.host].remember()
+
+
+def _wait_for(run: Installation, condition: Callable[[Engine], bool], otherwise: str) -> None:
+    """Wait until `condition` is true of the engine.
+
+    Raises:
+        ApiError: it is not in time; the message has the engine's last error, or else `otherwise`.
+        UnreachableError: the connection to the server was lost.
+    """
+    deadline = time.monotonic() + _READY_SECONDS
+    with run.engine() as engine:
+        while True:
+            try:
+                if condition(engine):
+                    return
+            except ApiError as error:
+                otherwise = str(error)
+            if not run.server.alive:
+                raise _lost(run.server.host)
+            if time.monotonic() > deadline:
+                raise ApiError(f"{run.cluster}: {otherwise}, after {_READY_SECONDS:.0f} s")
+            time.sleep(_POLL_SECONDS)
+
+
+def _lost(host: Host) -> UnreachableError:
+    return UnreachableError(str(host), "the SSH connection was lost while the cluster was starting")
+
+
+# --- on which hosts --------------------------------------------------------------------------------------------------
+
+
+def all_hosts(run: Installation) -> Sequence[Host]:
+    """Return all hosts of the run."""
+    return run.hosts
+
+
+def pending_hosts(run: Installation) -> Sequence[Host]:
+    """Return the hosts that the engine does not call ready."""
+    return [host.host for host in run.pending]
+
+
+def first_server(run: Installation) -> Sequence[Host]:
+    """Return the first server, if it is pending."""
+    return [host.host for host in run.first]
+
+
+def other_hosts(run: Installation) -> Sequence[Host]:
+    """Return the pending hosts but the first server."""
+    return [host.host for host in run.others]

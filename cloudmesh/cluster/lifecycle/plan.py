@@ -1,0 +1,176 @@
+"""What create and add share before any host is changed: what the cluster is, what each host is to be and gets.
+
+Nothing here changes a host.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster.core import certificates
+from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, UsageError
+from cloudmesh.cluster.core.model import Facts, Host, Marker, Role
+from cloudmesh.cluster.hosts import discovery, marker, preflight
+from cloudmesh.cluster.providers.base import Provider
+from cloudmesh.cluster.providers.open_cluster import read_secrets
+from cloudmesh.cluster.ssh import host_script
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.ssh.connection import Connection
+
+_DIGEST_SECONDS = 300.0  # a slow host reads hundreds of megabytes
+_CONFIG = "/etc/cloudmesh/cluster"
+_REGISTRY_DATA = "/var/lib/cloudmesh/registry"
+
+
+def check_hosts(facts: Mapping[Host, Facts], provider: Provider, spec: ClusterSpec) -> None:
+    """Refuse hosts that cannot become part of the cluster.
+
+    Raises:
+        HostsError: hosts that cannot, with all that is wrong with each.
+    """
+    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id)
+    if causes:
+        raise HostsError({host: HostError(host, cause) for host, cause in causes.items()})
+
+
+def ensure_unique_name(context: Context, spec: ClusterSpec) -> None:
+    """Raise ClusterError where another cluster has the name. This one may have been given more hosts by `add`."""
+    for discovered in discovery.find_all(context):
+        with discovered:
+            if discovered.cluster == spec.cluster and discovered.marker.id != spec.id:
+                where = ", ".join(map(str, discovered.markers))
+                raise ClusterError(
+                    f"a cluster called {spec.cluster} exists already, on {where}: choose another name, "
+                    "or add hosts to it by `cms cluster add`"
+                )
+
+
+def load_or_create_spec(
+    connections: Mapping[Host, Connection],
+    facts: Mapping[Host, Facts],
+    cluster: str,
+    provider: str,
+    servers: int,
+    new_secrets: Callable[[], Mapping[str, str]],
+) -> ClusterSpec:
+    """Return what a new cluster is to be, or the one that an interrupted `create` has begun on these hosts.
+
+    Args:
+        connections: to the hosts.
+        facts: of the hosts, servers first.
+        cluster: its name.
+        provider: its kind.
+        servers: how many servers.
+        new_secrets: makes the engine's own secrets.
+
+    Raises:
+        UsageError: the cluster was begun with other servers, or of another kind.
+    """
+    markers = [marker.loads(host_facts.marker) for host_facts in facts.values() if host_facts.marker]
+    begun = next((host_marker for host_marker in markers if host_marker.cluster == cluster), None)
+    if begun is None:
+        addresses = tuple(host_facts.address for host_facts in facts.values())[:servers]
+        fresh = ClusterSecrets(certificates.new_authority(cluster), new_secrets())
+        return ClusterSpec(cluster, secrets.token_hex(6), provider, addresses, fresh)
+    if begun.provider != provider:
+        raise UsageError(f"cluster {cluster} is a {begun.provider} cluster: use -p {begun.provider}")
+    stored = read_secrets(connections[host_at(facts, begun.servers[0])])
+    if stored is None:
+        stored = ClusterSecrets(certificates.new_authority(cluster), new_secrets())
+    return ClusterSpec(cluster, begun.id, provider, begun.servers, stored)
+
+
+def host_at(facts: Mapping[Host, Facts], address: str) -> Host:
+    """Return the host that has `address`; UsageError where none has."""
+    for host, host_facts in facts.items():
+        if host_facts.address == address:
+            return host
+    raise UsageError(f"the cluster was begun with the server {address}: name that host too")
+
+
+def read_binary_digests(server: Connection) -> dict[str, str]:
+    """Return the SHA-256 of a server's binaries by name; all of them are read, which takes a slow host a while."""
+    facts = server.run(host_script.load("host/server.sh"), "engine", timeout=_DIGEST_SECONDS).facts
+    sums = (line.split() for line in facts.get("engine", "").splitlines())
+    return {name: digest for digest, name in sums}
+
+
+def plan_hosts(
+    connections: Mapping[Host, Connection], facts: Mapping[Host, Facts], spec: ClusterSpec, joined: int = 0
+) -> tuple[HostPlan, ...]:
+    """Return what each host is to be.
+
+    Args:
+        connections: to the hosts.
+        facts: of the hosts.
+        spec: of the cluster.
+        joined: how many hosts the cluster has beside these.
+    """
+    all_are_servers = joined + len(facts) <= len(spec.servers)
+    servers_work = all_are_servers or len(spec.servers) == 1
+    plans = []
+    for host, host_facts in facts.items():
+        connection, is_server = connections[host], host_facts.address in spec.servers
+        role = Role.SERVER if is_server else Role.WORKER
+        takes_jobs = servers_work or not is_server
+        plans.append(HostPlan(host, host_facts, role, takes_jobs, connection.contact, connection.host_key))
+    return tuple(plans)
+
+
+def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[str, bytes]:
+    """Return what every engine's hosts get: marker, certificates, the registry's address; secrets only on servers.
+
+    Args:
+        spec: of the cluster.
+        plan: what the host is to be.
+        names: DNS names that the engine wants in the host's certificate.
+    """
+    address = plan.facts.address
+    first = address == spec.servers[0]
+    authority = spec.secrets.authority
+    all_names = [*names, "localhost"] + [certificates.REGISTRY_NAME] * first
+    certificate = certificates.issue(authority, str(plan.host), all_names, [address, "127.0.0.1"])
+    host_marker = Marker(spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers)
+    files = {
+        "address": address.encode(),
+        "registry": spec.registry.encode(),
+        "etc/marker.json": marker.dumps(host_marker),
+        "etc/ca.pem": authority.certificate,
+        "etc/host.pem": certificate.certificate,
+        "etc/host-key.pem": certificate.key,
+    }
+    if plan.role is Role.SERVER:
+        files["etc/secrets.json"] = spec.secrets.dumps()
+    if first:
+        files["registry_host"] = b""
+        files["etc/registry.yml"] = json.dumps(_registry_config(spec.registry), indent=2).encode()
+        files["units/cloudmesh-registry.service"] = host_script.load("host/cloudmesh-registry.service").encode()
+    return files
+
+
+def _registry_config(address: str) -> dict[str, object]:
+    return {
+        "version": 0.1,
+        "log": {"level": "warn"},
+        "storage": {
+            "filesystem": {"rootdirectory": _REGISTRY_DATA},
+            "delete": {"enabled": True},
+            # What a push that was cut off has left; on a full disk that room is needed.
+            "maintenance": {"uploadpurging": {"enabled": True, "age": "2h", "interval": "1h", "dryrun": False}},
+        },
+        "http": {
+            "addr": address,
+            "relativeurls": True,
+            "tls": {
+                "certificate": f"{_CONFIG}/host.pem",
+                "key": f"{_CONFIG}/host-key.pem",
+                "clientcas": [f"{_CONFIG}/ca.pem"],
+            },
+        },
+    }

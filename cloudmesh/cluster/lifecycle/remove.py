@@ -1,0 +1,157 @@
+"""Hosts are taken out of a cluster: their jobs move away, the engine forgets them, and they are left clean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.errors import ClusterError, HostsError, NotFoundError, UsageError
+from cloudmesh.cluster.core.model import Host, Node, Role
+from cloudmesh.cluster.hosts import lock
+from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
+from cloudmesh.cluster.lifecycle.clean import clean_hosts
+from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
+from cloudmesh.cluster.providers.base import Engine
+from cloudmesh.cluster.providers.open_cluster import OpenCluster
+from cloudmesh.cluster.ssh import parallel
+
+_DRAIN_SECONDS = 300.0
+_UNDO = "add"
+
+
+@dataclass
+class Removal:
+    """One run of `remove`.
+
+    Attributes:
+        opened: the cluster.
+        engine: its engine.
+        hosts: to take out, as the operator named them.
+        force: go on where jobs cannot be moved away.
+        nodes: the engine's nodes that the hosts are; of a drained host, until the engine has forgotten it.
+        failures: what went wrong, by host.
+        stack: releases the lock, and the connections that had to be opened.
+    """
+
+    opened: OpenCluster
+    engine: Engine
+    hosts: Sequence[Host]
+    force: bool = False
+    nodes: dict[Host, Node] = field(default_factory=dict)
+    failures: dict[str, ClusterError] = field(default_factory=dict)
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def context(self) -> Context:
+        """The operator's side."""
+        return self.opened.context
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's name."""
+        return self.opened.spec.cluster
+
+
+def _identify(run: Removal) -> None:
+    """Find which nodes the hosts are; a server is refused.
+
+    A host that has answered already is asked in the same way, whatever name it was given now.
+    """
+    discovered, engine_nodes = run.opened.discovered, run.engine.nodes()
+    nodes = [_node_of(host, engine_nodes, discovered) for host in run.hosts]
+    by_address = discovered.by_address
+    run.nodes = {by_address.get(node.address, host): node for host, node in zip(run.hosts, nodes, strict=True)}
+    for host, node in run.nodes.items():
+        if Role.SERVER in node.roles:
+            raise UsageError(f"{host} is a server: a cluster keeps its servers until it is killed")
+
+
+def _lock(run: Removal) -> None:
+    held = lock.hold(run.opened.server, run.cluster, run.context.operator)
+    run.stack.callback(held.release)
+
+
+def _drain(run: Removal) -> None:
+    """Move jobs away; a host that cannot be drained stays in the cluster, unless forced."""
+    outcomes = parallel.run_on_hosts(lambda node: _drain_node(run, node), run.nodes)
+    run.failures.update(outcomes.failures)
+    run.nodes = {host: run.nodes[host] for host in outcomes.values}
+
+
+def _clean(run: Removal) -> None:
+    script = run.opened.provider.host_script()
+    outcomes = clean_hosts(run.context, run.opened.discovered, script, list(run.nodes), run.stack)
+    run.failures.update(outcomes.failures)
+
+
+def _forget(run: Removal) -> None:
+    """Take the hosts off the engine's list, also those that could not be cleaned."""
+    for node in run.nodes.values():
+        run.engine.remove_node(node)
+
+
+def _named_hosts(run: Removal) -> Sequence[Host]:
+    return list(run.nodes) or run.hosts
+
+
+PHASES: tuple[Phase[Removal], ...] = (
+    Phase("identify", "find which node the host is; servers are refused", _identify, _named_hosts),
+    Phase("lock", "let no other operator change the cluster meanwhile", _lock, _named_hosts),
+    Phase("drain", "move its jobs to other hosts, wait for those that cannot move", _drain, _named_hosts, _UNDO),
+    Phase("clean", "stop the engine, take away all that the cluster brought", _clean, _named_hosts, _UNDO),
+    Phase("forget", "take it off the engine's list of nodes", _forget, _named_hosts, _UNDO),
+)
+
+
+def remove(opened: OpenCluster, hosts: Sequence[Host], *, force: bool = False) -> None:
+    """Take `hosts` out of a cluster.
+
+    Args:
+        opened: the cluster.
+        hosts: of it.
+        force: go on where jobs cannot be moved away.
+
+    Raises:
+        NotFoundError: a host is not of this cluster.
+        UsageError: a host is a server.
+        HostsError: hosts that were not drained, or not cleaned, each with its cause; those that were drained are off
+            the engine's list all the same.
+    """
+    with opened.engine() as engine:
+        run = Removal(opened, engine, hosts, force)
+        with run.stack:
+            perform(PHASES, run)
+    if run.failures:
+        raise HostsError(run.failures)
+
+
+def plan_remove(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep, ...]:
+    """Return what `remove` would do on each host; nothing is changed."""
+    with opened.engine() as engine:
+        run = Removal(opened, engine, hosts)
+        with run.stack:
+            perform(checks(PHASES), run)
+            return planned_steps(changes(PHASES), run)
+
+
+def _node_of(host: Host, nodes: Sequence[Node], discovered: DiscoveredCluster) -> Node:
+    marker = discovered.markers.get(host)
+    for node in nodes:
+        if node.name == str(host) or node.address in (host.name, marker.address if marker else ""):
+            return node
+    names = ", ".join(node.name for node in nodes)
+    raise NotFoundError(f"{host} is not a host of cluster {discovered.cluster}: it has {names}")
+
+
+def _drain_node(run: Removal, node: Node) -> None:
+    run.context.report.step(node.name, "drain")
+    try:
+        run.engine.drain(node, _DRAIN_SECONDS)
+    except ClusterError as error:
+        if not run.force:
+            raise ClusterError(
+                f"{node.name}: not removed, its jobs cannot be moved away: {error}; --force removes it"
+            ) from error
+        run.context.report.note(f"{node.name}: {error}")
