@@ -18,10 +18,12 @@ help: ## show the targets
 setup: ## make .venv, and see to a Docker engine and a C compiler
 	@sh tools/setup.sh
 
-check: setup ## formatting, lint, types, shell scripts, Dockerfiles
+check: setup ## formatting, lint, types, the order of the rooms, shell scripts, Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python docs/rooms.py --check
 	$(if $(SHELL_FILES),$(BIN)/shellcheck $(SHELL_FILES))
 	$(if $(DOCKER_FILES),$(BIN)/hadolint $(DOCKER_FILES))
 
@@ -69,8 +71,9 @@ bench: setup ## the figures of the README
 	$(BIN)/cms cluster image build spark
 	$(BIN)/python bench/class_data.py
 
-docs: setup ## docs/commands from the command's own help
+docs: setup ## docs/commands and docs/job-file.md from the code, the picture of docs/architecture.md from its imports
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/rooms.py
 
 clean: ## remove what building and testing made; clusters stay
 	rm -rf build dist *.egg-info .venv .mypy_cache .ruff_cache .pytest_cache

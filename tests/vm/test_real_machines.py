@@ -18,7 +18,7 @@ from support import snapshot
 from support.cms import Operator, Outcome
 from support.snapshot import Snapshot
 
-from cloudmesh.cluster.operations import PROVIDERS
+from cloudmesh.cluster.providers import PROVIDERS
 
 pytestmark = pytest.mark.vm
 

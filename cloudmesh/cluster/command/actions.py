@@ -14,9 +14,6 @@ from cloudmesh.cluster.command.storage import get, storage
 from cloudmesh.cluster.command.submit import submit
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
 
-if TYPE_CHECKING:
-    pass
-
 MAX_NODES = 100
 
 CLUSTER_COLUMNS = ("name", "provider", "healthy", "nodes", "api", "registry")

@@ -132,7 +132,7 @@ def test_a_secret_without_a_value_and_an_unknown_storage_are_refused_before_anyt
 
 
 class _Tidy(Engine):
-    def expire(self) -> None:
+    def purge_expired(self) -> None:
         raise ApiError("what cannot be tidied now can be later")
 
 
@@ -181,7 +181,7 @@ def test_jobs_are_followed_together_and_each_is_told_and_cleaned_up_when_it_ends
 
 def test_a_job_that_waits_is_ended_by_the_engine_if_it_can_never_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hopeless(Engine):
-        def expire(self) -> None:
+        def purge_expired(self) -> None:
             self.script["a"].append(State.FAILED)
 
     monkeypatch.setattr(follow, "_POLL_SECONDS", 0)

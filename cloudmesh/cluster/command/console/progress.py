@@ -34,7 +34,7 @@ class _Row:
 
 
 class Progress:
-    """Implements `model.Report`; safe to call from many threads. A context manager: leaving it gives the terminal back.
+    """A `core.report.Report`, safe to call from many threads. A context manager: leaving it gives the terminal back.
 
     Args:
         stream: where to write; stderr if not given.

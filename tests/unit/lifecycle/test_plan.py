@@ -7,7 +7,7 @@ import pytest
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.model import Facts, Host, Role
-from cloudmesh.cluster.lifecycle import planning
+from cloudmesh.cluster.lifecycle import plan
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +22,15 @@ def member(address: str, role: Role) -> HostPlan:
 
 
 def test_only_servers_get_the_secrets(design):
-    server = planning.host_files(design, member("10.0.0.1", Role.SERVER), [])
-    worker = planning.host_files(design, member("10.0.0.2", Role.WORKER), [])
+    server = plan.host_files(design, member("10.0.0.1", Role.SERVER), [])
+    worker = plan.host_files(design, member("10.0.0.2", Role.WORKER), [])
     assert ClusterSecrets.loads(server["etc/secrets.json"]) == design.secrets
     assert not any(design.secrets.authority.key in content or b"t0ken" in content for content in worker.values())
 
 
 def test_the_registry_is_on_the_first_server_alone_and_wants_a_certificate(design):
-    server = planning.host_files(design, member("10.0.0.1", Role.SERVER), [])
-    worker = planning.host_files(design, member("10.0.0.2", Role.WORKER), [])
+    server = plan.host_files(design, member("10.0.0.1", Role.SERVER), [])
+    worker = plan.host_files(design, member("10.0.0.2", Role.WORKER), [])
     assert json.loads(server["etc/registry.yml"])["http"]["tls"]["clientcas"]
     assert json.loads(server["etc/registry.yml"])["http"]["addr"] == "10.0.0.1:5443"
     assert "etc/registry.yml" not in worker
