@@ -89,8 +89,6 @@ def _secret(call: Arguments, variable: str) -> str:
 
 def _row(each: Volume) -> dict[str, str]:
     """Return a place as it may be shown: no key is in its settings."""
-    from cloudmesh.cluster.core.model import volume_source
-
     its = each.settings
     shown = {"endpoint": its.get("endpoint", ""), "region": its.get("region", "")}
-    return {"name": each.name, "kind": each.kind, "source": volume_source(each), **shown}
+    return {"name": each.name, "kind": each.kind, "source": each.source, **shown}

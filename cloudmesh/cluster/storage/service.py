@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, InUseError, NotFoundError
-from cloudmesh.cluster.core.model import Host, Volume, volume_source
+from cloudmesh.cluster.core.model import Host, Volume
 from cloudmesh.cluster.hosts import lock
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, connection_to, hosts_of
 from cloudmesh.cluster.hosts.volumes import apply_on_host
@@ -138,4 +138,4 @@ def add_volumes_to_hosts(api: Engine, connections: Mapping[Host, Connection], co
 
 def describe(place: Volume) -> str:
     """Return in words what a place is."""
-    return f"{place.kind} {volume_source(place)}"
+    return f"{place.kind} {place.source}"
