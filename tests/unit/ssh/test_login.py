@@ -412,7 +412,7 @@ def test_a_failed_connection_leaves_no_session_behind(server, gate, home, tmp_pa
     jump_config(home, gate, "gate")
     make_key(tmp_path / "wrong")
     with pytest.raises(AuthenticationError):
-        connect.connect(server.host("inner", key=str(tmp_path / "wrong")), both(server, gate))
+        connect(server.host("inner", key=str(tmp_path / "wrong")), both(server, gate))
     deadline = time.monotonic() + 5
     while gate.sessions() and time.monotonic() < deadline:
         time.sleep(0.02)
