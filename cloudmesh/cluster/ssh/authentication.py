@@ -82,8 +82,8 @@ def _distinct_keys(
 ) -> Iterator[tuple[str, paramiko.PKey]]:
     """Yield the keys to try, without repetitions, each with a label for messages.
 
-    If the host has a private key in memory, it is the only one. Otherwise the order is: key files that the user named, keys of
-    the SSH agent, default key files. Why a key cannot be used is appended to `unusable`.
+    If the host has a private key in memory, it is the only one. Otherwise the order is: key files that the user named,
+    keys of the SSH agent, default key files. Why a key cannot be used is appended to `unusable`.
     """
     if host.private_key:
         yield "the key made for it", _parse_private_key(host.private_key)
