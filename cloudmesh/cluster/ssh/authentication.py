@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     import paramiko
 
 _DEFAULT_FILES = ("id_ed25519", "id_ecdsa", "id_rsa")
+_SUDO_TIMEOUT = 20.0  # seconds; sudo may wait for DNS and for PAM, a few seconds each
+_SUDO_PROBE = (
+    'if [ "$(id -u)" -eq 0 ]; then echo root; elif ! command -v sudo >/dev/null; then echo missing; '
+    "elif sudo -k -n true 2>/dev/null; then echo free; else echo password; fi"
+)
+_SUDO_FROM_STDIN = "env LC_ALL=C sudo -k -S -p '' "
 
 
 def log_in(
@@ -172,14 +178,6 @@ def _parse_private_key(text: str) -> paramiko.PKey:
         with contextlib.suppress(paramiko.SSHException):
             return kind.from_private_key(io.StringIO(text))
     return paramiko.RSAKey.from_private_key(io.StringIO(text))
-
-
-_SUDO_TIMEOUT = 20.0  # seconds; sudo may wait for DNS and for PAM, a few seconds each
-_SUDO_PROBE = (
-    'if [ "$(id -u)" -eq 0 ]; then echo root; elif ! command -v sudo >/dev/null; then echo missing; '
-    "elif sudo -k -n true 2>/dev/null; then echo free; else echo password; fi"
-)
-_SUDO_FROM_STDIN = "env LC_ALL=C sudo -k -S -p '' "
 
 
 def gain_root(host: Host, link: Link, settings: SshSettings) -> RootAccess:

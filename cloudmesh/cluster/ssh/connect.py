@@ -24,6 +24,10 @@ from cloudmesh.cluster.ssh.ssh_config import Target
 if TYPE_CHECKING:
     import paramiko
 
+_ATTEMPTS = 5
+# A stream, and a function that releases everything except the stream itself.
+_ByteStream = tuple["socket.socket | paramiko.Channel", Callable[[], None]]
+
 
 def connect(host: Host, settings: SshSettings) -> Connection:
     """Connect to `host`, log in and find out how to become root.
@@ -35,25 +39,16 @@ def connect(host: Host, settings: SshSettings) -> Connection:
         HostTimeoutError: the host answered too late.
         UsageError: the SSH configuration cannot be read, or its jump hosts form a circle.
     """
-    link = open_link(host, settings)
+    _silence_paramiko()
+    target = ssh_config.resolve(host)
+    _refuse_jump_loops(host, target)
+    link = _open_link(host, target, settings, known_hosts.comment_for(host))
     try:
         with translate_errors(host):
             return Connection(host, link, authentication.gain_root(host, link, settings))
     except BaseException:
         link.close()
         raise
-
-
-_ATTEMPTS = 5
-_ByteStream = tuple["socket.socket | paramiko.Channel", Callable[[], None]]
-
-
-def open_link(host: Host, settings: SshSettings) -> Link:
-    """Connect to `host` and log in; raises what `connect` does."""
-    _silence_paramiko()
-    target = ssh_config.resolve(host)
-    _refuse_jump_loops(host, target)
-    return _open_target(host, target, settings, known_hosts.comment_for(host))
 
 
 def _refuse_jump_loops(host: Host, target: Target) -> None:
@@ -69,7 +64,8 @@ def _refuse_jump_loops(host: Host, target: Target) -> None:
         target = ssh_config.resolve(_parse_jump_host(target.jumps[0]))
 
 
-def _open_target(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
+def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
+    """Connect to `target` and log in; `comment` is written with a new host key into our known_hosts file."""
     host_keys = HostKeys(
         str(host),
         target,
@@ -210,7 +206,7 @@ def _connect_jump_host(before: tuple[str, ...], last: str, settings: SshSettings
     target = ssh_config.resolve(host)
     if before:
         target = replace(target, jumps=before, proxy_command="")
-    return _open_target(host, target, settings, known_hosts.JUMP)
+    return _open_link(host, target, settings, known_hosts.JUMP)
 
 
 def _silence_paramiko() -> None:

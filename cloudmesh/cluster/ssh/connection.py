@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _KEEPALIVE = 5.0  # seconds between keepalive requests to the host
 _SILENCE = 30.0  # seconds without an answer after which the connection counts as cut
+_HEARTBEAT = 10.0  # seconds between the dots by which a held script knows that the operator is still there
+_RELEASE = 5.0  # seconds that a held script gets to end
+_OPEN = 15.0  # seconds to open a channel
 
 
 class Link:
@@ -94,11 +97,6 @@ def translate_errors(host: Host) -> Iterator[None]:
         raise UnreachableError(name, "the SSH connection was lost" if is_lost else f"SSH failed: {error}") from error
     except OSError as error:
         raise UnreachableError(name, f"the SSH connection failed: {error.strerror or error}") from error
-
-
-_HEARTBEAT = 10.0  # seconds between the dots by which a held script knows that the operator is still there
-_RELEASE = 5.0  # seconds that a held script gets to end
-_OPEN = 15.0  # seconds to open a channel
 
 
 @dataclass(frozen=True)
