@@ -48,7 +48,7 @@ def log_in(
 
     tried: list[str] = []
     unusable: list[str] = []
-    for label, key in _distinct_keys(host, target, passphrase, unusable):
+    for label, key in _yield_distinct_keys(host, target, passphrase, unusable):
         tried.append(label)
         try:
             further = transport.auth_publickey(target.user, key)
@@ -83,7 +83,7 @@ def _explain_login_refusal(user: str, tried: list[str], unusable: list[str], *, 
     return f"{refused}: give the right one by --user and --key, or add it to the user's ~/.ssh/authorized_keys there"
 
 
-def _distinct_keys(
+def _yield_distinct_keys(
     host: Host, target: Target, passphrase: Callable[[str], str] | None, unusable: list[str]
 ) -> Iterator[tuple[str, paramiko.PKey]]:
     """Yield the keys to try, without repetitions, each with a label for messages.
