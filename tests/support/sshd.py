@@ -1,6 +1,7 @@
 """A real sshd on a loopback port, for tests of the SSH layer."""
 
 import contextlib
+import getpass
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ MARKS = [
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The operator's home directory, in modules that import this: nothing of who runs the tests leads to a host."""
+    """The operator's home directory, in modules that import this: no SSH settings of who runs the tests are used."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     (tmp_path / ".ssh").mkdir()
@@ -32,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_key(path: Path, passphrase: str = "") -> str:
-    """Make an Ed25519 key and return its public part, "TYPE BASE64"."""
+    """Make an Ed25519 key and return the public key, "TYPE BASE64"."""
     path.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "", "-f", str(path)], check=True)
     return path.with_name(path.name + ".pub").read_text().strip()
@@ -43,8 +44,8 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-class Sshd:
-    """An sshd of its own: configuration, host key and authorized keys below `directory`."""
+class Sshd(contextlib.AbstractContextManager):
+    """A running sshd, with its configuration, host key and authorized keys in `directory`."""
 
     def __init__(self, directory: Path, *options: str, authorized: str = "", port: int = 0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -87,14 +88,11 @@ class Sshd:
                 return
         raise RuntimeError((self.directory / "log").read_text())
 
-    def __enter__(self) -> "Sshd":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
-        """End the listening sshd and its sessions."""
+        """End sshd and its sessions."""
         if self._process:
             self.kill_sessions()
             self._process.terminate()
@@ -104,12 +102,12 @@ class Sshd:
     def sessions(self) -> list[int]:
         """Return the process ids of the sessions' monitors and workers."""
         assert self._process
-        found: list[int] = []
+        processes: list[int] = []
         level = [self._process.pid]
         while level:
             level = [child for parent in level for child in _children(parent) if _name(child).startswith("sshd")]
-            found += level
-        return found
+            processes += level
+        return processes
 
     def kill_sessions(self, number: int = signal.SIGKILL) -> None:
         for pid in self.sessions():
@@ -117,26 +115,20 @@ class Sshd:
                 os.kill(pid, number)
 
     def host(self, name: str = "127.0.0.1", **fields: object) -> Host:
-        return Host(name, **{"user": _user(), "port": self.port, "key": str(self.client_key), **fields})
+        return Host(name, **{"user": getpass.getuser(), "port": self.port, "key": str(self.client_key), **fields})
 
     def settings(self, **fields: object) -> SshSettings:
-        """Return settings whose known_hosts file, of our own, holds this sshd's key."""
-        known = self.directory / "known_hosts"
-        known.write_text(f"[127.0.0.1]:{self.port} {self.host_key}\n")
-        return SshSettings(**{"known_hosts": known, **fields})
+        """Return settings whose known_hosts file has this sshd's key."""
+        known_hosts = self.directory / "known_hosts"
+        known_hosts.write_text(f"[127.0.0.1]:{self.port} {self.host_key}\n")
+        return SshSettings(**{"known_hosts": known_hosts, **fields})
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """One that all tests of a module share."""
+    """An sshd that all tests of a module share."""
     with Sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
-
-
-def _user() -> str:
-    import getpass
-
-    return getpass.getuser()
 
 
 def _children(pid: int) -> list[int]:

@@ -86,13 +86,11 @@ def _secret(arguments: Arguments, variable: str) -> str:
 
 def _row(volume: Volume) -> dict[str, str]:
     """Return a volume as it may be shown: no key is in its settings."""
-    from cloudmesh.cluster.core.model import volume_source
-
     settings = volume.settings
     return {
         "name": volume.name,
         "kind": volume.kind,
-        "source": volume_source(volume),
+        "source": volume.source,
         "endpoint": settings.get("endpoint", ""),
         "region": settings.get("region", ""),
     }

@@ -1,4 +1,4 @@
-"""The cluster's certificate authority and the certificates of its hosts, as PEM in memory."""
+"""Makes a cluster's certificate authority and the certificates of its hosts, as PEM in memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-
+# The DNS name in the certificate of the cluster's registry.
 REGISTRY_NAME = "registry.cloudmesh"
 _LIFETIME = datetime.timedelta(days=3650)
-# A host whose clock is a little behind must not refuse a certificate made now.
+# Certificates are valid from a time in the past, so that a host whose clock is a little behind accepts a new one.
 _BACKDATED = datetime.timedelta(hours=1)
 
 
@@ -33,11 +33,11 @@ def new_authority(cluster: str) -> KeyPair:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(f"cloudmesh cluster {cluster}")
+    name = _build_name(f"cloudmesh cluster {cluster}")
     builder = (
-        _builder(name, name, key)
+        _start_certificate(name, name, key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(certificate_sign=True), critical=True)
+        .add_extension(_build_key_usage(certificate_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return _sign(builder, key, key)
@@ -55,12 +55,15 @@ def issue(
     """Return a certificate for TLS servers and clients, signed by `authority`.
 
     Args:
-        authority: who signs.
-        common_name: whose certificate this is.
-        names: DNS names it is valid for.
-        addresses: IP addresses it is valid for.
-        organization: of whom it is; to Kubernetes, a group.
-        lifetime: how long it is valid.
+        authority: the certificate authority that signs.
+        common_name: the subject's common name.
+        names: DNS names for which the certificate is valid.
+        addresses: IP addresses for which the certificate is valid.
+        organization: the subject's organization, which Kubernetes takes as a group; empty: none.
+        lifetime: how long the certificate is valid from now on.
+
+    Raises:
+        ValueError: an address is malformed.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -69,14 +72,14 @@ def issue(
 
     issuer = x509.load_pem_x509_certificate(authority.certificate)
     issuer_key = load_pem_private_key(authority.key, password=None)
-    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - new_authority makes no other kind
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - the only kind that new_authority makes
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ip_address(address)) for address in addresses]
     builder = (
-        _builder(_name(common_name, organization), issuer.subject, key, lifetime)
+        _start_certificate(_build_name(common_name, organization), issuer.subject, key, lifetime)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(certificate_sign=False), critical=True)
+        .add_extension(_build_key_usage(certificate_sign=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
@@ -86,7 +89,7 @@ def issue(
 
 
 def public_key(pair: KeyPair) -> bytes:
-    """Return the public key of a pair, as PEM."""
+    """Return the public key of `pair`, as PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -94,15 +97,15 @@ def public_key(pair: KeyPair) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _name(common_name: str, organization: str = "") -> x509.Name:
+def _build_name(common_name: str, organization: str = "") -> x509.Name:
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
-    return x509.Name([*groups, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    return x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _builder(
+def _start_certificate(
     subject: x509.Name,
     issuer: x509.Name,
     key: EllipticCurvePrivateKey,
@@ -122,7 +125,7 @@ def _builder(
     )
 
 
-def _key_usage(*, certificate_sign: bool) -> x509.KeyUsage:
+def _build_key_usage(*, certificate_sign: bool) -> x509.KeyUsage:
     from cryptography import x509
 
     return x509.KeyUsage(

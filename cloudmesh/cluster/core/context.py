@@ -1,30 +1,31 @@
-"""What the operator brings to a command: where to look, how to get in, whom to tell."""
+"""What the operator gives to a command: the hosts to look at, how to log in to them, and where to report progress."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
 
-if TYPE_CHECKING:
-    pass
+# Hosts are connected in parallel, but the operator must see one question at a time: hold this lock around every call of
+# `SshSettings.confirm`, `SshSettings.sudo_password` and `SshSettings.passphrase`.
+question_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class SshSettings:
-    """How hosts are connected.
+    """How hosts are connected to.
 
     Attributes:
-        known_hosts: our file of host keys, see `hosts/known.py`.
-        accept_new_hostkeys: accept unknown host keys.
-        confirm: asks the user a yes-or-no question about an unknown host key.
-        sudo_password: asks the user for the sudo password of "USER@HOST".
+        known_hosts: the file in which Cloudmesh keeps host keys, see `ssh/known_hosts.py`.
+        accept_new_hostkeys: whether unknown host keys are accepted without a question.
+        confirm: asks the user a yes-or-no question about an unknown host key; None where nobody can be asked.
+        sudo_password: asks the user for the sudo password of "USER@HOST"; None where nobody can be asked.
         connect_timeout: seconds for each of TCP connection, key exchange and login.
-        passphrase: asks the user for the passphrase of a key file.
+        passphrase: asks the user for the passphrase of a key file; None where nobody can be asked.
     """
 
     known_hosts: Path
@@ -37,19 +38,19 @@ class SshSettings:
 
 @dataclass(frozen=True)
 class Context:
-    """The operator's side of one command; nothing in it outlives the command.
+    """What the operator gave to one command; nothing of it is kept after the command.
 
     Attributes:
-        settings: how SSH verifies hosts and asks.
-        report: is told how long work gets on.
-        operator: who holds the lock, for others to read: "user@machine".
+        settings: how SSH verifies hosts and asks questions.
+        report: receives the progress of long work.
+        operator: who holds a cluster's lock, for others to read: "user@machine".
         hosts: where to look for clusters, from `--hosts` or the environment.
-        user: login name for all hosts; empty: as each says.
-        key: private key file for all hosts.
-        port: SSH port for all hosts.
-        interface: device name or CIDR of the network among the hosts; empty: that of the default route.
-        mirror: where engine binaries are fetched from first, a directory or URL.
-        ca_bundle: file of certificate authorities for HTTPS in image builds; empty: the environment's.
+        user: login name for all hosts; empty: as written with the host or in `~/.ssh/config`.
+        key: private key file for all hosts; empty: as in `~/.ssh/config`.
+        port: SSH port for all hosts; 0: as written with the host or in `~/.ssh/config`.
+        interface: device name or CIDR of the network between the hosts; empty: that of the default route.
+        mirror: where binaries are fetched from first, a directory or URL.
+        ca_bundle: file of certificate authorities for HTTPS in image builds; empty: that of the environment.
     """
 
     settings: SshSettings

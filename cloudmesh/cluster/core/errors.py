@@ -2,21 +2,36 @@
 
     ClusterError                 1   the operation failed
     ├── UsageError               2   a bad name, host range, option or job file
-    ├── NotFoundError            3   no such cluster, job or host
+    ├── NotFoundError            3   no such cluster, job, host or volume
     ├── LockedError              1   another operator is changing this cluster
     ├── HostError                1   one host failed; carries the host
     │   ├── UnreachableError     1   no TCP connection, no DNS answer, link cut
     │   ├── AuthenticationError  1   SSH key or sudo refused
     │   ├── HostKeyError         1   host key unknown or changed
     │   └── HostTimeoutError     1   no answer in the time given
-    ├── HostsError               1   several hosts failed; carries a HostError for each
-    ├── EngineError              1   the engine binaries could not be had
-    ├── ImageError               1   an image could not be built or delivered
-    └── ApiError                 1   the orchestrator's API refused or did not answer
-        └── UnknownOutcomeError  1   the API went away; whether the job succeeded is not known
+    ├── HostsError               1   several hosts failed; carries the error of each
+    ├── BinaryError              1   the engine's binaries could not be fetched, built or verified
+    │   └── SourceUnavailableError   (binaries/cache.py) one source does not have the binaries
+    ├── ImageError               1   an image could not be built, pushed or found
+    ├── BrokenOffError               (providers/kubernetes/logs.py) a log stream ended before the pod did
+    └── ApiError                 1   the engine's API refused a request or did not answer
+        ├── InUseError           1   a volume cannot be removed: jobs use it
+        ├── UnknownOutcomeError  1   the API went away; whether the job succeeded is not known
+        ├── MalformedError           (providers/nomad/api_client.py) Nomad did not understand a request
+        └── ConflictError            (providers/kubernetes/api_client.py) an object of that name exists already
 
-Foreign exceptions are mapped in one place for each library: paramiko in `hosts/link.py`, docker in `containers.py`,
-python-nomad in `nomad/access.py`. Anything else that escapes is a defect, shown as one line and exit code 1.
+Classes with a file name in parentheses are defined there, because only their own package catches them; all have exit
+code 1.
+
+The exceptions of each library are translated in one place:
+
+    paramiko           ssh/connection.py
+    docker             docker_daemon/docker_client.py
+    python-nomad       providers/nomad/api_client.py
+    kubernetes         providers/kubernetes/api_client.py
+    requests           images/registry.py, for the cluster's registry
+
+Any other exception that escapes is a defect; the command shows it as one line and ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -31,13 +46,13 @@ class ClusterError(Exception):
 
 
 class UsageError(ClusterError):
-    """What was asked for is malformed; nothing was sent anywhere."""
+    """The request is malformed: a name, an option or a file; nothing was sent anywhere."""
 
     exit_code = 2
 
 
 class NotFoundError(ClusterError):
-    """The named cluster, job or host does not exist."""
+    """The named cluster, job, host or volume does not exist."""
 
     exit_code = 3
 
@@ -50,7 +65,7 @@ class HostError(ClusterError):
     """A host failed.
 
     Args:
-        host: the host as the user wrote it.
+        host: the host, as the user wrote it.
         cause: what was wrong and what to do, in one line, without the host's name.
     """
 
@@ -61,11 +76,11 @@ class HostError(ClusterError):
 
 
 class UnreachableError(HostError):
-    """There is no way to the host: no DNS answer, a closed port, no route, or the link was cut."""
+    """The host cannot be reached: no DNS answer, a closed port, no route, or the connection was cut."""
 
 
 class AuthenticationError(HostError):
-    """The host refused the SSH key, or sudo its password."""
+    """The host refused the SSH key, or sudo refused the password."""
 
 
 class HostKeyError(HostError):
@@ -77,7 +92,7 @@ class HostTimeoutError(HostError):
 
 
 class HostsError(ClusterError):
-    """Several hosts failed, each for a reason of its own.
+    """Several hosts failed, each for its own reason.
 
     Args:
         failures: the error of each failed host, by the host's name.
@@ -89,7 +104,7 @@ class HostsError(ClusterError):
 
 
 class BinaryError(ClusterError):
-    """The engine binaries could not be fetched, built or verified."""
+    """The engine's binaries could not be fetched, built or verified."""
 
 
 class ImageError(ClusterError):
@@ -97,21 +112,21 @@ class ImageError(ClusterError):
 
 
 class ApiError(ClusterError):
-    """The orchestrator's API refused a request or did not answer."""
+    """The engine's API refused a request or did not answer."""
 
 
 class InUseError(ApiError):
-    """A place for data cannot be taken away.
+    """A volume cannot be removed, because jobs use it.
 
     Args:
-        place: its name.
-        jobs: ids of those that use it.
+        volume: the volume's name.
+        jobs: ids of the jobs that use it.
     """
 
-    def __init__(self, place: str, jobs: Sequence[str]) -> None:
-        super().__init__(f"storage {place} is in use by job {', '.join(jobs)}: stop it, or wait until it has ended")
+    def __init__(self, volume: str, jobs: Sequence[str]) -> None:
+        super().__init__(f"storage {volume} is in use by job {', '.join(jobs)}: stop it, or wait until it has ended")
         self.jobs = tuple(jobs)
 
 
 class UnknownOutcomeError(ApiError):
-    """The API went away before the job ended; whether it succeeds is not known."""
+    """The API went away before the job ended; whether the job succeeds is not known."""

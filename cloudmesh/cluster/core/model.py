@@ -1,18 +1,15 @@
-"""The vocabulary between the layers: immutable, without behaviour that reaches outside."""
+"""The data types that all layers share: immutable values, whose methods only compute."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+from cloudmesh.cluster.core.paths import DATA_DIR
 
-
-# Below it, hosts mount what places have on other machines; see images/host/clean.sh.
-NFS_MOUNTS = "/var/lib/cloudmesh/storage"
+# The directory on every host below which NFS volumes are mounted; images/host/clean.sh spells the same path.
+NFS_MOUNTS = f"{DATA_DIR}/storage"
 
 
 @dataclass(frozen=True)
@@ -20,13 +17,13 @@ class Host:
     """A machine as SSH reaches it.
 
     Attributes:
-        name: what the user wrote, or the local host's name; an alias of `~/.ssh/config`, a DNS name or an address.
-        user: login name; empty: as `~/.ssh/config` says, else the operator's own.
-        port: TCP port of sshd; 0: as `~/.ssh/config` says, else 22.
-        key: path of a private key file; empty: as `~/.ssh/config` says, the agent, the default files.
-        address: where to connect, if that is not `name` (local hosts).
-        private_key: a private key held in memory, in OpenSSH's format (local hosts).
-        host_key: the host's public key, "TYPE BASE64", where it is known from a trusted source (local hosts).
+        name: what the user wrote: an alias of `~/.ssh/config`, a DNS name or an address; or the name of a local host.
+        user: login name; empty: that of `~/.ssh/config`, else the operator's.
+        port: TCP port of sshd; 0: that of `~/.ssh/config`, else 22.
+        key: path of a private key file; empty: those of `~/.ssh/config`, of the SSH agent, and the default files.
+        address: where to connect; empty: `name` (set for local hosts only).
+        private_key: a private key held in memory, in OpenSSH's format (local hosts only).
+        host_key: the host's public key, "TYPE BASE64", from a trusted source; empty: known_hosts files are read.
     """
 
     name: str
@@ -53,28 +50,28 @@ class Role(str, Enum):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a host says of itself before anything is changed (see `cloudmesh/images/host/facts.sh`).
+    """What a host reports about itself before anything is changed on it (see `cloudmesh/images/host/facts.sh`).
 
     Attributes:
-        machine_id: tells apart two machines, and finds one machine under two addresses.
-        hostname: its own name.
-        address: the IPv4 address that other hosts reach it by.
+        machine_id: equal for the same machine under two names or addresses, different for two machines.
+        hostname: the host's name for itself.
+        address: the IPv4 address at which other hosts reach it.
         os: "debian-13", "ubuntu-24.04".
         arch: Debian's name of the architecture: "amd64", "arm64".
         cores: processors.
         memory_mb: memory in MiB.
-        disk_free_mb: free MiB where the cluster's data goes; the least, where that is several disks.
-        clock: seconds since the epoch by its clock, when asked.
-        skew: its clock minus the operator's, in seconds, the half round trip taken off.
-        disk: where the disk with the least room is mounted.
-        marker: the cluster marker as its JSON text; empty where the host belongs to no cluster.
-        busy_ports: those of the ports asked about that something listens on.
+        disk_free_mb: free MiB where the cluster's data goes; where that is several disks, the least of them.
+        clock: seconds since the epoch by the host's clock, when it was asked.
+        skew: the host's clock minus the operator's, in seconds; half of the round trip is subtracted.
+        disk: where the disk with the least free space is mounted.
+        marker: the marker's JSON text; empty where the host belongs to no cluster.
+        busy_ports: the ports that were asked about and that a program listens on.
         systemd: whether PID 1 is systemd.
         root: whether the script ran as root.
         addresses: every IPv4 address with its interface and prefix, "eth0 10.0.0.5/24".
-        apt: whether there is apt-get.
-        docker: version of the Docker engine that is installed; empty where there is none.
-        cgroup: version of control groups, 1 or 2 (a mixture is 1).
+        apt: whether the host has apt-get.
+        docker: version of the installed Docker daemon; empty where there is none.
+        cgroup: version of control groups, 1 or 2 (a mixture counts as 1).
         raises_limits: whether root may raise limits and lower out-of-memory scores (CAP_SYS_RESOURCE).
     """
 
@@ -102,15 +99,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Marker:
-    """The file by which a host knows its cluster; root-only, on every host of it.
+    """The file, on every host of a cluster, that says which cluster the host belongs to; only root can read it.
 
     Attributes:
         cluster: the cluster's name.
-        id: random, made with the cluster: tells it from another of the same name.
+        id: a random string that tells clusters of the same name apart.
         provider: "nomad" or "kubernetes".
         role: what this host does.
-        address: by which other hosts reach this one.
-        servers: addresses of the servers, the first one first.
+        address: the address at which other hosts reach this one.
+        servers: addresses of the servers, beginning with the first server.
     """
 
     cluster: str
@@ -123,21 +120,22 @@ class Marker:
 
 @dataclass(frozen=True)
 class Node:
-    """A host as the engine knows it.
+    """A host in the engine.
 
     Attributes:
-        name: the host as the operator reaches it, or the engine's name where that is unknown.
-        address: within the cluster.
-        roles: "server", "worker" or both.
-        status: "ready", "down", "draining", "missing" (has the marker, unknown to the engine).
+        name: the host as the operator reaches it, or the engine's name for it where the former is unknown.
+        address: the node's address within the cluster.
+        roles: server, worker or both.
+        status: "ready", "down", "draining", "missing" (it has the marker, but the engine does not know it), or
+            "unknown" (the engine does not answer).
         cores: processors that jobs can use; 0 where unknown.
         memory_mb: MiB that jobs can use; 0 where unknown.
-        free_cores: processors not taken by jobs.
-        free_memory_mb: MiB not taken by jobs.
-        version: the engine's version on it.
-        contact: how the operator reaches it, "user@host:port".
-        host_key: its SSH host key, "TYPE BASE64", as it was when it joined.
-        id: the engine's own name for it.
+        free_cores: processors that no job uses.
+        free_memory_mb: MiB that no job uses.
+        version: the engine's version on the node.
+        contact: how the operator reached it when it joined, "user@host:port".
+        host_key: its SSH host key when it joined, "TYPE BASE64".
+        id: the engine's identifier of it.
     """
 
     name: str
@@ -156,7 +154,17 @@ class Node:
 
 @dataclass(frozen=True)
 class ClusterInfo:
-    """A cluster, as its hosts and its engine tell it."""
+    """What is shown of a cluster.
+
+    Attributes:
+        name: the cluster's name.
+        id: the random string of its markers.
+        provider: "nomad" or "kubernetes".
+        api: address of the engine's API.
+        registry: address of the cluster's registry, "ADDRESS:PORT".
+        nodes: its nodes.
+        healthy: whether it has nodes and all of them are ready.
+    """
 
     name: str
     id: str
@@ -169,14 +177,14 @@ class ClusterInfo:
 
 @dataclass(frozen=True)
 class Volume:
-    """A place for data that outlives jobs, as the cluster's engine keeps it. Jobs know its name and nothing else.
+    """A place for data that outlives jobs. The cluster's engine stores this description; jobs refer to it by name only.
 
     Attributes:
         name: an RFC 1123 label.
-        kind: "directory" (on the hosts), "nfs" (mounted on every host), "s3", "hadoop" (a HadoopService).
-        settings: directory: path; nfs: server, path; s3: url ("s3a://BUCKET/PREFIX"), endpoint, region, path_style;
-            hadoop: service (a job's id), path.
-        secrets: s3: access_key, secret_key; hadoop: what the service lets in.
+        kind: "directory" (on the hosts), "nfs" (mounted on every host), "s3", or "hadoop" (in a HadoopService).
+        settings: keys by kind. directory: path. nfs: server, path. s3: url ("s3a://BUCKET/PREFIX"), endpoint, region,
+            path_style. hadoop: service (a job's id), path.
+        secrets: keys by kind. s3: access_key, secret_key. hadoop: secret (the one that the service accepts).
     """
 
     name: str
@@ -186,14 +194,24 @@ class Volume:
 
     @property
     def directory(self) -> str:
-        """Where it is on every host; empty where it is no directory there."""
+        """The directory on every host that has the data; empty for kinds that have none."""
         if self.kind == "nfs":
             return f"{NFS_MOUNTS}/{self.name}"
         return self.settings["path"] if self.kind == "directory" else ""
 
+    @property
+    def source(self) -> str:
+        """Where the data is, in one word: a path, "SERVER:PATH" or a URL."""
+        settings = self.settings
+        if self.kind == "nfs":
+            return f"{settings['server']}:{settings['path']}"
+        if self.kind == "hadoop":
+            return f"hdfs://{settings['service']}{settings['path']}"
+        return settings["url"] if self.kind == "s3" else settings["path"]
+
 
 class State(str, Enum):
-    """What a job or task is doing, in words that both engines share."""
+    """What a job or task is doing, in the words that are used for both engines."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -207,17 +225,20 @@ class State(str, Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether this state is final."""
         return self in (State.SUCCEEDED, State.FAILED, State.STOPPED)
 
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """One task of a job: the driver, a worker.
+    """One task of a job, such as the driver or a worker.
 
     Attributes:
-        exit_code: None while it has not ended.
-        reason: why it failed or waits, in words; empty where there is nothing to say.
+        name: the task's name within its job.
+        host: where it runs or ran; empty where it has not started.
+        state: what it is doing.
+        exit_code: None until the task has ended.
+        reason: why it failed or waits; empty where there is nothing to say.
     """
 
     name: str
@@ -229,15 +250,19 @@ class TaskStatus:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A job as the engine tells it.
+    """What the engine says about a job.
 
     Attributes:
-        submitted: seconds since the epoch.
-        duration: seconds from the start of the driver until it ended, or until now; 0 where it has not started.
-        exit_code: of the driver; None while it has not ended.
-        reason: why it failed or waits, in words.
-        digest: of what was submitted, so that the same id and content can be known again.
-        volumes: names of those that its tasks use.
+        id: the job's id within its cluster.
+        name: the name in the job file.
+        state: what the job is doing.
+        submitted: when it was submitted, in seconds since the epoch.
+        duration: seconds from the start of the driver until its end, or until now; 0 where it has not started.
+        exit_code: exit code of the driver; None until it has ended.
+        reason: why the job failed or waits; empty where there is nothing to say.
+        digest: digest of what was submitted, by which a repeated submission of the same job is recognised.
+        volumes: names of the volumes that its tasks use.
+        tasks: its tasks.
     """
 
     id: str
@@ -253,15 +278,5 @@ class JobStatus:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Where its tasks run or ran, each once."""
+        """The hosts where its tasks run or ran, without repetitions."""
         return tuple(dict.fromkeys(task.host for task in self.tasks if task.host))
-
-
-def volume_source(place: Volume) -> str:
-    """Return where the data of a place is, in one word."""
-    its = place.settings
-    if place.kind == "nfs":
-        return f"{its['server']}:{its['path']}"
-    if place.kind == "hadoop":
-        return f"hdfs://{its['service']}{its['path']}"
-    return its["url"] if place.kind == "s3" else its["path"]

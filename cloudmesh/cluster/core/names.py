@@ -1,4 +1,4 @@
-"""The one place where names are checked, before anything is built from them."""
+"""The checks of names, which are made before anything is built from a name."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def check(name: str, what: str) -> str:
         what: what it names, for the message: "cluster name", "job id".
 
     Raises:
-        UsageError: the name is no such label.
+        UsageError: the name is not an RFC 1123 label of at most 40 characters.
     """
     if not is_label(name):
         raise UsageError(
-            f"{what} {_shown(name)} is not valid: use 1 to {MAX_LENGTH} lower-case letters, digits and '-', "
+            f"{what} {quote_short(name)} is not valid: use 1 to {MAX_LENGTH} lower-case letters, digits and '-', "
             "starting and ending with a letter or digit"
         )
     return name
@@ -39,21 +39,25 @@ def is_label(name: str) -> bool:
 
 
 def check_object_name(name: str, what: str) -> str:
-    """Return `name` if it may be a segment of a URL's path, as the names of Kubernetes' own objects are.
+    """Return `name` if it can be one segment of a URL's path, as the names of Kubernetes' objects can.
+
+    Args:
+        name: the name to check.
+        what: what it names, for the message.
 
     Raises:
-        UsageError: it would mean something else there, or is none.
+        UsageError: the name is empty, longer than 253 characters, or has characters with a meaning in URLs.
     """
     if len(name) > _MAX_OBJECT_LENGTH or not _OBJECT.fullmatch(name):
         raise UsageError(
-            f"{what} {_shown(name)} is not valid: use letters, digits and any of . _ : - between them, "
+            f"{what} {quote_short(name)} is not valid: use letters, digits and any of . _ : - between them, "
             f"{_MAX_OBJECT_LENGTH} at most"
         )
     return name
 
 
 def new_job_id(name: str) -> str:
-    """Return an id for a job called `name`: the name, cut where it must be, and a short random suffix."""
+    """Return an id for a job called `name`: the name, shortened if it is too long, and a random suffix."""
     suffix = "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(_SUFFIX_LENGTH))
     stem = name[: MAX_LENGTH - _SUFFIX_LENGTH - 1].rstrip("-")
     return check(f"{stem}-{suffix}", "job id")
@@ -66,5 +70,6 @@ def label_from(text: str) -> str:
     return label or "job"
 
 
-def _shown(name: str) -> str:
-    return ascii(name if len(name) <= 60 else name[:60] + "…")
+def quote_short(text: str) -> str:
+    """Return `text` in quotes for a message: in ASCII, and at most 60 characters of it."""
+    return ascii(text if len(text) <= 60 else text[:60] + "…")

@@ -1,4 +1,4 @@
-"""Where long work tells how it gets on."""
+"""The interface through which long work reports its progress."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """Where long work tells how it gets on; `console/progress.py` shows it, tests collect it."""
+    """Receives the progress of long work; `command/console/progress.py` shows it on the terminal, tests collect it."""
 
     def step(self, where: str, what: str) -> None:
-        """`where` (a host, an image, "engine") has begun `what`; the step before, there, has ended well."""
+        """`where` (a host, an image, "engine") begins step `what`; its previous step, if any, has succeeded."""
 
     def done(self, where: str, what: str = "") -> None:
-        """`where` has finished its last step."""
+        """`where` has finished its last step; `what` is shown in place of "done"."""
 
     def failed(self, where: str, why: str) -> None:
-        """`where` will do no more."""
+        """`where` has failed because of `why`, and begins no further step."""
 
     def note(self, text: str) -> None:
-        """Something that the user should know, in one line."""
+        """Show `text`, one line that the user should know."""
 
 
 class Silence:

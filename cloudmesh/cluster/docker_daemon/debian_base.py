@@ -1,4 +1,4 @@
-"""The Debian base of every image: pulled where a registry answers, else made from the machine's own package mirror."""
+"""The Debian base of all images: pulled from a registry if one answers, else made from the machine's package mirror."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from cloudmesh.cluster.ssh.host_script import ScriptOutput
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.report import Report
 
-
 CODENAMES = {"12": "bookworm", "13": "trixie"}
-_PULL_SILENCE = 10.0
+_PULL_SILENCE = 10.0  # seconds without progress after which a pull is given up
 
 
 def base_image(release: str, *, report: Report) -> str:
-    """Return the tag of a Debian slim image, made if it is not there yet.
+    """Return the tag of a Debian slim image; pull or make it if the Docker daemon does not have it.
 
     Args:
-        release: "12" or "13".
-        report: where progress goes.
+        release: the Debian release, "12" or "13".
+        report: receives the progress.
 
     Raises:
-        UsageError: no such release.
-        ImageError: neither a registry nor debootstrap gave one, or no Docker engine answers.
+        UsageError: the release is neither of them.
+        ImageError: both the pull and debootstrap failed, or no Docker daemon answers.
     """
     if release not in CODENAMES:
         raise UsageError(f"Debian release {release!a} is not one of {', '.join(CODENAMES)}")
@@ -43,9 +42,9 @@ def base_image(release: str, *, report: Report) -> str:
             return tag
         where = f"debian-{release}"
         report.step(where, "pull")
-        refused = _pull(release, tag)
-        if refused:
-            report.note(f"debian:{release}-slim cannot be pulled ({refused}): making it with debootstrap")
+        failure = _pull(release, tag)
+        if failure:
+            report.note(f"debian:{release}-slim cannot be pulled ({failure}): making it with debootstrap")
             _bootstrap(client, release, tag, report)
         report.done(where)
         return tag
@@ -54,7 +53,7 @@ def base_image(release: str, *, report: Report) -> str:
 
 
 def image_sizes(tags: Iterable[str]) -> dict[str, int]:
-    """Return the size in bytes of each image that the engine has, by its tag; none where no engine is within reach."""
+    """Return the sizes in bytes of the images that the Docker daemon has, by tag; none where no daemon is in reach."""
     if not docker_client.within_reach():
         return {}
     client = docker_client.connect()
@@ -65,7 +64,7 @@ def image_sizes(tags: Iterable[str]) -> dict[str, int]:
 
 
 def image_exists(client: Any, tag: str) -> bool:
-    """Whether the engine has an image of this tag."""
+    """Return whether the Docker daemon has an image with this tag."""
     import docker.errors
 
     with docker_client.translate_errors():
@@ -77,22 +76,22 @@ def image_exists(client: Any, tag: str) -> bool:
 
 
 def _pull(release: str, tag: str) -> str:
-    """Pull the official image; return why it cannot be had, or nothing. A silent network is given up on early."""
-    signs: SimpleQueue[tuple[bool, str]] = SimpleQueue()
-    # the SDK has no time limit for a pull: a thread that hangs is left behind
-    Thread(target=_pull_reporting, args=(f"{release}-slim", tag, signs.put), daemon=True).start()
-    ended, refused = False, ""
-    while not ended:
+    """Pull the official image, and return why it failed; empty if it succeeded. A silent network is given up early."""
+    progress: SimpleQueue[tuple[bool, str]] = SimpleQueue()
+    # The SDK has no time limit for a pull, so it runs in a thread, which is abandoned if it hangs.
+    Thread(target=_pull_in_thread, args=(f"{release}-slim", tag, progress.put), daemon=True).start()
+    has_ended, failure = False, ""
+    while not has_ended:
         try:
-            ended, refused = signs.get(timeout=_PULL_SILENCE)
+            has_ended, failure = progress.get(timeout=_PULL_SILENCE)
         except Empty:
             return f"no sign of a registry in {_PULL_SILENCE:.0f} s"
-    return refused
+    return failure
 
 
-def _pull_reporting(version: str, tag: str, tell: Callable[[tuple[bool, str]], None]) -> None:
-    """Pull debian:VERSION as `tag`; tell whether it has ended, and why it was refused, at each sign of progress."""
-    repository, _, own_version = tag.partition(":")
+def _pull_in_thread(version: str, tag: str, tell: Callable[[tuple[bool, str]], None]) -> None:
+    """Pull debian:VERSION as `tag`; at every progress, `tell` whether the pull has ended and why it failed."""
+    repository, _, target_version = tag.partition(":")
     try:
         client = docker_client.connect()
         with docker_client.translate_errors():
@@ -100,7 +99,7 @@ def _pull_reporting(version: str, tag: str, tell: Callable[[tuple[bool, str]], N
                 if "error" in event:
                     raise ImageError(event["error"])
                 tell((False, ""))
-            client.api.tag(f"debian:{version}", repository, own_version)
+            client.api.tag(f"debian:{version}", repository, target_version)
     except ImageError as error:
         tell((True, str(error)))
     else:
@@ -109,7 +108,7 @@ def _pull_reporting(version: str, tag: str, tell: Callable[[tuple[bool, str]], N
 
 
 def _bootstrap(client: Any, release: str, tag: str, report: Report) -> None:
-    """Make the base with debootstrap and import it under `tag`."""
+    """Make the base image with debootstrap and import it as `tag`."""
     repository, _, version = tag.partition(":")
     script = importlib.resources.files("cloudmesh.images") / "debian" / "debootstrap.sh"
     with tempfile.TemporaryDirectory(prefix="cloudmesh-base.", dir=roomy_directory()) as directory:
@@ -124,18 +123,18 @@ def _bootstrap(client: Any, release: str, tag: str, report: Report) -> None:
 
 
 def roomy_directory() -> str | None:
-    """Return a place for some hundred megabytes that is not in memory, where there is one."""
-    return "/var/tmp" if Path("/var/tmp").is_dir() else None  # noqa: S108  # a private directory is made in it
+    """Return a directory on a disk, with room for some hundred megabytes; None for the default temporary directory."""
+    return "/var/tmp" if Path("/var/tmp").is_dir() else None  # noqa: S108  # callers create a private directory in it
 
 
 def _run_debootstrap(script: Path, codename: str, archive: Path, lines: ScriptOutput) -> None:
     """Run the debootstrap script.
 
     Raises:
-        ImageError: it failed; the message is its own.
+        ImageError: the script failed; the message is its `::fail` line, else its last line.
     """
     command = ["sh", str(script), codename, str(archive)]
-    with subprocess.Popen(  # noqa: S603  # our own script and arguments
+    with subprocess.Popen(  # noqa: S603  # the script and its arguments are ours
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
@@ -145,5 +144,5 @@ def _run_debootstrap(script: Path, codename: str, archive: Path, lines: ScriptOu
             process.terminate()
             raise
     if process.returncode:
-        last = lines.output[-1] if lines.output else f"exit status {process.returncode}"
-        raise ImageError(lines.failure or f"debootstrap {codename}: {last}")
+        last_line = lines.output[-1] if lines.output else f"exit status {process.returncode}"
+        raise ImageError(lines.failure or f"debootstrap {codename}: {last_line}")

@@ -1,4 +1,4 @@
-"""The operator's own Docker engine: the one way to it, and the one place where its errors are mapped."""
+"""Connects to the operator's Docker daemon, and translates the errors of the Docker SDK."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def connect(*, timeout: float = 120.0) -> Any:
     """Return a Docker client for `$DOCKER_HOST`, else the local socket; close it after use.
 
     Args:
-        timeout: seconds without a sign of the engine after which a request fails.
+        timeout: seconds without an answer of the Docker daemon after which a request fails.
 
     Raises:
-        ImageError: no engine answers, or this user may not use it.
+        ImageError: no Docker daemon answers, or this user may not use it.
     """
     import docker
 
@@ -30,19 +30,19 @@ def connect(*, timeout: float = 120.0) -> Any:
 
 
 def within_reach() -> bool:
-    """Whether there may be an engine at all; cheap: nothing is imported, nothing is sent."""
+    """Return whether there may be a Docker daemon; takes no time, as nothing is imported or sent."""
     return bool(os.environ.get("DOCKER_HOST")) or os.access(_SOCKET, os.R_OK | os.W_OK)
 
 
 @contextmanager
 def translate_errors(doing: str = "") -> Iterator[None]:
-    """Turn whatever the Docker SDK raises into an ImageError of one line.
+    """Translate the exceptions of the Docker SDK in the block into an ImageError of one line.
 
     Args:
-        doing: what was being done, put before the cause.
+        doing: what is being done, which the message names before the cause.
 
     Raises:
-        ImageError: the block raised an error of the SDK.
+        ImageError: the block raised an exception of the SDK.
     """
     import docker.errors
     import requests
@@ -52,11 +52,11 @@ def translate_errors(doing: str = "") -> Iterator[None]:
     except docker.errors.APIError as error:
         raise ImageError(_one_line(doing, str(error.explanation or error))) from error
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise ImageError(_one_line(doing, _unreachable(error))) from error
+        raise ImageError(_one_line(doing, _explain_unreachable(error))) from error
 
 
-def _unreachable(error: Exception) -> str:
-    """Say why the engine does not answer, and what to do."""
+def _explain_unreachable(error: Exception) -> str:
+    """Return why the Docker daemon does not answer, and what to do."""
     text = str(error)
     where = os.environ.get("DOCKER_HOST", "") or str(_SOCKET)
     if "Permission denied" in text:
@@ -69,7 +69,7 @@ def _unreachable(error: Exception) -> str:
 
 
 def _one_line(doing: str, cause: str) -> str:
-    """Return one line of bounded length."""
+    """Return `cause` as one line of limited length, after `doing`."""
     text = " ".join(cause.split())
     text = text if len(text) <= _MAX_CAUSE else "…" + text[-_MAX_CAUSE:]
     return f"{doing}: {text}" if doing else text

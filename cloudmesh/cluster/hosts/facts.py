@@ -1,4 +1,4 @@
-"""What a host is, before anything is changed on it."""
+"""Asks a host for its facts, before anything is changed on it."""
 
 from __future__ import annotations
 
@@ -8,32 +8,30 @@ from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import HostError
 from cloudmesh.cluster.core.model import Facts
+from cloudmesh.cluster.core.paths import DATA_DIR
 from cloudmesh.cluster.ssh import host_script
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
 
-
-# Twice the clock skew that a cluster can bear: the skew is known to half the round trip only.
+# Seconds; twice the clock skew that a cluster tolerates, because the skew is measured to half of the round trip only.
 _TIMEOUT = 60.0
-
-
-_DATA = ("/var/lib/cloudmesh", "/var/lib/docker", "/var/lib/containerd")
+_DATA_DIRS = (DATA_DIR, "/var/lib/docker", "/var/lib/containerd")
 
 
 def gather(
-    connection: Connection, *, ports: Sequence[int], interface: str = "", data_dirs: Sequence[str] = _DATA
+    connection: Connection, *, ports: Sequence[int], interface: str = "", data_dirs: Sequence[str] = _DATA_DIRS
 ) -> Facts:
-    """Ask a host what it is; nothing is changed there.
+    """Ask a host for its facts; nothing is changed there.
 
     Args:
         connection: to the host.
-        ports: TCP ports that must be free; the taken ones are told.
-        interface: NAME or CIDR of the address that the other hosts reach it by; empty: that of its default route.
-        data_dirs: where the cluster's data will go; they need not exist.
+        ports: TCP ports to look at; `Facts.busy_ports` has those on which a program listens.
+        interface: name or CIDR of the network at which other hosts reach it; empty: that of its default route.
+        data_dirs: directories where the cluster's data will go; they need not exist.
 
     Raises:
-        HostError: the host has no such interface, or its answer makes no sense.
+        HostError: the host has no such interface, or its answer cannot be understood.
     """
     files = {
         "ports": "".join(f"{port}\n" for port in ports).encode(),
@@ -50,15 +48,15 @@ def gather(
 
 
 def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
-    """Return the facts that `facts.sh` told.
+    """Return the facts from the answer of `facts.sh`.
 
     Args:
-        answer: the fact lines by key; lines of the same key joined by a newline.
+        answer: the values of its fact lines by key; the values of a repeated key are joined by newlines.
         asked_at: when the host read its clock, in seconds since the epoch by the operator's clock.
 
     Raises:
         KeyError: a fact is missing.
-        ValueError: a number is none.
+        ValueError: a fact that must be a number is not one.
     """
     clock = float(answer["clock"])
     return Facts(

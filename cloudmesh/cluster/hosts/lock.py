@@ -1,4 +1,4 @@
-"""One operator at a time: the lock of a cluster, held on its first server by the SSH session itself."""
+"""The lock by which only one operator at a time changes a cluster; a host script holds it on the first server."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from cloudmesh.cluster.ssh import host_script
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection, HeldScript
 
-
-# How lock.sh fails where another session holds the lock.
+# The message of lock.sh where another session holds the lock.
 _LOCKED = re.compile(r"locked by (?P<who>.*?)(?: \(session (?P<session>[0-9a-f]+)\))?(?P<since> since .*)?")
 
-# The host, as the user wrote it, of each session of this process: a lock that is our own is found on a machine that
-# was named twice.
+# The host, as the user wrote it, of every session of this process. If a lock is held by one of these sessions, the user
+# has named the same machine twice.
 _sessions: dict[str, str] = {}
 
 
 def hold(connection: Connection, cluster: str, operator: str) -> HeldScript:
-    """Take the lock of a cluster; it ends with `release()` of what is returned, or with the SSH session.
+    """Take the lock of a cluster. It ends when the returned script is released, or when the connection ends.
 
     Args:
-        connection: to the cluster's first server, or to a host that is to be changed.
+        connection: to the cluster's first server, or to a host that will be changed.
         cluster: the cluster's name.
-        operator: who takes it, for the message to others: "ann@laptop".
+        operator: who takes the lock, as others are told: "ann@laptop".
 
     Raises:
-        LockedError: another operator holds it; the message says who and since when.
-        HostError: the host failed, or it is a machine that we have locked already under another name.
+        LockedError: another operator holds the lock; the message says who and since when.
+        HostError: the host failed, or this process has locked the same machine already, perhaps under another name.
     """
     session = secrets.token_hex(8)
     _sessions[session] = str(connection.host)
@@ -39,18 +38,19 @@ def hold(connection: Connection, cluster: str, operator: str) -> HeldScript:
     try:
         return connection.hold(host_script.load("host/lock.sh"), files={"holder": holder.encode()})
     except HostError as error:
-        if locked := _LOCKED.fullmatch(_one_line(error.cause)):
-            raise _refusal(str(connection.host), locked) from error
+        if match := _LOCKED.fullmatch(_one_line(error.cause)):
+            raise _explain(str(connection.host), match) from error
         raise
 
 
-def _refusal(host: str, locked: re.Match[str]) -> HostError | LockedError:
-    ours = _sessions.get(locked["session"] or "")
-    if ours == host:
+def _explain(host: str, match: re.Match[str]) -> HostError | LockedError:
+    """Return the error for a lock that is held already, from the message of lock.sh."""
+    locked_host = _sessions.get(match["session"] or "")
+    if locked_host == host:
         return HostError(host, "this command has locked it already")
-    if ours:
-        return HostError(host, f"is the same machine as {ours}: name it once")
-    who = f"{locked['who'] or 'another operator'}{locked['since'] or ''}"
+    if locked_host:
+        return HostError(host, f"is the same machine as {locked_host}: name it once")
+    who = f"{match['who'] or 'another operator'}{match['since'] or ''}"
     return LockedError(f"{host} is being changed by {who}: wait until that has ended")
 
 

@@ -1,4 +1,4 @@
-"""The file by which a host knows its cluster, as JSON."""
+"""Writes and reads the marker, the JSON file that says which cluster a host belongs to."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from typing import Any
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Marker, Role
+from cloudmesh.cluster.core.paths import CONFIG_DIR
 
-PATH = "/etc/cloudmesh/cluster/marker.json"
+PATH = f"{CONFIG_DIR}/marker.json"
 
 
 def dumps(marker: Marker) -> bytes:
-    """Return the marker as the file's content; the same marker gives the same bytes."""
+    """Return the content of the file for `marker`; equal markers give equal bytes."""
     return (json.dumps(dataclasses.asdict(marker), indent=2, sort_keys=True) + "\n").encode()
 
 
 def loads(text: str | bytes) -> Marker:
-    """Return the marker that is written in `text`; fields that a later version added are passed over.
+    """Return the marker that `text` describes; fields that a later version added are ignored.
 
     Raises:
-        ClusterError: this is no marker, or one that was tampered with.
+        ClusterError: `text` is not JSON, or a field is missing or has an invalid value.
     """
     try:
-        return _marker(json.loads(text))
+        return _parse_fields(json.loads(text))
     except (KeyError, TypeError, ValueError, ClusterError) as error:
         raise ClusterError(f"the cluster marker {PATH} is damaged ({error})") from error
 
 
-def _marker(fields: Any) -> Marker:
+def _parse_fields(fields: Any) -> Marker:
     servers = fields["servers"]
     if not isinstance(servers, list):
-        raise TypeError("servers is no list")
+        raise TypeError("servers is not a list")
     return Marker(
-        cluster=names.check(_text(fields["cluster"]), "cluster name"),
-        id=_text(fields["id"]),
-        provider=_text(fields["provider"]),
+        cluster=names.check(_check_text(fields["cluster"]), "cluster name"),
+        id=_check_text(fields["id"]),
+        provider=_check_text(fields["provider"]),
         role=Role(fields["role"]),
-        address=_text(fields["address"]),
-        servers=tuple(_text(server) for server in servers),
+        address=_check_text(fields["address"]),
+        servers=tuple(_check_text(server) for server in servers),
     )
 
 
-def _text(value: object) -> str:
+def _check_text(value: object) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
-        raise TypeError(f"{value!r} is no text of one line")
+        raise TypeError(f"{value!r} is not a text of one line")
     return value

@@ -1,4 +1,4 @@
-"""Whether hosts can become part of a cluster: all that is wrong with each, told before any of them is changed."""
+"""Checks whether hosts can become part of a cluster, and finds all faults before any host is changed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Needs:
 
     Attributes:
         ports: TCP ports that must be free.
-        memory_mb: MiB of memory.
-        disk_mb: free MiB where the cluster's data goes.
-        max_skew: seconds by which its clock may differ from the operator's.
-        os: the operating systems that the host scripts know.
+        memory_mb: MiB of memory, at least.
+        disk_mb: free MiB where the cluster's data goes, at least.
+        max_skew: seconds by which the host's clock may differ from the operator's.
+        os: the operating systems that the host scripts support.
     """
 
     ports: tuple[int, ...]
@@ -30,97 +30,98 @@ class Needs:
 
 
 def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: str) -> dict[str, str]:
-    """Return what is wrong, with the remedy, by the host as the user wrote it; empty where all hosts are good.
+    """Return the faults of hosts, with their remedies, by the host as the user wrote it; empty if no host has faults.
 
-    A host that already belongs to this cluster may have its ports taken and its disk filled: by the cluster.
+    Taken ports and a full disk are no faults of a host that belongs to this cluster already: the cluster uses them.
 
     Args:
-        facts: what each host told of itself.
-        needs: what each must have.
-        cluster: name of the cluster that they are to join.
-        cluster_id: its id, which tells it from another cluster of the same name.
+        facts: the facts of every host.
+        needs: what every host must have.
+        cluster: name of the cluster that the hosts will join.
+        cluster_id: id of that cluster, which tells it from other clusters of the same name.
     """
-    causes: dict[str, str] = {}
-    for host, its in facts.items():
-        found = [
-            *_own_faults(its, needs),
-            *_cluster_faults(its, needs, cluster, cluster_id),
-            *_faults_beside_others(host, facts),
+    faults_by_host: dict[str, str] = {}
+    for host, host_facts in facts.items():
+        faults = [
+            *_find_own_faults(host_facts, needs),
+            *_find_cluster_faults(host_facts, needs, cluster, cluster_id),
+            *_find_conflicts(host, facts),
         ]
-        if abs(its.skew) > needs.max_skew:
-            found.append(_skew(its, facts, needs))
-        if found:
-            causes[str(host)] = "; ".join(found)
-    return causes
+        if abs(host_facts.skew) > needs.max_skew:
+            faults.append(_explain_skew(host_facts, facts, needs))
+        if faults:
+            faults_by_host[str(host)] = "; ".join(faults)
+    return faults_by_host
 
 
-def _own_faults(its: Facts, needs: Needs) -> Iterator[str]:
-    """What is wrong with a host whatever cluster it is for."""
-    if not its.root:
+def _find_own_faults(facts: Facts, needs: Needs) -> Iterator[str]:
+    """Yield the faults that a host has whatever cluster it will join."""
+    if not facts.root:
         yield "not root: log in as root, or as a user who may use sudo"
-    if its.os not in needs.os:
-        yield f"unsupported operating system {its.os}: use one of {', '.join(needs.os)}"
-    elif not its.apt:
+    if facts.os not in needs.os:
+        yield f"unsupported operating system {facts.os}: use one of {', '.join(needs.os)}"
+    elif not facts.apt:
         yield "there is no apt-get: packages cannot be installed"
-    if not its.systemd:
+    if not facts.systemd:
         yield "systemd is not running as PID 1: boot the host with systemd"
-    if its.memory_mb < needs.memory_mb:
-        yield f"too little memory: {its.memory_mb} MiB, {needs.memory_mb} MiB are needed"
-    if not its.address:
+    if facts.memory_mb < needs.memory_mb:
+        yield f"too little memory: {facts.memory_mb} MiB, {needs.memory_mb} MiB are needed"
+    if not facts.address:
         yield "no IPv4 address that other hosts could reach it by: give it one, or choose one by --interface"
 
 
-def _cluster_faults(its: Facts, needs: Needs, cluster: str, cluster_id: str) -> Iterator[str]:
-    """What is wrong with the cluster that it belongs to, or with the room for this one."""
-    if not its.marker:
-        yield from _lack_of_room(its, needs)
+def _find_cluster_faults(facts: Facts, needs: Needs, cluster: str, cluster_id: str) -> Iterator[str]:
+    """Yield the fault that a host belongs to another cluster, or what a host of no cluster lacks for this one."""
+    if not facts.marker:
+        yield from _find_lacking_room(facts, needs)
         return
     try:
-        found = marker.loads(its.marker)
+        host_marker = marker.loads(facts.marker)
     except ClusterError as error:
         yield f"{error}: remove that file if the host belongs to no cluster"
         return
-    if found.cluster != cluster:
-        yield f"belongs to the cluster {found.cluster}: take it out first (cms cluster remove -n {found.cluster} …)"
-    elif found.id != cluster_id:
+    other = host_marker.cluster
+    if other != cluster:
+        yield f"belongs to the cluster {other}: take it out first (cms cluster remove -n {other} …)"
+    elif host_marker.id != cluster_id:
+        first_server = host_marker.servers[0] if host_marker.servers else "unknown"
         yield (
-            f"belongs to another cluster called {found.cluster} (id {found.id}, first server {_first(found.servers)}): "
+            f"belongs to another cluster called {other} (id {host_marker.id}, first server {first_server}): "
             "choose another name, or take it out of that one first"
         )
 
 
-def _first(servers: tuple[str, ...]) -> str:
-    return servers[0] if servers else "unknown"
-
-
-def _lack_of_room(its: Facts, needs: Needs) -> Iterator[str]:
-    if its.disk_free_mb < needs.disk_mb:
-        where = f" on {its.disk}" if its.disk else ""
-        yield f"too little disk space: {its.disk_free_mb} MiB are free{where}, {needs.disk_mb} MiB are needed"
-    if busy := sorted(set(its.busy_ports) & set(needs.ports)):
+def _find_lacking_room(facts: Facts, needs: Needs) -> Iterator[str]:
+    """Yield what a host lacks of free disk space and free ports."""
+    if facts.disk_free_mb < needs.disk_mb:
+        where = f" on {facts.disk}" if facts.disk else ""
+        yield f"too little disk space: {facts.disk_free_mb} MiB are free{where}, {needs.disk_mb} MiB are needed"
+    if busy := sorted(set(facts.busy_ports) & set(needs.ports)):
         shown = f"port {busy[0]} is" if len(busy) == 1 else f"ports {', '.join(map(str, busy))} are"
         yield f"{shown} taken: stop what listens there (ss -ltnp shows it)"
 
 
-def _faults_beside_others(host: Host, facts: Mapping[Host, Facts]) -> Iterator[str]:
-    """What is wrong with a host beside the others."""
-    its = facts[host]
-    twins = [str(other) for other, theirs in facts.items() if other != host and theirs.machine_id == its.machine_id]
+def _find_conflicts(host: Host, all_facts: Mapping[Host, Facts]) -> Iterator[str]:
+    """Yield the faults that a host has because of other hosts: they are the same machine, or have the same address."""
+    facts = all_facts[host]
+    others = [(str(other), other_facts) for other, other_facts in all_facts.items() if other != host]
+    twins = [name for name, other in others if other.machine_id == facts.machine_id]
     if twins:
         yield f"is the same machine as {', '.join(twins)}: name it once"
-    same = [
-        str(other)
-        for other, theirs in facts.items()
-        if theirs.address and theirs.address == its.address and theirs.machine_id != its.machine_id
+    same_address = [
+        name
+        for name, other in others
+        if other.address and other.address == facts.address and other.machine_id != facts.machine_id
     ]
-    if same:
-        yield f"has the same address {its.address} as {', '.join(same)}: choose the right one by --interface"
+    if same_address:
+        yield f"has the same address {facts.address} as {', '.join(same_address)}: choose the right one by --interface"
 
 
-def _skew(its: Facts, facts: Mapping[Host, Facts], needs: Needs) -> str:
-    skews = [theirs.skew for theirs in facts.values()]
-    direction = "ahead of" if its.skew > 0 else "behind"
-    cause = f"its clock is {abs(its.skew):.0f} s {direction} this machine's ({needs.max_skew:.0f} s are allowed)"
+def _explain_skew(facts: Facts, all_facts: Mapping[Host, Facts], needs: Needs) -> str:
+    """Return the fault of a wrong clock; where all hosts agree, the operator's clock is taken to be wrong."""
+    skews = [other.skew for other in all_facts.values()]
+    direction = "ahead of" if facts.skew > 0 else "behind"
+    cause = f"its clock is {abs(facts.skew):.0f} s {direction} this machine's ({needs.max_skew:.0f} s are allowed)"
     if len(skews) > 1 and max(skews) - min(skews) <= needs.max_skew:
         return f"{cause}: the hosts agree with each other, so set this machine's clock"
     return f"{cause}: set it, or let it be set (timedatectl set-ntp true)"

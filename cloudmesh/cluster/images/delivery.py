@@ -25,7 +25,10 @@ def open_registry(connection: Connection, blueprint: ClusterSpec) -> Iterator[Re
     authority = blueprint.secrets.authority
     operator = certificates.issue(authority, "operator")
     context = client_context(authority.certificate, operator.certificate, operator.key)
-    with connection.forward(blueprint.servers[0], REGISTRY_PORT) as tunnel, TlsProxy(tunnel.port, context) as proxy:
+    with (
+        connection.forward(blueprint.servers[0], REGISTRY_PORT) as tunnel,
+        TlsProxy(tunnel.port, context, certificates.REGISTRY_NAME) as proxy,
+    ):
         yield Registry(proxy.port)
 
 

@@ -1,4 +1,4 @@
-"""The way to a host: TCP, a proxy command or jump hosts; then the key exchange, the host's key, the login, root."""
+"""Connects to a host: by TCP, a proxy command or jump hosts; then verifies its key, logs in and gains root."""
 
 from __future__ import annotations
 
@@ -24,18 +24,25 @@ from cloudmesh.cluster.ssh.ssh_config import Target
 if TYPE_CHECKING:
     import paramiko
 
+_ATTEMPTS = 5
+# A stream, and a function that releases everything except the stream itself.
+_ByteStream = tuple["socket.socket | paramiko.Channel", Callable[[], None]]
+
 
 def connect(host: Host, settings: SshSettings) -> Connection:
-    """Connect to `host`, log in and make sure of root.
+    """Connect to `host`, log in and find out how to become root.
 
     Raises:
         UnreachableError: DNS, TCP or the key exchange failed.
-        HostKeyError: the host's key is unknown and not accepted, or has changed.
+        HostKeyError: the host's key is unknown and not accepted, revoked, or has changed.
         AuthenticationError: no key was accepted, or sudo refused.
         HostTimeoutError: the host answered too late.
-        UsageError: the SSH configuration cannot be used.
+        UsageError: the SSH configuration cannot be read, or its jump hosts form a circle.
     """
-    link = open_link(host, settings)
+    _silence_paramiko()
+    target = ssh_config.resolve(host)
+    _refuse_jump_loops(host, target)
+    link = _open_link(host, target, settings, known_hosts.comment_for(host))
     try:
         with translate_errors(host):
             return Connection(host, link, authentication.gain_root(host, link, settings))
@@ -44,34 +51,21 @@ def connect(host: Host, settings: SshSettings) -> Connection:
         raise
 
 
-_ATTEMPTS = 5
-_ByteStream = tuple["socket.socket | paramiko.Channel", Callable[[], None]]
-
-
-def open_link(host: Host, settings: SshSettings) -> Link:
-    """Connect to `host` and log in.
-
-    Raises:
-        UnreachableError, HostKeyError, AuthenticationError, HostTimeoutError: why that was not possible.
-        UsageError: the SSH configuration cannot be used.
-    """
-    _silence_paramiko()
-    target = ssh_config.resolve(host)
-    _refuse_jump_loops(host, target)
-    return _open_target(host, target, settings, known_hosts.comment_for(host))
-
-
 def _refuse_jump_loops(host: Host, target: Target) -> None:
-    """Walk the jump hosts before any of them is connected: those who wait for each other would wait for ever."""
+    """Raise UsageError if the jump hosts of `target` form a circle, before any of them is connected.
+
+    Without this check, the threads that connect to them would wait for each other for ever.
+    """
     seen: set[tuple[str, ...]] = set()
     while target.jumps:
         if target.jumps in seen:
             raise UsageError(f"{host}: ProxyJump goes round in a circle through {target.jumps[0]}; see ~/.ssh/config")
         seen.add(target.jumps)
-        target = ssh_config.resolve(_jump_host(target.jumps[0]))
+        target = ssh_config.resolve(_parse_jump_host(target.jumps[0]))
 
 
-def _open_target(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
+def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
+    """Connect to `target` and log in; `comment` is written with a new host key into our known_hosts file."""
     host_keys = HostKeys(
         str(host),
         target,
@@ -84,31 +78,41 @@ def _open_target(host: Host, target: Target, settings: SshSettings, comment: str
     transport, release = _exchange_keys(host, target, settings, host_keys)
     try:
         with translate_errors(host):
-            key = _server_key(transport)
+            key = _read_server_key(transport)
             host_keys.verify(key)
             authentication.log_in(transport, host, target, settings.passphrase)
     except BaseException:
         transport.close()
         release()
         raise
-    address_ = f"[{target.address}]" if ":" in target.address else target.address
-    contact = f"{target.user}@{address_}:{target.port}"
+    address = f"[{target.address}]" if ":" in target.address else target.address
     return Link(
-        transport, target.user, contact, key, lambda: host_keys.remember(key, known_hosts.comment_for(host)), release
+        transport,
+        target.user,
+        contact=f"{target.user}@{address}:{target.port}",
+        host_key=key,
+        remember=lambda: host_keys.remember(key, known_hosts.comment_for(host)),
+        on_close=release,
     )
 
 
 def _exchange_keys(
     host: Host, target: Target, settings: SshSettings, host_keys: HostKeys
 ) -> tuple[paramiko.Transport, Callable[[], None]]:
-    """Return a transport after its key exchange; tried again where sshd hangs up at once, as MaxStartups makes it."""
+    """Return a transport after its key exchange, and a function that releases what it runs through.
+
+    Where sshd hangs up at once, try again: with MaxStartups, it does so while many others are logging in.
+
+    Raises:
+        UnreachableError: there was no way to the host, or the key exchange failed.
+    """
     import paramiko
 
     from cloudmesh.cluster.ssh.ordered_transport import OrderedTransport
 
     for attempt in range(_ATTEMPTS):
         stream, release = _open_stream(host, target, settings)
-        began = time.monotonic()
+        start = time.monotonic()
         transport = OrderedTransport(stream)
         timeout = settings.connect_timeout
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
@@ -118,16 +122,16 @@ def _exchange_keys(
         except (paramiko.SSHException, EOFError, OSError) as error:
             transport.close()
             release()
-            final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
-            if final or time.monotonic() - began > timeout / 2 or attempt == _ATTEMPTS - 1:
-                raise UnreachableError(str(host), _no_handshake(target, error)) from error
+            is_final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
+            if is_final or time.monotonic() - start > timeout / 2 or attempt == _ATTEMPTS - 1:
+                raise UnreachableError(str(host), _explain_failed_handshake(target, error)) from error
         else:
             return transport, release
-        time.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+        time.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, is no secret
     raise AssertionError("unreachable")
 
 
-def _no_handshake(target: Target, error: Exception) -> str:
+def _explain_failed_handshake(target: Target, error: Exception) -> str:
     if target.proxy_command:
         return f"its ProxyCommand gave no SSH connection: {target.proxy_command}"
     if "banner" in str(error):
@@ -135,27 +139,27 @@ def _no_handshake(target: Target, error: Exception) -> str:
     return f"the SSH key exchange failed: {str(error) or 'the connection was closed'}"
 
 
-def _server_key(transport: paramiko.Transport) -> str:
+def _read_server_key(transport: paramiko.Transport) -> str:
     import paramiko
 
     try:
         key = transport.get_remote_server_key()
-    except paramiko.SSHException as error:  # the key exchange did not end in time; start_client does not say so
+    except paramiko.SSHException as error:  # the key exchange did not end in time, which start_client does not report
         raise TimeoutError from error
     return f"{key.get_name()} {key.get_base64()}"
 
 
 def _open_stream(host: Host, target: Target, settings: SshSettings) -> _ByteStream:
-    """Return a byte stream to the host's sshd, and what releases all but the stream itself."""
+    """Return a byte stream to the host's sshd, and a function that releases everything except the stream itself."""
     if target.jumps:
-        return _through_jump_host(host, target, settings)
+        return _open_channel_through_jump_host(host, target, settings)
     if target.proxy_command:
         process = ProxyProcess(target.proxy_command)
         return process.stream, process.close
-    return _tcp(host, target, settings.connect_timeout), lambda: None
+    return _connect_tcp(host, target, settings.connect_timeout), lambda: None
 
 
-def _tcp(host: Host, target: Target, timeout: float) -> socket.socket:
+def _connect_tcp(host: Host, target: Target, timeout: float) -> socket.socket:
     where = f"{target.address} port {target.port}"
     try:
         stream = socket.create_connection((target.address, target.port), timeout)
@@ -173,42 +177,40 @@ def _tcp(host: Host, target: Target, timeout: float) -> socket.socket:
     return stream
 
 
-def _through_jump_host(host: Host, target: Target, settings: SshSettings) -> _ByteStream:
-    """Return a channel through the last jump host; its connection is shared by all hosts behind it."""
-
+def _open_channel_through_jump_host(host: Host, target: Target, settings: SshSettings) -> _ByteStream:
+    """Return a channel through the last jump host, whose connection is shared by all hosts behind it."""
     *before, last = target.jumps
     try:
-        lease = JUMP_HOSTS.lease((target.jumps, settings), lambda: _jump_link(tuple(before), last, settings))
+        lease = JUMP_HOSTS.lease((target.jumps, settings), lambda: _connect_jump_host(tuple(before), last, settings))
     except HostError as error:
         raise type(error)(str(host), f"jump host {error.host}: {error.cause}") from error
-    where = (target.address, target.port)
     try:
         with translate_errors(host):
             channel = lease.link.transport.open_channel(
-                "direct-tcpip", where, ("127.0.0.1", 0), timeout=settings.connect_timeout
+                "direct-tcpip", (target.address, target.port), ("127.0.0.1", 0), timeout=settings.connect_timeout
             )
     except HostError as error:
         lease.release()
         raise UnreachableError(
-            str(host), f"jump host {last} has no way to {where[0]} port {where[1]}: {error.cause}"
+            str(host), f"jump host {last} has no way to {target.address} port {target.port}: {error.cause}"
         ) from error
     return channel, lease.release
 
 
-def _jump_host(text: str) -> Host:
+def _parse_jump_host(text: str) -> Host:
     return host_list.parse_hosts(text.removeprefix("ssh://"))[0]
 
 
-def _jump_link(before: tuple[str, ...], last: str, settings: SshSettings) -> Link:
-    host = _jump_host(last)
+def _connect_jump_host(before: tuple[str, ...], last: str, settings: SshSettings) -> Link:
+    host = _parse_jump_host(last)
     target = ssh_config.resolve(host)
     if before:
         target = replace(target, jumps=before, proxy_command="")
-    return _open_target(host, target, settings, known_hosts.JUMP)
+    return _open_link(host, target, settings, known_hosts.JUMP)
 
 
 def _silence_paramiko() -> None:
-    """Keep paramiko's own log off the terminal: what matters of it arrives as exceptions."""
+    """Keep paramiko's log messages off the terminal; what matters of them is raised as exceptions too."""
     logger = logging.getLogger("paramiko")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
@@ -216,6 +218,16 @@ def _silence_paramiko() -> None:
 
 @dataclass
 class _SharedLink:
+    """A connection to a jump host.
+
+    Attributes:
+        lock: is held while the other attributes change, and while the connection is being made.
+        link: the connection; None where there is none.
+        users: how many leases of it are not released.
+        failure: why the last attempt to connect failed; None if it succeeded.
+        failed_at: when that was, in the seconds of `time.monotonic`.
+    """
+
     lock: threading.Lock = field(default_factory=threading.Lock)
     link: Link | None = None
     users: int = 0
@@ -232,27 +244,30 @@ class Lease:
 
 
 class JumpHosts:
-    """Connections to jump hosts by the way they go; each is closed when its last user releases it."""
+    """Connections to jump hosts, shared between the hosts behind them; closed when the last user releases them."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._shared: dict[Hashable, _SharedLink] = {}
 
     def lease(self, key: Hashable, connect: Callable[[], Link]) -> Lease:
-        """Return the connection kept under `key`; `connect` makes it if there is none.
+        """Return a lease of the connection that is stored under `key`.
+
+        Args:
+            key: the same for everything that can share the connection.
+            connect: makes the connection if there is none, or none that still stands.
 
         Raises:
-            HostError: what `connect` raised, for us or for another who asked at the same time.
+            HostError: `connect` failed, in this thread or in another one for which this thread waited.
         """
         with self._guard:
             shared = self._shared.setdefault(key, _SharedLink())
-        asked = time.monotonic()
+        start = time.monotonic()
         with shared.lock:
             link = shared.link
             if link is None or not link.transport.is_active():
-                if (
-                    shared.failure and shared.failed_at > asked
-                ):  # it failed while we waited: no need to wait as long again
+                # Another thread failed while this one waited: trying again would only take as long once more.
+                if shared.failure and shared.failed_at > start:
                     raise type(shared.failure)(shared.failure.host, shared.failure.cause)
                 link = self._connect(shared, connect)
             shared.users += 1
@@ -271,7 +286,7 @@ class JumpHosts:
     def _release(self, shared: _SharedLink, link: Link) -> None:
         with shared.lock:
             if shared.link is not link:
-                return  # it died, and another took its place
+                return  # the link had died and was replaced by another one
             shared.users -= 1
             if not shared.users:
                 shared.link = None
@@ -285,21 +300,25 @@ class ProxyProcess:
     """A running ProxyCommand.
 
     Args:
-        command: for the local shell, as OpenSSH has it; it is the user's own.
+        command: is run by the local shell, as OpenSSH does; the user wrote it into `~/.ssh/config`.
 
     Attributes:
-        stream: our end of the connection.
+        stream: this program's end of the connection.
     """
 
     def __init__(self, command: str) -> None:
-        self.stream, theirs = socket.socketpair()
-        with theirs:
+        self.stream, process_end = socket.socketpair()
+        with process_end:
             self._process = subprocess.Popen(  # noqa: S602 - a ProxyCommand is shell text by definition
-                f"exec {command}", shell=True, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL
+                f"exec {command}",
+                shell=True,
+                stdin=process_end.fileno(),
+                stdout=process_end.fileno(),
+                stderr=subprocess.DEVNULL,
             )
 
     def close(self) -> None:
-        """End the process."""
+        """End the process and the connection."""
         self.stream.close()
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

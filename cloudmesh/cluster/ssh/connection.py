@@ -1,4 +1,4 @@
-"""One host over SSH: scripts run on it as root, locks held on it, its ports reached, and its errors."""
+"""One host over SSH: runs scripts on it as root, holds locks on it, forwards ports to it, and translates the errors."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.ssh.host_script import ScriptOutput, bootstrap, pack
-from cloudmesh.cluster.ssh.remote_command import Closing, OutputStream, RemoteCommand, RootAccess
+from cloudmesh.cluster.ssh.remote_command import OutputStream, RemoteCommand, RootAccess
 from cloudmesh.cluster.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import paramiko
-    from typing_extensions import Self
 
-
-_KEEPALIVE = 5.0  # seconds between questions to the host
-_SILENCE = 30.0  # seconds without an answer after which the link counts as cut
+_KEEPALIVE = 5.0  # seconds between keepalive requests to the host
+_SILENCE = 30.0  # seconds without an answer after which the connection counts as cut
+_HEARTBEAT = 10.0  # seconds between the dots by which a held script knows that the operator is still there
+_RELEASE = 5.0  # seconds that a held script gets to end
+_OPEN = 15.0  # seconds to open a channel
 
 
 class Link:
     """An authenticated SSH connection.
 
     Args:
-        transport: authenticated.
-        user: whom it is logged in as.
-        contact: how the host was reached, whatever the SSH configuration calls it: "user@host:port".
+        transport: the authenticated transport.
+        user: the login name.
+        contact: how the host was reached after all settings of the SSH configuration, "user@host:port".
         host_key: the host's key, "TYPE BASE64".
-        remember: puts the host's key into our known_hosts file.
-        on_close: releases what the connection runs through.
+        remember: writes the host's key into Cloudmesh's known_hosts file.
+        on_close: releases the jump host or proxy command that the connection runs through.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Link:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def close(self) -> None:
-        """End the connection, and the way to it."""
+        """End the connection, and release what it runs through."""
         self.transport.close()
         self._on_close()
 
     def _watch(self) -> None:
-        # A host that is gone without a word answers nothing and refuses nothing: only asking finds out.
+        # A host that has disappeared neither answers nor refuses. Only a request that stays unanswered shows that.
         while self.transport.is_active():
             guard = threading.Timer(_SILENCE, self.transport.close)
             guard.daemon = True
@@ -74,7 +74,7 @@ class Link:
 
 @contextlib.contextmanager
 def translate_errors(host: Host) -> Iterator[None]:
-    """Turn what paramiko and sockets raise into errors of `host`.
+    """Translate the exceptions of paramiko and of sockets in the block into a HostError for `host`.
 
     Raises:
         HostTimeoutError: there was no answer in time.
@@ -93,15 +93,10 @@ def translate_errors(host: Host) -> Iterator[None]:
     except paramiko.ChannelException as error:
         raise HostError(name, f"sshd opened no channel ({error}): see MaxSessions, AllowTcpForwarding there") from error
     except paramiko.SSHException as error:
-        lost = "not active" in str(error)  # paramiko's words for a connection that has ended
-        raise UnreachableError(name, "the SSH connection was lost" if lost else f"SSH failed: {error}") from error
+        is_lost = "not active" in str(error)  # paramiko's words for a connection that has ended
+        raise UnreachableError(name, "the SSH connection was lost" if is_lost else f"SSH failed: {error}") from error
     except OSError as error:
         raise UnreachableError(name, f"the SSH connection failed: {error.strerror or error}") from error
-
-
-_HEARTBEAT = 10.0  # seconds between the dots that tell a held script that the operator is still there
-_RELEASE = 5.0  # seconds that a held script gets to end
-_OPEN = 15.0  # seconds to open a channel
 
 
 @dataclass(frozen=True)
@@ -109,31 +104,37 @@ class ScriptResult:
     """What a script printed.
 
     Attributes:
-        output: the lines that were not `::` lines.
-        facts: the values of its `::fact` lines.
+        output: the lines of stdout without the `::` lines, joined by newlines.
+        facts: the values of the `::fact` lines, by key.
     """
 
     output: str
     facts: Mapping[str, str]
 
 
-class Connection(Closing):
-    """A host that is logged in to; may be used by several threads; a context manager, which closes it.
+class Connection(contextlib.AbstractContextManager["Connection"]):
+    """A logged-in connection to one host. Threads may share it. As a context manager, it closes itself at the end.
+
+    Args:
+        host: the host, as the user wrote it.
+        link: the SSH connection.
+        root: how commands become root.
 
     Attributes:
-        host: as the user wrote it.
-        user: whom it is logged in as.
-        contact: how it was reached, whatever the SSH configuration calls it: "user@host:port".
+        host: the host, as the user wrote it.
+        contact: how it was reached after all settings of the SSH configuration, "user@host:port".
         host_key: its SSH host key, "TYPE BASE64".
     """
 
     def __init__(self, host: Host, link: Link, root: RootAccess) -> None:
         self.host = host
-        self.user = link.user
         self.contact = link.contact
         self.host_key = link.host_key
         self._link = link
         self._root = root
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def run(
         self,
@@ -144,23 +145,23 @@ class Connection(Closing):
         timeout: float = 120.0,
         report: Report | None = None,
     ) -> ScriptResult:
-        """Run a POSIX sh script as root, in a fresh private directory that is removed at the end; its stdin is empty.
+        """Run a POSIX sh script as root, in a new private directory that is removed at the end; its stdin is empty.
 
         Args:
-            script: its text.
-            verb: its `$1`.
-            files: content by name, put into its directory, mode 0600; names may have '/'.
-            timeout: seconds for all of it. A script that takes longer is left alone: it ends at its next output.
-            report: is told its `::step` and `::note` lines.
+            script: the script's text.
+            verb: the script's `$1`.
+            files: contents by name; they are put into the script's directory with mode 0600. Names may have '/'.
+            timeout: seconds for all of it. A script that takes longer is not killed: it ends when it next prints.
+            report: receives the script's `::step` and `::note` lines.
 
         Raises:
-            HostError: it failed; the cause is its `::fail` line, else its last line on stderr.
-            HostTimeoutError: it took too long.
-            UnreachableError: the link was cut; how far it came is not known.
+            HostError: the script failed; the cause is its `::fail` line, else its last line on stderr.
+            HostTimeoutError: the script took too long.
+            UnreachableError: the connection was cut; how far the script came is not known.
         """
         deadline = time.monotonic() + timeout
         lines = ScriptOutput(str(self.host), report)
-        with self._timed(timeout, lines), self._started(script, verb, files, keep_open=False) as command:
+        with self._limit(timeout, lines), self._start(script, verb, files, keep_open=False) as command:
             for line in command.lines(deadline):
                 lines.feed(line)
             self._check(command, command.status(deadline), lines)
@@ -169,27 +170,29 @@ class Connection(Closing):
     def hold(
         self, script: str, verb: str = "", *, files: Mapping[str, bytes] | None = None, timeout: float = 30.0
     ) -> HeldScript:
-        """Run a script that goes on until its stdin ends, and return once it has said `::fact held yes`.
+        """Start a script that runs until its stdin ends, and return when it has printed `::fact held yes`.
 
         Args:
-            script: its text; gets a "." on stdin every 10 seconds for as long as the operator is there.
-            verb: its `$1`.
+            script: the script's text. It receives a "." on stdin every 10 seconds for as long as it is held.
+            verb: the script's `$1`.
             files: as for `run`.
-            timeout: seconds until it must have said so.
+            timeout: seconds until the script must have printed that line.
 
         Raises:
-            HostError, HostTimeoutError, UnreachableError: as for `run`.
+            HostError: the script failed, or ended without printing that line.
+            HostTimeoutError: it did not print that line in time.
+            UnreachableError: the connection was cut.
         """
         deadline = time.monotonic() + timeout
         lines = ScriptOutput(str(self.host))
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._timed(timeout, lines))
-            command = stack.enter_context(self._started(script, verb, files, keep_open=True))
+            stack.enter_context(self._limit(timeout, lines))
+            command = stack.enter_context(self._start(script, verb, files, keep_open=True))
             for line in command.lines(deadline):
                 lines.feed(line)
                 if lines.facts.get("held") == "yes":
-                    stack.pop_all()  # from here on, the script is the holder's to end
-                    return HeldScript(command, lines.facts)
+                    stack.pop_all()  # from here on, HeldScript ends the command
+                    return HeldScript(command)
             self._check(command, command.status(deadline), lines)
         raise HostError(str(self.host), "the script ended without holding anything")
 
@@ -197,31 +200,35 @@ class Connection(Closing):
     def stream(
         self, script: str, verb: str = "", *, files: Mapping[str, bytes] | None = None, silence: float = 60.0
     ) -> Iterator[OutputStream]:
-        """Yield the stdout of a script, read as it comes: of any size, and none of it kept.
+        """Run a script as `run` does, and yield its stdout as a stream of bytes, which may be of any size.
 
         Args:
-            script: its text.
-            verb: its `$1`.
+            script: the script's text.
+            verb: the script's `$1`.
             files: as for `run`.
-            silence: seconds for which it may say nothing.
+            silence: seconds for which the script may print nothing.
 
         Raises:
-            HostError: it failed; the cause is its last line on stderr.
-            HostTimeoutError: it was silent for too long.
-            UnreachableError: the link was cut.
+            HostError: the script failed; the cause is its last line on stderr.
+            HostTimeoutError: the script printed nothing for too long.
+            UnreachableError: the connection was cut.
         """
         lines = ScriptOutput(str(self.host))
-        with self._timed(silence, lines), self._started(script, verb, files, keep_open=False) as command:
+        with self._limit(silence, lines), self._start(script, verb, files, keep_open=False) as command:
             yield OutputStream(command, silence)
             self._check(command, command.status(time.monotonic() + silence), lines)
 
     def forward(self, address: str, port: int) -> Tunnel:
-        """Return a tunnel: a local port behind which is `address`:`port` as the host reaches it."""
+        """Return a tunnel: a local port that leads to `address`:`port`, as seen from the host.
+
+        Raises:
+            HostError: no local port could be opened.
+        """
         with translate_errors(self.host):
             return Tunnel(self._link.transport, address, port)
 
     def remember(self) -> None:
-        """Put the host, its key and how it was reached into our known_hosts file, where `list` looks for clusters.
+        """Write the host, its key and how it was reached into our known_hosts file, by which `list` finds clusters.
 
         Raises:
             ClusterError: the file cannot be written.
@@ -230,7 +237,7 @@ class Connection(Closing):
 
     @property
     def alive(self) -> bool:
-        """Whether the link stands; one that is cut without a word is noticed within half a minute."""
+        """Whether the connection stands; a host that disappears silently is noticed within half a minute."""
         return self._link.transport.is_active()
 
     def close(self) -> None:
@@ -238,7 +245,8 @@ class Connection(Closing):
         self._link.close()
 
     @contextlib.contextmanager
-    def _timed(self, timeout: float, lines: ScriptOutput) -> Iterator[None]:
+    def _limit(self, timeout: float, lines: ScriptOutput) -> Iterator[None]:
+        """Translate errors of the block; a timeout names `timeout` and the step that the script was at."""
         try:
             with translate_errors(self.host):
                 yield
@@ -246,7 +254,7 @@ class Connection(Closing):
             during = f" (at: {lines.last_step})" if lines.last_step else ""
             raise HostTimeoutError(str(self.host), f"not done in {timeout:g} s{during}") from error
 
-    def _started(self, script: str, verb: str, files: Mapping[str, bytes] | None, *, keep_open: bool) -> RemoteCommand:
+    def _start(self, script: str, verb: str, files: Mapping[str, bytes] | None, *, keep_open: bool) -> RemoteCommand:
         body, archive = script.encode(), pack(files or {})
         return RemoteCommand(
             self._link.transport,
@@ -257,34 +265,28 @@ class Connection(Closing):
         )
 
     def _check(self, command: RemoteCommand, status: int, lines: ScriptOutput) -> None:
+        """Raise HostError if the script ended with a status other than 0 or printed a `::fail` line."""
         if status == 0 and not lines.failure:
             return
-        said = command.stderr.strip().rsplit("\n", 1)[-1].strip()
+        last_line = command.stderr.strip().rsplit("\n", 1)[-1].strip()
         ending = "it was killed" if status == -1 else f"exit status {status}"
-        raise HostError(
-            str(self.host), lines.failure or (f"{said} ({ending})" if said else f"the script failed: {ending}")
-        )
+        cause = f"{last_line} ({ending})" if last_line else f"the script failed: {ending}"
+        raise HostError(str(self.host), lines.failure or cause)
 
 
-class HeldScript:
-    """A script that goes on for as long as this is not released and the link stands; a context manager.
+class HeldScript(contextlib.AbstractContextManager["HeldScript"]):
+    """A script that runs until it is released or the connection ends. As a context manager, it is released at the end.
 
-    Attributes:
-        facts: what it told before it held.
+    Args:
+        command: the running script.
     """
 
-    def __init__(self, command: RemoteCommand, facts: Mapping[str, str]) -> None:
-        self.facts = facts
+    def __init__(self, command: RemoteCommand) -> None:
         self._command = command
         self._released = threading.Event()
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._send_heartbeats, daemon=True).start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     @property
@@ -293,14 +295,14 @@ class HeldScript:
         return not self._released.is_set() and not self._command.channel.status_event.is_set()
 
     def release(self) -> None:
-        """End the script; returns when it has ended, or after 5 seconds."""
+        """End the script, and return when it has ended or after 5 seconds."""
         self._released.set()
         with contextlib.suppress(OSError, EOFError):
             self._command.channel.shutdown_write()
         self._command.channel.status_event.wait(_RELEASE)
         self._command.close()
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._released.wait(_HEARTBEAT) and self.alive:
             with contextlib.suppress(OSError, EOFError):
                 self._command.channel.send(b".")

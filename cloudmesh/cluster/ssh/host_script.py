@@ -1,4 +1,4 @@
-"""Host scripts: their text, how they travel, and the `::` lines in which they answer."""
+"""Host scripts: loads their text, packs them for the way to the host, and reads the `::` lines that they print."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from importlib import resources
 
 from cloudmesh.cluster.core.report import Report
 
-# Runs on the host, as root: $1 bytes of script, then $2 bytes of tar are on stdin; $3 is the verb. Both lengths are
-# exact, so that nothing of a cut-off transfer is ever run, and what follows on stdin is left for the script. The script
-# is a process of its own: its traps cannot keep the directory from being removed. No newline and no single quote: any
-# login shell must pass it on unchanged.
+# Runs on the host as root. On stdin are $1 bytes of script, then $2 bytes of tar archive; $3 is the verb. Both lengths
+# are checked, so that an incomplete transfer is never run, and what follows on stdin is left for the script. The script
+# runs in its own process, so that its traps cannot prevent the removal of the directory. There is no newline and no
+# single quote in this text, because every login shell must pass it on unchanged.
 _BOOTSTRAP = (
     "umask 077; export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/root; "
     'd=$(mktemp -d) || exit 1; trap "rm -rf $d" EXIT; trap "exit 1" HUP INT TERM; '
@@ -25,22 +25,28 @@ _BOOTSTRAP = (
 
 
 def load(*names: str) -> str:
-    """Return the text of files below `cloudmesh/images`, one after the other.
+    """Return the texts of files in the package `cloudmesh.images`, joined in the order given.
 
     Args:
-        names: paths below that package: "host/lib.sh", "nomad/build.sh".
+        names: paths within that package, such as "host/lib.sh" or "nomad/build.sh".
     """
     root = resources.files("cloudmesh.images")
     return "".join(root.joinpath(*name.split("/")).read_text("utf-8").rstrip("\n") + "\n" for name in names)
 
 
 def bootstrap(script_size: int, archive_size: int, verb: str) -> str:
-    """Return the shell command that reads a script and an archive of those sizes from stdin and runs it with `verb`."""
+    """Return the shell command that reads a script and an archive of these sizes from stdin and runs the script.
+
+    Args:
+        script_size: bytes of the script.
+        archive_size: bytes of the archive with the script's files; 0: there is none.
+        verb: the script's `$1`.
+    """
     return shlex.join(["sh", "-c", _BOOTSTRAP, "cms", str(script_size), str(archive_size), verb])
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return `files` (content by name, which may have '/') as a tar archive, each 0600; empty if there are none."""
+    """Return a tar archive of `files` (contents by name, which may have '/') with mode 0600; b"" for no files."""
     if not files:
         return b""
     buffer = io.BytesIO()
@@ -53,17 +59,17 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 class ScriptOutput:
-    """Sorts a script's output: `::step`, `::note`, `::fact` and `::fail` lines from the rest.
+    """Separates the `::step`, `::note`, `::fact` and `::fail` lines of a script's output from its other lines.
 
     Args:
         where: the host, as the report names it.
-        report: is told steps and notes as they come.
+        report: receives steps and notes at once.
 
     Attributes:
-        output: every other line.
-        facts: values by key; the values of a repeated key are joined by newlines.
-        failure: the cause that the script gave; empty if it gave none.
-        last_step: what was being done last.
+        output: the other lines.
+        facts: values of `::fact` lines by key; the values of a repeated key are joined by newlines.
+        failure: text of the `::fail` line; empty if there was none.
+        last_step: text of the last `::step` line; empty if there was none.
     """
 
     def __init__(self, where: str = "", report: Report | None = None) -> None:
@@ -75,7 +81,7 @@ class ScriptOutput:
         self._report = report
 
     def feed(self, line: str) -> None:
-        """Take one line of output, without its newline."""
+        """Process one line of output, given without its newline."""
         word, _, rest = line.partition(" ")
         handler = {"::step": self._step, "::note": self._note, "::fact": self._fact, "::fail": self._fail}.get(word)
         if handler:

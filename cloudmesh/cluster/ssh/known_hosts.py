@@ -1,7 +1,9 @@
-"""Known host keys, in OpenSSH's file format: the user's and the system's files are read, our own is also written.
+"""Known host keys, in OpenSSH's file format.
 
-An entry of our file may carry, in its comment, how the host is reached: `name=ALIAS user=USER key=FILE`. It is also the
-list of hosts in which clusters are looked for; an entry with the comment `jump` is a host on the way, not one of them.
+The known_hosts files of the user and of the system are only read. Cloudmesh's own file, called "our file" here, is also
+written. The comment of an entry of our file may say how the host is reached: `name=ALIAS user=USER port=PORT
+key=FILE`. Our file is also the list of hosts on which clusters are looked for, except for entries with the comment
+`jump`: they are jump hosts.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ class KnownHost:
     """One line of a known_hosts file.
 
     Attributes:
-        hosts: the pattern list, as it stands in the file.
-        key: "TYPE BASE64".
-        comment: what follows the key.
+        hosts: the list of host name patterns, as written in the file.
+        key: the key, "TYPE BASE64".
+        comment: the text after the key.
         revoked: whether the key must never be accepted.
     """
 
@@ -42,13 +44,13 @@ class KnownHost:
 
 
 def default_path() -> Path:
-    """Return where our file is: `cluster/known_hosts` below `$CLOUDMESH_CONFIG_DIR`, else below `~/.cloudmesh`."""
+    """Return the path of our file: `cluster/known_hosts` in `$CLOUDMESH_CONFIG_DIR`, else in `~/.cloudmesh`."""
     directory = os.environ.get("CLOUDMESH_CONFIG_DIR")
     return (Path(directory) if directory else Path.home() / ".cloudmesh") / "cluster" / "known_hosts"
 
 
 def label(name: str, port: int) -> str:
-    """Return how a host is written in a known_hosts file: "name", or "[name]:port" where the port is not 22."""
+    """Return a host as known_hosts files name it: "name", or "[name]:port" where the port is not 22."""
     return name.lower() if port == 22 else f"[{name.lower()}]:{port}"
 
 
@@ -59,10 +61,10 @@ def fingerprint(key: str) -> str:
 
 
 def entries(path: Path) -> Iterator[KnownHost]:
-    """Yield the entries of a known_hosts file; none if there is no such file. Lines without sense are passed over.
+    """Yield the entries of a known_hosts file, if it exists. Lines in another format are skipped.
 
     Raises:
-        ClusterError: the file is there and cannot be read.
+        ClusterError: the file exists and cannot be read.
     """
     try:
         text = path.read_text("utf-8", "replace")
@@ -71,24 +73,24 @@ def entries(path: Path) -> Iterator[KnownHost]:
     except OSError as error:
         raise ClusterError(f"{path} cannot be read: {error.strerror}") from error
     for line in text.splitlines():
-        if entry := _parse(line):
+        if entry := _parse_line(line):
             yield entry
 
 
 def lookup(name: str, port: int, paths: Iterable[Path]) -> list[KnownHost]:
-    """Return what the files at `paths` say of the host: entries with its keys, and with keys revoked for it."""
-    wanted = label(name, port)
-    return [entry for path in paths for entry in entries(path) if _matches(entry.hosts, wanted)]
+    """Return the entries for a host in the files at `paths`, those of its keys and those that revoke keys."""
+    host = label(name, port)
+    return [entry for path in paths for entry in entries(path) if _matches(entry.hosts, host)]
 
 
 def append(path: Path, name: str, port: int, key: str, comment: str = "") -> None:
-    """Add a host's key to the file at `path`; nothing is done if it is there already with this comment.
+    """Add a host's key to the file at `path`, or replace the comment of the key if the file has it already.
 
     Args:
-        path: our known_hosts file; it and its directory are made if need be.
-        name: DNS name or address.
+        path: our known_hosts file; it and its directory are created if they do not exist.
+        name: DNS name or address of the host.
         port: TCP port of sshd.
-        key: "TYPE BASE64".
+        key: the key, "TYPE BASE64".
         comment: see `comment_for`.
 
     Raises:
@@ -96,53 +98,32 @@ def append(path: Path, name: str, port: int, key: str, comment: str = "") -> Non
     """
     hosts = label(name, port)
     line = f"{hosts} {key} {comment}".rstrip()
-    with _rewriting(path) as lines:
+    with _rewrite_lines(path) as lines:
         if line not in lines:
-            lines[:] = [old for old in lines if not _same(old, hosts, key)]
+            lines[:] = [old for old in lines if not _is_entry_of(old, hosts, key)]
             lines.append(line)
 
 
 def comment_for(host: Host) -> str:
-    """Return the comment that keeps how the user reaches `host`."""
+    """Return a comment that says how the user reaches `host`, from which `hosts` makes the host again."""
     fields = {"name": host.name, "user": host.user, "port": str(host.port or ""), "key": host.key}
     return " ".join(f"{field}={quote(value, safe='/~@:')}" for field, value in fields.items() if value)
 
 
 def hosts(path: Path | None = None) -> tuple[Host, ...]:
-    """Return the hosts in our known_hosts file, in the file's order.
+    """Return the hosts in our known_hosts file, in the file's order and without jump hosts.
+
+    Args:
+        path: our file; None: its default path.
 
     Raises:
         ClusterError: the file cannot be read.
     """
-    found = (_host(entry) for entry in entries(path or default_path()) if entry.comment != JUMP)
-    return tuple(dict.fromkeys(host for host in found if host))
+    entry_hosts = (_parse_host(entry) for entry in entries(path or default_path()) if entry.comment != JUMP)
+    return tuple(dict.fromkeys(host for host in entry_hosts if host))
 
 
-def forget(gone: Iterable[Host], path: Path | None = None) -> None:
-    """Remove the hosts' entries from our known_hosts file.
-
-    Raises:
-        ClusterError: the file cannot be written.
-    """
-    path = path or default_path()
-    if not path.exists():
-        return
-    names = {_identity(host) for host in gone}
-    with _rewriting(path) as lines:
-        lines[:] = [line for line in lines if not _names_one_of(line, names)]
-
-
-def _names_one_of(line: str, names: set[tuple[str, int]]) -> bool:
-    entry = _parse(line)
-    host = _host(entry) if entry else None
-    return host is not None and _identity(host) in names
-
-
-def _identity(host: Host) -> tuple[str, int]:
-    return host.name.lower(), host.port or 22
-
-
-def _parse(line: str) -> KnownHost | None:
+def _parse_line(line: str) -> KnownHost | None:
     fields = line.split()
     marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
     if len(fields) < 3 or fields[0].startswith("#") or marker not in ("", "@revoked"):
@@ -150,7 +131,8 @@ def _parse(line: str) -> KnownHost | None:
     return KnownHost(fields[0], f"{fields[1]} {fields[2]}", " ".join(fields[3:]), revoked=bool(marker))
 
 
-def _host(entry: KnownHost) -> Host | None:
+def _parse_host(entry: KnownHost) -> Host | None:
+    """Return the host that an entry is for; None if the entry has a pattern or a hash instead of a name."""
     fields = dict(field.partition("=")[::2] for field in entry.comment.split())
     if name := fields.get("name"):
         user, port, key = (unquote(fields.get(field, "")) for field in ("user", "port", "key"))
@@ -162,35 +144,39 @@ def _host(entry: KnownHost) -> Host | None:
     return Host(address, port=int(digits) if digits.isdecimal() else 0)
 
 
-def _matches(patterns: str, wanted: str) -> bool:
+def _matches(patterns: str, host: str) -> bool:
+    """Whether a list of patterns, or a hashed name, of a known_hosts file matches the host called `host` there."""
     if patterns.startswith("|1|"):
-        return _hash_matches(patterns, wanted)
+        return _matches_hash(patterns, host)
     matched = False
     for pattern in patterns.lower().split(","):
-        # "[" is literal in known_hosts, and starts a character class in fnmatch
-        if fnmatch.fnmatchcase(wanted, pattern.removeprefix("!").replace("[", "[[]")):
+        # "[" has no special meaning in known_hosts, but starts a character class in fnmatch.
+        if fnmatch.fnmatchcase(host, pattern.removeprefix("!").replace("[", "[[]")):
             if pattern.startswith("!"):
                 return False
             matched = True
     return matched
 
 
-def _hash_matches(pattern: str, wanted: str) -> bool:
+def _matches_hash(pattern: str, host: str) -> bool:
     try:
         salt, digest = (base64.b64decode(part) for part in pattern.split("|")[2:4])
     except ValueError:
         return False
-    return hmac.compare_digest(hmac.new(salt, wanted.encode(), hashlib.sha1).digest(), digest)
+    return hmac.compare_digest(hmac.new(salt, host.encode(), hashlib.sha1).digest(), digest)
 
 
-def _same(line: str, hosts: str, key: str) -> bool:
-    entry = _parse(line)
+def _is_entry_of(line: str, hosts: str, key: str) -> bool:
+    entry = _parse_line(line)
     return entry is not None and (entry.hosts, entry.key, entry.revoked) == (hosts, key, False)
 
 
 @contextmanager
-def _rewriting(path: Path) -> Iterator[list[str]]:
-    """Give the file's lines, to be changed in place, and write them back whole or not at all; others wait meanwhile."""
+def _rewrite_lines(path: Path) -> Iterator[list[str]]:
+    """Yield the file's lines, for the block to change in place; then write them back, either all or nothing.
+
+    Other processes that rewrite the file wait until the block has ended.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with path.with_name(path.name + ".lock").open("w") as lock:
@@ -199,12 +185,13 @@ def _rewriting(path: Path) -> Iterator[list[str]]:
             lines = list(before)
             yield lines
             if lines != before:
-                _replace(path, "".join(f"{line}\n" for line in lines))
+                _replace_file(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise ClusterError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace_file(path: Path, text: str) -> None:
+    """Write `text` into a new file and rename it to `path`, so that readers see the old or the new content."""
     new = path.with_name(path.name + ".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

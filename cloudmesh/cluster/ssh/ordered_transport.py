@@ -1,13 +1,15 @@
 """A paramiko transport that sends nothing for a channel after its close, and changes keys about as rarely as OpenSSH.
 
-paramiko writes a channel's data outside of the lock under which the channel is closed: with several threads, data may
-follow the close. sshd answers that by ending the whole connection ("data packet referred to nonexistent channel"), and
-with it every other channel. Here data and end-of-file of a channel that is closed by now are dropped at the point where
-all messages are in order.
+paramiko sends a channel's data outside of the lock under which the channel is closed, so that with several threads data
+may follow the close. sshd answers that by ending the whole connection ("data packet referred to nonexistent channel"),
+and with it every other channel. Here, data and end-of-file of a channel that has been closed meanwhile are dropped at
+the point where all messages are in order.
 
-paramiko's own thread sends the close of a channel. While keys are changed, which it asks for after 512 MiB, it waits
-with that for the new keys, which only it can take: after 30 s the connection ends ("Key-exchange timed out"). This
-module imports paramiko; import it where it is used.
+paramiko changes keys after 512 MiB. If its thread then has to send the close of a channel, it waits for the new keys,
+which only this same thread can receive: after 30 s the connection ends ("Key-exchange timed out"). Hence the higher
+limit here.
+
+This module imports paramiko, which takes time; import it inside of functions.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class OrderedChannel(paramiko.Channel):
 
 
 class OrderedTransport(paramiko.Transport):
-    """See the module."""
+    """A transport with the changes that the docstring of this module explains."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -45,11 +47,11 @@ class OrderedTransport(paramiko.Transport):
     def open_channel(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
         """Open a channel as paramiko does."""
         channel = super().open_channel(*args, **kwargs)
-        channel.__class__ = OrderedChannel  # open_channel has no hook for a class of our own
+        channel.__class__ = OrderedChannel  # open_channel has no parameter for the class
         return channel
 
     def _send_message(self, data: Any) -> None:
-        # User messages come here one at a time, and a channel is marked as closed before its close is sent.
+        # Messages of channels come here one at a time, and a channel is marked as closed before its close is sent.
         channel = getattr(data, "channel", None)
         if channel is None or not channel.closed:
             super()._send_message(data)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Many hosts at once: each has a result or an error of its own, and one bad host spoils no other."""
+"""Runs functions on many hosts in parallel. Every host has its own result or error; a failed host affects no other."""
 
 from __future__ import annotations
 
@@ -18,29 +18,28 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.core.context import SshSettings
     from cloudmesh.cluster.ssh.connection import Connection
 
-
 T = TypeVar("T")
 V = TypeVar("V")
 
 
 @dataclass(frozen=True)
 class Outcomes(Generic[V]):
-    """What came of something that was done on several hosts.
+    """The results of something that was done on several hosts.
 
     Attributes:
-        values: results of the hosts where it went well, in the order asked.
-        failures: errors of the others, by `str(host)`, in the order asked.
+        values: results of the hosts where it succeeded, in the order of the hosts given.
+        failures: errors of the other hosts, by `str(host)`, in the same order.
     """
 
     values: Mapping[Host, V]
     failures: Mapping[str, ClusterError]
 
     def or_raise(self) -> Mapping[Host, V]:
-        """Return the values if all went well.
+        """Return the values if no host failed.
 
         Raises:
-            ClusterError: the one failure.
-            HostsError: the failures, where there are several.
+            ClusterError: the error of the host that failed, where it is only one.
+            HostsError: several hosts failed.
         """
         if len(self.failures) > 1:
             raise HostsError(self.failures)
@@ -50,14 +49,14 @@ class Outcomes(Generic[V]):
 
 
 def run_on_hosts(function: Callable[[T], V], items: Mapping[Host, T], limit: int = 32) -> Outcomes[V]:
-    """Call `function` with each host's item, in parallel.
+    """Call `function` with the item of every host, in parallel.
 
-    Ctrl-C is raised at once; what is under way then goes on in the background, and nothing new is begun.
+    On Ctrl-C, KeyboardInterrupt is raised at once; running calls go on in the background, and no new ones are started.
 
     Args:
         function: is called in other threads.
-        items: its argument, by host.
-        limit: how many calls run at the same time.
+        items: the function's argument, by host.
+        limit: how many calls may run at the same time.
     """
     waiting: queue.SimpleQueue[tuple[Host, T]] = queue.SimpleQueue()
     ended: queue.SimpleQueue[tuple[Host, V | None, ClusterError | None]] = queue.SimpleQueue()
@@ -65,8 +64,8 @@ def run_on_hosts(function: Callable[[T], V], items: Mapping[Host, T], limit: int
     for item in items.items():
         waiting.put(item)
     for _ in range(min(limit, len(items))):
-        # Daemons, unlike the threads of an executor, do not keep an interrupted program from ending.
-        threading.Thread(target=_work, args=(function, waiting, ended, stop), daemon=True).start()
+        # Daemon threads, unlike those of an executor, do not keep an interrupted program from ending.
+        threading.Thread(target=_process_hosts, args=(function, waiting, ended, stop), daemon=True).start()
     try:
         results = {host: (value, error) for host, value, error in (ended.get() for _ in items)}
     finally:
@@ -78,13 +77,13 @@ def run_on_hosts(function: Callable[[T], V], items: Mapping[Host, T], limit: int
 
 
 def run_in_background(function: Callable[[], V]) -> Future[V]:
-    """Call `function` in the background, where it does not keep an interrupted program from ending."""
+    """Call `function` in a thread that does not keep an interrupted program from ending; return its future result."""
     future: Future[V] = Future()
 
     def work() -> None:
         try:
             future.set_result(function())
-        except BaseException as error:  # it is raised where the result is asked for
+        except BaseException as error:  # the future's result() raises it
             future.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -92,28 +91,29 @@ def run_in_background(function: Callable[[], V]) -> Future[V]:
 
 
 def connect_all(hosts: Sequence[Host], settings: SshSettings) -> Outcomes[Connection]:
-    """Connect to all hosts at once; the caller closes the connections, also where some hosts failed."""
-    opened: list[Connection] = []
+    """Connect to all hosts in parallel; the caller must close the connections, also where some hosts failed."""
+    connections: list[Connection] = []
 
-    def connect_one(host: Host) -> Connection:
+    def connect_and_store(host: Host) -> Connection:
         connection = connect(host, settings)
-        opened.append(connection)
+        connections.append(connection)
         return connection
 
     try:
-        return run_on_hosts(connect_one, {host: host for host in hosts})
+        return run_on_hosts(connect_and_store, {host: host for host in hosts})
     except BaseException:
-        for connection in opened:
+        for connection in connections:
             connection.close()
         raise
 
 
-def _work(
+def _process_hosts(
     function: Callable[[T], V],
     waiting: queue.SimpleQueue[tuple[Host, T]],
     ended: queue.SimpleQueue[tuple[Host, V | None, ClusterError | None]],
     stop: threading.Event,
 ) -> None:
+    """Call `function` for waiting hosts, and put the results into `ended`, until no host waits or `stop` is set."""
     while not stop.is_set():
         try:
             host, item = waiting.get_nowait()
@@ -123,6 +123,6 @@ def _work(
             ended.put((host, function(item), None))
         except ClusterError as error:
             ended.put((host, None, error))
-        except BaseException as error:  # a defect on one host must not hide the other hosts' results
+        except BaseException as error:  # a defect must not hide the results of the other hosts
             logging.getLogger(__name__).debug("unexpected error on %s", host, exc_info=True)
             ended.put((host, None, HostError(str(host), f"unexpected {type(error).__name__}: {error}")))

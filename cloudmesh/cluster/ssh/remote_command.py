@@ -1,4 +1,4 @@
-"""One remote command on an SSH channel of its own, with all three of its streams served at once."""
+"""Runs one remote command on its own SSH channel, and serves its three streams at the same time."""
 
 from __future__ import annotations
 
@@ -7,57 +7,40 @@ import io
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import paramiko
-    from typing_extensions import Buffer, Self
+    from typing_extensions import Buffer
 
-
-class Closing:
-    """A context manager that closes itself."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release what this holds."""
-        raise NotImplementedError
-
-
-_CHUNK = 1 << 18
-_STDERR_KEPT = 1 << 16
-_REFUSALS = 2.0  # seconds for which sshd may refuse a channel
+_CHUNK = 1 << 18  # bytes that are read or written at a time
+_STDERR_SIZE = 1 << 16  # bytes from the end of stderr that are stored
+_REFUSAL_SECONDS = 2.0  # sshd may refuse a channel for this long
 
 
 @dataclass(frozen=True)
 class RootAccess:
-    """How commands become root.
+    """How a remote command is made to run as root.
 
     Attributes:
-        prefix: goes before the command.
-        stdin: goes before the command's own stdin; holds the password, which is never in any argv.
+        prefix: is put before the command.
+        stdin: is sent before the command's stdin; it has the password, which must not be in any argument list.
     """
 
     prefix: str = ""
     stdin: bytes = field(default=b"", repr=False)
 
 
-class RemoteCommand(Closing):
-    """A running remote command; a context manager, which closes the channel.
+class RemoteCommand(AbstractContextManager["RemoteCommand"]):
+    """A running remote command; as a context manager, it closes the channel at the end.
 
     Args:
         transport: an authenticated SSH connection.
-        command: for the login shell.
-        payload: goes to its stdin.
-        keep_open: leave stdin open after the payload.
+        command: is run by the user's login shell.
+        payload: is sent to the command's stdin.
+        keep_open: whether stdin stays open after the payload.
         timeout: seconds to open the channel.
 
     Raises:
@@ -78,59 +61,65 @@ class RemoteCommand(Closing):
         for thread in self._threads:
             thread.start()
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def lines(self, deadline: float) -> Iterator[str]:
         """Yield the lines of stdout, without newlines, until it ends.
 
         Args:
-            deadline: of `time.monotonic`.
+            deadline: until when, in the seconds of `time.monotonic`.
 
         Raises:
-            TimeoutError: the deadline has come.
+            TimeoutError: stdout has not ended at the deadline.
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        rest: list[str] = []  # pieces of the line that has not ended yet
+        pieces: list[str] = []  # of the line that has not ended yet
         while data := self._receive(deadline):
             first, *others = decoder.decode(data).split("\n")
-            rest.append(first)
+            pieces.append(first)
             for piece in others:
-                yield "".join(rest).rstrip("\r")
-                rest = [piece]
-        if last := "".join(rest) + decoder.decode(b"", final=True):
+                yield "".join(pieces).rstrip("\r")
+                pieces = [piece]
+        if last := "".join(pieces) + decoder.decode(b"", final=True):
             yield last
 
     def read(self, silence: float) -> bytes:
-        """Return the next bytes of stdout, as they are; none at its end.
+        """Return the next bytes of stdout; b"" at its end.
 
         Args:
-            silence: seconds to wait for them.
+            silence: seconds to wait for bytes.
 
         Raises:
-            TimeoutError: none came.
+            TimeoutError: no byte came in that time.
         """
         return self._receive(time.monotonic() + silence)
 
     def status(self, deadline: float) -> int:
-        """Return the exit status; -1 if the command was killed by a signal.
+        """Wait for the command's end and return its exit status; -1 if it was killed by a signal.
+
+        Args:
+            deadline: until when, in the seconds of `time.monotonic`.
 
         Raises:
-            TimeoutError: the deadline has come.
-            ConnectionError: the link was cut.
+            TimeoutError: the command has not ended at the deadline.
+            ConnectionError: the SSH connection was cut.
         """
         if not self.channel.status_event.wait(max(0.0, deadline - time.monotonic())):
             raise TimeoutError
         self._threads[1].join(1.0)
         status = int(self.channel.exit_status)
-        if status == -1 and self._link_is_gone():
+        if status == -1 and self._is_disconnected():
             raise ConnectionError("it was cut while the host was at work")
         return status
 
     @property
     def stderr(self) -> str:
-        """The last 64 KiB of stderr so far."""
+        """What the command has written to stderr so far; of more than 64 KiB, the last 64 KiB."""
         return self._stderr.decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Close the channel; what the command does then is its own business."""
+        """Close the channel. The command may go on on the host, without its streams."""
         self.channel.close()
 
     def _receive(self, deadline: float) -> bytes:
@@ -138,8 +127,9 @@ class RemoteCommand(Closing):
         data: bytes = self.channel.recv(_CHUNK)
         return data
 
-    def _link_is_gone(self) -> bool:
-        # A dying transport closes its channels a moment before it says that it is dead; a live one answers exit-signal.
+    def _is_disconnected(self) -> bool:
+        # On a live transport, status -1 means that a signal ended the command (exit-signal). A dying transport closes
+        # its channels, with the same status, a moment before it reports that it is dead.
         self._transport.join(0.5)
         return not self._transport.is_active()
 
@@ -149,13 +139,13 @@ class RemoteCommand(Closing):
             while sent < len(view):
                 try:
                     sent += self.channel.send(bytes(view[sent : sent + _CHUNK]))
-                except TimeoutError:  # the timeout is the reader's; a full window only means that the host is busy
+                except TimeoutError:  # the timeout is meant for the reader; here it only means that the host is busy
                     if self.channel.closed:
                         return
             if not self._keep_open:
                 self.channel.shutdown_write()
         except OSError:
-            pass  # the command has ended without reading all; its exit status tells the rest
+            pass  # the command has ended without reading everything; `status` returns how
 
     def _read_stderr(self) -> None:
         while True:
@@ -165,14 +155,14 @@ class RemoteCommand(Closing):
                 continue
             if not data:
                 return
-            self._stderr = (self._stderr + data)[-_STDERR_KEPT:]
+            self._stderr = (self._stderr + data)[-_STDERR_SIZE:]
 
 
 def _open_channel(transport: paramiko.Transport, timeout: float) -> paramiko.Channel:
-    """Open a channel; tried again for a while where sshd refuses, as MaxSessions still counts those that just ended."""
+    """Open a channel. Where sshd refuses, try again for a while: MaxSessions still counts sessions that just ended."""
     import paramiko
 
-    deadline = time.monotonic() + _REFUSALS
+    deadline = time.monotonic() + _REFUSAL_SECONDS
     while True:
         try:
             return transport.open_session(timeout=timeout)
@@ -183,27 +173,27 @@ def _open_channel(transport: paramiko.Transport, timeout: float) -> paramiko.Cha
 
 
 class OutputStream(io.RawIOBase):
-    """The stdout of a running command; nothing of it is kept.
+    """The stdout of a running command as a readable file; nothing that was read is stored.
 
     Args:
-        command: that runs.
-        silence: seconds for which it may print nothing; TimeoutError then.
+        command: the running command.
+        silence: seconds to wait for the next bytes; reading raises TimeoutError if none come in that time.
     """
 
     def __init__(self, command: RemoteCommand, silence: float) -> None:
         self._command = command
         self._silence = silence
-        self._rest = memoryview(b"")
+        self._unread = memoryview(b"")
 
     def readable(self) -> bool:
-        """Return True: that is what it is for."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill a part of `buffer` and return how much; 0 at the end."""
-        if not self._rest:
-            self._rest = memoryview(self._command.read(self._silence))
+        """Fill the beginning of `buffer` and return the number of bytes; 0 at the end."""
+        if not self._unread:
+            self._unread = memoryview(self._command.read(self._silence))
         target = memoryview(buffer).cast("B")
-        count = min(len(target), len(self._rest))
-        target[:count], self._rest = self._rest[:count], self._rest[count:]
+        count = min(len(target), len(self._unread))
+        target[:count], self._unread = self._unread[:count], self._unread[count:]
         return count

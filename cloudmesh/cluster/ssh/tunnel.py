@@ -1,4 +1,4 @@
-"""Local ports that lead elsewhere: the listener that all of them share, and the one that leads through SSH."""
+"""Local ports whose connections are passed on: the listener that all of them share, and the one that uses SSH."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from cloudmesh.cluster.ssh.remote_command import Closing
-
 if TYPE_CHECKING:
     import paramiko
-
 
 _CHUNK = 1 << 16
 _OPEN = 15.0  # seconds to open a channel
@@ -27,11 +24,11 @@ class _ByteStream(Protocol):
     def close(self) -> None: ...
 
 
-class Listener(Closing):
-    """A port on 127.0.0.1 whose connections are served by `serve`, each in a thread; a context manager.
+class Listener(contextlib.AbstractContextManager["Listener"]):
+    """A port on 127.0.0.1; `serve` runs in a thread for every connection. A context manager, which closes the port.
 
     Attributes:
-        port: the port listened on.
+        port: the port on which it listens.
     """
 
     def __init__(self) -> None:
@@ -42,11 +39,14 @@ class Listener(Closing):
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Stop listening and end all connections."""
         with self._lock:
             self._closed = True
-            # Clients first, or what the far side says on being cut off would still reach them.
+            # Clients first; otherwise they would still receive what the far side sends when it is cut off.
             streams = sorted(self._open, key=lambda stream: not isinstance(stream, socket.socket))
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept; close alone does not
@@ -55,29 +55,29 @@ class Listener(Closing):
             _abort(stream)
 
     def serve(self, client: socket.socket) -> None:
-        """Serve one connection until it ends; runs in a thread of its own."""
+        """Serve one connection until it ends; called in a new thread for every connection."""
         raise NotImplementedError
 
     def carry(self, client: socket.socket, server: _ByteStream) -> None:
-        """Copy both ways until both have ended, or this listener is closed; `server` is closed then."""
+        """Copy in both directions until both have ended or this listener is closed; then close `server`."""
         try:
             if self.track(server):
-                back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+                back = threading.Thread(target=_copy, args=(server, client), daemon=True)
                 back.start()
-                _pump(client, server)
+                _copy(client, server)
                 back.join()
         finally:
             server.close()
             self.untrack(server)
 
     def track(self, stream: _ByteStream) -> bool:
-        """Have `stream` ended when the listener is closed; False if that has happened already."""
+        """Register `stream`, which `close` will end; return False if the listener is closed already."""
         with self._lock:
             self._open.add(stream)
             return not self._closed
 
     def untrack(self, stream: _ByteStream) -> None:
-        """Forget `stream`, which has ended."""
+        """Remove `stream`, which has ended, from the streams that `close` ends."""
         with self._lock:
             self._open.discard(stream)
 
@@ -100,12 +100,12 @@ class Listener(Closing):
 
 
 class Tunnel(Listener):
-    """A port on 127.0.0.1 that leads through an SSH connection.
+    """A port on 127.0.0.1 whose connections go through an SSH connection to a port behind it.
 
     Args:
         transport: the SSH connection.
-        address: where to, as the host at its end resolves it.
-        port: where to.
+        address: the destination, a name or address that the host at the other end resolves.
+        port: TCP port of the destination.
     """
 
     def __init__(self, transport: paramiko.Transport, address: str, port: int) -> None:
@@ -114,18 +114,18 @@ class Tunnel(Listener):
         super().__init__()
 
     def serve(self, client: socket.socket) -> None:
-        """Carry one connection both ways, through a channel of its own."""
+        """Carry one connection in both directions, through its own channel."""
         try:
             channel = self._transport.open_channel(
                 "direct-tcpip", self._destination, client.getpeername()[:2], timeout=_OPEN
             )
-        except Exception:  # whatever the reason, a client learns no more than that the connection ended
+        except Exception:  # whatever the reason, all that a client can see is that its connection ends
             return
         self.carry(client, channel)
 
 
-def _pump(source: _ByteStream, sink: _ByteStream) -> None:
-    """Copy until `source` ends, then tell `sink` so; the other direction may go on."""
+def _copy(source: _ByteStream, sink: _ByteStream) -> None:
+    """Copy until `source` ends, then end writing to `sink`; the other direction may go on."""
     try:
         while data := source.recv(_CHUNK):
             sink.sendall(data)
@@ -143,7 +143,7 @@ def _end_writing(stream: _ByteStream) -> None:
 
 
 def _abort(stream: _ByteStream) -> None:
-    """End both directions at once, and wake whoever reads."""
+    """End both directions at once, which also wakes threads that read."""
     with contextlib.suppress(OSError, EOFError):
         if isinstance(stream, socket.socket):
             stream.shutdown(socket.SHUT_RDWR)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import ClusterError, InUseError, NotFoundError
-from cloudmesh.cluster.core.model import Host, Volume, volume_source
+from cloudmesh.cluster.core.model import Host, Volume
 from cloudmesh.cluster.hosts import lock
 from cloudmesh.cluster.hosts.discovery import connection_to, hosts_of
 from cloudmesh.cluster.hosts.volumes import apply_on_host
@@ -95,7 +95,7 @@ def _refuse_namesake(volume: Volume, volumes: Sequence[Volume]) -> None:
     for other in volumes:
         if other.name == volume.name and (other.kind, other.settings) != (volume.kind, volume.settings):
             raise ClusterError(
-                f"storage {volume.name} is {other.kind} {volume_source(other)} already: remove it first, "
+                f"storage {volume.name} is {other.kind} {other.source} already: remove it first, "
                 "or take another name"
             )
 

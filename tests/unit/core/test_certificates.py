@@ -72,8 +72,8 @@ def _handshake(authority: certificates.KeyPair, client: certificates.KeyPair, di
         thread.start()
         try:
             plain = socket.create_connection(listener.getsockname(), timeout=5)
-            its_context = client_context(authority.certificate, client.certificate, client.key)
-            with its_context.wrap_socket(plain, server_hostname=certificates.REGISTRY_NAME) as connection:
+            client_side = client_context(authority.certificate, client.certificate, client.key)
+            with client_side.wrap_socket(plain, server_hostname=certificates.REGISTRY_NAME) as connection:
                 assert connection.recv(2) == b"hi"
         except (ssl.SSLError, ConnectionError) as error:
             return error

@@ -1,4 +1,4 @@
-"""Local hosts without a Docker engine: what can be told from their configuration alone."""
+"""Local hosts without a Docker daemon: what can be tested by their configuration alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script runs here, as it is; what it tells is held against what Python sees."""
+"""facts.sh runs on this machine, unchanged; its answer is compared with what Python sees."""
 
 import os
 import shutil
@@ -45,17 +45,17 @@ def _run(cwd: Path, script: str = "", path: str = os.environ["PATH"], **files: s
     ).stdout
 
 
-def _told(output: str) -> dict[str, list[str]]:
-    told = defaultdict(list)
+def _split(output: str) -> dict[str, list[str]]:
+    values = defaultdict(list)
     for line in output.splitlines():
         sign, key, value = line.split(" ", 2)
         assert sign == "::fact", output
-        told[key].append(value)
-    return told
+        values[key].append(value)
+    return values
 
 
-def _facts(output: str, asked_at: float = 0.0) -> Facts:
-    return facts.parse({key: "\n".join(values) for key, values in _told(output).items()}, asked_at=asked_at)
+def _parse(output: str, asked_at: float = 0.0) -> Facts:
+    return facts.parse({key: "\n".join(values) for key, values in _split(output).items()}, asked_at=asked_at)
 
 
 @pytest.fixture(name="without_iproute")
@@ -77,35 +77,35 @@ def _bare_script() -> str:
 
 
 def test_the_facts_are_true(tmp_path: Path) -> None:
-    told = _facts(_run(tmp_path))
-    assert told.hostname == socket.gethostname()
-    assert told.cores == len(os.sched_getaffinity(0))
-    assert told.memory_mb == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    assert told.root == (os.geteuid() == 0)
-    assert told.systemd == (Path("/run/systemd/system").is_dir() and Path("/proc/1/comm").read_text() == "systemd\n")
-    assert told.apt == bool(shutil.which("apt-get"))
-    assert told.cgroup == (2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1)
+    answer = _parse(_run(tmp_path))
+    assert answer.hostname == socket.gethostname()
+    assert answer.cores == len(os.sched_getaffinity(0))
+    assert answer.memory_mb == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    assert answer.root == (os.geteuid() == 0)
+    assert answer.systemd == (Path("/run/systemd/system").is_dir() and Path("/proc/1/comm").read_text() == "systemd\n")
+    assert answer.apt == bool(shutil.which("apt-get"))
+    assert answer.cgroup == (2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1)
     (effective,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
-    assert told.raises_limits == bool(int(effective.split()[1], 16) >> 24 & 1)
-    assert abs(told.disk_free_mb - shutil.disk_usage("/var/lib").free // 2**20) < 2000
-    assert told.os.count("-") >= 1
-    assert len(told.machine_id) == 32
+    assert answer.raises_limits == bool(int(effective.split()[1], 16) >> 24 & 1)
+    assert abs(answer.disk_free_mb - shutil.disk_usage("/var/lib").free // 2**20) < 2000
+    assert answer.os.count("-") >= 1
+    assert len(answer.machine_id) == 32
 
 
 def test_the_clock_is_this_machines(tmp_path: Path) -> None:
-    assert abs(_facts(_run(tmp_path), asked_at=time.time()).skew) < 5
+    assert abs(_parse(_run(tmp_path), asked_at=time.time()).skew) < 5
 
 
 def test_the_address_is_one_of_the_machine_and_not_loopback(tmp_path: Path) -> None:
-    told = _facts(_run(tmp_path))
-    assert told.address in [line.split()[1].split("/")[0] for line in told.addresses]
+    answer = _parse(_run(tmp_path))
+    assert answer.address in [line.split()[1].split("/")[0] for line in answer.addresses]
     with socket.socket() as listener:
-        listener.bind((told.address, 0))
-    assert not told.address.startswith("127.")
+        listener.bind((answer.address, 0))
+    assert not answer.address.startswith("127.")
 
 
 def test_the_same_machine_has_the_same_id_twice(tmp_path: Path) -> None:
-    assert _facts(_run(tmp_path)).machine_id == _facts(_run(tmp_path)).machine_id
+    assert _parse(_run(tmp_path)).machine_id == _parse(_run(tmp_path)).machine_id
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_clones_that_differ_in_one_thing_have_different_ids(tmp_path: Path, sour
     (tmp_path / "other").write_text("another\n")
     script = SCRIPT.read_text()
     assert source in script
-    clone = _facts(_run(tmp_path, script=script.replace(f"line {source}", f"line '{tmp_path}/other'")))
-    assert clone.machine_id != _facts(_run(tmp_path)).machine_id
+    clone = _parse(_run(tmp_path, script=script.replace(f"line {source}", f"line '{tmp_path}/other'")))
+    assert clone.machine_id != _parse(_run(tmp_path)).machine_id
 
 
 def test_addresses_are_the_same_where_iproute2_is_missing(tmp_path: Path, without_iproute: str) -> None:
-    bare = _facts(_run(tmp_path, script=_bare_script(), path=without_iproute))
-    full = _facts(_run(tmp_path))
+    bare = _parse(_run(tmp_path, script=_bare_script(), path=without_iproute))
+    full = _parse(_run(tmp_path))
     assert sorted(bare.addresses) == sorted(full.addresses)
     assert bare.address == full.address
     assert (bare.apt, bare.docker, bare.systemd) == (False, "", False)
@@ -131,8 +131,8 @@ def test_ports_that_something_listens_on_are_told_and_no_others(tmp_path: Path) 
     with socket.create_server(("127.0.0.1", 0)) as four, socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         ports = [four.getsockname()[1], bound.getsockname()[1]]
-        told = _facts(_run(tmp_path, ports="".join(f"{port}\n" for port in ports)))
-    assert told.busy_ports == (ports[0],)
+        answer = _parse(_run(tmp_path, ports="".join(f"{port}\n" for port in ports)))
+    assert answer.busy_ports == (ports[0],)
 
 
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="there is no IPv6 here")
@@ -142,40 +142,40 @@ def test_a_port_taken_on_ipv6_only_is_told(tmp_path: Path) -> None:
         six.bind(("::", 0))
         six.listen()
         port = six.getsockname()[1]
-        assert _facts(_run(tmp_path, ports=f"{port}\n")).busy_ports == (port,)
+        assert _parse(_run(tmp_path, ports=f"{port}\n")).busy_ports == (port,)
 
 
 def test_the_interface_is_chosen_by_its_name_or_its_network(tmp_path: Path) -> None:
-    for line in _facts(_run(tmp_path)).addresses:
+    for line in _parse(_run(tmp_path)).addresses:
         device, cidr = line.split()
-        for wanted in (device, cidr, cidr.split("/")[0]):
-            chosen = _facts(_run(tmp_path, interface=f"{wanted}\n"))
+        for interface in (device, cidr, cidr.split("/")[0]):
+            chosen = _parse(_run(tmp_path, interface=f"{interface}\n"))
             assert f"{device} {chosen.address}/" in "\n".join(chosen.addresses)
 
 
-@pytest.mark.parametrize("wanted", ["nosuch0", "203.0.113.0/24", "203.0.113.7", "$(id)", "a'b"])
-def test_an_interface_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path, wanted: str) -> None:
-    last = _run(tmp_path, interface=f"{wanted}\n").splitlines()[-1]
-    assert last.startswith(f"::fail no IPv4 address matches --interface '{wanted}'; there are: ")
-    assert _facts(_run(tmp_path, interface="")).address in last
+@pytest.mark.parametrize("interface", ["nosuch0", "203.0.113.0/24", "203.0.113.7", "$(id)", "a'b"])
+def test_an_interface_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path, interface: str) -> None:
+    last = _run(tmp_path, interface=f"{interface}\n").splitlines()[-1]
+    assert last.startswith(f"::fail no IPv4 address matches --interface '{interface}'; there are: ")
+    assert _parse(_run(tmp_path, interface="")).address in last
 
 
 def test_the_marker_is_told_on_one_line(tmp_path: Path) -> None:
     (tmp_path / "marker.json").write_text('{\n  "cluster": "demo"\r\n}\n')
     script = SCRIPT.read_text()
     assert "/etc/cloudmesh/cluster/" in script
-    told = _facts(_run(tmp_path, script=script.replace("/etc/cloudmesh/cluster/", f"{tmp_path}/")))
-    assert told.marker.startswith("{")
-    assert '"cluster": "demo"' in told.marker
-    assert told.marker.endswith("}")
+    answer = _parse(_run(tmp_path, script=script.replace("/etc/cloudmesh/cluster/", f"{tmp_path}/")))
+    assert answer.marker.startswith("{")
+    assert '"cluster": "demo"' in answer.marker
+    assert answer.marker.endswith("}")
 
 
 def test_the_disk_is_that_of_the_deepest_folder_that_exists(tmp_path: Path) -> None:
-    deep = _facts(_run(tmp_path, data_dir=f"{tmp_path}/not/yet there\n"))
+    deep = _parse(_run(tmp_path, data_dir=f"{tmp_path}/not/yet there\n"))
     assert abs(deep.disk_free_mb - shutil.disk_usage(tmp_path).free // 2**20) < 2000
-    proc = _facts(_run(tmp_path, data_dir="/proc/nothing\n"))
+    proc = _parse(_run(tmp_path, data_dir="/proc/nothing\n"))
     assert (proc.disk_free_mb, proc.disk) == (0, "/proc")
-    least = _facts(_run(tmp_path, data_dir=f"{tmp_path}\n/proc/nothing\n/var\n"))
+    least = _parse(_run(tmp_path, data_dir=f"{tmp_path}\n/proc/nothing\n/var\n"))
     assert (least.disk_free_mb, least.disk) == (0, "/proc")
 
 
@@ -190,7 +190,7 @@ def test_nothing_is_changed_in_the_current_directory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", [{"cores": "many"}, {"clock": None}])
 def test_an_answer_that_makes_no_sense_is_not_believed(tmp_path: Path, broken: dict[str, str | None]) -> None:
-    told = {key: "\n".join(values) for key, values in _told(_run(tmp_path)).items()}
-    answer = {key: value for key, value in (told | broken).items() if value is not None}
+    sound = {key: "\n".join(values) for key, values in _split(_run(tmp_path)).items()}
+    answer = {key: value for key, value in (sound | broken).items() if value is not None}
     with pytest.raises((KeyError, ValueError)):
         facts.parse(answer, asked_at=0.0)

@@ -17,12 +17,12 @@ pytestmark = MARKS
 
 def test_facts_are_gathered_and_the_same_machine_is_found_under_two_names(server: Sshd) -> None:
     with connect(server.host(), server.settings()) as connection:
-        its = facts.gather(connection, ports=[server.port, 1])
-    assert its.busy_ports == (server.port,)
-    assert abs(its.skew) < 2
-    hosts = {server.host(): its, server.host("localhost"): its}
-    told = preflight.check(hosts, preflight.Needs((1,), 1, 1), "demo", "a1")
-    assert f"is the same machine as localhost:{server.port}" in told[str(server.host())]
+        answer = facts.gather(connection, ports=[server.port, 1])
+    assert answer.busy_ports == (server.port,)
+    assert abs(answer.skew) < 2
+    hosts = {server.host(): answer, server.host("localhost"): answer}
+    faults = preflight.check(hosts, preflight.Needs((1,), 1, 1), "demo", "a1")
+    assert f"is the same machine as localhost:{server.port}" in faults[str(server.host())]
 
 
 def test_an_interface_that_does_not_exist_is_refused_with_the_host_named(server: Sshd) -> None:
@@ -36,22 +36,22 @@ def test_an_interface_that_does_not_exist_is_refused_with_the_host_named(server:
 @pytest.mark.skipif(FILE.exists(), reason="this machine's own lock is held")
 def test_the_second_operator_is_told_who_holds_the_cluster(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
-        connect(server.host(), server.settings()) as one,
-        connect(server.host(), server.settings()) as two,
-        lock.hold(one, "demo", "ann@laptop"),
+        connect(server.host(), server.settings()) as first,
+        connect(server.host(), server.settings()) as second,
+        lock.hold(first, "demo", "ann@laptop"),
     ):
         monkeypatch.setattr(lock, "_sessions", {})  # the second operator is another process
         with pytest.raises(LockedError, match=r"changed by ann@laptop for cluster demo since 20.* UTC: wait"):
-            lock.hold(two, "demo", "bob@desk")
+            lock.hold(second, "demo", "bob@desk")
     assert not FILE.exists()
 
 
 @pytest.mark.skipif(FILE.exists(), reason="this machine's own lock is held")
 def test_the_lock_ends_with_the_connection(server: Sshd) -> None:
-    with connect(server.host(), server.settings()) as one:
-        lock.hold(one, "demo", "ann@laptop")
-    with connect(server.host(), server.settings()) as two:
-        lock.hold(two, "demo", "bob@desk").release()
+    with connect(server.host(), server.settings()) as first:
+        lock.hold(first, "demo", "ann@laptop")
+    with connect(server.host(), server.settings()) as second:
+        lock.hold(second, "demo", "bob@desk").release()
     assert not FILE.exists()
 
 
@@ -60,9 +60,9 @@ def test_a_machine_that_we_locked_under_another_name_is_told_as_such(server: Ssh
     key = server.client_key.read_text()
     alias = server.host("twin", address="127.0.0.1", host_key=server.host_key, private_key=key)
     with (
-        connect(server.host(), server.settings()) as one,
-        connect(alias, server.settings()) as two,
-        lock.hold(one, "demo", "ann@laptop"),
+        connect(server.host(), server.settings()) as first,
+        connect(alias, server.settings()) as second,
+        lock.hold(first, "demo", "ann@laptop"),
         pytest.raises(HostError, match=r"^twin: is the same machine as 127\.0\.0\.1:\d+: name it once"),
     ):
-        lock.hold(two, "demo", "ann@laptop")
+        lock.hold(second, "demo", "ann@laptop")

@@ -46,15 +46,15 @@ def test_nothing_is_said_of_good_hosts() -> None:
     ],
 )
 def test_each_fault_is_told_with_its_remedy(change: dict[str, object], cause: str) -> None:
-    told = _alone(**change)
-    assert cause in told
-    assert ":" in told, "there is a remedy or a measure"
-    assert "; " not in told, "one fault, one cause"
+    faults = _alone(**change)
+    assert cause in faults
+    assert ":" in faults, "there is a remedy or a measure"
+    assert "; " not in faults, "one fault, one cause"
 
 
 def test_all_faults_of_a_host_are_told_at_once() -> None:
-    told = _alone(root=False, memory_mb=1, disk_free_mb=1, busy_ports=(4646,), skew=99.0)
-    assert len(told.split("; ")) == 5
+    faults = _alone(root=False, memory_mb=1, disk_free_mb=1, busy_ports=(4646,), skew=99.0)
+    assert len(faults.split("; ")) == 5
 
 
 def test_only_bad_hosts_are_named_by_what_the_user_wrote() -> None:
@@ -68,17 +68,17 @@ def test_a_host_of_this_cluster_may_have_its_ports_taken_and_its_disk_filled() -
 
 
 def test_one_machine_under_two_names_is_refused_and_both_are_named() -> None:
-    told = preflight.check({A: GOOD, B: GOOD}, NEEDS, "demo", "a1")
-    assert told == {
+    faults = preflight.check({A: GOOD, B: GOOD}, NEEDS, "demo", "a1")
+    assert faults == {
         "a": "is the same machine as b: name it once",
         "b": "is the same machine as a: name it once",
     }
 
 
 def test_two_machines_with_one_address_are_refused_and_both_are_named() -> None:
-    told = preflight.check({A: GOOD, B: dataclasses.replace(GOOD, machine_id="m2")}, NEEDS, "demo", "a1")
-    assert "the same address 10.0.0.1 as b" in told["a"]
-    assert "the same address 10.0.0.1 as a" in told["b"]
+    faults = preflight.check({A: GOOD, B: dataclasses.replace(GOOD, machine_id="m2")}, NEEDS, "demo", "a1")
+    assert "the same address 10.0.0.1 as b" in faults["a"]
+    assert "the same address 10.0.0.1 as a" in faults["b"]
 
 
 def test_where_all_hosts_agree_the_operators_own_clock_is_suspected() -> None:
@@ -86,6 +86,6 @@ def test_where_all_hosts_agree_the_operators_own_clock_is_suspected() -> None:
         A: dataclasses.replace(GOOD, skew=3600.0),
         B: dataclasses.replace(GOOD, machine_id="m2", address="10.0.0.2", skew=3601.0),
     }
-    told = preflight.check(hosts, NEEDS, "demo", "a1")
-    assert all("set this machine's clock" in cause for cause in told.values())
-    assert len(told) == 2
+    faults = preflight.check(hosts, NEEDS, "demo", "a1")
+    assert all("set this machine's clock" in cause for cause in faults.values())
+    assert len(faults) == 2

@@ -11,35 +11,35 @@ from cloudmesh.cluster.lifecycle import plan
 
 
 @pytest.fixture(scope="module")
-def design():
+def spec():
     secrets = ClusterSecrets(certificates.new_authority("demo"), {"token": "t0ken"})
     return ClusterSpec("demo", "abc", "nomad", ("10.0.0.1",), secrets)
 
 
-def member(address: str, role: Role) -> HostPlan:
+def make_plan(address: str, role: Role) -> HostPlan:
     facts = Facts("m", "h", address, "debian-13", "amd64", 2, 4096, 20000, 0, 0, addresses=(f"eth1 {address}/24",))
     return HostPlan(Host("h"), facts, role, True, "root@h:22", "ssh-ed25519 AAAA")
 
 
-def test_only_servers_get_the_secrets(design):
-    server = plan.host_files(design, member("10.0.0.1", Role.SERVER), [])
-    worker = plan.host_files(design, member("10.0.0.2", Role.WORKER), [])
-    assert ClusterSecrets.loads(server["etc/secrets.json"]) == design.secrets
-    assert not any(design.secrets.authority.key in content or b"t0ken" in content for content in worker.values())
+def test_only_servers_get_the_secrets(spec):
+    server = plan.host_files(spec, make_plan("10.0.0.1", Role.SERVER), [])
+    worker = plan.host_files(spec, make_plan("10.0.0.2", Role.WORKER), [])
+    assert ClusterSecrets.loads(server["etc/secrets.json"]) == spec.secrets
+    assert not any(spec.secrets.authority.key in content or b"t0ken" in content for content in worker.values())
 
 
-def test_the_registry_is_on_the_first_server_alone_and_wants_a_certificate(design):
-    server = plan.host_files(design, member("10.0.0.1", Role.SERVER), [])
-    worker = plan.host_files(design, member("10.0.0.2", Role.WORKER), [])
+def test_the_registry_is_on_the_first_server_alone_and_wants_a_certificate(spec):
+    server = plan.host_files(spec, make_plan("10.0.0.1", Role.SERVER), [])
+    worker = plan.host_files(spec, make_plan("10.0.0.2", Role.WORKER), [])
     assert json.loads(server["etc/registry.yml"])["http"]["tls"]["clientcas"]
     assert json.loads(server["etc/registry.yml"])["http"]["addr"] == "10.0.0.1:5443"
     assert "etc/registry.yml" not in worker
     assert worker["registry"] == server["registry"] == b"10.0.0.1:5443"
 
 
-def test_a_member_knows_the_device_of_its_address():
-    assert member("10.0.0.2", Role.WORKER).interface == "eth1"
+def test_a_host_plan_has_the_device_of_its_address():
+    assert make_plan("10.0.0.2", Role.WORKER).interface == "eth1"
 
 
-def test_secrets_are_not_shown(design):
-    assert "t0ken" not in repr(design)
+def test_secrets_are_not_shown(spec):
+    assert "t0ken" not in repr(spec)

@@ -11,19 +11,19 @@ from cloudmesh.cluster.ssh.host_script import ScriptOutput, bootstrap, load, pac
 
 class Notes:
     def __init__(self):
-        self.told = []
+        self.calls = []
 
     def step(self, where, what):
-        self.told.append(("step", where, what))
+        self.calls.append(("step", where, what))
 
     def done(self, where, what=""):
-        self.told.append(("done", where, what))
+        self.calls.append(("done", where, what))
 
     def failed(self, where, why):
-        self.told.append(("failed", where, why))
+        self.calls.append(("failed", where, why))
 
     def note(self, text):
-        self.told.append(("note", text))
+        self.calls.append(("note", text))
 
 
 def test_marked_lines_are_sorted_from_the_rest():
@@ -44,7 +44,7 @@ def test_marked_lines_are_sorted_from_the_rest():
     assert lines.facts == {"os": "debian-13", "busy": "80\n443", "empty": ""}
     assert lines.failure == "no space"
     assert lines.last_step == "install"
-    assert notes.told == [("step", "h1", "install"), ("note", "h1: slow disk")]
+    assert notes.calls == [("step", "h1", "install"), ("note", "h1: slow disk")]
 
 
 def test_lines_that_only_look_marked_are_output():

@@ -45,10 +45,10 @@ def test_an_accepted_key_is_found_again_and_private(store, key):
 
 def test_openssh_reads_what_is_written(store, key):
     known_hosts.append(store, "h1", 2222, key, known_hosts.comment_for(Host("my alias", user="bob", key="/a b/k")))
-    found = subprocess.run(
+    search = subprocess.run(
         ["ssh-keygen", "-F", "[h1]:2222", "-f", str(store)], capture_output=True, text=True, check=True
     )
-    assert key in found.stdout
+    assert key in search.stdout
 
 
 def test_what_openssh_writes_is_understood(tmp_path, key):
@@ -85,15 +85,7 @@ def test_jump_hosts_and_patterns_are_not_hosts_of_clusters(store, key):
 
 def test_no_file_means_no_hosts(store):
     assert known_hosts.hosts(store) == ()
-    known_hosts.forget([Host("h1")], store)
     assert not store.exists()
-
-
-def test_a_forgotten_host_is_gone_and_others_stay(store, key):
-    for host in (Host("h1"), Host("h2"), Host("h2", port=23)):
-        known_hosts.append(store, host.name, host.port or 22, key, known_hosts.comment_for(host))
-    known_hosts.forget([Host("H2", port=22)], store)
-    assert known_hosts.hosts(store) == (Host("h1"), Host("h2", port=23))
 
 
 def test_the_same_key_is_kept_once_with_its_latest_comment(store, key):

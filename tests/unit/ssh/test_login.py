@@ -39,23 +39,23 @@ def config(home, text: str) -> None:
 
 def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_flag(server, tmp_path):
     with pytest.raises(HostKeyError) as caught:
-        connect(server.host(), SshSettings(tmp_path / "known"))
+        connect(server.host(), SshSettings(tmp_path / "our_known_hosts"))
     assert known_hosts.fingerprint(server.host_key) in caught.value.cause
     assert "--accept-new-hostkeys" in caught.value.cause
-    assert not (tmp_path / "known").exists()
+    assert not (tmp_path / "our_known_hosts").exists()
 
 
 def test_an_unknown_host_key_is_kept_once_accepted(server, tmp_path):
-    settings = SshSettings(tmp_path / "known", accept_new_hostkeys=True)
+    settings = SshSettings(tmp_path / "our_known_hosts", accept_new_hostkeys=True)
     assert reaches(server.host(), settings)
-    assert known_hosts.hosts(tmp_path / "known") == (server.host(),)
-    assert reaches(server.host(), SshSettings(tmp_path / "known"))
+    assert known_hosts.hosts(tmp_path / "our_known_hosts") == (server.host(),)
+    assert reaches(server.host(), SshSettings(tmp_path / "our_known_hosts"))
 
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_the_user_is_asked_about_an_unknown_host_key(server, tmp_path, answer):
     questions = []
-    settings = SshSettings(tmp_path / "known", confirm=lambda question: questions.append(question) or answer)
+    settings = SshSettings(tmp_path / "our_known_hosts", confirm=lambda question: questions.append(question) or answer)
     if answer:
         assert reaches(server.host(), settings)
     else:
@@ -67,65 +67,67 @@ def test_the_user_is_asked_about_an_unknown_host_key(server, tmp_path, answer):
 
 def test_a_changed_host_key_is_refused_whatever_the_flags(server, tmp_path):
     other = make_key(tmp_path / "other")
-    (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {other}\n")
+    (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} {other}\n")
     with pytest.raises(HostKeyError, match="CHANGED") as caught:
-        connect(server.host(), SshSettings(tmp_path / "known", accept_new_hostkeys=True, confirm=lambda _: True))
+        connect(
+            server.host(), SshSettings(tmp_path / "our_known_hosts", accept_new_hostkeys=True, confirm=lambda _: True)
+        )
     assert known_hosts.fingerprint(other) in caught.value.cause
     assert known_hosts.fingerprint(server.host_key) in caught.value.cause
-    assert (tmp_path / "known").read_text().count("\n") == 1
+    assert (tmp_path / "our_known_hosts").read_text().count("\n") == 1
 
 
 def test_a_key_of_another_type_than_the_known_one_is_a_change(server, tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-C", "", "-f", tmp_path / "rsa"], check=True)
-    (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {(tmp_path / 'rsa.pub').read_text()}")
+    (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} {(tmp_path / 'rsa.pub').read_text()}")
     with pytest.raises(HostKeyError, match="CHANGED"):
-        connect(server.host(), SshSettings(tmp_path / "known", accept_new_hostkeys=True))
+        connect(server.host(), SshSettings(tmp_path / "our_known_hosts", accept_new_hostkeys=True))
 
 
 def test_a_revoked_key_is_refused(server, tmp_path):
     line = f"[127.0.0.1]:{server.port} {server.host_key}\n"
-    (tmp_path / "known").write_text(f"{line}@revoked {line}")
+    (tmp_path / "our_known_hosts").write_text(f"{line}@revoked {line}")
     with pytest.raises(HostKeyError, match="revoked"):
-        connect(server.host(), SshSettings(tmp_path / "known", accept_new_hostkeys=True))
+        connect(server.host(), SshSettings(tmp_path / "our_known_hosts", accept_new_hostkeys=True))
 
 
 def test_the_users_own_known_hosts_count(server, home):
     (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {server.host_key}\n")
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", home / ".ssh" / "known_hosts"], check=True, capture_output=True)
-    assert reaches(server.host(), SshSettings(home / "known"))
-    assert not (home / "known").exists()
+    assert reaches(server.host(), SshSettings(home / "our_known_hosts"))
+    assert not (home / "our_known_hosts").exists()
 
 
 def test_a_host_known_elsewhere_is_remembered_when_asked_to(server, home):
     (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {server.host_key}\n")
-    with connect(server.host(), SshSettings(home / "known")) as connection:
+    with connect(server.host(), SshSettings(home / "our_known_hosts")) as connection:
         connection.remember()
-    assert known_hosts.hosts(home / "known") == (server.host(),)
+    assert known_hosts.hosts(home / "our_known_hosts") == (server.host(),)
 
 
 def test_of_several_host_keys_the_known_one_is_asked_for(tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-C", "", "-f", tmp_path / "rsa"], check=True)
     with Sshd(tmp_path / "sshd", f"HostKey {tmp_path}/rsa") as server:
-        (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {(tmp_path / 'rsa.pub').read_text()}")
-        assert reaches(server.host(), SshSettings(tmp_path / "known"))
+        (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} {(tmp_path / 'rsa.pub').read_text()}")
+        assert reaches(server.host(), SshSettings(tmp_path / "our_known_hosts"))
         assert reaches(server.host(), server.settings())
 
 
 def test_a_local_host_is_known_by_the_key_it_was_made_with(server, tmp_path):
     private = server.client_key.read_text()
     host = Host("demo-1", "root", server.port, address="127.0.0.1", private_key=private, host_key=server.host_key)
-    settings = SshSettings(tmp_path / "known")
+    settings = SshSettings(tmp_path / "our_known_hosts")
     with connect(host, settings) as connection:
         connection.remember()
-    assert not (tmp_path / "known").exists()
+    assert not (tmp_path / "our_known_hosts").exists()
 
 
 def test_a_local_host_with_another_key_is_refused(server, tmp_path):
     private, other = server.client_key.read_text(), make_key(tmp_path / "other")
     host = Host("demo-1", "root", server.port, address="127.0.0.1", private_key=private, host_key=other)
-    (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {server.host_key}\n")
+    (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} {server.host_key}\n")
     with pytest.raises(HostKeyError, match="CHANGED"):
-        connect(host, SshSettings(tmp_path / "known", accept_new_hostkeys=True))
+        connect(host, SshSettings(tmp_path / "our_known_hosts", accept_new_hostkeys=True))
 
 
 # --- keys of the user
@@ -301,8 +303,8 @@ def test_a_configuration_that_cannot_be_used_is_named(server, home):
 
 def test_a_host_key_alias_is_followed(server, home):
     config(home, f"Host web\n HostName 127.0.0.1\n Port {server.port}\n HostKeyAlias the-web\n")
-    (home / "known").write_text(f"the-web {server.host_key}\n")
-    assert reaches(server.host("web", port=0), SshSettings(home / "known"))
+    (home / "our_known_hosts").write_text(f"the-web {server.host_key}\n")
+    assert reaches(server.host("web", port=0), SshSettings(home / "our_known_hosts"))
 
 
 def test_a_proxy_command_is_followed_with_its_tokens(server, home):

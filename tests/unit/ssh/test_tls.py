@@ -20,6 +20,8 @@ from support.sshd import free_port
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.ssh.tls import TlsProxy, client_context
 
+NAME = "registry.cloudmesh"
+
 
 class Authority:
     """A CA that signs certificates for servers and clients."""
@@ -47,7 +49,7 @@ class Authority:
 
 
 @contextmanager
-def echoing(directory: Path, authority: Authority, name: str = "registry.cloudmesh") -> Iterator[int]:
+def echoing(directory: Path, authority: Authority, name: str = NAME) -> Iterator[int]:
     """Yield the port of a server that sends everything back, over mutual TLS."""
     certificate, key = authority.issue(name)
     (directory / "server.pem").write_bytes(certificate + key)
@@ -79,7 +81,7 @@ def server(tmp_path, authority):
 def test_a_plain_client_reaches_a_server_that_wants_a_certificate(authority, server):
     context = client_context(authority.pem, *authority.issue("operator"))
     data = os.urandom(8 << 20)
-    with TlsProxy(server, context) as proxy:
+    with TlsProxy(server, context, NAME) as proxy:
         answer = asked(proxy.port, data)
         assert hashlib.sha256(answer).digest() == hashlib.sha256(data).digest()
         assert proxy.failure == ""
@@ -87,38 +89,38 @@ def test_a_plain_client_reaches_a_server_that_wants_a_certificate(authority, ser
 
 def test_many_clients_are_served_at_once(authority, server):
     payloads = {number: os.urandom(300000) for number in range(8)}
-    with TlsProxy(server, client_context(authority.pem, *authority.issue("operator"))) as proxy:
+    with TlsProxy(server, client_context(authority.pem, *authority.issue("operator")), NAME) as proxy:
         assert all_asked(proxy.port, payloads) == payloads
 
 
 def test_a_certificate_of_another_ca_is_refused(authority, server):
     stranger = Authority()
-    with TlsProxy(server, client_context(authority.pem, *stranger.issue("operator"))) as proxy:
+    with TlsProxy(server, client_context(authority.pem, *stranger.issue("operator")), NAME) as proxy:
         assert asked(proxy.port, b"hello") == b""
 
 
 def test_a_server_of_another_ca_is_refused(authority, server):
     stranger = Authority()
-    with TlsProxy(server, client_context(stranger.pem, *stranger.issue("operator"))) as proxy:
+    with TlsProxy(server, client_context(stranger.pem, *stranger.issue("operator")), NAME) as proxy:
         assert asked(proxy.port, b"hello") == b""
         assert "certificate verify failed" in proxy.failure
 
 
 def test_a_server_of_another_name_is_refused(tmp_path, authority):
     context = client_context(authority.pem, *authority.issue("operator"))
-    with echoing(tmp_path, authority, "other.cloudmesh") as other, TlsProxy(other, context) as proxy:
+    with echoing(tmp_path, authority, "other.cloudmesh") as other, TlsProxy(other, context, NAME) as proxy:
         assert asked(proxy.port, b"hello") == b""
         assert "registry.cloudmesh" in proxy.failure
 
 
 def test_nothing_listening_ends_the_connection_with_a_cause(authority):
-    with TlsProxy(free_port(), client_context(authority.pem, *authority.issue("operator"))) as proxy:
+    with TlsProxy(free_port(), client_context(authority.pem, *authority.issue("operator")), NAME) as proxy:
         assert asked(proxy.port, b"hello") == b""
         assert "refused" in proxy.failure
 
 
 def test_closing_ends_connections_and_frees_the_port(authority, server):
-    proxy = TlsProxy(server, client_context(authority.pem, *authority.issue("operator")))
+    proxy = TlsProxy(server, client_context(authority.pem, *authority.issue("operator")), NAME)
     client = socket.create_connection(("127.0.0.1", proxy.port), 5)
     client.sendall(b"x")
     assert client.recv(1) == b"x"

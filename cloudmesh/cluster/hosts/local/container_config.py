@@ -1,4 +1,4 @@
-"""What makes a container stand for a machine: its configuration, as Docker's API takes it."""
+"""The configuration that makes a container behave like a machine, in the form of Docker's API."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cloudmesh.cluster.core.paths import DATA_DIR
+
 LABEL = "cloudmesh.cluster"
 HOST_KEY_LABEL = "cloudmesh.host-key"
 OPERATOR_KEY = "/root/.ssh/cloudmesh-operator"
-# overlay on overlay does not work, and these hold what engines put on overlays
+# Docker volumes of every local host, because overlay file systems cannot be mounted on overlay file systems.
 VOLUMES = {
     "docker": "/var/lib/docker",
     "containerd": "/var/lib/containerd",
     "kubelet": "/var/lib/kubelet",
-    "cloudmesh": "/var/lib/cloudmesh",
+    "cloudmesh": DATA_DIR,
 }
-# By number, as in linux/capability.h. Later ones (PERFMON, BPF, CHECKPOINT_RESTORE) are part of SYS_ADMIN, and old
-# Docker engines do not know their names.
+# By number, as in linux/capability.h. Later capabilities (PERFMON, BPF, CHECKPOINT_RESTORE) are included in SYS_ADMIN,
+# and old Docker daemons do not know their names.
 # fmt: off
 _CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -34,28 +36,29 @@ _CAPABILITIES = (
 
 @dataclass(frozen=True)
 class DockerCapabilities:
-    """What the engine's machine gives to its containers.
+    """What the Docker daemon's machine gives to its containers.
 
     Attributes:
-        capabilities: that the engine can grant.
-        resolv_conf: the resolver configuration of its default network.
+        capabilities: names of the capabilities that the Docker daemon can grant.
+        resolv_conf: the resolver configuration of containers in Docker's default network.
     """
 
     capabilities: tuple[str, ...]
     resolv_conf: str
 
 
-# Run by a container in the engine's process namespace: its parent is the one that grants capabilities. The answer is a
-# file, because not every logging driver can be read.
+# Run by a container in the process namespace of the Docker daemon's machine: there, the parent of the container's
+# process is the one that grants capabilities. The answer is written to a file, because not every logging driver can be
+# read.
 CAPABILITY_ANSWER = "/probe"
 CAPABILITY_PROBE = ["sh", "-c", f"{{ grep CapBnd: /proc/$PPID/status; cat /etc/resolv.conf; }} >{CAPABILITY_ANSWER}"]
 
 
 def parse_probe(output: str) -> DockerCapabilities:
-    """Read the output of `PROBE`.
+    """Return what the output of `CAPABILITY_PROBE` says.
 
     Raises:
-        ValueError: it is not that.
+        ValueError: the output does not begin with "CapBnd:" and a hexadecimal number.
     """
     first, _, resolv_conf = output.partition("\n")
     word, _, mask = first.partition(":")
@@ -71,21 +74,18 @@ def name_of(cluster: str, index: int) -> str:
 
 
 def index_of(name: str) -> int:
-    """Return the index in a local host's name; 0 if it has none."""
+    """Return the number at the end of a local host's name; 0 if there is none."""
     suffix = name.rpartition("-")[2]
     return int(suffix) if suffix.isdecimal() else 0
 
 
-def volume_of(name: str, what: str) -> str:
-    """Return the name of a local host's volume."""
-    return f"cloudmesh-{name}-{what}"
-
-
 def address_of(subnet: str, index: int) -> str:
-    """Return the fixed address of a local host: it keeps it when restarted, as a machine does. The gateway is first.
+    """Return the fixed address of a local host, which it keeps when it is restarted, as a machine does.
+
+    The first address of the subnet is the gateway's.
 
     Raises:
-        ValueError: the subnet is too small.
+        ValueError: the subnet has no address for this index.
     """
     network = ipaddress.ip_network(subnet)
     if index + 2 >= network.num_addresses:
@@ -96,14 +96,14 @@ def address_of(subnet: str, index: int) -> str:
 def container_config(name: str, image: str, capabilities: tuple[str, ...], *, modules: bool) -> dict[str, Any]:
     """Return the body of Docker's request to create a local host, without labels and network.
 
-    Args:
-        name: the local host's.
-        image: the tag of its image.
-        capabilities: those that the engine can grant.
-        modules: whether the engine's machine has kernel modules to load.
+    It does not use `Privileged`, which fails where the Docker daemon itself lacks a capability, and would give the
+    operator's devices and consoles to the host's systemd.
 
-    Not `Privileged`: that fails where the engine itself lacks a capability, and would give the operator's devices and
-    consoles to the host's systemd.
+    Args:
+        name: the local host's name.
+        image: the tag of its image.
+        capabilities: the capabilities that the Docker daemon can grant.
+        modules: whether the Docker daemon's machine has kernel modules to load.
     """
     host_config = {
         "CapAdd": list(capabilities),
@@ -113,24 +113,28 @@ def container_config(name: str, image: str, capabilities: tuple[str, ...], *, mo
         "DeviceCgroupRules": ["a *:* rwm"],
         "CgroupnsMode": "private",
         "Tmpfs": {"/run": "", "/tmp": "exec"},  # noqa: S108  # inside the container
-        "Mounts": [_volume(name, what, target) for what, target in VOLUMES.items()],
+        "Mounts": [_build_volume_mount(name, what, target) for what, target in VOLUMES.items()],
         "Binds": ["/lib/modules:/lib/modules:ro"] if modules else [],
         "PortBindings": {"22/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]},
-        # a machine that is told to reboot comes back
+        # so that a local host starts again after `reboot`, as a machine does
         "RestartPolicy": {"Name": "unless-stopped"},
     }
     return {"Image": image, "Hostname": name, "ExposedPorts": {"22/tcp": {}}, "HostConfig": host_config}
 
 
-def _volume(name: str, what: str, target: str) -> dict[str, Any]:
-    """Return the mount of a labelled volume."""
+def _build_volume_mount(name: str, what: str, target: str) -> dict[str, Any]:
+    """Return the mount of a Docker volume that has the cluster's label."""
     labels = {LABEL: name.rpartition("-")[0]}
-    source = volume_of(name, what)
-    return {"Type": "volume", "Source": source, "Target": target, "VolumeOptions": {"Labels": labels}}
+    return {
+        "Type": "volume",
+        "Source": f"cloudmesh-{name}-{what}",
+        "Target": target,
+        "VolumeOptions": {"Labels": labels},
+    }
 
 
 def pack(files: Mapping[str, tuple[str, int]]) -> bytes:
-    """Return a tar archive of root's files and directories, to be unpacked at /.
+    """Return a tar archive of files and directories that belong to root, to be unpacked at /.
 
     Args:
         files: text and mode by path; a path that ends in "/" is a directory.
@@ -148,7 +152,7 @@ def pack(files: Mapping[str, tuple[str, int]]) -> bytes:
 
 
 def first_file(archive: bytes) -> str:
-    """Return the text of the first member of a tar archive; nothing if that is no file."""
+    """Return the text of the first member of a tar archive; empty if that is not a file."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         member = tar.next()
         content = tar.extractfile(member) if member else None

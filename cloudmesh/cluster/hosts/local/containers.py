@@ -1,4 +1,4 @@
-"""The containers that stand for machines: listed, made, booted, removed. The caller maps the Docker SDK's errors."""
+"""Lists, creates, boots and removes the containers of local hosts. The caller translates the Docker SDK's errors."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ from cloudmesh.cluster.ssh.host_script import load
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.report import Report
 
-
 _BOOT_SECONDS = 60
-# where nothing listens: a stopped host must be found unreachable, not be taken for the operator's own sshd
+# A port on which nothing listens, for stopped hosts: with port 22, the operator's own sshd would be taken for the host.
 _NO_PORT = 1
 
 
 def list_containers(client: Any, cluster: str) -> dict[str, dict[str, Any]]:
-    """Return what the engine says of each local host, by name, in the order of their numbers."""
+    """Return the Docker daemon's summary of every local host by name, ordered by cluster and number.
+
+    Args:
+        client: a Docker client.
+        cluster: only the hosts of this cluster; empty: of all clusters.
+    """
     labels = [
         f"{container_config.LABEL}={cluster}" if cluster else container_config.LABEL,
         container_config.HOST_KEY_LABEL,
     ]
-    found = client.api.containers(all=True, filters={"label": labels})
-    by_name = {_name(summary): summary for summary in found if summary["Names"]}
+    summaries = client.api.containers(all=True, filters={"label": labels})
+    by_name = {_parse_name(summary): summary for summary in summaries if summary["Names"]}
     return dict(
         sorted(
             by_name.items(),
@@ -44,64 +48,64 @@ def list_containers(client: Any, cluster: str) -> dict[str, dict[str, Any]]:
 
 
 def complete_containers(client: Any, cluster: str) -> dict[str, dict[str, Any]]:
-    """Return the hosts that were made completely; the leftovers of an interrupted create are removed."""
-    found = list_containers(client, cluster)
-    for name, summary in list(found.items()):
+    """Return the summaries of a cluster's complete hosts, and remove what an interrupted creation has left."""
+    summaries = list_containers(client, cluster)
+    for name, summary in list(summaries.items()):
         if summary["State"] in ("created", "dead", "removing"):
             remove_if_present(partial(client.api.remove_container, summary["Id"], force=True, v=True))
-            del found[name]
-    return found
+            del summaries[name]
+    return summaries
 
 
-def hosts_of(client: Any, found: dict[str, dict[str, Any]]) -> dict[str, tuple[Host, ...]]:
-    """Return the hosts by cluster. The operator's key is read once for each cluster."""
+def hosts_of(client: Any, summaries: dict[str, dict[str, Any]]) -> dict[str, tuple[Host, ...]]:
+    """Return the hosts of container summaries, by cluster. The operator's key is read once per cluster."""
     import docker.errors
 
     by_cluster: dict[str, list[Host]] = {}
     keys: dict[str, str] = {}
-    for summary in found.values():
+    for summary in summaries.values():
         cluster = summary["Labels"][container_config.LABEL]
         if cluster not in keys:
-            # A cluster that is being removed just now must not hide the others.
+            # A cluster that is being removed at the same time must not hide the others.
             try:
                 keys[cluster] = operator_key(client, [summary])
             except docker.errors.APIError:
                 keys[cluster] = ""
-        by_cluster.setdefault(cluster, []).append(_host(summary, keys[cluster]))
-    return {cluster: tuple(members) for cluster, members in by_cluster.items()}
+        by_cluster.setdefault(cluster, []).append(_build_host(summary, keys[cluster]))
+    return {cluster: tuple(hosts) for cluster, hosts in by_cluster.items()}
 
 
 def operator_key(client: Any, summaries: Iterable[dict[str, Any]]) -> str:
-    """Return the private key that the first of these containers that has it keeps; empty if none has."""
-    known = (read_file(client, summary["Id"], container_config.OPERATOR_KEY) for summary in summaries)
-    return next(filter(None, known), "")
+    """Return the operator's private key from the first of these containers that has it; empty if none has."""
+    keys = (read_file(client, summary["Id"], container_config.OPERATOR_KEY) for summary in summaries)
+    return next(filter(None, keys), "")
 
 
-def _host(summary: dict[str, Any], private_key: str) -> Host:
-    """Return the host that a container is."""
+def _build_host(summary: dict[str, Any], private_key: str) -> Host:
+    """Return the host for which a container stands."""
     return Host(
-        name=_name(summary),
+        name=_parse_name(summary),
         user="root",
         address="127.0.0.1",
-        port=_port(summary),
+        port=_parse_port(summary),
         private_key=private_key,
         host_key=summary["Labels"][container_config.HOST_KEY_LABEL],
     )
 
 
-def _name(summary: dict[str, Any]) -> str:
+def _parse_name(summary: dict[str, Any]) -> str:
     """Return a container's name."""
     return str(summary["Names"][0]).lstrip("/")
 
 
-def _port(summary: dict[str, Any]) -> int:
-    """Return where sshd is published on this machine."""
+def _parse_port(summary: dict[str, Any]) -> int:
+    """Return the port of this machine at which the container's sshd is published; `_NO_PORT` if there is none."""
     ports = [port.get("PublicPort", 0) for port in summary.get("Ports") or () if port.get("PrivatePort") == 22]
     return next((int(port) for port in ports if port), _NO_PORT)
 
 
 def read_file(client: Any, container: str, path: str) -> str:
-    """Return the text of a file in a container; empty if it is not there."""
+    """Return the text of a file in a container; empty if there is no such file."""
     import docker.errors
 
     try:
@@ -112,7 +116,7 @@ def read_file(client: Any, container: str, path: str) -> str:
 
 
 def remove_if_present(remove: Callable[[], object]) -> None:
-    """Remove something, which somebody else may have done, or may be doing, already."""
+    """Call `remove`, and accept that somebody else has removed the same thing or is removing it."""
     import docker.errors
 
     for attempt in range(5):
@@ -121,7 +125,7 @@ def remove_if_present(remove: Callable[[], object]) -> None:
         except docker.errors.NotFound:
             return
         except docker.errors.APIError as error:
-            # being removed, or its last user is: it takes a moment
+            # Conflict: it, or the last container that uses it, is being removed, which takes a moment.
             if error.status_code != 409 or attempt == 4:
                 raise
             time.sleep(0.5)
@@ -130,12 +134,12 @@ def remove_if_present(remove: Callable[[], object]) -> None:
 
 
 def boot(client: Any, name: str, private_key: str, report: Report) -> None:
-    """Start a local host where it does not run, and wait until systemd has booted and sshd answers.
+    """Start a local host if it does not run, and wait until systemd has booted and sshd answers.
 
-    It is waited for over SSH: a process that Docker puts into the container would be in systemd's way.
+    The script that waits runs over SSH: a process that Docker puts into the container would disturb systemd.
 
     Raises:
-        HostError: it did not boot in time, or its sshd cannot be reached from here.
+        HostError: the host did not boot in time, or its sshd cannot be reached from this machine.
     """
     import docker.errors
 
@@ -148,41 +152,41 @@ def boot(client: Any, name: str, private_key: str, report: Report) -> None:
         _wait_until_booted(client, container, private_key)
     except (docker.errors.APIError, HostError) as error:
         cause = error.cause if isinstance(error, HostError) else str(error.explanation)
-        why = " | ".join(filter(None, [f"did not boot: {cause}", *_last_lines(container)]))
-        report.failed(name, why)
-        raise HostError(name, why) from error
+        explanation = " | ".join([f"did not boot: {cause}", *_read_last_lines(container)])
+        report.failed(name, explanation)
+        raise HostError(name, explanation) from error
     report.done(name)
 
 
 def _wait_until_booted(client: Any, container: Any, private_key: str) -> None:
-    """Wait for a container to be a booted host.
+    """Wait until the host in a container has booted.
 
     Raises:
-        HostError: it is not in time.
+        HostError: the container has stopped, or the host did not boot in time.
     """
-    end = time.monotonic() + _BOOT_SECONDS
-    found = client.api.containers(filters={"id": container.id})
-    host = next((_host(summary, private_key) for summary in found), Host(container.name, port=_NO_PORT))
-    while not _ssh_greets(host.port):
+    deadline = time.monotonic() + _BOOT_SECONDS
+    summaries = client.api.containers(filters={"id": container.id})
+    host = next((_build_host(summary, private_key) for summary in summaries), Host(container.name, port=_NO_PORT))
+    while not _has_sshd_at(host.port):
         container.reload()
-        if container.status != "running" or time.monotonic() > end:
+        if container.status != "running" or time.monotonic() > deadline:
             raise HostError(host.name, f"no sshd at 127.0.0.1:{host.port}, the container is {container.status}")
         time.sleep(0.05)
-    left = max(1, int(end - time.monotonic()))
+    seconds_left = max(1, int(deadline - time.monotonic()))
     with connect(host, SshSettings(known_hosts=Path(os.devnull))) as connection:
-        connection.run(load("local/booted.sh"), str(left), timeout=left + 10)
+        connection.run(load("local/booted.sh"), str(seconds_left), timeout=seconds_left + 10)
 
 
 def removals(client: Any, label: dict[str, str]) -> Iterator[list[Callable[[], object]]]:
-    """Yield what removes everything of a label, kind by kind, in an order in which each kind can go."""
+    """Yield lists of functions that remove everything with a label: first containers, then volumes, then networks."""
     containers = client.containers.list(all=True, filters=label, ignore_removed=True)
     yield [partial(container.remove, force=True, v=True) for container in containers]
     yield [partial(volume.remove, force=True) for volume in client.volumes.list(filters=label)]
     yield [network.remove for network in client.networks.list(filters=label)]
 
 
-def _ssh_greets(port: int) -> bool:
-    """Whether an sshd greets at a port of this machine."""
+def _has_sshd_at(port: int) -> bool:
+    """Whether an sshd answers at a port of this machine."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             return connection.recv(4) == b"SSH-"
@@ -190,8 +194,8 @@ def _ssh_greets(port: int) -> bool:
         return False
 
 
-def _last_lines(container: Any) -> list[str]:
-    """Return the last that a host that did not boot has to say."""
+def _read_last_lines(container: Any) -> list[str]:
+    """Return the last lines of the journal, or of the output, of a host that did not boot."""
     container.reload()
     if container.status == "running":
         output = container.exec_run(["journalctl", "--no-pager", "-q", "-o", "cat", "-p", "warning", "-n", "5"]).output
@@ -206,7 +210,16 @@ _SUBNET_LABEL = "cloudmesh.subnet"
 
 @dataclass(frozen=True)
 class NewHostPlan:
-    """What every new host of a cluster has in common."""
+    """What all new local hosts of a cluster have in common.
+
+    Attributes:
+        cluster: the cluster's name.
+        image: tag of the hosts' image.
+        network: name of the cluster's Docker network.
+        subnet: address range of that network, as CIDR.
+        given: what the Docker daemon's machine gives to containers.
+        private_key: the operator's private key, in OpenSSH's format.
+    """
 
     cluster: str
     image: str
@@ -217,16 +230,16 @@ class NewHostPlan:
 
 
 def plan_new_hosts(client: Any, cluster: str, image: str, private_key: str) -> NewHostPlan:
-    """Make what new hosts need: the network and, where no host of the cluster has one yet, the operator's key."""
-    network, subnet = _network(client, cluster)
-    given = _docker_capabilities(client, cluster, image)
-    return NewHostPlan(cluster, image, network, subnet, given, private_key or _new_key()[0])
+    """Create the network that new hosts need, and the operator's key if `private_key` is empty; return the plan."""
+    network, subnet = _find_or_create_network(client, cluster)
+    given = _probe_capabilities(client, cluster, image)
+    return NewHostPlan(cluster, image, network, subnet, given, private_key or _generate_key()[0])
 
 
 def make_host(client: Any, name: str, plan: NewHostPlan) -> None:
-    """Make a local host; it is not started. Its keys are in it before it can ever run."""
+    """Create a local host with its SSH keys, without starting it."""
     api = client.api
-    host_key, host_public = _new_key()
+    host_key, host_public = _generate_key()
     config = container_config.container_config(
         name, plan.image, plan.given.capabilities, modules=Path("/lib/modules").is_dir()
     )
@@ -236,7 +249,7 @@ def make_host(client: Any, name: str, plan: NewHostPlan) -> None:
     container = api.create_container_from_config(config, name)["Id"]
     files = {
         "/root/.ssh/": ("", 0o700),
-        "/root/.ssh/authorized_keys": (f"{_public(plan.private_key)} cloudmesh-operator\n", 0o600),
+        "/root/.ssh/authorized_keys": (f"{_derive_public_key(plan.private_key)} cloudmesh-operator\n", 0o600),
         container_config.OPERATOR_KEY: (plan.private_key, 0o600),
         "/etc/ssh/ssh_host_ed25519_key": (host_key, 0o600),
         "/etc/ssh/ssh_host_ed25519_key.pub": (f"{host_public}\n", 0o644),
@@ -246,10 +259,11 @@ def make_host(client: Any, name: str, plan: NewHostPlan) -> None:
     api.put_archive(container, "/", container_config.pack(files))
 
 
-def _network(client: Any, cluster: str) -> tuple[str, str]:
-    """Return the name and subnet of the cluster's network, made if need be.
+def _find_or_create_network(client: Any, cluster: str) -> tuple[str, str]:
+    """Return the name and subnet of the cluster's network; create it if it does not exist.
 
-    The engine picks a free subnet, and the network is made again with it: only then hosts can have fixed addresses.
+    Docker chooses a free subnet for a first network, which is then created again with this subnet given explicitly:
+    Docker allows fixed addresses only in networks whose subnet was given.
     """
     name = f"cloudmesh-{cluster}"
     for network in client.networks.list(filters={"label": f"{container_config.LABEL}={cluster}"}):
@@ -267,11 +281,11 @@ def _network(client: Any, cluster: str) -> tuple[str, str]:
     return name, str(pool["Subnet"])
 
 
-def _docker_capabilities(client: Any, cluster: str, image: str) -> container_config.DockerCapabilities:
-    """Ask a container on the engine's default network what the engine's machine gives.
+def _probe_capabilities(client: Any, cluster: str, image: str) -> container_config.DockerCapabilities:
+    """Find out, by a container on Docker's default network, what the Docker daemon's machine gives to containers.
 
     Raises:
-        ImageError: it did not say.
+        ImageError: the container's answer cannot be understood.
     """
     probe = client.containers.create(
         image,
@@ -291,7 +305,7 @@ def _docker_capabilities(client: Any, cluster: str, image: str) -> container_con
         remove_if_present(partial(probe.remove, force=True, v=True))
 
 
-def _new_key() -> tuple[str, str]:
+def _generate_key() -> tuple[str, str]:
     """Return a new ed25519 key pair in OpenSSH's format: the private and the public key."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -299,10 +313,10 @@ def _new_key() -> tuple[str, str]:
     private = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
-    return private.decode(), _public(private.decode())
+    return private.decode(), _derive_public_key(private.decode())
 
 
-def _public(private_key: str) -> str:
+def _derive_public_key(private_key: str) -> str:
     """Return the public key, "TYPE BASE64", of a private key in OpenSSH's format."""
     from cryptography.hazmat.primitives import serialization
 

@@ -15,20 +15,19 @@ from cloudmesh.cluster.docker_daemon.debian_base import base_image, image_exists
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.report import Report
 
-
 _LAST_LINES = 8
 
 
 def host_image(client: Any, debian: str, *, report: Report) -> str:
-    """Return the tag of the local hosts' image for a Debian release, built if it is not there yet.
+    """Return the tag of the local hosts' image for a Debian release; build it if the Docker daemon does not have it.
 
     Args:
         client: a Docker client.
-        debian: "12" or "13".
-        report: where progress goes.
+        debian: the Debian release, "12" or "13".
+        report: receives the progress.
 
     Raises:
-        ImageError: the base could not be had, or the build failed; the message has its last lines.
+        ImageError: there is no base image, or the build failed; the message has the last lines of the build.
     """
     base = base_image(debian, report=report)
     with docker_client.translate_errors():
@@ -45,12 +44,12 @@ def host_image(client: Any, debian: str, *, report: Report) -> str:
 
 
 def build_context() -> bytes:
-    """Return the build context as a tar archive that is the same for the same files."""
+    """Return the build context as a tar archive; equal files give equal archives."""
     buffer = io.BytesIO()
     folder = resources.files("cloudmesh.images") / "local"
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for file in sorted(folder.iterdir(), key=lambda each: each.name):
-            # these run outside of the image
+        for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            # the two scripts are not part of the image
             if not file.is_file() or file.name in ("docker-engine.sh", "booted.sh"):
                 continue
             content = file.read_bytes()
@@ -61,10 +60,10 @@ def build_context() -> bytes:
 
 
 def _build(client: Any, context: bytes, base: str, tag: str) -> None:
-    """Build `tag`.
+    """Build the image `tag` from the base image `base`.
 
     Raises:
-        ImageError: with the last lines of the build.
+        ImageError: the build failed; the message has its last lines.
     """
     lines: list[str] = []
     with docker_client.translate_errors(f"building {tag}"):

@@ -1,4 +1,4 @@
-"""Local hosts: containers on this machine's Docker engine that stand for machines, reached over SSH like any other."""
+"""Local hosts: containers of this machine's Docker daemon that stand for machines and are reached over SSH."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ from cloudmesh.cluster.hosts.local.host_image import host_image
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.report import Report
 
-
 MAX_NODES = 64
 _FIND_SECONDS = 20.0
-_LOCKED = "/var/run"  # a directory that every user may open, so that no file of the lock is needed
+_LOCK_DIR = "/var/run"  # is locked itself: every user may open this directory, so no lock file is needed
 
 
 def create(cluster: str, nodes: int, *, debian: str = "13", report: Report) -> tuple[Host, ...]:
-    """Return the local hosts of a cluster, NAME-1 to NAME-N: kept if running, started if stopped, made if missing.
+    """Return the local hosts of a cluster, NAME-1 to NAME-N; start stopped ones, and create missing ones.
 
     Args:
         cluster: the cluster's name.
-        nodes: how many at least; hosts that are there beyond that stay.
-        debian: "12" or "13", for new hosts.
-        report: where progress goes.
+        nodes: how many hosts to have at least; hosts beyond that number stay.
+        debian: Debian release of new hosts, "12" or "13".
+        report: receives the progress.
 
     Raises:
-        UsageError: a bad name, number or release.
-        ImageError: the Docker engine does not answer or refused; the image could not be made.
+        UsageError: the name, the number or the release is not valid.
+        ImageError: the Docker daemon does not answer or refused, or the image could not be built.
         HostsError: some hosts did not boot.
     """
     names.check(cluster, "cluster name")
@@ -44,25 +43,28 @@ def create(cluster: str, nodes: int, *, debian: str = "13", report: Report) -> t
         raise UsageError(f"{nodes} local hosts: use 1 to {MAX_NODES}")
     client = docker_client.connect()
     try:
-        with docker_client.translate_errors(), _exclusively(report):
-            there = containers.complete_containers(client, cluster)
-            wanted = [container_config.name_of(cluster, index) for index in range(1, nodes + 1)]
-            missing = [name for name in wanted if name not in there]
-            key = containers.operator_key(client, there.values())
+        with docker_client.translate_errors(), _lock_creation(report):
+            existing = containers.complete_containers(client, cluster)
+            names_to_have = [container_config.name_of(cluster, index) for index in range(1, nodes + 1)]
+            missing = [name for name in names_to_have if name not in existing]
+            key = containers.operator_key(client, existing.values())
             if missing:
                 plan = containers.plan_new_hosts(client, cluster, host_image(client, debian, report=report), key)
                 key = plan.private_key
                 _act_on_all(missing, lambda name: containers.make_host(client, name, plan))
-            _act_on_all((*there, *missing), lambda name: containers.boot(client, name, key, report))
+            _act_on_all((*existing, *missing), lambda name: containers.boot(client, name, key, report))
             return containers.hosts_of(client, containers.list_containers(client, cluster))[cluster]
     finally:
         client.close()
 
 
 def find(cluster: str = "") -> dict[str, tuple[Host, ...]]:
-    """Return the local hosts of one cluster or of all, by cluster; nothing where no Docker engine answers.
+    """Return local hosts by cluster; none where no Docker daemon answers.
 
-    A host that does not run is listed too, at a port that nobody answers.
+    A host that does not run is listed too, with a port at which nothing answers.
+
+    Args:
+        cluster: only the hosts of this cluster; empty: of all clusters.
     """
     if not docker_client.within_reach():
         return {}
@@ -80,11 +82,11 @@ def find(cluster: str = "") -> dict[str, tuple[Host, ...]]:
 
 
 def destroy(cluster: str) -> bool:
-    """Remove a cluster's local hosts, with their volumes and network; return whether there was anything.
+    """Remove a cluster's local hosts with their Docker volumes and network; return whether there were any.
 
     Raises:
-        UsageError: a bad name.
-        ImageError: the Docker engine does not answer or refused.
+        UsageError: the name is not valid.
+        ImageError: the Docker daemon does not answer or refused.
     """
     names.check(cluster, "cluster name")
     if not docker_client.within_reach():
@@ -92,19 +94,22 @@ def destroy(cluster: str) -> bool:
     client = docker_client.connect()
     try:
         with docker_client.translate_errors(f"removing the local hosts of {cluster}"):
-            removed = False
-            for kind in containers.removals(client, {"label": f"{container_config.LABEL}={cluster}"}):
-                _act_on_all(kind, containers.remove_if_present)
-                removed = removed or bool(kind)
-            return removed
+            has_removed = False
+            for removals in containers.removals(client, {"label": f"{container_config.LABEL}={cluster}"}):
+                _act_on_all(removals, containers.remove_if_present)
+                has_removed = has_removed or bool(removals)
+            return has_removed
     finally:
         client.close()
 
 
 @contextmanager
-def _exclusively(report: Report) -> Iterator[None]:
-    """Wait until no other command on this machine makes local hosts: Docker itself takes two networks of one name."""
-    descriptor = os.open(_LOCKED, os.O_RDONLY)
+def _lock_creation(report: Report) -> Iterator[None]:
+    """Wait until no other command on this machine creates local hosts, and keep others waiting during the block.
+
+    Without this, two commands could create two networks of the same name, which Docker does not prevent.
+    """
+    descriptor = os.open(_LOCK_DIR, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,10 +122,10 @@ def _exclusively(report: Report) -> Iterator[None]:
 
 
 def _act_on_all(items: Iterable[Any], act: Callable[[Any], object]) -> None:
-    """Act on all in parallel.
+    """Call `act` with every item, in parallel.
 
     Raises:
-        HostsError: hosts failed.
+        HostsError: `act` raised a HostError for some items; other exceptions are raised as they are.
     """
     pool = ThreadPoolExecutor(max_workers=8)
     futures = [pool.submit(act, item) for item in items]
@@ -132,7 +137,7 @@ def _act_on_all(items: Iterable[Any], act: Callable[[Any], object]) -> None:
             except HostError as error:
                 failures[error.host] = error
     finally:
-        # an interrupt does not wait for what is under way
+        # An interrupted program does not wait for running calls.
         pool.shutdown(wait=False, cancel_futures=True)
     if failures:
         raise HostsError(failures)

@@ -52,7 +52,9 @@ def administrator_certificate(secrets: ClusterSecrets) -> certificates.KeyPair:
 def open_client(server: Connection, secrets: ClusterSecrets) -> Iterator[client.ApiClient]:
     """Yield a client of the API of the cluster that `server` belongs to; keys stay in memory."""
     credential = administrator_certificate(secrets)
-    context = client_context(secrets.engine["ca"].encode(), credential.certificate, credential.key)
+    context = client_context(
+        secrets.engine["ca"].encode(), credential.certificate, credential.key, purpose="the Kubernetes API"
+    )
     with server.forward("127.0.0.1", API_PORT) as tunnel:
         configuration = client.Configuration(host=f"https://127.0.0.1:{tunnel.port}")
         with client.ApiClient(configuration) as found:
