@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk, NativeSubmission, ResultLocation, Submission, is_spark
 from cloudmesh.cluster.providers.nomad import api_client, bootstrap, native, nodes, spark_job, status, task_group_job
 from cloudmesh.cluster.providers.nomad.api_client import call, call_with_retry
@@ -113,7 +114,7 @@ class NomadEngine:
         """Return one job with its tasks."""
         found = self._status(job_id)
         if found is None:
-            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
+            raise outcomes.no_such_job(job_id)
         return found
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
@@ -132,7 +133,7 @@ class NomadEngine:
         """End the job and all its tasks; of one that has ended, the workers that are left or still to come."""
         found = self._found(job_id)
         if found is None:
-            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
+            raise outcomes.no_such_job(job_id)
         ended_by_itself = found["Status"] == "dead" and DIGEST not in (found["Meta"] or {})
         if not found["Stop"] and not ended_by_itself:
             call(lambda: self._client.job.deregister_job(job_id, purge=False))
@@ -156,7 +157,7 @@ class NomadEngine:
         """Return where the first task of the job's first part listens, as Nomad's service of that port says."""
         full = self._found(job_id)
         if full is None:
-            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
+            raise outcomes.no_such_job(job_id)
         wanted = f"{full['TaskGroups'][0]['Tasks'][0]['Name']} 0 {port}"
         for each in self._services(task_group_job.service(job_id)):
             if wanted in each["Tags"]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad.task_group_job import HOST, TIMEOUT
 from cloudmesh.cluster.providers.outcomes import TIMED_OUT, explain_exit_code
 
@@ -50,7 +51,7 @@ def last_event(task: Mapping[str, Any]) -> str:
         if event["Type"] in _TELLING:
             message = str(event["DisplayMessage"])
             refused = _NOT_PULLED.search(message)
-            return f"image {refused[1]} could not be pulled: {refused[2]}" if refused else message
+            return outcomes.image_not_pulled(refused[1], refused[2]) if refused else message
     return ""
 
 
@@ -63,7 +64,7 @@ def why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
             unmet = {each for metric in metrics for each in (metric.get("ConstraintFiltered") or {})}
             if not lacks and any(each.startswith(HOST) for each in unmet):
                 return "waits for the host that it is bound to"
-            return f"waits for room: {', '.join(sorted(lacks or unmet)) or 'no host is eligible'}"
+            return outcomes.waits_for_room(lacks or unmet)
     return ""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cloudmesh.cluster.core.model import JobStatus, State
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad import events, status
 from cloudmesh.cluster.providers.nomad.status import Outcome
 
@@ -48,7 +49,7 @@ def native_status(
 
 def _ended(full: Mapping[str, Any], newest: Sequence[Mapping[str, Any]]) -> Outcome | None:
     if full["Stop"]:
-        return State.STOPPED, None, "stopped on request"
+        return State.STOPPED, None, outcomes.STOPPED_ON_REQUEST
     if full["Status"] != "dead" or any(each["ClientStatus"] in _GOING for each in newest):
         return None
     for each in newest:
@@ -65,7 +66,7 @@ def _going(newest: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[st
         return State.RUNNING, None, blocked
     for each in newest:
         if each["ClientStatus"] in ("lost", "unknown"):
-            return State.UNKNOWN, None, f"its host {each['NodeName']} was lost"
+            return State.UNKNOWN, None, outcomes.host_lost(each["NodeName"])
     said = (events.last_event(task) for each in newest for task in _tasks(each))
     return State.QUEUED, None, blocked or next(filter(None, said), "")
 

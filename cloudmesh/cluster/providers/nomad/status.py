@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cloudmesh.cluster.core.model import JobStatus, State, TaskStatus
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad.events import (
     cause,
     duration,
@@ -112,7 +113,7 @@ def _ended(full: Mapping[str, Any], leading: Sequence[Leader]) -> Outcome | None
         return State.FAILED, exit_code(first.task), f"{which}{cause(first.task)}"
     if leading and len(by_themselves) == full["TaskGroups"][0]["Count"]:
         return State.SUCCEEDED, 0, ""
-    return (State.STOPPED, None, "stopped on request") if full["Stop"] else None
+    return (State.STOPPED, None, outcomes.STOPPED_ON_REQUEST) if full["Stop"] else None
 
 
 def _ended_by_itself(full: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
@@ -128,7 +129,7 @@ def _going(full: Mapping[str, Any], leading: Sequence[Leader], evaluations: Sequ
         newest = leader.allocation
         if newest["ClientStatus"] in _LOST:
             state = State.FAILED if full["Status"] == "dead" else State.UNKNOWN
-            return state, None, f"its host {newest['NodeName']} was lost"
+            return state, None, outcomes.host_lost(newest["NodeName"])
         if newest["ClientStatus"] == "failed":
             return State.FAILED, None, cause(leader.task) or str(newest.get("ClientDescription", ""))
     if any(leader.task.get("State") == "running" for leader in leading):
@@ -150,7 +151,7 @@ def task_statuses(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStat
 def _task_state(allocation: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[State, str]:
     state = _TASK_STATES[task["State"]]
     if not state.ended and allocation["ClientStatus"] in _LOST:
-        return State.UNKNOWN, f"its host {allocation['NodeName']} was lost"
+        return State.UNKNOWN, outcomes.host_lost(allocation["NodeName"])
     if state is State.SUCCEEDED and (task["Failed"] or timed_out(task)):
         return State.FAILED, cause(task)
     # It did not fail by itself: the job had no more need of it.
