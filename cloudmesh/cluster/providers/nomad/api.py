@@ -54,7 +54,7 @@ class NomadEngine:
         running = call(lambda: self._client.allocations.get_allocations(resources=True, task_states=False))
         servers = self._servers()
         full = [call(partial(self._client.node.get_node, stub["ID"])) for stub in stubs]
-        return tuple(sorted((nodes.node(each, running, servers) for each in full), key=lambda node: node.name))
+        return tuple(sorted((nodes.read_node(each, running, servers) for each in full), key=lambda node: node.name))
 
     def drain(self, node: Node, seconds: float) -> None:
         """Send `node` no more jobs, move away what can move, and wait for the rest to end."""
@@ -150,7 +150,7 @@ class NomadEngine:
                 there.get(each["NodeID"]) or _missing_node(each),
                 f"{bootstrap.ALLOCATIONS}/{each['ID']}/{RESULTS}",
             )
-            for name, each in status.started_tasks(self._allocations(job_id))
+            for name, each in status.find_started_tasks(self._allocations(job_id))
         )
 
     def address(self, job_id: str, port: str) -> str:
@@ -159,7 +159,7 @@ class NomadEngine:
         if full is None:
             raise outcomes.no_such_job(job_id)
         wanted = f"{full['TaskGroups'][0]['Tasks'][0]['Name']} 0 {port}"
-        for each in self._services(task_group_job.service(job_id)):
+        for each in self._services(task_group_job.build_service_name(job_id)):
             if wanted in each["Tags"]:
                 return f"{each['Address']}:{each['Port']}"
         raise ApiError(f"job {job_id} has no port {port} now: it does not run, or it has none of that name")
@@ -189,7 +189,9 @@ class NomadEngine:
         peers = call(self._client.operator.get_configuration)["Servers"]
         voters = {peer["Address"].rpartition(":")[0] for peer in peers if peer["Voter"]}
         members = call(self._client.agent.get_members)["Members"]
-        return {each["Addr"]: nodes.server(each["Status"], votes=each["Addr"] in voters) for each in members}
+        return {
+            each["Addr"]: nodes.read_server_status(each["Status"], votes=each["Addr"] in voters) for each in members
+        }
 
     def _native(self, job: NativeJob) -> dict[str, Any]:
         """Return a job as JSON, its id checked."""
@@ -205,7 +207,11 @@ class NomadEngine:
     def _outputs(self, job_id: str, *, ours: bool) -> list[tuple[str, str]]:
         """Return allocation and task of those whose output is the job's."""
         allocations = self._allocations(job_id)
-        return status.outputs(self._found(job_id) or {}, allocations) if ours else list(native.outputs(allocations))
+        return (
+            status.find_outputs(self._found(job_id) or {}, allocations)
+            if ours
+            else list(native.find_outputs(allocations))
+        )
 
     def _found(self, job_id: str) -> dict[str, Any] | None:
         try:

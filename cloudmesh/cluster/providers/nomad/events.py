@@ -15,17 +15,17 @@ _TELLING = ("Driver Failure", "Setup Failure", "Failed Validation", "Template", 
 _NOT_PULLED = re.compile(r"Failed to pull `([^`]+)`: (.*)", re.DOTALL)
 
 
-def exit_code(task: Mapping[str, Any]) -> int | None:
+def read_exit_code(task: Mapping[str, Any]) -> int | None:
     """Return what a task ended with; None where it runs, though it may have ended before, or never has."""
     if task.get("State") == "running":
         return None
-    if timed_out(task):
+    if has_timed_out(task):
         return TIMED_OUT
     codes = [event["ExitCode"] for event in task.get("Events") or [] if event["Type"] == "Terminated"]
     return int(codes[-1]) if codes else None
 
 
-def timed_out(task: Mapping[str, Any]) -> bool:
+def has_timed_out(task: Mapping[str, Any]) -> bool:
     """Return whether a task was ended, and not started again, because it ran longer than it may."""
     if task.get("State") != "dead":
         return False
@@ -38,14 +38,14 @@ def _is_time_limit(event: Mapping[str, Any]) -> bool:
     return event["Type"] == "Restart Signaled" and TIMEOUT in event["Details"].get("restart_reason", "")
 
 
-def cause(task: Mapping[str, Any]) -> str:
+def explain_failure(task: Mapping[str, Any]) -> str:
     """Return why a task failed, in words."""
     events = task.get("Events") or []
     out_of_memory = any(event["Details"].get("oom_killed") == "true" for event in events)
-    return explain_exit_code(exit_code(task), out_of_memory=out_of_memory) or last_event(task)
+    return explain_exit_code(read_exit_code(task), out_of_memory=out_of_memory) or describe_last_event(task)
 
 
-def last_event(task: Mapping[str, Any]) -> str:
+def describe_last_event(task: Mapping[str, Any]) -> str:
     """Return what Nomad says last of why a task does not run."""
     for event in reversed(task.get("Events") or []):
         if event["Type"] in _TELLING:
@@ -55,7 +55,7 @@ def last_event(task: Mapping[str, Any]) -> str:
     return ""
 
 
-def why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
+def explain_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
     """Return what a job waits for that no host has free; empty where it does not."""
     for evaluation in evaluations:
         if evaluation["Status"] == "blocked":
@@ -68,13 +68,13 @@ def why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
     return ""
 
 
-def duration(task: Mapping[str, Any], now: float) -> float:
+def compute_duration(task: Mapping[str, Any], now: float) -> float:
     """Return for how many seconds a task has run."""
-    started, finished = time_of(task.get("StartedAt")), time_of(task.get("FinishedAt"))
+    started, finished = parse_time(task.get("StartedAt")), parse_time(task.get("FinishedAt"))
     return max(0.0, (finished or now) - started) if started else 0.0
 
 
-def time_of(text: str | None) -> float:
+def parse_time(text: str | None) -> float:
     """Return seconds since the epoch of "2026-11-24T06:00:00.123456789Z"; 0 for none."""
     if not text or text.startswith("0001"):
         return 0.0

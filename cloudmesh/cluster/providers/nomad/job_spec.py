@@ -28,12 +28,12 @@ PULL_SECONDS = 1800  # a gigabyte at 5 Mbit/s
 _LOST_AFTER = 120 * SECOND
 
 
-def variable_path(job_id: str) -> str:
+def build_variable_path(job_id: str) -> str:
     """Return the path of the Nomad variable that only the tasks of this job can read."""
     return f"nomad/jobs/{job_id}"
 
 
-def job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def build_job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the Nomad job; the first group is the one whose end is the job's."""
     its = submission.job
     return {
@@ -52,7 +52,7 @@ def job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[str, A
     }
 
 
-def group(
+def build_group(
     submission: Submission[JobSpec], name: str, count: int, ports: Mapping[str, int] | Iterable[str]
 ) -> dict[str, Any]:
     """Return a group without its tasks, whose failed ones are not replaced.
@@ -75,13 +75,13 @@ def group(
         "Networks": [network],
         "ReschedulePolicy": {"Attempts": 0, "Unlimited": False},
         "EphemeralDisk": {"SizeMB": 300},
-        "Volumes": {each.place: _request(each) for each in submission.volumes},
+        "Volumes": {each.place: _build_volume_request(each) for each in submission.volumes},
     }
 
 
-def task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: int) -> dict[str, Any]:
+def build_task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: int) -> dict[str, Any]:
     """Return a task with what every task of a job finds, but without the job's own environment and secrets."""
-    token = f'{{{{ with nomadVar "{variable_path(submission.id)}" }}}}{{{{ .{TOKEN} }}}}{{{{ end }}}}'
+    token = f'{{{{ with nomadVar "{build_variable_path(submission.id)}" }}}}{{{{ .{TOKEN} }}}}{{{{ end }}}}'
     return {
         "Name": name,
         "Driver": "docker",
@@ -97,7 +97,7 @@ def task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: int) -
             "CMS_RESULTS": _RESULTS_IN_TASK,
         },
         "Resources": {"CPU": cpu, "MemoryMB": memory_mb},
-        "Templates": [template(token, f"secrets/{TOKEN}")],
+        "Templates": [build_template(token, f"secrets/{TOKEN}")],
         "VolumeMounts": [
             {"Volume": each.place, "Destination": each.mount, "ReadOnly": each.read_only} for each in submission.volumes
         ],
@@ -106,46 +106,46 @@ def task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: int) -
     }
 
 
-def template(text: str, path: str) -> dict[str, Any]:
+def build_template(text: str, path: str) -> dict[str, Any]:
     """Return a file that Nomad writes, and writes anew when what it is made of changes; the task is left alone."""
     return {"EmbeddedTmpl": text, "DestPath": path, "ChangeMode": "noop"}
 
 
-def secret_templates(submission: Submission[JobSpec]) -> list[dict[str, Any]]:
+def build_secret_templates(submission: Submission[JobSpec]) -> list[dict[str, Any]]:
     """Return what gives a task the job's own secrets as environment variables; none of them stands in the job."""
     if not submission.secrets:
         return []
     lines = (f"{name}={{{{ .{VARIABLE_PREFIX}{name}.Value | toJSON }}}}\n" for name in sorted(submission.secrets))
-    text = f'{{{{ with nomadVar "{variable_path(submission.id)}" }}}}{"".join(lines)}{{{{ end }}}}'
-    return [{**template(text, "secrets/environment"), "Envvars": True}]
+    text = f'{{{{ with nomadVar "{build_variable_path(submission.id)}" }}}}{"".join(lines)}{{{{ end }}}}'
+    return [{**build_template(text, "secrets/environment"), "Envvars": True}]
 
 
-def items(submission: Submission[JobSpec], token: str) -> dict[str, str]:
+def build_variable_items(submission: Submission[JobSpec], token: str) -> dict[str, str]:
     """Return what the job's variable holds."""
     return {TOKEN: token, **{f"{VARIABLE_PREFIX}{name}": value for name, value in submission.secrets.items()}}
 
 
-def literal_arguments(words: Iterable[str]) -> list[str]:
+def escape_arguments(words: Iterable[str]) -> list[str]:
     """Return words so that Nomad, which reads them as HCL templates, gives them back as they are."""
     return [word.replace("${", "$${").replace("%{", "%%{") for word in words]
 
 
-def literal_env(env: Mapping[str, str]) -> dict[str, str]:
+def escape_env(env: Mapping[str, str]) -> dict[str, str]:
     """Return an environment so that Nomad, which interpolates it and knows no escape, gives it back as it is."""
     return {name: value.replace("${", f"${{meta.{DOLLAR}}}{{") for name, value in env.items()}
 
 
-def restart_policy(attempts: int) -> dict[str, Any]:
+def build_restart_policy(attempts: int) -> dict[str, Any]:
     """Return how often a task that failed is started again."""
     return {"Attempts": attempts, "Interval": 86400 * SECOND, "Delay": 2 * SECOND, "Mode": "fail"}
 
 
-def disconnect_policy(retries: int) -> dict[str, Any]:
+def build_disconnect_policy(retries: int) -> dict[str, Any]:
     """Return what becomes of a task whose host is lost: unless it was asked for, it must not run a second time."""
     return {"LostAfter": _LOST_AFTER, "Replace": retries > 0}
 
 
-def _request(volume: Mount) -> dict[str, Any]:
+def _build_volume_request(volume: Mount) -> dict[str, Any]:
     return {
         "Name": volume.place,
         "Type": "host",

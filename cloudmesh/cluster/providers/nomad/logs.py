@@ -54,7 +54,7 @@ class TaskOutput:
                 told = self._offsets.get(source, 0)
                 start = max(0, told - len(found))  # as much again of what was told, to see what follows
                 log = self._read(source, start)
-                data = log[told - start :] + missing_end(log, found)
+                data = log[told - start :] + find_missing_end(log, found)
                 if data:
                     yield Chunk(stream, data)
 
@@ -71,7 +71,7 @@ class TaskOutput:
 
     def _kept(self, allocation: str, task: str, deadline: float) -> bytes:
         """Return what the task's host has kept of its output; nothing where that cannot be had."""
-        files, name = self._client.client, kept_output_name(task)
+        files, name = self._client.client, build_output_file_name(task)
         try:
             while name not in (each["Name"] for each in call(lambda: files.ls.list_files(allocation))):
                 if time.monotonic() > deadline:
@@ -89,7 +89,7 @@ _STREAM_NUMBERS = {1: "stdout", 2: "stderr"}
 _MARK_BYTES = 64
 
 
-def kept_output_name(task: str) -> str:
+def build_output_file_name(task: str) -> str:
     """Return the file, in an allocation's folder, that a task's output is kept in once it has ended."""
     return f"output.{task}"
 
@@ -107,7 +107,7 @@ def split_streams(framed: bytes) -> dict[str, bytes]:
     return {stream: b"".join(pieces) for stream, pieces in found.items()}
 
 
-def missing_end(told: bytes, kept: bytes) -> bytes:
+def find_missing_end(told: bytes, kept: bytes) -> bytes:
     """Return the end of `kept` that `told` does not end with.
 
     Args:

@@ -18,7 +18,7 @@ def has_an_end(job: Mapping[str, Any]) -> bool:
     return job.get("Type") == "batch" and not job.get("Periodic") and not job.get("ParameterizedJob")
 
 
-def outputs(allocations: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def find_outputs(allocations: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield allocation and name of each task that has started."""
     for each in sorted(allocations, key=lambda each: int(each["CreateIndex"])):
         for name, task in sorted((each["TaskStates"] or {}).items()):
@@ -39,11 +39,11 @@ def native_status(
         id=full["ID"],
         name=full["Name"],
         state=state,
-        submitted=status.submitted(full, evaluations),
-        duration=max((events.duration(task, now) for each in newest for task in _tasks(each)), default=0.0),
+        submitted=status.read_submit_time(full, evaluations),
+        duration=max((events.compute_duration(task, now) for each in newest for task in _tasks(each)), default=0.0),
         exit_code=exit_code,
         reason=reason,
-        tasks=tuple(status.task_statuses(allocations)),
+        tasks=tuple(status.read_task_statuses(allocations)),
     )
 
 
@@ -56,18 +56,18 @@ def _ended(full: Mapping[str, Any], newest: Sequence[Mapping[str, Any]]) -> Outc
         if each["ClientStatus"] != "complete":
             failed: Mapping[str, Any] = next((task for task in _tasks(each) if task.get("Failed")), {})
             said = each.get("ClientDescription") or f"an allocation is {each['ClientStatus']}"
-            return State.FAILED, events.exit_code(failed), events.cause(failed) or said
+            return State.FAILED, events.read_exit_code(failed), events.explain_failure(failed) or said
     return (State.SUCCEEDED, 0, "") if newest else (State.FAILED, None, "nothing of it was run")
 
 
 def _going(newest: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> Outcome:
-    blocked = events.why_blocked(evaluations)
+    blocked = events.explain_blocked(evaluations)
     if any(each["ClientStatus"] == "running" for each in newest):
         return State.RUNNING, None, blocked
     for each in newest:
         if each["ClientStatus"] in ("lost", "unknown"):
             return State.UNKNOWN, None, outcomes.host_lost(each["NodeName"])
-    said = (events.last_event(task) for each in newest for task in _tasks(each))
+    said = (events.describe_last_event(task) for each in newest for task in _tasks(each))
     return State.QUEUED, None, blocked or next(filter(None, said), "")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import nomad
 
 
-def server(gossip: str, *, votes: bool) -> str:
+def read_server_status(gossip: str, *, votes: bool) -> str:
     """Return the status of a host as a server.
 
     Args:
@@ -30,7 +30,7 @@ def server(gossip: str, *, votes: bool) -> str:
     return "ready" if votes else "joining"
 
 
-def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Mapping[str, str]) -> Node:
+def read_node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Mapping[str, str]) -> Node:
     """Return a host as Nomad describes it.
 
     Args:

@@ -38,8 +38,8 @@ class JobSecrets:
 
     def grant(self, submission: Submission[JobSpec]) -> None:
         """Keep the job's secrets, and one by which its parts know each other; once, though two do it at a time."""
-        path = job_spec.variable_path(submission.id)
-        items = job_spec.items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
+        path = job_spec.build_variable_path(submission.id)
+        items = job_spec.build_variable_items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
         create = self._client.variable.create_variable
         try:
             call(partial(create, path, {"Path": path, "Items": items}, cas=0))
@@ -54,13 +54,13 @@ class JobSecrets:
 
     def token(self, job_id: str) -> str:
         """Return what the job's parts know each other by; NotFoundError where it has ended."""
-        there = call(lambda: self._client.variable.get_variable(job_spec.variable_path(job_id)))
+        there = call(lambda: self._client.variable.get_variable(job_spec.build_variable_path(job_id)))
         return str(there["Items"][job_spec.TOKEN])
 
     def revoke(self, job_id: str) -> None:
         """Delete the job's secrets."""
         with suppress(NotFoundError):
-            call(lambda: self._client.variable.delete_variable(job_spec.variable_path(job_id)))
+            call(lambda: self._client.variable.delete_variable(job_spec.build_variable_path(job_id)))
 
     def expire(self, now: float) -> None:
         """Stop what is over but for parts that do not end, take the secrets of ended jobs, and forget those due.
@@ -76,7 +76,7 @@ class JobSecrets:
                 call(partial(self._client.job.deregister_job, each["ID"], purge=False))
         if not ended:
             return
-        prefix = job_spec.variable_path("")
+        prefix = job_spec.build_variable_path("")
         variables = call(lambda: self._client.variables.get_variables(prefix=prefix))
         with_secrets = {each["Path"].removeprefix(prefix): each["ModifyTime"] / 1e9 for each in variables}
         self._revoke_orphans(with_secrets, {each["ID"] for each in listed}, now)

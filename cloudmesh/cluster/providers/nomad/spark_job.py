@@ -20,22 +20,22 @@ _MASTER_CPU, DAEMON_MB = 100, 512
 _WAIT_SECONDS = PULL_SECONDS + 300  # of workers on a host that has the image, for a master on one that fetches it
 
 
-def group_requests(job: SparkJob) -> tuple[ResourceRequest, ResourceRequest]:
+def compute_group_requests(job: SparkJob) -> tuple[ResourceRequest, ResourceRequest]:
     """Return what the job's two groups need on one host: a driver with its master, a worker with its executor."""
     return spark_requests(job, beside_mb=DAEMON_MB)
 
 
 def spark_job(submission: Submission[SparkJob]) -> dict[str, Any]:
     """Return the Nomad job of a submission."""
-    head, workers = group_requests(submission.job)
-    return job_spec.job(submission, "batch", (_head(submission, head), _workers(submission, workers)))
+    head, workers = compute_group_requests(submission.job)
+    return job_spec.build_job(submission, "batch", (_head(submission, head), _workers(submission, workers)))
 
 
 def _head(submission: Submission[SparkJob], ask: ResourceRequest) -> dict[str, Any]:
     return {
-        **job_spec.group(submission, HEAD, 1, ("master", "webui", "driver", "blocks")),
-        "RestartPolicy": job_spec.restart_policy(0),
-        "Disconnect": job_spec.disconnect_policy(submission.job.retries),
+        **job_spec.build_group(submission, HEAD, 1, ("master", "webui", "driver", "blocks")),
+        "RestartPolicy": job_spec.build_restart_policy(0),
+        "Disconnect": job_spec.build_disconnect_policy(submission.job.retries),
         "Services": [{"Name": _service(submission.id), "PortLabel": "master", "Provider": "nomad"}],
         "Tasks": [_master(submission), _driver(submission, ask)],
     }
@@ -44,7 +44,11 @@ def _head(submission: Submission[SparkJob], ask: ResourceRequest) -> dict[str, A
 def _master(submission: Submission[SparkJob]) -> dict[str, Any]:
     master = _task(submission, MASTER, _MASTER_CPU, DAEMON_MB)
     master["Env"] |= {"CMS_MASTER_PORT": "${NOMAD_PORT_master}", "CMS_WEBUI_PORT": "${NOMAD_PORT_webui}"}
-    return {**master, "Lifecycle": {"Hook": "prestart", "Sidecar": True}, "RestartPolicy": job_spec.restart_policy(0)}
+    return {
+        **master,
+        "Lifecycle": {"Hook": "prestart", "Sidecar": True},
+        "RestartPolicy": job_spec.build_restart_policy(0),
+    }
 
 
 def _driver(submission: Submission[SparkJob], ask: ResourceRequest) -> dict[str, Any]:
@@ -56,10 +60,10 @@ def _driver(submission: Submission[SparkJob], ask: ResourceRequest) -> dict[str,
         "CMS_DRIVER_PORT": "${NOMAD_PORT_driver}",
         "CMS_BLOCKMANAGER_PORT": "${NOMAD_PORT_blocks}",
         "CMS_TIMEOUT_SECONDS": str(job.timeout_seconds),
-        **job_spec.literal_env(job.env),
+        **job_spec.escape_env(job.env),
     }
-    driver["Templates"] += job_spec.secret_templates(submission)
-    return {**driver, "RestartPolicy": job_spec.restart_policy(job.retries)}
+    driver["Templates"] += job_spec.build_secret_templates(submission)
+    return {**driver, "RestartPolicy": job_spec.build_restart_policy(job.retries)}
 
 
 def _workers(submission: Submission[SparkJob], ask: ResourceRequest) -> dict[str, Any]:
@@ -72,14 +76,17 @@ def _workers(submission: Submission[SparkJob], ask: ResourceRequest) -> dict[str
         "CMS_MEMORY_MB": str(job.executor.memory_mb),
         "CMS_MASTER_FILE": "${NOMAD_TASK_DIR}/master",
         "CMS_WAIT_SECONDS": str(_WAIT_SECONDS),
-        **job_spec.literal_env(job.env),
+        **job_spec.escape_env(job.env),
     }
     service = _service(submission.id)
     found = f'{{{{ range nomadService "{service}" }}}}{{{{ .Address }}}}:{{{{ .Port }}}}{{{{ end }}}}'
-    worker["Templates"] += [job_spec.template(found, "local/master"), *job_spec.secret_templates(submission)]
+    worker["Templates"] += [
+        job_spec.build_template(found, "local/master"),
+        *job_spec.build_secret_templates(submission),
+    ]
     return {
-        **job_spec.group(submission, WORKERS, ask.instances, ("worker", "webui")),
-        "RestartPolicy": job_spec.restart_policy(2),
+        **job_spec.build_group(submission, WORKERS, ask.instances, ("worker", "webui")),
+        "RestartPolicy": job_spec.build_restart_policy(2),
         # One on each host.
         **({"Constraints": [{"Operand": "distinct_hosts", "RTarget": "true"}]} if submission.hosts else {}),
         "Tasks": [worker],
@@ -89,8 +96,8 @@ def _workers(submission: Submission[SparkJob], ask: ResourceRequest) -> dict[str
 def _task(
     submission: Submission[SparkJob], role: str, cpu: int, memory_mb: int, arguments: Sequence[str] = ()
 ) -> dict[str, Any]:
-    task = job_spec.task(submission, role, cpu, memory_mb)
-    task["Config"]["args"] = [role, *job_spec.literal_arguments(arguments)]
+    task = job_spec.build_task(submission, role, cpu, memory_mb)
+    task["Config"]["args"] = [role, *job_spec.escape_arguments(arguments)]
     return task
 
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from cloudmesh.cluster.core.model import JobStatus, State, TaskStatus
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad.events import (
-    cause,
-    duration,
-    exit_code,
-    last_event,
-    time_of,
-    timed_out,
-    why_blocked,
+    compute_duration,
+    describe_last_event,
+    explain_blocked,
+    explain_failure,
+    has_timed_out,
+    parse_time,
+    read_exit_code,
 )
 from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, FIRST, NAME, VOLUMES
 from cloudmesh.cluster.providers.nomad.spark_job import HEAD, MASTER
@@ -37,7 +37,7 @@ class Leader(NamedTuple):
     task: Mapping[str, Any]
 
 
-def leaders(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[Leader]:
+def find_leaders(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[Leader]:
     """Return the tasks of a job's first part that have a place, in their order."""
     group = full["TaskGroups"][0]
     name = next(task["Name"] for task in group["Tasks"] if not task.get("Lifecycle"))
@@ -45,10 +45,10 @@ def leaders(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -
     return [Leader(name, each, _task(each, name)) for each in sorted(_newest(its), key=_index)]
 
 
-def outputs(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def find_outputs(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return allocation and task of those whose output is the job's: of each leader the newest that has started."""
-    begun = [each for each in allocations if any(leader.task.get("StartedAt") for leader in leaders(full, [each]))]
-    return [(str(leader.allocation["ID"]), leader.name) for leader in leaders(full, begun)]
+    begun = [each for each in allocations if any(leader.task.get("StartedAt") for leader in find_leaders(full, [each]))]
+    return [(str(leader.allocation["ID"]), leader.name) for leader in find_leaders(full, begun)]
 
 
 def job_status(
@@ -65,23 +65,23 @@ def job_status(
         evaluations: of it.
         now: seconds since the epoch.
     """
-    leading = leaders(full, allocations)
+    leading = find_leaders(full, allocations)
     state, code, reason = _ended(full, leading) or _going(full, leading, evaluations)
     return JobStatus(
         id=full["ID"],
         name=full["Meta"].get(NAME, full["ID"]),
         state=state,
-        submitted=submitted(full, evaluations),
-        duration=max((duration(leader.task, now) for leader in leading), default=0.0),
+        submitted=read_submit_time(full, evaluations),
+        duration=max((compute_duration(leader.task, now) for leader in leading), default=0.0),
         exit_code=code,
         reason=reason,
         digest=full["Meta"].get(DIGEST, ""),
         volumes=tuple(full["Meta"].get(VOLUMES, "").split()),
-        tasks=tuple(task_statuses(_newest(allocations) if full["Type"] == "service" else allocations)),
+        tasks=tuple(read_task_statuses(_newest(allocations) if full["Type"] == "service" else allocations)),
     )
 
 
-def submitted(full: Mapping[str, Any], evaluations: Iterable[Mapping[str, Any]]) -> float:
+def read_submit_time(full: Mapping[str, Any], evaluations: Iterable[Mapping[str, Any]]) -> float:
     """Return when a job was submitted, in seconds since the epoch; for Nomad, to stop it is to submit it anew."""
     times = [full["SubmitTime"], *(each["CreateTime"] for each in evaluations if each.get("CreateTime"))]
     return float(min(times)) / _NANOSECONDS
@@ -106,11 +106,11 @@ Outcome = tuple[State, "int | None", str]
 def _ended(full: Mapping[str, Any], leading: Sequence[Leader]) -> Outcome | None:
     """Return how the leaders ended by themselves, or that the job was stopped; None where neither."""
     by_themselves = [leader for leader in leading if _ended_by_itself(full, leader.task)]
-    failed = [leader for leader in by_themselves if exit_code(leader.task) != 0 or leader.task["Failed"]]
+    failed = [leader for leader in by_themselves if read_exit_code(leader.task) != 0 or leader.task["Failed"]]
     if failed:
-        first = min(failed, key=lambda leader: time_of(leader.task.get("FinishedAt")))
+        first = min(failed, key=lambda leader: parse_time(leader.task.get("FinishedAt")))
         which = f"{_task_name(first.allocation, first.name)}: " if len(leading) > 1 else ""
-        return State.FAILED, exit_code(first.task), f"{which}{cause(first.task)}"
+        return State.FAILED, read_exit_code(first.task), f"{which}{explain_failure(first.task)}"
     if leading and len(by_themselves) == full["TaskGroups"][0]["Count"]:
         return State.SUCCEEDED, 0, ""
     return (State.STOPPED, None, outcomes.STOPPED_ON_REQUEST) if full["Stop"] else None
@@ -120,7 +120,7 @@ def _ended_by_itself(full: Mapping[str, Any], task: Mapping[str, Any]) -> bool:
     if task.get("State") != "dead" or not task.get("StartedAt"):
         return False
     killed = any(event["Type"] in ("Killing", "Killed") for event in task["Events"])
-    return timed_out(task) or not (full["Stop"] and killed)
+    return has_timed_out(task) or not (full["Stop"] and killed)
 
 
 def _going(full: Mapping[str, Any], leading: Sequence[Leader], evaluations: Sequence[Mapping[str, Any]]) -> Outcome:
@@ -131,34 +131,34 @@ def _going(full: Mapping[str, Any], leading: Sequence[Leader], evaluations: Sequ
             state = State.FAILED if full["Status"] == "dead" else State.UNKNOWN
             return state, None, outcomes.host_lost(newest["NodeName"])
         if newest["ClientStatus"] == "failed":
-            return State.FAILED, None, cause(leader.task) or str(newest.get("ClientDescription", ""))
+            return State.FAILED, None, explain_failure(leader.task) or str(newest.get("ClientDescription", ""))
     if any(leader.task.get("State") == "running" for leader in leading):
-        return State.RUNNING, None, why_blocked(evaluations)
+        return State.RUNNING, None, explain_blocked(evaluations)
     if not leading:
-        return State.QUEUED, None, why_blocked(evaluations)
-    said = (last_event(leader.task) for leader in leading)
-    return State.QUEUED, None, next(filter(None, said), "") or why_blocked(evaluations)
+        return State.QUEUED, None, explain_blocked(evaluations)
+    said = (describe_last_event(leader.task) for leader in leading)
+    return State.QUEUED, None, next(filter(None, said), "") or explain_blocked(evaluations)
 
 
-def task_statuses(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
+def read_task_statuses(allocations: Iterable[Mapping[str, Any]]) -> Iterable[TaskStatus]:
     """Yield the tasks of a job, group by group."""
     for each in sorted(allocations, key=lambda each: (each["TaskGroup"], each["CreateIndex"], each["Name"])):
         for name, task in sorted((each["TaskStates"] or {}).items()):
             state, reason = _task_state(each, task)
-            yield TaskStatus(_task_name(each, name), each["NodeName"], state, exit_code(task), reason)
+            yield TaskStatus(_task_name(each, name), each["NodeName"], state, read_exit_code(task), reason)
 
 
 def _task_state(allocation: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[State, str]:
     state = _TASK_STATES[task["State"]]
     if not state.ended and allocation["ClientStatus"] in _LOST:
         return State.UNKNOWN, outcomes.host_lost(allocation["NodeName"])
-    if state is State.SUCCEEDED and (task["Failed"] or timed_out(task)):
-        return State.FAILED, cause(task)
+    if state is State.SUCCEEDED and (task["Failed"] or has_timed_out(task)):
+        return State.FAILED, explain_failure(task)
     # It did not fail by itself: the job had no more need of it.
-    return (State.STOPPED if state is State.SUCCEEDED and exit_code(task) else state), ""
+    return (State.STOPPED if state is State.SUCCEEDED and read_exit_code(task) else state), ""
 
 
-def started_tasks(allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+def find_started_tasks(allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the name of the task, and the allocation, of all that have started; the master is no task of the job's.
 
     Of a task that was started anew elsewhere, the older ones have the number of the try behind their name.

@@ -27,12 +27,12 @@ def job(submission: Submission[JobSpec]) -> dict[str, Any]:
     """Return the Nomad job of a submission."""
     shape = submission.job.layout(submission.hosts)
     these = [_group(submission, shape, each) for each in schedule_groups(shape.parts)]
-    made = job_spec.job(submission, "service" if shape.stays else "batch", these)
+    made = job_spec.build_job(submission, "service" if shape.stays else "batch", these)
     # Without deployments, which give up after a time, a service is placed whenever its host is there.
     return {**made, "Update": {"MaxParallel": 0}} if shape.stays else made
 
 
-def service(job_id: str) -> str:
+def build_service_name(job_id: str) -> str:
     """Return the name of the services that are the ports of a job; each has the tag "PART INDEX PORT"."""
     return f"cms-{job_id}"
 
@@ -45,9 +45,9 @@ def _index(group: ScheduledGroup) -> str:
 def _group(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     part = group.part
     limit = 0 if shape.stays or not group.leads else submission.job.timeout_seconds
-    made = job_spec.group(submission, group.name, part.count, {**part.ports, **({_CLOCK: 0} if limit else {})})
+    made = job_spec.build_group(submission, group.name, part.count, {**part.ports, **({_CLOCK: 0} if limit else {})})
     made |= {
-        "RestartPolicy": _ENDLESS if shape.stays else job_spec.restart_policy(part.retries),
+        "RestartPolicy": _ENDLESS if shape.stays else job_spec.build_restart_policy(part.retries),
         "Services": [_port_service(submission.id, group, port) for port in part.ports],
         "Tasks": [_task(submission, group, limit)],
     }
@@ -56,7 +56,7 @@ def _group(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledG
     elif shape.stays:
         made["ReschedulePolicy"] = {"Unlimited": True, "Delay": 10 * SECOND, "DelayFunction": "constant"}
     if group.leads and not shape.stays:
-        made["Disconnect"] = job_spec.disconnect_policy(part.retries)
+        made["Disconnect"] = job_spec.build_disconnect_policy(part.retries)
     if part.count > 1 and not part.host:
         made["Spreads"] = [{"Attribute": HOST, "Weight": 100}]
     return made
@@ -64,19 +64,19 @@ def _group(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledG
 
 def _port_service(job_id: str, group: ScheduledGroup, port: str) -> dict[str, Any]:
     tag = f"{group.part.name} {_index(group)} {port}"
-    return {"Name": service(job_id), "PortLabel": port, "Provider": "nomad", "Tags": [tag]}
+    return {"Name": build_service_name(job_id), "PortLabel": port, "Provider": "nomad", "Tags": [tag]}
 
 
 def _task(submission: Submission[JobSpec], group: ScheduledGroup, limit: int) -> dict[str, Any]:
     part = group.part
-    task = job_spec.task(submission, part.name, part.cores * CORE, part.memory_mb)
+    task = job_spec.build_task(submission, part.name, part.cores * CORE, part.memory_mb)
     for key, words in (("entrypoint", part.command), ("args", part.arguments)):
         if words:
-            task["Config"][key] = job_spec.literal_arguments(words)
+            task["Config"][key] = job_spec.escape_arguments(words)
     line = "{{ index .Tags 0 }} {{ .Address }}:{{ .Port }}\n"
-    peers = f'{{{{ range nomadService "{service(submission.id)}" }}}}{line}{{{{ end }}}}'
+    peers = f'{{{{ range nomadService "{build_service_name(submission.id)}" }}}}{line}{{{{ end }}}}'
     task["Env"] = {
-        **job_spec.literal_env({**submission.job.env, **part.env}),
+        **job_spec.escape_env({**submission.job.env, **part.env}),
         **task["Env"],
         "CMS_JOB_ID": submission.id,
         "CMS_TASK": f"{part.name}-{_index(group)}",
@@ -85,7 +85,10 @@ def _task(submission: Submission[JobSpec], group: ScheduledGroup, limit: int) ->
         "CMS_PEERS_FILE": f"${{NOMAD_TASK_DIR}}/{_PEERS}",
         **{f"CMS_PORT_{name.upper()}": f"${{NOMAD_PORT_{name}}}" for name in part.ports},
     }
-    task["Templates"] += [job_spec.template(peers, f"local/{_PEERS}"), *job_spec.secret_templates(submission)]
+    task["Templates"] += [
+        job_spec.build_template(peers, f"local/{_PEERS}"),
+        *job_spec.build_secret_templates(submission),
+    ]
     return {**task, "Services": [_time_limit(submission.id, limit)]} if limit else task
 
 

@@ -49,7 +49,7 @@ def test_tasks_ask_for_more_memory_than_the_heap():
 def test_what_is_asked_for_is_what_the_groups_take():
     job = submission(driver=Resources(2, 1024), executor=Executor(3, 1024, 2))
     made = spark_job.spark_job(job)
-    for name, ask in zip(("head", "workers"), spark_job.group_requests(job.job), strict=True):
+    for name, ask in zip(("head", "workers"), spark_job.compute_group_requests(job.job), strict=True):
         its = group(made, name)["Tasks"]
         assert sum(each["Resources"]["CPU"] for each in its) == ask.cores * job_spec.CORE
         assert sum(each["Resources"]["MemoryMB"] for each in its) == ask.memory_mb

@@ -159,7 +159,7 @@ def test_a_place_that_no_host_offers_is_said():
 
 
 def test_results_of_every_try_are_found_and_the_newest_has_the_tasks_name():
-    found = status.started_tasks([member(0, made=7), member(0, made=9), member(1, made=8)])
+    found = status.find_started_tasks([member(0, made=7), member(0, made=9), member(1, made=8)])
     assert [(name, each["ID"]) for name, each in found] == [
         ("task-0", "a0-9"),
         ("task-0-try-1", "a0-7"),

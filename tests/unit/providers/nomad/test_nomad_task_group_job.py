@@ -75,7 +75,7 @@ def test_peers_are_told_by_the_services_that_the_ports_are():
 
 
 def test_the_name_of_the_services_fits_the_longest_job_id():
-    assert len(task_group_job.service("x" * 40)) <= 63
+    assert len(task_group_job.build_service_name("x" * 40)) <= 63
 
 
 def test_a_port_has_the_number_it_asks_for_or_any(shaped):
