@@ -19,8 +19,8 @@ CORE = 1000
 DOLLAR = "cms_dollar"
 # Keys of a job's "Meta". A job that has DIGEST was made of a job file.
 DIGEST, NAME, TTL, FIRST_GROUP, VOLUMES = "cms_digest", "cms_name", "cms_ttl", "cms_first", "cms_places"
-# Keys of a job's Nomad variable: the secret by which the job's tasks know each other, and the prefix of the names of the
-# user's secrets.
+# Keys of a job's Nomad variable: the secret by which the job's tasks know each other, and the prefix of the user's own
+# secrets.
 TOKEN, VARIABLE_PREFIX = "token", "env_"
 # Where results are: below an allocation's directory on its host, and as the allocation's tasks see it.
 RESULTS, _RESULTS_IN_TASK = "alloc/data", "${NOMAD_ALLOC_DIR}/data"
