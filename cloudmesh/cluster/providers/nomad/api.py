@@ -145,7 +145,7 @@ class NomadEngine:
 
     def results(self, job_id: str) -> tuple[ResultLocation, ...]:
         """Return the directories on the hosts into which the tasks wrote their results."""
-        self._get_job(job_id)
+        self.job(job_id)
         nodes_by_id = {node.id: node for node in self.nodes()}
         return tuple(
             ResultLocation(
