@@ -3,12 +3,12 @@
 #
 #   prepare    packages, configuration, certificates; starts nothing of ours
 #   registry   the cluster's image registry (first server only)
-#   bootstrap  the first server: its state and the management token, before anything listens on the network
-#   join       the agent is fetched, started, and answers
-#   clean      the host as it was before
+#   bootstrap  the first server's state and the management token, before anything listens on the network
+#   join       fetches and starts the agent, and waits until it answers
+#   clean      leaves the host as it was before
 #
-# Inputs: etc/*, nomad/* and units/* (placed as they are), address, registry (ADDR:PORT), registry_host (empty file: this is it),
-# engine (SHA-256 and name of each file). Run by hand: sh build.sh VERB
+# Inputs: etc/*, nomad/* and units/* (copied as they are), address, registry (ADDR:PORT), registry_host (an empty file, where
+# this host has the registry), engine (SHA-256 and name of each file). Run by hand: sh build.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
 if ! command -v restore_firewall >/dev/null; then . "$(dirname "$0")/../host/clean.sh"; fi
@@ -18,7 +18,8 @@ if ! command -v docker_api >/dev/null; then . "$(dirname "$0")/docker.sh"; fi
 NOMAD=$BIN/nomad
 DATA=/var/lib/cloudmesh/nomad
 DOCKER_CERTS=/etc/docker/certs.d
-# Docker's own chains have a dash or nothing behind the word; DOCKER_OUTPUT, in a container, is of the engine around it.
+# Docker's own chains are DOCKER, or begin with DOCKER-. A container that stands for a host also has the chain DOCKER_OUTPUT,
+# which belongs to the Docker daemon outside.
 FIREWALL='DOCKER( |-|$)|docker0|NOMAD-'
 
 prepare() {
@@ -37,7 +38,8 @@ prepare() {
     wait_for 60 docker_answers || fail "Docker does not answer: $(journal docker)"
 }
 
-# Debian's package starts an open registry of its own as soon as it is installed. One that was there before goes on.
+# Debian's package starts a registry that is open to everyone as soon as it is installed. A registry that was there before
+# keeps running.
 keep_registry_from_starting() {
     if [ -e "$UNITS/docker-registry.service" ] || has_package docker-registry; then return 0; fi
     touch "$STATE/masked"
@@ -56,8 +58,8 @@ trust_registry() {
 
 registry() { start_registry; }
 
-# Whoever calls /v1/acl/bootstrap first owns the cluster. So it is called before anyone can: the server runs for a moment in
-# a network of its own, in which there is nothing but itself, and keeps its state for the real start.
+# Whoever calls /v1/acl/bootstrap first owns the cluster. So this calls it before anyone else can: the server runs for a
+# moment in a network namespace in which there is nothing else; its state stays for the real start.
 bootstrap() {
     fetch_engine
     if [ -e "$DATA/bootstrapped" ]; then return 0; fi
@@ -114,7 +116,7 @@ clean() {
     remove_tree /opt/cloudmesh
     remove_tree /var/lib/cloudmesh
     restore_places "$places"
-    # Last, so that a host whose cleaning was cut off is still known to be of this cluster.
+    # Last, so that a host whose cleaning was cut off still counts as one of this cluster.
     rm -rf /etc/cloudmesh
 }
 
@@ -126,7 +128,7 @@ remove_containers() {
     done
 }
 
-# Nomad's control groups: a slice of its own, or in version 1 one in each hierarchy.
+# Nomad's control groups: one slice in version 2, one group in each hierarchy in version 1.
 remove_groups() {
     find /sys/fs/cgroup -depth -type d \( -path '*/nomad.slice*' -o -path '/sys/fs/cgroup/*/nomad*' \) -exec rmdir {} + 2>/dev/null || true
 }
@@ -134,7 +136,7 @@ remove_groups() {
 remove_docker() {
     step "remove Docker"
     systemctl stop docker.socket docker.service containerd.service 2>/dev/null || true
-    # Docker's control groups, of version 1, outlive its containers.
+    # Docker's control groups of version 1 outlive its containers.
     find /sys/fs/cgroup -depth -type d -path '/sys/fs/cgroup/*/docker*' -exec rmdir {} + 2>/dev/null || true
     remove_link docker0
     restore_firewall "$FIREWALL"
@@ -147,14 +149,14 @@ remove_docker() {
     rm -f /run/docker.sock /run/docker.pid
 }
 
-# A Docker engine that was there before keeps all that is not of the cluster.
+# A Docker daemon that was there before the cluster loses only what belongs to the cluster.
 leave_docker() {
     registry=$(cat "$STATE/registry" 2>/dev/null || true)
     [ -n "$registry" ] || return 0
     docker_api /images/json | grep -o "\"$registry/[^\"@]*\"" | tr -d '"' |
         while read -r image; do docker_api "/images/$image" -X DELETE >/dev/null || true; done
     rm -rf "${DOCKER_CERTS:?}/$registry"
-    # Folders that had been empty or missing; `restore_places` makes those that were there.
+    # Folders that were empty or missing before the cluster; `restore_places` makes the empty ones again.
     rmdir "$DOCKER_CERTS" /etc/docker 2>/dev/null || true
     restore_firewall NOMAD-
 }

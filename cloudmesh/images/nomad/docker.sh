@@ -1,4 +1,4 @@
-# The container engine, asked over its own socket: Debian 13 splits the command line client from the engine.
+# The Docker daemon, reached by its socket: in Debian 13 the command line client is a package apart, which hosts may lack.
 # shellcheck shell=sh
 
 # docker_api PATH [OPTIONS OF CURL]

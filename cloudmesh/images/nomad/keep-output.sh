@@ -1,24 +1,24 @@
 #!/bin/sh
-# Keeps what each task of Nomad's wrote, and removes its container then: keep-output.sh ALLOCATIONS
+# Saves the output of each of Nomad's tasks that ends, and then removes its container: keep-output.sh ALLOCATIONS
 #
 # Nomad stops reading a container's output when the container ends, whether it has read all of it or not: what a short task
-# wrote, or a task's last words, may be missing from its log (hashicorp/nomad#6931). The container engine's own log has them.
+# wrote, or the end of a task's output, may be missing from its log (hashicorp/nomad#6931). The Docker daemon's log has it.
 # shellcheck source=cloudmesh/images/nomad/docker.sh
 if ! command -v docker_api >/dev/null; then . "$(dirname "$0")/docker.sh"; fi
 set -eu
 
 allocations=$1
-# Nomad asks the engine how a container ended; after this many seconds it has.
+# Nomad asks the Docker daemon how a container ended. After this many seconds it has done so.
 ASKED=10
 LABEL='"label":["com.hashicorp.nomad.alloc_id"]'
 
-# kept NAME: where the output of a container of this name is kept. A task cannot write there.
+# kept NAME: the file in which the output of a container of this name is saved. A task cannot write there.
 kept() {
     task=${1%-????????-????-????-????-????????????}
     echo "$allocations/${1#"$task"-}/output.$task"
 }
 
-# keep ID NAME: the engine's log, framed as the engine gives it, of a container that has ended.
+# keep ID NAME: saves the Docker daemon's log of a container that has ended, in the daemon's frames.
 keep() {
     file=$(kept "$2")
     [ -d "$(dirname "$file")" ] || return 0
@@ -36,7 +36,7 @@ docker_api /events --max-time 0 --no-buffer --get --data "since=$since" \
         id=${event#*'"ID":"'} name=${event#*'"name":"'}
         id=${id%%'"'*} name=${name%%'"'*}
         case $event in
-            # Another attempt at the task: what is kept is of the last one.
+            # Another attempt at the task: only the last attempt's output stays.
             *'"Action":"start"'*) rm -f "$(kept "$name")" ;;
             *) keep "$id" "$name" || true ;;
         esac

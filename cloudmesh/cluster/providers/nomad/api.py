@@ -1,4 +1,4 @@
-"""Nomad's REST API, by python-nomad; see `api_client.py` for how it is reached."""
+"""NomadEngine: what a cluster's Nomad can be asked; see `api_client.py` for how its API is reached."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk, NativeSubmission, ResultLocation, Submission, is_spark
 from cloudmesh.cluster.providers.nomad import api_client, bootstrap, native, nodes, spark_job, status, task_group_job
 from cloudmesh.cluster.providers.nomad.api_client import call, call_with_retry
 from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, RESULTS
-from cloudmesh.cluster.providers.nomad.logs import TaskOutput
+from cloudmesh.cluster.providers.nomad.logs import Task, TaskOutput
 from cloudmesh.cluster.providers.nomad.secrets import JobSecrets
 from cloudmesh.cluster.providers.nomad.volumes import VolumeStore
 from cloudmesh.cluster.spec.job import JobSpec
@@ -32,7 +33,7 @@ _POLL_SECONDS = 0.4
 
 @contextmanager
 def open_engine(server: Connection, token: str) -> Iterator[NomadEngine]:
-    """Yield the API of the cluster that `server` belongs to, reached through SSH."""
+    """Yield the engine of the cluster that `server` belongs to, reached through SSH."""
     with api_client.open_client(server, token) as client:
         yield NomadEngine(client)
 
@@ -48,20 +49,21 @@ class NomadEngine:
         self._secrets = JobSecrets(client)
 
     def nodes(self) -> tuple[Node, ...]:
-        """Return every host that Nomad knows, with what its jobs leave free."""
-        stubs = call(lambda: self._client.nodes.get_nodes(resources=True))
-        running = call(lambda: self._client.allocations.get_allocations(resources=True, task_states=False))
-        servers = self._servers()
-        full = [call(partial(self._client.node.get_node, stub["ID"])) for stub in stubs]
-        return tuple(sorted((nodes.node(each, running, servers) for each in full), key=lambda node: node.name))
+        """Return every host that Nomad has, with what its jobs leave free, sorted by name."""
+        node_summaries = call(lambda: self._client.nodes.get_nodes(resources=True))
+        allocations = call(lambda: self._client.allocations.get_allocations(resources=True, task_states=False))
+        servers = self._read_servers()
+        details = [call(partial(self._client.node.get_node, summary["ID"])) for summary in node_summaries]
+        unsorted = (nodes.read_node(node, allocations, servers) for node in details)
+        return tuple(sorted(unsorted, key=lambda node: node.name))
 
     def drain(self, node: Node, seconds: float) -> None:
         """Send `node` no more jobs, move away what can move, and wait for the rest to end."""
         nodes.drain(self._client, node, seconds)
 
     def remove_node(self, node: Node) -> None:
-        """Strike `node` off Nomad's list, with its volumes."""
-        self._volumes.forget(node.id)
+        """Remove `node` from Nomad's list, with its host volumes."""
+        self._volumes.remove_node(node.id)
         call(lambda: self._client.node.purge_node(node.id))
 
     def specification(self, submission: Submission[JobSpec]) -> Mapping[str, Any]:
@@ -69,169 +71,183 @@ class NomadEngine:
         return {"Job": spark_job.spark_job(submission) if is_spark(submission) else task_group_job.job(submission)}
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        """Run the job once: the register call refuses to replace a job that is there."""
-        found = self._found(submission.id)
-        if found is None:
-            self._secrets.grant(submission)
+        """Run the job once: Nomad is told to refuse it where a job of its id is there already."""
+        job = self._find_job(submission.id)
+        if job is None:
+            self._secrets.store_secrets(submission)
             body = {**self.specification(submission), "EnforceIndex": True, "JobModifyIndex": 0}
             try:
                 call(lambda: self._client.job.register_job(submission.id, body))
                 return
             except ApiError:
-                # The answer may have been lost after the job was taken, or another was quicker.
-                found = self._found(submission.id)
-                if found is None:
-                    self._secrets.revoke(submission.id)
+                # The answer may have been lost after Nomad took the job, or another operator was quicker.
+                job = self._find_job(submission.id)
+                if job is None:
+                    self._secrets.delete_secrets(submission.id)
                     raise
-        if (found["Meta"] or {}).get(DIGEST) != submission.digest:
+        if (job["Meta"] or {}).get(DIGEST) != submission.digest:
             raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
-        """Register the job, as `nomad job run` does; one of the same id is replaced, unless it is a job file's."""
-        specification = self._native(job)
+        """Register the job, as `nomad job run` does; it replaces another of its id.
+
+        Raises:
+            ClusterError: the job of its id was made of a job file.
+        """
+        specification = self._parse_native(job)
         job_id = specification["ID"]
-        found = self._found(job_id)
-        if found and DIGEST in (found["Meta"] or {}):
+        present = self._find_job(job_id)
+        if present and DIGEST in (present["Meta"] or {}):
             raise ClusterError(f"job {job_id} exists, and was made of a job file: choose another ID")
         call(lambda: self._client.job.register_job(job_id, {"Job": specification}))
-        yield NativeSubmission(job_id, job_id if native.has_an_end(self._found(job_id) or {}) else "")
+        yield NativeSubmission(job_id, job_id if native.has_an_end(self._find_job(job_id) or {}) else "")
 
     def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
         """Return the job, and what Nomad plans to do with it."""
-        specification = self._native(job)
+        specification = self._parse_native(job)
         plan = call(lambda: self._client.job.plan_job(specification["ID"], {"Job": specification}, diff=True))
         return {"Job": specification, "Plan": plan}
 
     def jobs(self) -> tuple[JobStatus, ...]:
-        """Return every job that Nomad still knows, the newest first; not the runs that it makes of a job by itself."""
-        ids = [stub["ID"] for stub in call(self._client.jobs.get_jobs)]
-        # An id that is none of ours would mean something else in a URL.
-        found = [self._status(job_id) for job_id in ids if names.is_label(job_id)]
-        return tuple(sorted((job for job in found if job), key=lambda job: job.submitted, reverse=True))
+        """Return every job that Nomad still has, the newest first; without those that Nomad derives from other jobs."""
+        job_ids = [job_summary["ID"] for job_summary in call(self._client.jobs.get_jobs)]
+        # An id that is no label is not one of ours, and would mean something else in a URL.
+        statuses = [self._find_status(job_id) for job_id in job_ids if names.is_label(job_id)]
+        return tuple(sorted(filter(None, statuses), key=lambda job: job.submitted, reverse=True))
 
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks."""
-        found = self._status(job_id)
-        if found is None:
-            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
-        return found
+        job = self._find_status(job_id)
+        if job is None:
+            raise outcomes.no_such_job(job_id)
+        return job
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
-        """Yield the job's output; with `follow`, until it ends. It is polled, so a leader change costs nothing."""
+        """Yield the job's output; with `follow`, until it ends. It is polled, so that a new leader cuts nothing off."""
         output = TaskOutput(self._client)
         while True:
-            current = call_with_retry(lambda: self.job(job_id))
-            sources = self._outputs(job_id, ours=bool(current.digest))
-            ended = current.state.ended
-            yield from output.rest(sources) if ended else output.new(sources)
-            if ended or not follow:
+            job = call_with_retry(lambda: self.job(job_id))
+            tasks = self._find_outputs(job_id, from_job_file=bool(job.digest))
+            yield from output.read_rest(tasks) if job.state.ended else output.read_new(tasks)
+            if job.state.ended or not follow:
                 return
             time.sleep(_POLL_SECONDS)
 
     def stop(self, job_id: str) -> None:
-        """End the job and all its tasks; of one that has ended, the workers that are left or still to come."""
-        found = self._found(job_id)
-        if found is None:
-            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
-        ended_by_itself = found["Status"] == "dead" and DIGEST not in (found["Meta"] or {})
-        if not found["Stop"] and not ended_by_itself:
+        """End the job and all its tasks; of a job that has ended, the workers that still run or wait."""
+        job = self._get_job(job_id)
+        from_job_file = DIGEST in (job["Meta"] or {})
+        ended_by_itself = job["Status"] == "dead" and not from_job_file
+        if not job["Stop"] and not ended_by_itself:
             call(lambda: self._client.job.deregister_job(job_id, purge=False))
-        if DIGEST in (found["Meta"] or {}):
-            self._secrets.revoke(job_id)
+        if from_job_file:
+            self._secrets.delete_secrets(job_id)
 
     def results(self, job_id: str) -> tuple[ResultLocation, ...]:
-        """Return the directories that the tasks' allocations share with their hosts."""
+        """Return the directories on the hosts into which the tasks wrote their results."""
         self.job(job_id)
-        there = {node.id: node for node in self.nodes()}
+        nodes_by_id = {node.id: node for node in self.nodes()}
         return tuple(
             ResultLocation(
-                name,
-                there.get(each["NodeID"]) or _missing_node(each),
-                f"{bootstrap.ALLOCATIONS}/{each['ID']}/{RESULTS}",
+                task,
+                nodes_by_id.get(allocation["NodeID"]) or _build_missing_node(allocation),
+                f"{bootstrap.ALLOCATIONS}/{allocation['ID']}/{RESULTS}",
             )
-            for name, each in status.started_tasks(self._allocations(job_id))
+            for task, allocation in status.find_started_tasks(self._list_allocations(job_id))
         )
 
     def address(self, job_id: str, port: str) -> str:
-        """Return where the first task of the job's first part listens, as Nomad's service of that port says."""
-        full = self._found(job_id)
-        if full is None:
-            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
-        wanted = f"{full['TaskGroups'][0]['Tasks'][0]['Name']} 0 {port}"
-        for each in self._services(task_group_job.service(job_id)):
-            if wanted in each["Tags"]:
-                return f"{each['Address']}:{each['Port']}"
+        """Return where the first task of the job's first part listens, from Nomad's service of that port."""
+        job = self._get_job(job_id)
+        tag = f"{job['TaskGroups'][0]['Tasks'][0]['Name']} 0 {port}"
+        services = api_client.RawRequests("service", self._client)
+        for service in services.ask("get", task_group_job.build_service_name(job_id)):
+            if tag in service["Tags"]:
+                return f"{service['Address']}:{service['Port']}"
         raise ApiError(f"job {job_id} has no port {port} now: it does not run, or it has none of that name")
 
     def secret(self, job_id: str) -> str:
         """Return the secret that only the tasks of a job have."""
-        return self._secrets.token(job_id)
+        return self._secrets.read_token(job_id)
 
     def purge_expired(self) -> None:
-        """Forget the jobs that ended longer ago than their time to live, with all that is theirs."""
-        self._secrets.expire(time.time())
+        """Remove the jobs that ended longer ago than their time to live, with all that belongs to them."""
+        self._secrets.purge_expired(time.time())
 
     def volumes(self) -> tuple[Volume, ...]:
-        """Return the places for data that the cluster knows, by name."""
+        """Return the volumes of the cluster, sorted by name."""
         return self._volumes.all()
 
-    def put_volume(self, place: Volume) -> None:
-        """Keep a place; every host that is ready offers its directory from now on."""
-        self._volumes.put(place, [node.id for node in self.nodes() if node.status == "ready"])
+    def put_volume(self, volume: Volume) -> None:
+        """Store a volume; if it is a directory, every host that is ready offers it from now on."""
+        self._volumes.put(volume, [node.id for node in self.nodes() if node.status == "ready"])
 
     def remove_volume(self, name: str) -> None:
-        """Forget a place; the data stays where it is."""
+        """Remove a volume; the data stays where it is."""
         self._volumes.remove(name)
 
-    def _servers(self) -> dict[str, str]:
+    def _read_servers(self) -> dict[str, str]:
         """Return the status of each server by its address."""
         peers = call(self._client.operator.get_configuration)["Servers"]
         voters = {peer["Address"].rpartition(":")[0] for peer in peers if peer["Voter"]}
         members = call(self._client.agent.get_members)["Members"]
-        return {each["Addr"]: nodes.server(each["Status"], votes=each["Addr"] in voters) for each in members}
+        return {
+            member["Addr"]: nodes.read_server_status(member["Status"], is_voter=member["Addr"] in voters)
+            for member in members
+        }
 
-    def _native(self, job: NativeJob) -> dict[str, Any]:
-        """Return a job as JSON, its id checked."""
+    def _parse_native(self, job: NativeJob) -> dict[str, Any]:
+        """Return a job as JSON, with its id checked; UsageError where Nomad does not understand its HCL."""
         if not job.hcl:
             return job.objects[0]
         try:
-            parsed: dict[str, Any] = call(lambda: self._client.jobs.parse(job.hcl))
+            specification: dict[str, Any] = call(lambda: self._client.jobs.parse(job.hcl))
         except api_client.MalformedError as error:
             raise UsageError(f"{job.source}: {error}") from error
-        check_nomad(parsed, job.source)
-        return parsed
+        check_nomad(specification, job.source)
+        return specification
 
-    def _outputs(self, job_id: str, *, ours: bool) -> list[tuple[str, str]]:
-        """Return allocation and task of those whose output is the job's."""
-        allocations = self._allocations(job_id)
-        return status.outputs(self._found(job_id) or {}, allocations) if ours else list(native.outputs(allocations))
+    def _find_outputs(self, job_id: str, *, from_job_file: bool) -> list[Task]:
+        """Return the tasks whose output is the job's."""
+        allocations = self._list_allocations(job_id)
+        if from_job_file:
+            return status.find_outputs(self._find_job(job_id) or {}, allocations)
+        return list(native.find_outputs(allocations))
 
-    def _found(self, job_id: str) -> dict[str, Any] | None:
+    def _find_job(self, job_id: str) -> dict[str, Any] | None:
+        """Return Nomad's JSON of a job; None where there is no such job."""
         try:
-            found: dict[str, Any] = call(lambda: self._client.job.get_job(job_id))
+            job: dict[str, Any] = call(lambda: self._client.job.get_job(job_id))
         except NotFoundError:
             return None
-        return found
+        return job
 
-    def _status(self, job_id: str) -> JobStatus | None:
-        job = self._found(job_id)
+    def _get_job(self, job_id: str) -> dict[str, Any]:
+        """Return Nomad's JSON of a job; NotFoundError where there is no such job."""
+        job = self._find_job(job_id)
+        if job is None:
+            raise outcomes.no_such_job(job_id)
+        return job
+
+    def _find_status(self, job_id: str) -> JobStatus | None:
+        job = self._find_job(job_id)
         if job is None:
             return None
-        known = call(lambda: self._client.job.get_evaluations(job_id))
-        evaluations = [each for each in known if each["CreateIndex"] >= job["CreateIndex"]]
-        describe = status.job_status if DIGEST in (job["Meta"] or {}) else native.native_status
-        return describe(job, self._allocations(job_id), evaluations, time.time())
+        # Nomad also lists the evaluations of an earlier job of the same id.
+        evaluations = [
+            evaluation
+            for evaluation in call(lambda: self._client.job.get_evaluations(job_id))
+            if evaluation["CreateIndex"] >= job["CreateIndex"]
+        ]
+        read_status = status.job_status if DIGEST in (job["Meta"] or {}) else native.native_status
+        return read_status(job, self._list_allocations(job_id), evaluations, time.time())
 
-    def _allocations(self, job_id: str) -> list[dict[str, Any]]:
-        # Not those of a job of the same id that was forgotten before.
-        found: list[dict[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
-        return found
-
-    def _services(self, name: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = api_client.RawRequests("service", self._client).ask("get", name)
-        return found
+    def _list_allocations(self, job_id: str) -> list[dict[str, Any]]:
+        # Nomad leaves out those of an earlier job of the same id.
+        allocations: list[dict[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
+        return allocations
 
 
-def _missing_node(allocation: Mapping[str, Any]) -> Node:
-    """Return the host of an allocation that Nomad does not know any more."""
+def _build_missing_node(allocation: Mapping[str, Any]) -> Node:
+    """Return the node of an allocation that Nomad has no more."""
     return Node(allocation["NodeName"], "", (), "missing", id=allocation["NodeID"])

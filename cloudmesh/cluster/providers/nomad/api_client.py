@@ -1,8 +1,7 @@
-"""How Nomad's API is reached and asked: through SSH, by python-nomad; the place where its errors are mapped."""
+"""How Nomad's API is reached: through SSH, by python-nomad, whose errors are turned into ours here and nowhere else."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from nomad.api.base import Requester
 from nomad.api.exceptions import BadRequestNomadException, BaseNomadException, URLNotFoundNomadException
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.providers import retrying
 from cloudmesh.cluster.providers.nomad import bootstrap
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS = 15
-_TRIES, _PAUSE_SECONDS = 3, 1.0
-_PATIENCE_SECONDS = 60.0
+_REQUEST_ERRORS = (BaseNomadException, requests.RequestException, OSError)
 
 
 class MalformedError(ApiError):
-    """Nomad does not understand what it was given."""
+    """Nomad does not understand what it was sent (HTTP 400)."""
 
 
 @contextmanager
@@ -43,33 +42,36 @@ def open_client(server: Connection, token: str) -> Iterator[nomad.Nomad]:
 
 
 def call(request: Callable[[], T]) -> T:
-    """Return the request's answer; a server that has no leader yet, or is restarting, is asked again.
+    """Return the answer to a request.
+
+    The request is made up to three times while Nomad's servers have no leader, or restart.
 
     Raises:
-        NotFoundError: there is no such thing.
-        MalformedError: Nomad does not understand it.
-        ApiError: Nomad refused, or does not answer.
+        NotFoundError: Nomad has nothing of this name or id (HTTP 404).
+        MalformedError: Nomad does not understand the request (HTTP 400).
+        ApiError: Nomad refused the request, or did not answer.
     """
-    for attempt in range(1, _TRIES + 1):
-        try:
-            return request()
-        except URLNotFoundNomadException as error:
-            raise NotFoundError(_cause(error)) from error
-        except BadRequestNomadException as error:
-            raise MalformedError(f"Nomad: {_cause(error)}") from error
-        except (BaseNomadException, requests.RequestException, OSError) as error:
-            if attempt == _TRIES or not _is_temporary(error):
-                raise ApiError(f"Nomad: {_cause(error)}") from error
-        time.sleep(_PAUSE_SECONDS)
-    raise AssertionError("unreachable")
+    try:
+        return retrying.retry_attempts(request, _is_temporary)
+    except URLNotFoundNomadException as error:
+        raise NotFoundError(_describe_error(error)) from error
+    except BadRequestNomadException as error:
+        raise MalformedError(f"Nomad: {_describe_error(error)}") from error
+    except _REQUEST_ERRORS as error:
+        raise ApiError(f"Nomad: {_describe_error(error)}") from error
+
+
+def call_with_retry(request: Callable[[], T]) -> T:
+    """Return the answer to a request like `call`, but go on for a minute after an ApiError."""
+    return retrying.retry_for(partial(call, request), ApiError)
 
 
 class RawRequests(Requester):  # type: ignore[misc]  # it is not typed
-    """Requests to a part of Nomad's API that python-nomad has no words for.
+    """Requests to a part of Nomad's API that python-nomad has no methods for.
 
     Args:
-        endpoint: what comes before the parts of a request.
-        client: whose API it is.
+        endpoint: the beginning of the requests' path, after "/v1/": "volumes".
+        client: of the API, with its address and token.
     """
 
     def __init__(self, endpoint: str, client: nomad.Nomad) -> None:
@@ -77,31 +79,22 @@ class RawRequests(Requester):  # type: ignore[misc]  # it is not typed
         self.ENDPOINT = endpoint
 
     def ask(self, method: str, *path: str, params: Mapping[str, str] | None = None, json: Any = None) -> Any:
-        """Return the answer; the errors are those of `asked`."""
+        """Return the answer as JSON; raises what `call` does."""
         request = partial(self.request, *path, method=method, params=dict(params or {}), json=json)
         return call(request).json()
 
 
-def call_with_retry(request: Callable[[], T]) -> T:
-    """Return the request's answer; an API that is away is waited for, a minute at most."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return call(request)
-        except ApiError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_PAUSE_SECONDS)
-
-
-def _is_temporary(error: Exception) -> bool:
+def _is_temporary(error: BaseException) -> bool:
+    # Errors of our own have been through `call` already: a request may contain another.
+    if not isinstance(error, _REQUEST_ERRORS):
+        return False
     response = getattr(error, "nomad_resp", None)
     return not isinstance(response, requests.Response) or response.status_code >= 500
 
 
-def _cause(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     response = getattr(error, "nomad_resp", None)
     if isinstance(response, requests.Response):
-        said = " ".join(response.text.split()) or response.reason
-        return f"{said} (HTTP {response.status_code})"
+        text = " ".join(response.text.split()) or response.reason
+        return f"{text} (HTTP {response.status_code})"
     return "no answer from its API"

@@ -1,4 +1,4 @@
-"""The configuration of a host's Nomad agent, as Python objects. Pure: nothing here reaches a host.
+"""The configuration of a host's Nomad agent, as Python objects; nothing here reaches a host.
 
 Source of the keys: Nomad's agent configuration reference, version 1.10.
 """
@@ -15,21 +15,22 @@ SERVER_POOL = "servers"
 _CONFIG = "/etc/cloudmesh/cluster"
 _DATA = "/var/lib/cloudmesh/nomad"
 ALLOCATIONS = f"{_DATA}/alloc"
-# Each asks a cloud's metadata address when the agent starts, and delays it by seconds where there is none; the last two
-# ask ports of this host, again and again.
+# Not used. The first four ask a cloud's metadata address when the agent starts, which delays it by seconds where there
+# is no such address; the last two ask ports of this host, again and again.
 _FINGERPRINTERS = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"
 _RESERVED_MB = {True: 768, False: 384}
-# What has ended is kept this long, with its results; what the operator's commands find due before, they remove.
-_KEPT = "744h"
+# How long Nomad keeps jobs that have ended, with their results. The operator's commands remove jobs whose time to live
+# is over before.
+_RETENTION = "744h"
 
 
 def agent(*, name: str, address: str, cluster: str) -> dict[str, Any]:
-    """Return what servers and workers have in common.
+    """Return the configuration that servers and workers have in common.
 
     Args:
         name: the host's name in the cluster, unique there.
-        address: by which the other hosts reach this one.
-        cluster: the cluster's name; Nomad's data centre.
+        address: the IPv4 address by which the other hosts reach this one.
+        cluster: the cluster's name, which becomes Nomad's data centre.
     """
     return {
         "name": name,
@@ -51,7 +52,7 @@ def agent(*, name: str, address: str, cluster: str) -> dict[str, Any]:
             "cert_file": f"{_CONFIG}/host.pem",
             "key_file": f"{_CONFIG}/host-key.pem",
         },
-        # Nothing is asked of whoever listens on this host's port for Consul when the servers are silent.
+        # Otherwise, while the servers are silent, the agent asks whoever listens on this host's port for Consul.
         "consul": {"auto_advertise": False, "client_auto_join": False, "server_auto_join": False},
         "disable_update_check": True,
         "leave_on_interrupt": False,
@@ -61,7 +62,7 @@ def agent(*, name: str, address: str, cluster: str) -> dict[str, Any]:
 
 
 def server(*, gossip_key: str, servers: Sequence[str]) -> dict[str, Any]:
-    """Return what makes an agent a server.
+    """Return the configuration that makes an agent a server.
 
     Args:
         gossip_key: 32 random bytes, base64.
@@ -73,13 +74,13 @@ def server(*, gossip_key: str, servers: Sequence[str]) -> dict[str, Any]:
             "bootstrap_expect": len(servers),
             "encrypt": gossip_key,
             "server_join": {"retry_join": list(servers), "retry_interval": "3s"},
-            # A host that died with the leader is missed after this long, not after five minutes.
+            # A host that died together with the leader is noticed after this long, not after five minutes.
             "failover_heartbeat_ttl": "60s",
-            "job_gc_threshold": _KEPT,
-            "batch_eval_gc_threshold": _KEPT,
-            "eval_gc_threshold": _KEPT,
+            "job_gc_threshold": _RETENTION,
+            "batch_eval_gc_threshold": _RETENTION,
+            "eval_gc_threshold": _RETENTION,
         },
-        # A server that has joined votes after this long, not after ten seconds: until then the first must not fail.
+        # A server that has joined votes after this long, not after ten seconds: until then the first one must not fail.
         "autopilot": {"server_stabilization_time": "1s"},
     }
 
@@ -87,15 +88,15 @@ def server(*, gossip_key: str, servers: Sequence[str]) -> dict[str, Any]:
 def client(
     *, cores: int, servers: Sequence[str], interface: str, takes_jobs: bool, is_server: bool, meta: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what makes an agent run jobs. Every host has it, so that the engine knows every host.
+    """Return the configuration that makes an agent run jobs. Every host has it, so that Nomad knows every host.
 
     Args:
-        cores: of the host.
+        cores: number of the host's processors.
         servers: addresses of all servers.
-        interface: the network device that jobs listen on.
-        takes_jobs: False puts the host into a pool of its own, to which no job of ours is sent.
-        is_server: a server keeps more memory for itself.
-        meta: what the engine is to keep of the host for the operator.
+        interface: the network device that jobs listen on: "eth0".
+        takes_jobs: False puts the host into the node pool SERVER_POOL, to which no job of ours is sent.
+        is_server: whether the host is a server; those reserve more memory for themselves.
+        meta: what Nomad stores of the host for the operator.
     """
     return {
         "client": {
@@ -107,7 +108,7 @@ def client(
             "reserved": {"memory": _RESERVED_MB[is_server]},
             "cpu_total_compute": cores * CORE,
             "options": {"driver.allowlist": "docker", "fingerprint.denylist": _FINGERPRINTERS},
-            # Results are kept for their time, unless the disk is all but full.
+            # Results stay for their time to live, unless the disk is almost full.
             "gc_max_allocs": 10_000,
             "gc_disk_usage_threshold": 95,
             "gc_inode_usage_threshold": 95,
@@ -119,6 +120,6 @@ def client(
 _DOCKER = {
     "allow_privileged": False,
     "volumes": {"enabled": False},
-    # An image stays for the next job that needs it; a container, until the host has kept its output.
+    # An image stays for the next job that needs it. A container stays until keep-output.sh has saved its output.
     "gc": {"image": True, "image_delay": "24h", "container": False},
 }

@@ -1,4 +1,4 @@
-"""What Nomad's events and evaluations say, in words. Pure."""
+"""What the events of Nomad's tasks, and its evaluations of jobs, mean: exit codes, times and reasons for the user."""
 
 from __future__ import annotations
 
@@ -7,74 +7,80 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad.task_group_job import HOST, TIMEOUT
-from cloudmesh.cluster.providers.outcomes import TIMED_OUT, explain_exit_code
 
-_TELLING = ("Driver Failure", "Setup Failure", "Failed Validation", "Template", "Driver")
+# Types of events whose message says why a task does not run.
+_EXPLAINING_EVENTS = ("Driver Failure", "Setup Failure", "Failed Validation", "Template", "Driver")
 _NOT_PULLED = re.compile(r"Failed to pull `([^`]+)`: (.*)", re.DOTALL)
 
 
-def exit_code(task: Mapping[str, Any]) -> int | None:
-    """Return what a task ended with; None where it runs, though it may have ended before, or never has."""
-    if task.get("State") == "running":
+def read_exit_code(task_state: Mapping[str, Any]) -> int | None:
+    """Return the exit code of a task's last run; None while it runs, and where it has never ended.
+
+    Args:
+        task_state: the task's entry in an allocation's "TaskStates"; empty where Nomad has none yet.
+    """
+    if task_state.get("State") == "running":
         return None
-    if timed_out(task):
-        return TIMED_OUT
-    codes = [event["ExitCode"] for event in task.get("Events") or [] if event["Type"] == "Terminated"]
+    if has_timed_out(task_state):
+        return outcomes.TIMED_OUT
+    codes = [event["ExitCode"] for event in task_state.get("Events") or [] if event["Type"] == "Terminated"]
     return int(codes[-1]) if codes else None
 
 
-def timed_out(task: Mapping[str, Any]) -> bool:
-    """Return whether a task was ended, and not started again, because it ran longer than it may."""
-    if task.get("State") != "dead":
+def has_timed_out(task_state: Mapping[str, Any]) -> bool:
+    """Return whether a task was ended because it ran longer than it may, and was not started again since."""
+    if task_state.get("State") != "dead":
         return False
-    events = task.get("Events") or []
-    last = max((at for at, event in enumerate(events) if event["Type"] == "Started"), default=-1)
-    return any(_is_time_limit(event) for event in events[last + 1 :])
+    events = task_state.get("Events") or []
+    last_start = max((index for index, event in enumerate(events) if event["Type"] == "Started"), default=-1)
+    return any(_is_time_limit(event) for event in events[last_start + 1 :])
 
 
 def _is_time_limit(event: Mapping[str, Any]) -> bool:
     return event["Type"] == "Restart Signaled" and TIMEOUT in event["Details"].get("restart_reason", "")
 
 
-def cause(task: Mapping[str, Any]) -> str:
-    """Return why a task failed, in words."""
-    events = task.get("Events") or []
+def explain_failure(task_state: Mapping[str, Any]) -> str:
+    """Return why a task failed; empty where Nomad does not say."""
+    events = task_state.get("Events") or []
     out_of_memory = any(event["Details"].get("oom_killed") == "true" for event in events)
-    return explain_exit_code(exit_code(task), out_of_memory=out_of_memory) or last_event(task)
+    explanation = outcomes.explain_exit_code(read_exit_code(task_state), out_of_memory=out_of_memory)
+    return explanation or describe_last_event(task_state)
 
 
-def last_event(task: Mapping[str, Any]) -> str:
-    """Return what Nomad says last of why a task does not run."""
-    for event in reversed(task.get("Events") or []):
-        if event["Type"] in _TELLING:
+def describe_last_event(task_state: Mapping[str, Any]) -> str:
+    """Return the last message of Nomad's that says why a task does not run; empty where there is none."""
+    for event in reversed(task_state.get("Events") or []):
+        if event["Type"] in _EXPLAINING_EVENTS:
             message = str(event["DisplayMessage"])
-            refused = _NOT_PULLED.search(message)
-            return f"image {refused[1]} could not be pulled: {refused[2]}" if refused else message
+            not_pulled = _NOT_PULLED.search(message)
+            return outcomes.image_not_pulled(not_pulled[1], not_pulled[2]) if not_pulled else message
     return ""
 
 
-def why_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
-    """Return what a job waits for that no host has free; empty where it does not."""
+def explain_blocked(evaluations: Iterable[Mapping[str, Any]]) -> str:
+    """Return what a job waits for, because no host has it free; empty where no evaluation of the job is blocked."""
     for evaluation in evaluations:
         if evaluation["Status"] == "blocked":
             metrics = list((evaluation.get("FailedTGAllocs") or {}).values())
-            lacks = {each for metric in metrics for each in (metric.get("DimensionExhausted") or {})}
-            unmet = {each for metric in metrics for each in (metric.get("ConstraintFiltered") or {})}
-            if not lacks and any(each.startswith(HOST) for each in unmet):
+            lacks = {resource for metric in metrics for resource in (metric.get("DimensionExhausted") or {})}
+            unmet = {constraint for metric in metrics for constraint in (metric.get("ConstraintFiltered") or {})}
+            if not lacks and any(constraint.startswith(HOST) for constraint in unmet):
                 return "waits for the host that it is bound to"
-            return f"waits for room: {', '.join(sorted(lacks or unmet)) or 'no host is eligible'}"
+            return outcomes.waits_for_room(lacks or unmet)
     return ""
 
 
-def duration(task: Mapping[str, Any], now: float) -> float:
-    """Return for how many seconds a task has run."""
-    started, finished = time_of(task.get("StartedAt")), time_of(task.get("FinishedAt"))
+def compute_duration(task_state: Mapping[str, Any], now: float) -> float:
+    """Return for how many seconds a task has run, or ran; `now` is in seconds since the epoch."""
+    started, finished = parse_time(task_state.get("StartedAt")), parse_time(task_state.get("FinishedAt"))
     return max(0.0, (finished or now) - started) if started else 0.0
 
 
-def time_of(text: str | None) -> float:
-    """Return seconds since the epoch of "2026-11-24T06:00:00.123456789Z"; 0 for none."""
+def parse_time(text: str | None) -> float:
+    """Return "2026-11-24T06:00:00.123456789Z" in seconds since the epoch; 0 for no text, and for Nomad's year 1."""
     if not text or text.startswith("0001"):
         return 0.0
     whole, _, fraction = text.rstrip("Z").partition(".")

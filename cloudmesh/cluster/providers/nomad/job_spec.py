@@ -1,4 +1,4 @@
-"""What Nomad jobs of all kinds have in common: groups, Docker tasks, secrets, volumes, and words as they are. Pure.
+"""What Nomad jobs of all kinds have in common: groups, Docker tasks, secrets, volumes, and the escaping of words.
 
 Source of the keys: Nomad's JSON job specification, version 1.10.
 """
@@ -8,34 +8,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cloudmesh.cluster.providers.base import Mount, Submission
+from cloudmesh.cluster.providers.base import Submission
 from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 
-# Hosts say that each of their cores is this much (client.cpu_total_compute): jobs are placed by cores, not clock rates.
+# Nomad counts processors in MHz. Hosts claim this many for each core (client.cpu_total_compute), whatever their clock
+# rate, so that jobs are placed by cores.
 CORE = 1000
-# Node metadata: a dollar sign.
+# Key of the nodes' metadata; its value is a dollar sign.
 DOLLAR = "cms_dollar"
-DIGEST, NAME, TTL, FIRST, VOLUMES = "cms_digest", "cms_name", "cms_ttl", "cms_first", "cms_places"
-# In a job's variable: what its tasks know each other by, and before the names of the user's own secrets.
+# Keys of a job's "Meta". A job that has DIGEST was made of a job file.
+DIGEST, NAME, TTL, FIRST_GROUP, VOLUMES = "cms_digest", "cms_name", "cms_ttl", "cms_first", "cms_places"
+# Keys of a job's Nomad variable: the secret by which the job's tasks know each other, and the prefix of the user's own
+# secrets.
 TOKEN, VARIABLE_PREFIX = "token", "env_"
-# Below an allocation's directory on its host, and as its tasks see it.
+# Where results are: below an allocation's directory on its host, and as the allocation's tasks see it.
 RESULTS, _RESULTS_IN_TASK = "alloc/data", "${NOMAD_ALLOC_DIR}/data"
-# A place is one volume on each host, and any number of jobs write to it at once.
+# A volume is a host volume on each host, and any number of jobs write to it at once.
 ACCESS, ATTACHMENT = "single-node-multi-writer", "file-system"
 SECOND = 1_000_000_000
 PULL_SECONDS = 1800  # a gigabyte at 5 Mbit/s
 _LOST_AFTER = 120 * SECOND
 
 
-def variable_path(job_id: str) -> str:
-    """Return the path of the Nomad variable that only the tasks of this job can read."""
+def build_variable_path(job_id: str) -> str:
+    """Return the path of the Nomad variable that holds a job's secrets; of all tasks, only the job's can read it."""
     return f"nomad/jobs/{job_id}"
 
 
-def job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the Nomad job; the first group is the one whose end is the job's."""
-    its = submission.job
+def build_job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return a Nomad job.
+
+    Args:
+        submission: the job.
+        kind: "batch", or "service" for one that is started again whenever it ends.
+        groups: of the job. It has ended when the first one has.
+    """
+    job = submission.job
     return {
         "ID": submission.id,
         "Name": submission.id,
@@ -43,25 +52,25 @@ def job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[str, A
         "Datacenters": ["*"],
         "Meta": {
             DIGEST: submission.digest,
-            NAME: its.name,
-            TTL: str(its.ttl_seconds),
-            FIRST: groups[0]["Name"],
-            VOLUMES: " ".join(its.volumes),
+            NAME: job.name,
+            TTL: str(job.ttl_seconds),
+            FIRST_GROUP: groups[0]["Name"],
+            VOLUMES: " ".join(job.volumes),
         },
         "TaskGroups": list(groups),
     }
 
 
-def group(
+def build_group(
     submission: Submission[JobSpec], name: str, count: int, ports: Mapping[str, int] | Iterable[str]
 ) -> dict[str, Any]:
-    """Return a group without its tasks, whose failed ones are not replaced.
+    """Return a task group without its tasks. Nomad does not replace an allocation of it that failed.
 
     Args:
         submission: the job.
         name: of the group.
-        count: how many.
-        ports: their names; with numbers, those that are not 0 are the ports' own.
+        count: how many allocations it has.
+        ports: names, or names with numbers; a port without a number, or with 0, gets any that is free.
     """
     numbers = ports if isinstance(ports, Mapping) else dict.fromkeys(ports, 0)
     network = {
@@ -75,13 +84,20 @@ def group(
         "Networks": [network],
         "ReschedulePolicy": {"Attempts": 0, "Unlimited": False},
         "EphemeralDisk": {"SizeMB": 300},
-        "Volumes": {each.place: _request(each) for each in submission.volumes},
+        "Volumes": {mount.place: _build_volume_request(mount.place, mount.read_only) for mount in submission.volumes},
     }
 
 
-def task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: int) -> dict[str, Any]:
-    """Return a task with what every task of a job finds, but without the job's own environment and secrets."""
-    token = f'{{{{ with nomadVar "{variable_path(submission.id)}" }}}}{{{{ .{TOKEN} }}}}{{{{ end }}}}'
+def build_task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: int) -> dict[str, Any]:
+    """Return a Docker task with what every task of a job has, but without the job's own environment and secrets.
+
+    Args:
+        submission: the job.
+        name: of the task.
+        cpu: in the unit of which a core has `CORE`.
+        memory_mb: MiB.
+    """
+    token = f'{{{{ with nomadVar "{build_variable_path(submission.id)}" }}}}{{{{ .{TOKEN} }}}}{{{{ end }}}}'
     return {
         "Name": name,
         "Driver": "docker",
@@ -97,60 +113,64 @@ def task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: int) -
             "CMS_RESULTS": _RESULTS_IN_TASK,
         },
         "Resources": {"CPU": cpu, "MemoryMB": memory_mb},
-        "Templates": [template(token, f"secrets/{TOKEN}")],
+        "Templates": [build_template(token, f"secrets/{TOKEN}")],
         "VolumeMounts": [
-            {"Volume": each.place, "Destination": each.mount, "ReadOnly": each.read_only} for each in submission.volumes
+            {"Volume": mount.place, "Destination": mount.mount, "ReadOnly": mount.read_only}
+            for mount in submission.volumes
         ],
         "KillTimeout": 10 * SECOND,
         "LogConfig": {"MaxFiles": 10, "MaxFileSizeMB": 10},
     }
 
 
-def template(text: str, path: str) -> dict[str, Any]:
-    """Return a file that Nomad writes, and writes anew when what it is made of changes; the task is left alone."""
+def build_template(text: str, path: str) -> dict[str, Any]:
+    """Return a file that Nomad writes for a task, and again when its contents change; the task is not restarted."""
     return {"EmbeddedTmpl": text, "DestPath": path, "ChangeMode": "noop"}
 
 
-def secret_templates(submission: Submission[JobSpec]) -> list[dict[str, Any]]:
-    """Return what gives a task the job's own secrets as environment variables; none of them stands in the job."""
+def build_secret_templates(submission: Submission[JobSpec]) -> list[dict[str, Any]]:
+    """Return what gives a task the user's secrets as environment variables. No secret is in the Nomad job itself."""
     if not submission.secrets:
         return []
     lines = (f"{name}={{{{ .{VARIABLE_PREFIX}{name}.Value | toJSON }}}}\n" for name in sorted(submission.secrets))
-    text = f'{{{{ with nomadVar "{variable_path(submission.id)}" }}}}{"".join(lines)}{{{{ end }}}}'
-    return [{**template(text, "secrets/environment"), "Envvars": True}]
+    text = f'{{{{ with nomadVar "{build_variable_path(submission.id)}" }}}}{"".join(lines)}{{{{ end }}}}'
+    return [{**build_template(text, "secrets/environment"), "Envvars": True}]
 
 
-def items(submission: Submission[JobSpec], token: str) -> dict[str, str]:
-    """Return what the job's variable holds."""
+def build_variable_items(submission: Submission[JobSpec], token: str) -> dict[str, str]:
+    """Return the contents of the job's Nomad variable."""
     return {TOKEN: token, **{f"{VARIABLE_PREFIX}{name}": value for name, value in submission.secrets.items()}}
 
 
-def literal_arguments(words: Iterable[str]) -> list[str]:
-    """Return words so that Nomad, which reads them as HCL templates, gives them back as they are."""
+def escape_arguments(words: Iterable[str]) -> list[str]:
+    """Return the words escaped: Nomad reads them as HCL templates, and gives the task the original words."""
     return [word.replace("${", "$${").replace("%{", "%%{") for word in words]
 
 
-def literal_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment so that Nomad, which interpolates it and knows no escape, gives it back as it is."""
+def escape_env(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with each "${" replaced, so that the task gets the original values.
+
+    Nomad interpolates environments, and has no escape for that; so the dollar sign comes from the node's metadata.
+    """
     return {name: value.replace("${", f"${{meta.{DOLLAR}}}{{") for name, value in env.items()}
 
 
-def restart_policy(attempts: int) -> dict[str, Any]:
-    """Return how often a task that failed is started again."""
+def build_restart_policy(attempts: int) -> dict[str, Any]:
+    """Return the policy by which a task that failed is started again on its host, at most `attempts` times a day."""
     return {"Attempts": attempts, "Interval": 86400 * SECOND, "Delay": 2 * SECOND, "Mode": "fail"}
 
 
-def disconnect_policy(retries: int) -> dict[str, Any]:
-    """Return what becomes of a task whose host is lost: unless it was asked for, it must not run a second time."""
+def build_disconnect_policy(retries: int) -> dict[str, Any]:
+    """Return the policy for tasks whose host is lost: without retries, they must not run a second time elsewhere."""
     return {"LostAfter": _LOST_AFTER, "Replace": retries > 0}
 
 
-def _request(volume: Mount) -> dict[str, Any]:
+def _build_volume_request(volume: str, read_only: bool) -> dict[str, Any]:
     return {
-        "Name": volume.place,
+        "Name": volume,
         "Type": "host",
-        "Source": volume.place,
-        "ReadOnly": volume.read_only,
+        "Source": volume,
+        "ReadOnly": read_only,
         "AccessMode": ACCESS,
         "AttachmentMode": ATTACHMENT,
     }

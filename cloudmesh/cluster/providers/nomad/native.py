@@ -1,4 +1,4 @@
-"""What becomes of jobs in Nomad's own language, in the words that all jobs share. Pure."""
+"""The state of jobs in Nomad's own language, read from Nomad's JSON; see `status.py` for the arguments' shapes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cloudmesh.cluster.core.model import JobStatus, State
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad import events, status
 from cloudmesh.cluster.providers.nomad.status import Outcome
 
-_GOING = ("pending", "running")
+_UNFINISHED = ("pending", "running")
 
 
 def has_an_end(job: Mapping[str, Any]) -> bool:
@@ -17,65 +18,59 @@ def has_an_end(job: Mapping[str, Any]) -> bool:
     return job.get("Type") == "batch" and not job.get("Periodic") and not job.get("ParameterizedJob")
 
 
-def outputs(allocations: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield allocation and name of each task that has started."""
-    for each in sorted(allocations, key=lambda each: int(each["CreateIndex"])):
-        for name, task in sorted((each["TaskStates"] or {}).items()):
-            if task.get("StartedAt"):
-                yield str(each["ID"]), name
+def find_outputs(allocations: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield (allocation's id, task) of every task that has started, the oldest allocation first."""
+    for allocation in sorted(allocations, key=lambda entry: int(entry["CreateIndex"])):
+        for task, task_state in sorted((allocation["TaskStates"] or {}).items()):
+            if task_state.get("StartedAt"):
+                yield str(allocation["ID"]), task
 
 
 def native_status(
-    full: Mapping[str, Any],
+    job: Mapping[str, Any],
     allocations: Sequence[Mapping[str, Any]],
     evaluations: Sequence[Mapping[str, Any]],
     now: float,
 ) -> JobStatus:
-    """Return a job as Nomad tells it; the arguments are those of `status.job`."""
-    newest = _newest(full, allocations)
-    state, exit_code, reason = _ended(full, newest) or _going(newest, evaluations)
-    return JobStatus(
-        id=full["ID"],
-        name=full["Name"],
-        state=state,
-        submitted=status.submitted(full, evaluations),
-        duration=max((events.duration(task, now) for each in newest for task in _tasks(each)), default=0.0),
-        exit_code=exit_code,
-        reason=reason,
-        tasks=tuple(status.task_statuses(allocations)),
+    """Return the status of a job; the arguments are those of `status.job_status`."""
+    groups = {group["Name"] for group in job["TaskGroups"]}
+    newest = status.find_newest(allocation for allocation in allocations if allocation["TaskGroup"] in groups)
+    task_states = [task_state for allocation in newest for task_state in _list_task_states(allocation)]
+    return status.build_job_status(
+        job,
+        evaluations,
+        meta={},
+        outcome=_read_outcome(job, newest) or _read_progress(newest, evaluations),
+        duration=max((events.compute_duration(task_state, now) for task_state in task_states), default=0.0),
+        tasks=status.read_task_statuses(allocations),
     )
 
 
-def _ended(full: Mapping[str, Any], newest: Sequence[Mapping[str, Any]]) -> Outcome | None:
-    if full["Stop"]:
-        return State.STOPPED, None, "stopped on request"
-    if full["Status"] != "dead" or any(each["ClientStatus"] in _GOING for each in newest):
+def _read_outcome(job: Mapping[str, Any], newest: Sequence[Mapping[str, Any]]) -> Outcome | None:
+    """Return how a job ended; None where it has not."""
+    if job["Stop"]:
+        return State.STOPPED, None, outcomes.STOPPED_ON_REQUEST
+    if job["Status"] != "dead" or any(allocation["ClientStatus"] in _UNFINISHED for allocation in newest):
         return None
-    for each in newest:
-        if each["ClientStatus"] != "complete":
-            failed: Mapping[str, Any] = next((task for task in _tasks(each) if task.get("Failed")), {})
-            said = each.get("ClientDescription") or f"an allocation is {each['ClientStatus']}"
-            return State.FAILED, events.exit_code(failed), events.cause(failed) or said
+    for allocation in newest:
+        if allocation["ClientStatus"] != "complete":
+            failed = next((state for state in _list_task_states(allocation) if state.get("Failed")), {})
+            fallback = allocation.get("ClientDescription") or f"an allocation is {allocation['ClientStatus']}"
+            return State.FAILED, events.read_exit_code(failed), events.explain_failure(failed) or fallback
     return (State.SUCCEEDED, 0, "") if newest else (State.FAILED, None, "nothing of it was run")
 
 
-def _going(newest: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> Outcome:
-    blocked = events.why_blocked(evaluations)
-    if any(each["ClientStatus"] == "running" for each in newest):
+def _read_progress(newest: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Return the state of a job that has not ended."""
+    blocked = events.explain_blocked(evaluations)
+    if any(allocation["ClientStatus"] == "running" for allocation in newest):
         return State.RUNNING, None, blocked
-    for each in newest:
-        if each["ClientStatus"] in ("lost", "unknown"):
-            return State.UNKNOWN, None, f"its host {each['NodeName']} was lost"
-    said = (events.last_event(task) for each in newest for task in _tasks(each))
-    return State.QUEUED, None, blocked or next(filter(None, said), "")
+    for allocation in newest:
+        if allocation["ClientStatus"] in status.LOST:
+            return State.UNKNOWN, None, outcomes.host_lost(allocation["NodeName"])
+    reasons = (events.describe_last_event(state) for allocation in newest for state in _list_task_states(allocation))
+    return State.QUEUED, None, blocked or next(filter(None, reasons), "")
 
 
-def _newest(full: Mapping[str, Any], allocations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the newest allocation of each place in the job, as it is now."""
-    groups = {group["Name"] for group in full["TaskGroups"]}
-    ordered = sorted(allocations, key=lambda each: int(each["CreateIndex"]))
-    return list({each["Name"]: each for each in ordered if each["TaskGroup"] in groups}.values())
-
-
-def _tasks(allocation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _list_task_states(allocation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list((allocation["TaskStates"] or {}).values())

@@ -1,4 +1,4 @@
-"""What Nomad says of its hosts, in the words that both engines share. Pure."""
+"""The cluster's hosts as Nomad describes them, and how one of them is drained."""
 
 from __future__ import annotations
 
@@ -18,108 +18,116 @@ if TYPE_CHECKING:
     import nomad
 
 
-def server(gossip: str, *, votes: bool) -> str:
-    """Return the status of a host as a server.
+# Values of an allocation's "ClientStatus" while it takes part of its host's cores and memory.
+_LIVE = ("pending", "running")
+
+
+def read_server_status(gossip_status: str, *, is_voter: bool) -> str:
+    """Return the status of a host as a server: "ready", "joining" or "down".
 
     Args:
-        gossip: what the others say of it.
-        votes: whether it counts for the majority; a new one does so only after some seconds.
+        gossip_status: the status that the other servers report: "alive".
+        is_voter: whether it counts for the majority; a new server does so only after some seconds.
     """
-    if gossip != "alive":
+    if gossip_status != "alive":
         return "down"
-    return "ready" if votes else "joining"
+    return "ready" if is_voter else "joining"
 
 
-def node(full: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Mapping[str, str]) -> Node:
+def read_node(node: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]], servers: Mapping[str, str]) -> Node:
     """Return a host as Nomad describes it.
 
     Args:
-        full: the node.
+        node: Nomad's JSON of the node.
         allocations: of all jobs, with their resources.
-        servers: what `server` says of each server, by its address.
+        servers: the status of each server, by its address; see `read_server_status`.
     """
-    address = full["Attributes"].get("unique.network.ip-address", "")
-    resources, reserved = full["NodeResources"], full["ReservedResources"] or {}
-    takes_jobs = full["NodePool"] != SERVER_POOL
+    address = node["Attributes"].get("unique.network.ip-address", "")
+    resources, reserved = node["NodeResources"], node["ReservedResources"] or {}
+    takes_jobs = node["NodePool"] != SERVER_POOL
     cores = resources["Cpu"]["CpuShares"] / CORE * takes_jobs
-    memory = (resources["Memory"]["MemoryMB"] - reserved.get("Memory", {}).get("MemoryMB", 0)) * takes_jobs
-    used_cpu, used_memory = _used(full["ID"], allocations)
+    memory_mb = (resources["Memory"]["MemoryMB"] - reserved.get("Memory", {}).get("MemoryMB", 0)) * takes_jobs
+    used_cpu, used_memory_mb = _sum_resources(node["ID"], allocations)
     roles = (Role.SERVER,) * (address in servers) + (Role.WORKER,) * takes_jobs
     return Node(
-        name=full["Name"],
+        name=node["Name"],
         address=address,
         roles=roles,
-        status=_node_status(full, servers.get(address, "ready")),
+        status=_read_node_status(node, servers.get(address, "ready")),
         cores=cores,
-        memory_mb=memory,
+        memory_mb=memory_mb,
         free_cores=max(0.0, round(cores - used_cpu / CORE, 2)),
-        free_memory_mb=max(0, memory - used_memory),
-        version=full["Attributes"].get("nomad.version", ""),
-        contact=(full["Meta"] or {}).get("cms_contact", ""),
-        host_key=(full["Meta"] or {}).get("cms_host_key", ""),
-        id=full["ID"],
+        free_memory_mb=max(0, memory_mb - used_memory_mb),
+        version=node["Attributes"].get("nomad.version", ""),
+        contact=(node["Meta"] or {}).get("cms_contact", ""),
+        host_key=(node["Meta"] or {}).get("cms_host_key", ""),
+        id=node["ID"],
     )
 
 
-def _node_status(full: Mapping[str, Any], as_server: str) -> str:
-    if full["Status"] == "ready" and as_server != "ready":
-        return as_server
-    if full["Status"] == "ready" and full["SchedulingEligibility"] != "eligible":
-        return "draining" if full.get("DrainStrategy") else "drained"
-    if full["Status"] == "ready" and not full["Drivers"].get("docker", {}).get("Healthy"):
+def _read_node_status(node: Mapping[str, Any], server_status: str) -> str:
+    if node["Status"] == "ready" and server_status != "ready":
+        return server_status
+    if node["Status"] == "ready" and node["SchedulingEligibility"] != "eligible":
+        return "draining" if node.get("DrainStrategy") else "drained"
+    if node["Status"] == "ready" and not node["Drivers"].get("docker", {}).get("Healthy"):
         return "no docker"
-    return str(full["Status"])
+    return str(node["Status"])
 
 
-def _used(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
-    cpu = memory = 0
-    for each in allocations:
-        if each["NodeID"] == node_id and each["ClientStatus"] in ("pending", "running"):
-            for task in each["AllocatedResources"]["Tasks"].values():
+def _sum_resources(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """Return the CPU shares and the MiB that jobs take on a node."""
+    cpu = memory_mb = 0
+    for allocation in allocations:
+        if allocation["NodeID"] == node_id and allocation["ClientStatus"] in _LIVE:
+            for task in allocation["AllocatedResources"]["Tasks"].values():
                 cpu += task["Cpu"]["CpuShares"]
-                memory += task["Memory"]["MemoryMB"]
-    return cpu, memory
+                memory_mb += task["Memory"]["MemoryMB"]
+    return cpu, memory_mb
 
 
 _POLL_SECONDS = 0.4
 # A deadline would end the drivers, and Nomad would run them a second time elsewhere.
-_WITHOUT_END = {"Deadline": 0, "IgnoreSystemJobs": False}
+_WITHOUT_DEADLINE = {"Deadline": 0, "IgnoreSystemJobs": False}
 
 
 def drain(client: nomad.Nomad, node: Node, seconds: float) -> None:
-    """Send `node` no more jobs, move elsewhere what can move, and wait for what cannot, such as drivers.
+    """Send `node` no more jobs, move away the tasks that can move, and wait for the end of others, such as drivers.
 
     Raises:
-        ApiError: a service is bound to it, or a job still runs on it after so many seconds; it takes jobs as before.
+        ApiError: a service is bound to the node, or a job still runs there after `seconds`; the node takes jobs again.
     """
-    bound = sorted(
-        {str(each["JobID"]) for each in _live_allocations(client, node) if _is_service(each) and is_bound(each)}
-    )
+    allocations = _list_live_allocations(client, node)
+    bound = sorted({str(entry["JobID"]) for entry in allocations if _is_service(entry) and is_bound(entry)})
     if bound:
         raise ApiError(f"services are bound to it, and have data there: {', '.join(bound)}: stop them first")
-    call(lambda: client.node.drain_node_with_spec(node.id, drain_spec=_WITHOUT_END))
+    call(lambda: client.node.drain_node_with_spec(node.id, drain_spec=_WITHOUT_DEADLINE))
     deadline = time.monotonic() + seconds
     moved: set[str] = set()
-    while live := _live_allocations(client, node):
-        for each in live:
+    while allocations := _list_live_allocations(client, node):
+        for allocation in allocations:
             # By itself, Nomad leaves a batch job's tasks where they are; Spark goes on without one worker.
-            if can_move(each) and each["ID"] not in moved:
-                call(partial(client.allocation.stop_allocation, each["ID"]))
-                moved.add(each["ID"])
+            if can_move(allocation) and allocation["ID"] not in moved:
+                call(partial(client.allocation.stop_allocation, allocation["ID"]))
+                moved.add(allocation["ID"])
         if time.monotonic() > deadline:
             call(lambda: client.node.drain_node_with_spec(node.id, drain_spec=None, mark_eligible=True))
-            ids = ", ".join(sorted({str(each["JobID"]) for each in live}))
-            raise ApiError(f"after {seconds:.0f} s these jobs still run on it: {ids}")
+            job_ids = ", ".join(sorted({str(allocation["JobID"]) for allocation in allocations}))
+            raise ApiError(f"after {seconds:.0f} s these jobs still run on it: {job_ids}")
         time.sleep(_POLL_SECONDS)
 
 
-def _live_allocations(client: nomad.Nomad, node: Node) -> list[Mapping[str, Any]]:
-    found = call(lambda: client.node.get_allocations(node.id))
-    return [each for each in found if each["ClientStatus"] in ("pending", "running")]
+def _list_live_allocations(client: nomad.Nomad, node: Node) -> list[Mapping[str, Any]]:
+    allocations = call(lambda: client.node.get_allocations(node.id))
+    return [allocation for allocation in allocations if allocation["ClientStatus"] in _LIVE]
 
 
 def can_move(allocation: Mapping[str, Any]) -> bool:
-    """Return whether a task of ours, of a job with an end, is none of those whose end is the job's."""
+    """Return whether tasks can be ended here and started elsewhere without harm to their job.
+
+    They can where their job was made of a job file and has an end, they are not in the group whose end is the job's,
+    and they are not bound to their host.
+    """
     job = allocation["Job"]
     if DIGEST not in (job["Meta"] or {}) or _is_service(allocation):
         return False
@@ -131,6 +139,6 @@ def _is_service(allocation: Mapping[str, Any]) -> bool:
 
 
 def is_bound(allocation: Mapping[str, Any]) -> bool:
-    """Return whether a task can be on no other host."""
-    groups = [each for each in allocation["Job"]["TaskGroups"] if each["Name"] == allocation["TaskGroup"]]
-    return any(each["LTarget"] == HOST for group in groups for each in group["Constraints"] or [])
+    """Return whether the tasks of an allocation can run on no other host."""
+    groups = [group for group in allocation["Job"]["TaskGroups"] if group["Name"] == allocation["TaskGroup"]]
+    return any(constraint["LTarget"] == HOST for group in groups for constraint in group["Constraints"] or [])

@@ -1,4 +1,4 @@
-"""How long Nomad keeps what is a job's: its secrets until it has ended, all else until its time to live is over."""
+"""What Nomad stores for a job, and until when: secrets until the job ends, all else until its time to live is over."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 
 _TOKEN_BYTES = 32
-_DEFAULT_TTL = 86400
+_DEFAULT_TTL_SECONDS = 86400
 _ORPHAN_SECONDS = 3600
+_NANOSECONDS = 1e9
 
 
 class JobSecrets:
-    """What jobs of one cluster own.
+    """The secrets of a cluster's jobs, and the removal of jobs that nobody needs any more.
+
+    A job's secrets are in a Nomad variable. They are the user's, and a token by which the job's tasks know each other.
 
     Args:
         client: of Nomad's API.
@@ -36,81 +39,90 @@ class JobSecrets:
     def __init__(self, client: nomad.Nomad) -> None:
         self._client = client
 
-    def grant(self, submission: Submission[JobSpec]) -> None:
-        """Keep the job's secrets, and one by which its parts know each other; once, though two do it at a time."""
-        path = job_spec.variable_path(submission.id)
-        items = job_spec.items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
+    def store_secrets(self, submission: Submission[JobSpec]) -> None:
+        """Store a job's secrets. A token that is stored already stays: two operators may do this at the same time."""
+        path = job_spec.build_variable_path(submission.id)
+        items = job_spec.build_variable_items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
         create = self._client.variable.create_variable
         try:
             call(partial(create, path, {"Path": path, "Items": items}, cas=0))
         except ApiError as error:
             if not isinstance(error.__cause__, VariableConflict):
                 raise
-            # Its tasks may have read the one that is there.
-            there = call(lambda: self._client.variable.get_variable(path))
-            kept = {**items, job_spec.TOKEN: there["Items"][job_spec.TOKEN]}
-            if kept != there["Items"]:
-                call(partial(create, path, {"Path": path, "Items": kept}, cas=there["ModifyIndex"]))
+            # The job's tasks may have read the token that is stored.
+            stored = call(lambda: self._client.variable.get_variable(path))
+            merged = {**items, job_spec.TOKEN: stored["Items"][job_spec.TOKEN]}
+            if merged != stored["Items"]:
+                call(partial(create, path, {"Path": path, "Items": merged}, cas=stored["ModifyIndex"]))
 
-    def token(self, job_id: str) -> str:
-        """Return what the job's parts know each other by; NotFoundError where it has ended."""
-        there = call(lambda: self._client.variable.get_variable(job_spec.variable_path(job_id)))
-        return str(there["Items"][job_spec.TOKEN])
+    def read_token(self, job_id: str) -> str:
+        """Return the token by which the job's tasks know each other; NotFoundError where the job has ended."""
+        variable = call(lambda: self._client.variable.get_variable(job_spec.build_variable_path(job_id)))
+        return str(variable["Items"][job_spec.TOKEN])
 
-    def revoke(self, job_id: str) -> None:
-        """Delete the job's secrets."""
+    def delete_secrets(self, job_id: str) -> None:
+        """Delete the job's secrets; nothing is done where there are none."""
         with suppress(NotFoundError):
-            call(lambda: self._client.variable.delete_variable(job_spec.variable_path(job_id)))
+            call(lambda: self._client.variable.delete_variable(job_spec.build_variable_path(job_id)))
 
-    def expire(self, now: float) -> None:
-        """Stop what is over but for parts that do not end, take the secrets of ended jobs, and forget those due.
+    def purge_expired(self, now: float) -> None:
+        """Remove what jobs made of job files have left, as far as it is due.
+
+        Jobs whose first group has ended are stopped, with their other groups. Jobs that have ended lose their secrets.
+        Those that ended longer ago than their time to live are removed, with their results.
 
         Args:
             now: seconds since the epoch.
         """
         listed = RawRequests("jobs", self._client).ask("get", params={"meta": "true"})
-        ours = [each for each in listed if DIGEST in (each.get("Meta") or {})]
-        ended = [each for each in ours if each["Status"] == "dead"]
-        for each in ours:
-            if status.is_over(each):
-                call(partial(self._client.job.deregister_job, each["ID"], purge=False))
+        summaries = [summary for summary in listed if DIGEST in (summary.get("Meta") or {})]
+        ended = [summary for summary in summaries if summary["Status"] == "dead"]
+        for summary in summaries:
+            if status.is_over(summary):
+                call(partial(self._client.job.deregister_job, summary["ID"], purge=False))
         if not ended:
             return
-        prefix = job_spec.variable_path("")
+        prefix = job_spec.build_variable_path("")
         variables = call(lambda: self._client.variables.get_variables(prefix=prefix))
-        with_secrets = {each["Path"].removeprefix(prefix): each["ModifyTime"] / 1e9 for each in variables}
-        self._revoke_orphans(with_secrets, {each["ID"] for each in listed}, now)
-        for each in ended:
-            if each["ID"] in with_secrets:
-                self.revoke(each["ID"])
-            # No job ends before it is submitted: most need no closer look.
-            if each["SubmitTime"] / 1e9 + _ttl(each) <= now and self._ended(each["ID"]) + _ttl(each) <= now:
+        stored_at = {
+            variable["Path"].removeprefix(prefix): variable["ModifyTime"] / _NANOSECONDS for variable in variables
+        }
+        self._delete_orphaned_secrets(stored_at, {summary["ID"] for summary in listed}, now)
+        for summary in ended:
+            job_id, ttl = summary["ID"], float(summary["Meta"].get(TTL, _DEFAULT_TTL_SECONDS))
+            if job_id in stored_at:
+                self.delete_secrets(job_id)
+            # No job ends before it is submitted, so that for most no further request is needed.
+            if summary["SubmitTime"] / _NANOSECONDS + ttl <= now and self._find_end_time(job_id) + ttl <= now:
                 with suppress(NotFoundError):
-                    self._forget(each["ID"])
+                    self._purge(job_id)
 
-    def _revoke_orphans(self, with_secrets: Mapping[str, float], jobs: Set[str], now: float) -> None:
-        """Take the secrets of jobs that were never submitted; one that is about to be is given its time."""
-        for job_id, since in with_secrets.items():
-            if job_id not in jobs and since + _ORPHAN_SECONDS < now:
-                self.revoke(job_id)
+    def _delete_orphaned_secrets(self, stored_at: Mapping[str, float], job_ids: Set[str], now: float) -> None:
+        """Delete the secrets of jobs that were never submitted; a job that is about to be has an hour's time.
 
-    def _ended(self, job_id: str) -> float:
-        allocations = self._allocations(job_id)
-        return max((each["ModifyTime"] / 1e9 for each in allocations), default=0.0)
+        Args:
+            stored_at: when secrets were stored, in seconds since the epoch, by the id of their job.
+            job_ids: of all jobs that Nomad has.
+            now: seconds since the epoch.
+        """
+        for job_id, since in stored_at.items():
+            if job_id not in job_ids and since + _ORPHAN_SECONDS < now:
+                self.delete_secrets(job_id)
 
-    def _forget(self, job_id: str) -> None:
+    def _find_end_time(self, job_id: str) -> float:
+        """Return when a job ended, in seconds since the epoch; 0 where it never had an allocation."""
+        allocations = self._list_allocations(job_id)
+        return max((allocation["ModifyTime"] / _NANOSECONDS for allocation in allocations), default=0.0)
+
+    def _purge(self, job_id: str) -> None:
         """Remove a job, and on its hosts what it has left."""
-        for each in self._allocations(job_id):
-            with suppress(ClusterError):  # its host is away, or has done so already
-                call(partial(self._client.client.gc_allocation.garbage_collect, each["ID"]))
-        # Another operator may have done so, and submitted one of the same id since.
+        for allocation in self._list_allocations(job_id):
+            with suppress(ClusterError):  # the host is away, or has removed the allocation already
+                call(partial(self._client.client.gc_allocation.garbage_collect, allocation["ID"]))
+        # Another operator may have removed the job, and submitted another of the same id since.
         if call(lambda: self._client.job.get_job(job_id))["Status"] == "dead":
             call(lambda: self._client.job.deregister_job(job_id, purge=True))
 
-    def _allocations(self, job_id: str) -> list[Mapping[str, Any]]:
-        found: list[Mapping[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
-        return found
-
-
-def _ttl(stub: Mapping[str, Any]) -> float:
-    return float(stub["Meta"].get(TTL, _DEFAULT_TTL))
+    def _list_allocations(self, job_id: str) -> list[Mapping[str, Any]]:
+        allocations: list[Mapping[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
+        return allocations

@@ -1,8 +1,10 @@
-"""A job that is not Spark's as a Nomad job. Pure.
+"""A job that is not Spark's as a Nomad job.
 
-Each part is a group; parts of the same name are one group for each task. Their ports are native services, all by one
-name, and a template writes them into the file by which the tasks find each other. A time limit is a health check that
-nobody ever answers, and that counts only after that time: then Nomad ends the task, whatever its image, and without us.
+Each part of the job is a task group; of parts with the same name, each task is a group. Every port of every task is a
+service of Nomad's, all under one name, and a template writes them into the file by which the tasks find each other.
+
+A time limit is a health check of a port on which nothing listens, and which counts only after that time: then Nomad
+itself ends the task, whatever image it runs.
 """
 
 from __future__ import annotations
@@ -15,81 +17,91 @@ from cloudmesh.cluster.providers.nomad.job_spec import CORE, SECOND
 from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.task_groups import ScheduledGroup, TaskLayout, schedule_groups
 
+# The name of the time limit's health check, which is in the event of a task that it has ended.
 TIMEOUT = "timeoutSeconds"
 HOST = "${node.unique.id}"
-_CLOCK = "clock"  # a port on which nothing ever listens
+# The port of the time limit's health check, on which nothing ever listens.
+_CLOCK = "clock"
 _PEERS = "peers"
-# Started again for ever: after every one of these, at once.
+# A task is started again for ever: once in each interval, and then again in the next one.
 _ENDLESS = {"Attempts": 1, "Interval": 10 * SECOND, "Delay": 2 * SECOND, "Mode": "delay"}
 
 
 def job(submission: Submission[JobSpec]) -> dict[str, Any]:
     """Return the Nomad job of a submission."""
-    shape = submission.job.layout(submission.hosts)
-    these = [_group(submission, shape, each) for each in schedule_groups(shape.parts)]
-    made = job_spec.job(submission, "service" if shape.stays else "batch", these)
-    # Without deployments, which give up after a time, a service is placed whenever its host is there.
-    return {**made, "Update": {"MaxParallel": 0}} if shape.stays else made
+    layout = submission.job.layout(submission.hosts)
+    groups = [_build_group(submission, layout, group) for group in schedule_groups(layout.parts)]
+    nomad_job = job_spec.build_job(submission, "service" if layout.stays else "batch", groups)
+    # Deployments give up after a time. Without them, a service is placed as soon as its host is there.
+    return {**nomad_job, "Update": {"MaxParallel": 0}} if layout.stays else nomad_job
 
 
-def service(job_id: str) -> str:
-    """Return the name of the services that are the ports of a job; each has the tag "PART INDEX PORT"."""
+def build_service_name(job_id: str) -> str:
+    """Return the name of the services that are the ports of a job; each service has the tag "PART INDEX PORT"."""
     return f"cms-{job_id}"
 
 
-def _index(group: ScheduledGroup) -> str:
-    """Return what Nomad makes the number of a task of."""
+def _build_index(group: ScheduledGroup) -> str:
+    """Return a group's task index: a number, or the expression that Nomad replaces by it."""
     return "${NOMAD_ALLOC_INDEX}" if group.alone else str(group.first)
 
 
-def _group(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
+def _build_group(submission: Submission[JobSpec], layout: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     part = group.part
-    limit = 0 if shape.stays or not group.leads else submission.job.timeout_seconds
-    made = job_spec.group(submission, group.name, part.count, {**part.ports, **({_CLOCK: 0} if limit else {})})
-    made |= {
-        "RestartPolicy": _ENDLESS if shape.stays else job_spec.restart_policy(part.retries),
-        "Services": [_port_service(submission.id, group, port) for port in part.ports],
-        "Tasks": [_task(submission, group, limit)],
+    timeout_seconds = 0 if layout.stays or not group.leads else submission.job.timeout_seconds
+    ports = {**part.ports, **({_CLOCK: 0} if timeout_seconds else {})}
+    nomad_group = job_spec.build_group(submission, group.name, part.count, ports)
+    nomad_group |= {
+        "RestartPolicy": _ENDLESS if layout.stays else job_spec.build_restart_policy(part.retries),
+        "Services": [_build_port_service(submission.id, group, port) for port in part.ports],
+        "Tasks": [_build_task(submission, group, timeout_seconds)],
     }
     if part.host:
-        made["Constraints"] = [{"LTarget": HOST, "RTarget": part.host, "Operand": "="}]
-    elif shape.stays:
-        made["ReschedulePolicy"] = {"Unlimited": True, "Delay": 10 * SECOND, "DelayFunction": "constant"}
-    if group.leads and not shape.stays:
-        made["Disconnect"] = job_spec.disconnect_policy(part.retries)
+        nomad_group["Constraints"] = [{"LTarget": HOST, "RTarget": part.host, "Operand": "="}]
+    elif layout.stays:
+        nomad_group["ReschedulePolicy"] = {"Unlimited": True, "Delay": 10 * SECOND, "DelayFunction": "constant"}
+    if group.leads and not layout.stays:
+        nomad_group["Disconnect"] = job_spec.build_disconnect_policy(part.retries)
     if part.count > 1 and not part.host:
-        made["Spreads"] = [{"Attribute": HOST, "Weight": 100}]
-    return made
+        nomad_group["Spreads"] = [{"Attribute": HOST, "Weight": 100}]
+    return nomad_group
 
 
-def _port_service(job_id: str, group: ScheduledGroup, port: str) -> dict[str, Any]:
-    tag = f"{group.part.name} {_index(group)} {port}"
-    return {"Name": service(job_id), "PortLabel": port, "Provider": "nomad", "Tags": [tag]}
+def _build_port_service(job_id: str, group: ScheduledGroup, port: str) -> dict[str, Any]:
+    tag = f"{group.part.name} {_build_index(group)} {port}"
+    return {"Name": build_service_name(job_id), "PortLabel": port, "Provider": "nomad", "Tags": [tag]}
 
 
-def _task(submission: Submission[JobSpec], group: ScheduledGroup, limit: int) -> dict[str, Any]:
+def _build_task(submission: Submission[JobSpec], group: ScheduledGroup, timeout_seconds: int) -> dict[str, Any]:
     part = group.part
-    task = job_spec.task(submission, part.name, part.cores * CORE, part.memory_mb)
+    task = job_spec.build_task(submission, part.name, part.cores * CORE, part.memory_mb)
     for key, words in (("entrypoint", part.command), ("args", part.arguments)):
         if words:
-            task["Config"][key] = job_spec.literal_arguments(words)
+            task["Config"][key] = job_spec.escape_arguments(words)
+    index = _build_index(group)
     line = "{{ index .Tags 0 }} {{ .Address }}:{{ .Port }}\n"
-    peers = f'{{{{ range nomadService "{service(submission.id)}" }}}}{line}{{{{ end }}}}'
+    peers = f'{{{{ range nomadService "{build_service_name(submission.id)}" }}}}{line}{{{{ end }}}}'
     task["Env"] = {
-        **job_spec.literal_env({**submission.job.env, **part.env}),
+        **job_spec.escape_env({**submission.job.env, **part.env}),
         **task["Env"],
         "CMS_JOB_ID": submission.id,
-        "CMS_TASK": f"{part.name}-{_index(group)}",
-        "CMS_TASK_INDEX": _index(group),
+        "CMS_TASK": f"{part.name}-{index}",
+        "CMS_TASK_INDEX": index,
         "CMS_TASK_COUNT": str(group.total),
         "CMS_PEERS_FILE": f"${{NOMAD_TASK_DIR}}/{_PEERS}",
         **{f"CMS_PORT_{name.upper()}": f"${{NOMAD_PORT_{name}}}" for name in part.ports},
     }
-    task["Templates"] += [job_spec.template(peers, f"local/{_PEERS}"), *job_spec.secret_templates(submission)]
-    return {**task, "Services": [_time_limit(submission.id, limit)]} if limit else task
+    task["Templates"] += [
+        job_spec.build_template(peers, f"local/{_PEERS}"),
+        *job_spec.build_secret_templates(submission),
+    ]
+    if timeout_seconds:
+        task["Services"] = [_build_time_limit(submission.id, timeout_seconds)]
+    return task
 
 
-def _time_limit(job_id: str, seconds: int) -> dict[str, Any]:
+def _build_time_limit(job_id: str, seconds: int) -> dict[str, Any]:
+    """Return a service whose health check fails as soon as it counts, after so many seconds: the task is ended."""
     check = {
         "Name": TIMEOUT,
         "Type": "tcp",

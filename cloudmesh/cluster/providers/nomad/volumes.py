@@ -1,4 +1,7 @@
-"""Places for data, as Nomad keeps them: a variable for each, and on each host a host volume of the same name."""
+"""The cluster's volumes, as Nomad stores them.
+
+Each is a Nomad variable. If it is a directory on the hosts, there is also a host volume of the same name on every host.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _POLL_SECONDS, _READY_SECONDS = 0.3, 30.0
 
 
 class VolumeStore:
-    """The places of one cluster.
+    """The volumes of one cluster.
 
     Args:
         client: of Nomad's API.
@@ -30,91 +33,107 @@ class VolumeStore:
 
     def __init__(self, client: nomad.Nomad) -> None:
         self._client = client
-        self._volumes = RawRequests("volumes", client)
-        self._volume = RawRequests("volume/host", client)
+        self._host_volumes = RawRequests("volumes", client)
+        self._host_volume = RawRequests("volume/host", client)
 
     def all(self) -> tuple[Volume, ...]:
-        """Return every place, by name."""
-        found = call(lambda: self._client.variables.get_variables(prefix=f"{_VARIABLES}/"))
-        variables = [call(partial(self._client.variable.get_variable, each["Path"])) for each in found]
-        return tuple(sorted((_volume(each) for each in variables), key=lambda place: place.name))
+        """Return every volume, sorted by name."""
+        entries = call(lambda: self._client.variables.get_variables(prefix=f"{_VARIABLES}/"))
+        variables = [call(partial(self._client.variable.get_variable, entry["Path"])) for entry in entries]
+        return tuple(sorted(map(_parse_variable, variables), key=lambda volume: volume.name))
 
-    def put(self, place: Volume, node_ids: Sequence[str]) -> None:
-        """Keep a place; where it is a directory, every one of these hosts gets its volume."""
-        path = place.directory
-        if path:
-            there = self._of(place.name)
+    def put(self, volume: Volume, node_ids: Sequence[str]) -> None:
+        """Store a new volume, or replace the stored one of the same name.
+
+        Args:
+            volume: the volume.
+            node_ids: nodes that get a host volume for it, if it is a directory.
+
+        Raises:
+            ApiError: after half a minute a node still does not offer its host volume.
+        """
+        if directory := volume.directory:
+            registered = self._list_by_node(volume.name)
             for node_id in node_ids:
-                self._register(place.name, path, node_id, there.get(node_id))
-            self._await_ready(place.name, node_ids)
-        items = {"kind": place.kind, "settings": _json(place.settings), "secrets": _json(place.secrets)}
-        call(
-            lambda: self._client.variable.create_variable(
-                f"{_VARIABLES}/{place.name}", {"Path": f"{_VARIABLES}/{place.name}", "Items": items}
-            )
-        )
+                self._register(volume.name, directory, node_id, registered.get(node_id))
+            self._wait_until_ready(volume.name, node_ids)
+        path = f"{_VARIABLES}/{volume.name}"
+        items = {
+            "kind": volume.kind,
+            "settings": _format_json(volume.settings),
+            "secrets": _format_json(volume.secrets),
+        }
+        call(lambda: self._client.variable.create_variable(path, {"Path": path, "Items": items}))
 
     def remove(self, name: str) -> None:
-        """Forget a place; nothing is done where a job has it mounted."""
+        """Remove a volume; the data stays.
+
+        Raises:
+            NotFoundError: there is no such volume.
+            InUseError: a job has it mounted; nothing was done.
+        """
         path = f"{_VARIABLES}/{name}"
-        if path not in {each["Path"] for each in call(lambda: self._client.variables.get_variables(prefix=path))}:
-            raise NotFoundError(f"no place {name}: `cms cluster storage` lists those there are")
-        volumes = [self._full(stub["ID"]) for stub in self._of(name).values()]
-        users = sorted({each["JobID"] for volume in volumes for each in volume.get("Allocations") or []})
-        if users:
-            raise InUseError(name, users)
-        for volume in volumes:
-            self._delete(volume["ID"])
+        entries = call(lambda: self._client.variables.get_variables(prefix=path))
+        if path not in {entry["Path"] for entry in entries}:
+            raise NotFoundError(f"no volume {name}: `cms cluster storage` lists those there are")
+        host_volumes = [self._read_host_volume(entry["ID"]) for entry in self._list_by_node(name).values()]
+        allocations = [entry for host_volume in host_volumes for entry in host_volume.get("Allocations") or []]
+        if job_ids := sorted({allocation["JobID"] for allocation in allocations}):
+            raise InUseError(name, job_ids)
+        for host_volume in host_volumes:
+            self._delete(host_volume["ID"])
         call(lambda: self._client.variable.delete_variable(path))
 
-    def forget(self, node_id: str) -> None:
-        """Strike the volumes of a host that is no more off the list."""
-        for each in self._listed({"node_id": node_id}):
-            self._delete(each["ID"])
+    def remove_node(self, node_id: str) -> None:
+        """Remove the host volumes of a node that has left the cluster."""
+        for entry in self._list_host_volumes({"node_id": node_id}):
+            self._delete(entry["ID"])
 
-    def _register(self, name: str, path: str, node_id: str, stub: Mapping[str, Any] | None) -> None:
-        if stub:
-            if self._full(stub["ID"])["HostPath"] == path:
+    def _register(self, name: str, directory: str, node_id: str, registered: Mapping[str, Any] | None) -> None:
+        """Register a host volume, in place of a registered one that is another directory."""
+        if registered:
+            if self._read_host_volume(registered["ID"])["HostPath"] == directory:
                 return
-            self._delete(stub["ID"])
-        volume = {
+            self._delete(registered["ID"])
+        host_volume = {
             "Name": name,
             "NodeID": node_id,
-            "HostPath": path,
+            "HostPath": directory,
             "RequestedCapabilities": [{"AccessMode": ACCESS, "AttachmentMode": ATTACHMENT}],
         }
-        self._volume.ask("put", "register", json={"Volume": volume})
+        self._host_volume.ask("put", "register", json={"Volume": host_volume})
 
-    def _await_ready(self, name: str, node_ids: Sequence[str]) -> None:
-        """Wait until jobs can be placed where the volume is."""
+    def _wait_until_ready(self, name: str, node_ids: Sequence[str]) -> None:
+        """Wait until jobs that mount a volume can be placed on these nodes."""
         deadline = time.monotonic() + _READY_SECONDS
-        while waiting := [node for node in node_ids if self._of(name).get(node, {}).get("State") != "ready"]:
+        while waiting := [node for node in node_ids if self._list_by_node(name).get(node, {}).get("State") != "ready"]:
             if time.monotonic() > deadline:
-                raise ApiError(f"place {name}: after {_READY_SECONDS:.0f} s {len(waiting)} hosts do not offer it")
+                raise ApiError(f"volume {name}: after {_READY_SECONDS:.0f} s {len(waiting)} hosts do not offer it")
             time.sleep(_POLL_SECONDS)
 
-    def _of(self, name: str) -> dict[str, Mapping[str, Any]]:
-        """Return the volumes of a place, by the host's id."""
-        return {each["NodeID"]: each for each in self._listed({}) if each["Name"] == name}
+    def _list_by_node(self, name: str) -> dict[str, Mapping[str, Any]]:
+        """Return the host volumes of a volume, by their node's id."""
+        return {entry["NodeID"]: entry for entry in self._list_host_volumes({}) if entry["Name"] == name}
 
-    def _listed(self, params: Mapping[str, str]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] | None = self._volumes.ask("get", params={"type": "host", **params})
-        return found or []
+    def _list_host_volumes(self, params: Mapping[str, str]) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] | None = self._host_volumes.ask("get", params={"type": "host", **params})
+        return entries or []
 
-    def _full(self, volume_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._volume.ask("get", volume_id)
-        return found
+    def _read_host_volume(self, volume_id: str) -> dict[str, Any]:
+        """Return all of a host volume; in the list, path and allocations are missing."""
+        host_volume: dict[str, Any] = self._host_volume.ask("get", volume_id)
+        return host_volume
 
     def _delete(self, volume_id: str) -> None:
-        # Nothing of a directory that was registered is removed; a host that does not answer keeps nothing back.
-        self._volume.ask("delete", volume_id, params={"force": "true"})
+        # Nomad removes nothing of a directory that was registered. With "force", a silent host does not prevent this.
+        self._host_volume.ask("delete", volume_id, params={"force": "true"})
 
 
-def _volume(variable: Mapping[str, Any]) -> Volume:
+def _parse_variable(variable: Mapping[str, Any]) -> Volume:
     items = variable["Items"]
     name = variable["Path"].rpartition("/")[2]
     return Volume(name, items["kind"], json.loads(items["settings"]), json.loads(items["secrets"]))
 
 
-def _json(fields: Mapping[str, str]) -> str:
+def _format_json(fields: Mapping[str, str]) -> str:
     return json.dumps(dict(sorted(fields.items())))

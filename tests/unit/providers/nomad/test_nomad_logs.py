@@ -26,7 +26,7 @@ def test_a_terminals_output_has_no_streams():
 
 
 @pytest.mark.parametrize(
-    ("told", "found", "lacking"),
+    ("log", "saved", "missing"),
     [
         (b"", b"all\n", b"all\n"),
         (b"all\n", b"all\n", b""),
@@ -39,11 +39,11 @@ def test_a_terminals_output_has_no_streams():
         (b"aab", b"aabaab", b"aab"),
     ],
 )
-def test_only_what_nomad_has_not_told_is_added(told: bytes, found: bytes, lacking: bytes):
-    assert logs.missing_end(told, found) == lacking
+def test_only_what_nomad_has_not_told_is_added(log: bytes, saved: bytes, missing: bytes):
+    assert logs.find_missing_end(log, saved) == missing
 
 
 def test_a_log_of_millions_of_equal_lines_is_compared_at_once():
     lines = b"the same again\n" * 250_000
-    assert logs.missing_end(lines, lines + b"end\n") == b"end\n"
-    assert logs.missing_end(b"another\n" + lines, lines + b"end\n") == b"end\n"
+    assert logs.find_missing_end(lines, lines + b"end\n") == b"end\n"
+    assert logs.find_missing_end(b"another\n" + lines, lines + b"end\n") == b"end\n"

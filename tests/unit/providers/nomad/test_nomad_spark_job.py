@@ -17,11 +17,11 @@ def submission(**fields) -> Submission:
 
 
 def group(job: dict, name: str) -> dict:
-    return next(each for each in job["TaskGroups"] if each["Name"] == name)
+    return next(entry for entry in job["TaskGroups"] if entry["Name"] == name)
 
 
 def task(job: dict, name: str) -> dict:
-    return next(each for group in job["TaskGroups"] for each in group["Tasks"] if each["Name"] == name)
+    return next(entry for group in job["TaskGroups"] for entry in group["Tasks"] if entry["Name"] == name)
 
 
 def test_the_same_submission_gives_the_same_job():
@@ -48,21 +48,21 @@ def test_tasks_ask_for_more_memory_than_the_heap():
 
 def test_what_is_asked_for_is_what_the_groups_take():
     job = submission(driver=Resources(2, 1024), executor=Executor(3, 1024, 2))
-    made = spark_job.spark_job(job)
-    for name, ask in zip(("head", "workers"), spark_job.group_requests(job.job), strict=True):
-        its = group(made, name)["Tasks"]
-        assert sum(each["Resources"]["CPU"] for each in its) == ask.cores * job_spec.CORE
-        assert sum(each["Resources"]["MemoryMB"] for each in its) == ask.memory_mb
+    nomad_job = spark_job.spark_job(job)
+    for name, request in zip(("head", "workers"), spark_job.compute_group_requests(job.job), strict=True):
+        tasks = group(nomad_job, name)["Tasks"]
+        assert sum(task["Resources"]["CPU"] for task in tasks) == request.cores * job_spec.CORE
+        assert sum(task["Resources"]["MemoryMB"] for task in tasks) == request.memory_mb
 
 
 @pytest.mark.parametrize("name", ["master", "driver", "worker"])
 def test_no_secret_is_in_the_job_and_every_task_gets_it_as_a_file(name):
-    made = spark_job.spark_job(submission())
-    assert 'nomadVar "nomad/jobs/pi-abc12"' in task(made, name)["Templates"][0]["EmbeddedTmpl"]
-    assert task(made, name)["Env"]["CMS_SECRET_FILE"] == "${NOMAD_SECRETS_DIR}/token"  # noqa: S105  # a path
+    nomad_job = spark_job.spark_job(submission())
+    assert 'nomadVar "nomad/jobs/pi-abc12"' in task(nomad_job, name)["Templates"][0]["EmbeddedTmpl"]
+    assert task(nomad_job, name)["Env"]["CMS_SECRET_FILE"] == "${NOMAD_SECRETS_DIR}/token"  # noqa: S105  # a path
 
 
 def test_nomad_gives_the_users_dollars_back_as_they_are():
-    made = spark_job.spark_job(submission(arguments=("${HOME}", "%{x}", "$HOME"), env={"A": "${HOME}"}))
-    assert task(made, "driver")["Config"]["args"][-3:] == ["$${HOME}", "%%{x}", "$HOME"]
-    assert task(made, "worker")["Env"]["A"] == "${meta.cms_dollar}{HOME}"
+    nomad_job = spark_job.spark_job(submission(arguments=("${HOME}", "%{x}", "$HOME"), env={"A": "${HOME}"}))
+    assert task(nomad_job, "driver")["Config"]["args"][-3:] == ["$${HOME}", "%%{x}", "$HOME"]
+    assert task(nomad_job, "worker")["Env"]["A"] == "${meta.cms_dollar}{HOME}"

@@ -43,18 +43,18 @@ def read(allocations, evaluations=(), **job):
 
 
 def test_a_driver_that_ended_with_zero_is_a_success():
-    found = read([head(event("Terminated", 0))])
-    assert (found.state, found.exit_code, found.duration) == (State.SUCCEEDED, 0, 10.0)
+    job = read([head(event("Terminated", 0))])
+    assert (job.state, job.exit_code, job.duration) == (State.SUCCEEDED, 0, 10.0)
 
 
 def test_a_failed_driver_tells_its_exit_code():
-    found = read([head(event("Terminated", 3), failed=True, client="failed")])
-    assert (found.state, found.exit_code, found.reason) == (State.FAILED, 3, "exit code 3")
+    job = read([head(event("Terminated", 3), failed=True, client="failed")])
+    assert (job.state, job.exit_code, job.reason) == (State.FAILED, 3, "exit code 3")
 
 
 def test_out_of_memory_is_said_in_words():
-    found = read([head(event("Terminated", 137, oom_killed="true"), failed=True)])
-    assert found.reason.startswith("out of memory")
+    job = read([head(event("Terminated", 137, oom_killed="true"), failed=True)])
+    assert job.reason.startswith("out of memory")
 
 
 def test_a_timeout_is_said_in_words():
@@ -71,8 +71,8 @@ def test_a_job_stopped_while_it_ran_is_stopped():
 
 def test_a_job_without_room_is_queued_and_says_for_what():
     blocked = {"Status": "blocked", "FailedTGAllocs": {"workers": {"DimensionExhausted": {"memory": 3}}}}
-    found = read([], [blocked])
-    assert (found.state, found.reason) == (State.QUEUED, "waits for room: memory")
+    job = read([], [blocked])
+    assert (job.state, job.reason) == (State.QUEUED, "waits for room: memory")
 
 
 def test_a_lost_driver_is_never_a_success():
@@ -83,20 +83,22 @@ def test_a_lost_driver_is_never_a_success():
 
 
 def test_an_image_that_cannot_be_had_is_said():
-    found = read([head(event("Driver Failure"), state="dead", failed=True, client="failed", started=None)])
-    assert (found.state, found.reason) == (State.FAILED, "Driver Failure message")
+    job = read([head(event("Driver Failure"), state="dead", failed=True, client="failed", started=None)])
+    assert (job.state, job.reason) == (State.FAILED, "Driver Failure message")
 
 
-GANG = {"TaskGroups": [{"Name": "task", "Count": 2, "Tasks": [{"Name": "task", "Lifecycle": None}]}]}
+TWO_TASKS = {"TaskGroups": [{"Name": "task", "Count": 2, "Tasks": [{"Name": "task", "Lifecycle": None}]}]}
 
 
-def member(index: int, *events, state="dead", failed=False, client="complete", end=END, group="task", made=7) -> dict:
+def allocation(
+    index: int, *events, state="dead", failed=False, client="complete", end=END, group="task", create_index=7
+) -> dict:
     task = {"State": state, "Failed": failed, "StartedAt": START, "FinishedAt": end, "Events": list(events)}
     return {
-        "ID": f"a{index}-{made}",
+        "ID": f"a{index}-{create_index}",
         "Name": f"pi-1.{group}[{index}]",
         "TaskGroup": group,
-        "CreateIndex": made,
+        "CreateIndex": create_index,
         "NodeName": f"h{index}",
         "ClientStatus": client,
         "TaskStates": {"task": task},
@@ -108,92 +110,96 @@ def time_limit() -> dict:
 
 
 def test_a_job_of_several_tasks_succeeds_with_the_last_of_them():
-    ended = member(0, event("Terminated", 0))
-    assert read([ended, member(1, state="running", client="running")], **GANG).state is State.RUNNING
-    assert read([ended, member(1, event("Terminated", 0))], **GANG).state is State.SUCCEEDED
-    assert read([ended], **GANG).state is not State.SUCCEEDED
+    ended = allocation(0, event("Terminated", 0))
+    assert read([ended, allocation(1, state="running", client="running")], **TWO_TASKS).state is State.RUNNING
+    assert read([ended, allocation(1, event("Terminated", 0))], **TWO_TASKS).state is State.SUCCEEDED
+    assert read([ended], **TWO_TASKS).state is not State.SUCCEEDED
 
 
 def test_a_job_of_several_tasks_fails_with_the_first_that_does():
-    first = member(1, event("Terminated", 3), failed=True, end="2026-01-01T00:00:02Z")
-    killed = member(0, event("Terminated", 4), failed=True)
-    found = read([killed, first], **GANG)
-    assert (found.state, found.exit_code, found.reason) == (State.FAILED, 3, "task-1: exit code 3")
-    assert read([member(0, state="running", client="running"), first], **GANG).state is State.FAILED
+    first = allocation(1, event("Terminated", 3), failed=True, end="2026-01-01T00:00:02Z")
+    killed = allocation(0, event("Terminated", 4), failed=True)
+    job = read([killed, first], **TWO_TASKS)
+    assert (job.state, job.exit_code, job.reason) == (State.FAILED, 3, "task-1: exit code 3")
+    assert read([allocation(0, state="running", client="running"), first], **TWO_TASKS).state is State.FAILED
 
 
 def test_a_time_limit_is_told_whatever_the_task_ended_with():
     for code in (0, 137, 143):
-        over = member(0, event("Started"), time_limit(), event("Killing"), event("Terminated", code))
+        over = allocation(0, event("Started"), time_limit(), event("Killing"), event("Terminated", code))
         for stop in (False, True):
-            found = read([over, member(1, event("Terminated", 0))], Stop=stop, **GANG)
-            assert (found.state, found.exit_code) == (State.FAILED, 124)
-            assert "timeout" in found.reason
+            job = read([over, allocation(1, event("Terminated", 0))], Stop=stop, **TWO_TASKS)
+            assert (job.state, job.exit_code) == (State.FAILED, 124)
+            assert "timeout" in job.reason
 
 
 def test_a_task_that_was_started_again_after_its_time_may_still_succeed():
     events = (event("Started"), time_limit(), event("Terminated", 137), event("Started"), event("Terminated", 0))
-    assert read([member(0, *events), member(1, event("Terminated", 0))], **GANG).state is State.SUCCEEDED
+    assert read([allocation(0, *events), allocation(1, event("Terminated", 0))], **TWO_TASKS).state is State.SUCCEEDED
 
 
 def test_a_task_that_runs_again_has_no_exit_code():
-    found = read([member(0, event("Terminated", 137), event("Started"), state="running", client="running")], **GANG)
-    assert [task.exit_code for task in found.tasks] == [None]
+    job = read(
+        [allocation(0, event("Terminated", 137), event("Started"), state="running", client="running")], **TWO_TASKS
+    )
+    assert [task.exit_code for task in job.tasks] == [None]
 
 
 def test_tasks_have_the_number_that_they_know_themselves_by():
-    found = read([member(1, group="task"), member(0, group="task-2")], **GANG)
-    assert sorted(task.name for task in found.tasks) == ["task-1", "task-2"]
+    job = read([allocation(1, group="task"), allocation(0, group="task-2")], **TWO_TASKS)
+    assert sorted(task.name for task in job.tasks) == ["task-1", "task-2"]
 
 
 def test_an_image_that_cannot_be_pulled_is_named():
-    refused = {**event("Driver Failure"), "DisplayMessage": "Failed to pull `a/b:1`: not found"}
-    found = read([head(refused, failed=True, client="failed", started=None)])
-    assert found.reason == "image a/b:1 could not be pulled: not found"
+    not_pulled = {**event("Driver Failure"), "DisplayMessage": "Failed to pull `a/b:1`: not found"}
+    job = read([head(not_pulled, failed=True, client="failed", started=None)])
+    assert job.reason == "image a/b:1 could not be pulled: not found"
 
 
-def test_a_place_that_no_host_offers_is_said():
+def test_a_volume_that_no_host_offers_is_said():
     filtered = {"ConstraintFiltered": {"missing compatible host volumes": 2}}
-    found = read([], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}])
-    assert found.reason == "waits for room: missing compatible host volumes"
+    job = read([], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}])
+    assert job.reason == "waits for room: missing compatible host volumes"
 
 
 def test_results_of_every_try_are_found_and_the_newest_has_the_tasks_name():
-    found = status.started_tasks([member(0, made=7), member(0, made=9), member(1, made=8)])
-    assert [(name, each["ID"]) for name, each in found] == [
+    started = status.find_started_tasks(
+        [allocation(0, create_index=7), allocation(0, create_index=9), allocation(1, create_index=8)]
+    )
+    assert [(name, allocation["ID"]) for name, allocation in started] == [
         ("task-0", "a0-9"),
         ("task-0-try-1", "a0-7"),
         ("task-1", "a1-8"),
     ]
 
 
-def stub(**counts) -> dict:
+def job_summary(**counts) -> dict:
     states = dict.fromkeys(("Queued", "Starting", "Running", "Lost", "Unknown", "Failed", "Complete"), 0)
     summary = {"Summary": {"head": {**states, **counts}}}
     return {"Type": "batch", "Status": "running", "Meta": {"cms_first": "head"}, "JobSummary": summary}
 
 
 def test_a_job_is_over_with_its_first_part():
-    assert status.is_over(stub(Complete=1))
-    assert status.is_over(stub(Failed=1, Running=1))
-    assert not status.is_over(stub(Complete=1, Running=1))
-    assert not status.is_over(stub(Starting=1))
-    assert not status.is_over({**stub(Failed=1), "Type": "service"})
+    assert status.is_over(job_summary(Complete=1))
+    assert status.is_over(job_summary(Failed=1, Running=1))
+    assert not status.is_over(job_summary(Complete=1, Running=1))
+    assert not status.is_over(job_summary(Starting=1))
+    assert not status.is_over({**job_summary(Failed=1), "Type": "service"})
 
 
 def test_a_service_waits_for_the_host_that_it_is_bound_to():
     filtered = {"ConstraintFiltered": {"${node.unique.id} = n1": 2}}
-    lost = member(0, state="running", client="lost")
-    found = read([lost], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}], Type="service", **GANG)
-    assert [(task.state, task.reason) for task in found.tasks] == [(State.UNKNOWN, "its host h0 was lost")]
-    back = read([lost, member(0, state="running", client="running", made=9)], Type="service", **GANG)
+    lost = allocation(0, state="running", client="lost")
+    job = read([lost], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}], Type="service", **TWO_TASKS)
+    assert [(task.state, task.reason) for task in job.tasks] == [(State.UNKNOWN, "its host h0 was lost")]
+    back = read([lost, allocation(0, state="running", client="running", create_index=9)], Type="service", **TWO_TASKS)
     assert [task.state for task in back.tasks] == [State.RUNNING]
 
 
 def test_what_a_part_waits_for_is_said_in_words():
     filtered = {"ConstraintFiltered": {"${node.unique.id} = n1": 2}}
-    found = read([], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}])
-    assert found.reason == "waits for the host that it is bound to"
+    job = read([], [{"Status": "blocked", "FailedTGAllocs": {"task": filtered}}])
+    assert job.reason == "waits for the host that it is bound to"
 
 
 def test_a_job_that_was_stopped_tells_when_it_was_submitted():
@@ -201,5 +207,5 @@ def test_a_job_that_was_stopped_tells_when_it_was_submitted():
 
 
 def test_a_task_that_the_job_needs_no_more_is_stopped_and_has_not_failed():
-    found = read([member(0, event("Killing"), event("Terminated", 143))], Stop=True, **GANG)
-    assert [(task.state, task.exit_code, task.reason) for task in found.tasks] == [(State.STOPPED, 143, "")]
+    job = read([allocation(0, event("Killing"), event("Terminated", 143))], Stop=True, **TWO_TASKS)
+    assert [(task.state, task.exit_code, task.reason) for task in job.tasks] == [(State.STOPPED, 143, "")]
