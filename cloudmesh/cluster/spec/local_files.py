@@ -1,4 +1,4 @@
-"""The local files that travel with a job: found, and fit to travel, before anything is sent."""
+"""The local files that travel with a job: they are found and checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _readable(path: Path, place: SourceLocation) -> None:
         raise place.error(f"{path} cannot be read: {error.strerror}") from error
 
 
-def check_together(found: Iterable[tuple[SourceLocation, Path]]) -> None:
+def check_together(files: Iterable[tuple[SourceLocation, Path]]) -> None:
     """Check that files can travel together.
 
     Raises:
@@ -63,7 +63,7 @@ def check_together(found: Iterable[tuple[SourceLocation, Path]]) -> None:
     """
     total = 0
     names: dict[str, SourceLocation] = {}
-    for place, path in found:
+    for place, path in files:
         if path.name in names:
             raise place.error(
                 f"{path.name} is also the name of {names[path.name].field}; names must differ, folders are not kept"

@@ -1,4 +1,4 @@
-"""The parameters of a job file: their declarations, their values, and `${params.NAME}` wherever a value may stand."""
+"""The parameters of a job file: their declarations, their values, and `${params.NAME}` in the file's values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Parameter:
         kind: one of KINDS.
         choices: what a "choice" may be.
         default: None where it has none.
-        required: whether a value must be given although none may be used.
+        required: whether a value must be given even if nothing refers to it.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Parameter:
     place: SourceLocation
 
     def accept(self, value: Scalar) -> Scalar:
-        """Return a value as this parameter holds it, whoever gave it.
+        """Return a value with the type of this parameter.
 
         Raises:
-            UsageError: it is of another type.
+            UsageError: the value cannot be read as that type, or is none of the choices.
         """
         if self.kind == "choice":
-            return self._choice(value)
+            return self._accept_choice(value)
         text = value.text
         if self.kind == "int" and INTEGER.fullmatch(text):
             return replace(value, text=str(int(text)), kind="int")
@@ -54,15 +54,15 @@ class Parameter:
             return replace(value, text=text.lower(), kind="bool")
         if self.kind == "string":
             return replace(value, kind="str")
-        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false"}[self.kind]
-        raise value.place.error(f"must be {wanted}, not {quoted(text)}")
+        expected = {"int": "a whole number", "float": "a number", "bool": "true or false"}[self.kind]
+        raise value.place.error(f"must be {expected}, not {quoted(text)}")
 
-    def _choice(self, value: Scalar) -> Scalar:
+    def _accept_choice(self, value: Scalar) -> Scalar:
         for choice in self.choices:
             if choice.text == value.text:
                 return replace(value, kind=choice.kind)
-        known = ", ".join(choice.text for choice in self.choices)
-        raise value.place.error(f"must be one of {known}, not {quoted(value.text)}")
+        allowed = ", ".join(choice.text for choice in self.choices)
+        raise value.place.error(f"must be one of {allowed}, not {quoted(value.text)}")
 
 
 def _is_float(text: str) -> bool:
@@ -107,7 +107,7 @@ def from_file(path: str) -> dict[str, Scalar]:
     """Return the values in a parameter file: YAML or JSON, a mapping of names to single values.
 
     Raises:
-        UsageError: it cannot be read or is no such mapping.
+        UsageError: the file cannot be read, or is not a mapping of names to single values.
     """
     return Fields.of(yaml_document.read(path), "").scalars()
 
@@ -121,7 +121,7 @@ def settle(parameters: Mapping[str, Parameter], given: Mapping[str, Scalar], job
     """Return the value of each parameter: the given one, else its default.
 
     Raises:
-        UsageError: a value is given for no declared parameter, is of another type, or a required one is missing.
+        UsageError: a value is given for an undeclared parameter, has the wrong type, or a required value is missing.
     """
     for name, value in given.items():
         if name not in parameters:
@@ -146,15 +146,15 @@ class Parameters:
     expanded: int = field(default=0, init=False)
 
     def substitute(self, value: Scalar) -> Scalar:
-        """Return a value with each reference filled in; one that is nothing but a reference takes on its type.
+        """Return a value with its references filled in; one that is only a reference gets the parameter's type.
 
         Raises:
-            UsageError: it refers to a parameter that is not declared or has no value, or the text grows too long.
+            UsageError: a parameter is not declared or has no value, or the text grows too long.
         """
         whole = _REFERENCE.fullmatch(value.text)
         if whole and not whole[1]:
-            found = self._find(whole, value.place)
-            result = Scalar(found.text, found.kind, value.place)
+            parameter = self._find(whole, value.place)
+            result = Scalar(parameter.text, parameter.kind, value.place)
         else:
             result = replace(value, text=self._expand(value))
         self.expanded += len(result.text)
@@ -181,17 +181,17 @@ class Parameters:
             raise place.error(f"{quoted(match[0])} has no closing brace")
         if name not in self.values:
             raise place.error(f"no parameter {quoted(name)} under params; {suggestion(name, self.values)}")
-        found = self.values[name]
-        if found is None:
+        value = self.values[name]
+        if value is None:
             raise place.error(f"the parameter {name} has no value; give --param={name}=VALUE or a default")
-        return found
+        return value
 
 
 def refuse_parameters(params: Mapping[str, str], params_file: str, job: str) -> None:
     """Refuse parameters for a job that cannot declare any.
 
     Raises:
-        UsageError: there are some.
+        UsageError: a parameter or a file of parameters is given.
     """
     if params or params_file:
         raise SourceLocation(job).error(
