@@ -7,9 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cloudmesh.cluster.spec import local_files, validators
-from cloudmesh.cluster.spec.common_fields import FIELDS, Found, common_fields, cores, memory, paths
-from cloudmesh.cluster.spec.fields import Fields
 from cloudmesh.cluster.spec.job import JobSpec, Resources, resources
 from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
@@ -69,50 +66,3 @@ class ContainerJob(JobSpec):
             "resources": resources(self.needs),
             "ports": list(self.ports),
         }
-
-
-MAX_COUNT = 1000
-MAX_PORTS = 16
-MIN_MEMORY_MB = 16
-_DEFAULTS = ContainerJob("default")
-
-
-def container_job(root: Fields, folder: Path, arguments: Sequence[str]) -> ContainerJob:
-    """Return the job that a file describes.
-
-    Args:
-        root: the file's fields.
-        folder: what its paths are relative to.
-        arguments: instead of the file's own, where there are any.
-
-    Raises:
-        UsageError: a field is wrong; file, line and field are named.
-    """
-    spec = root.table("spec").only(*FIELDS, "command", "count", "resources", "ports", "files")
-    found: Found = []
-    job = ContainerJob(
-        **common_fields(root, arguments),
-        command=tuple(value.text for value in spec.values("command")),
-        attached=paths(spec, "files", folder, found),
-        count=spec.integer("count", _DEFAULTS.count, 1, MAX_COUNT),
-        needs=_resources(spec.table("resources").only("cores", "memory")),
-        ports=_ports(spec),
-    )
-    local_files.check_together(found)
-    return job
-
-
-def _resources(fields: Fields) -> Resources:
-    return Resources(cores(fields), memory(fields, _DEFAULTS.needs.memory_mb, MIN_MEMORY_MB))
-
-
-def _ports(spec: Fields) -> tuple[str, ...]:
-    found: list[str] = []
-    for value in spec.values("ports"):
-        name = validators.port(value)
-        if name in found:
-            raise value.place.error(f"{name} is given a second time")
-        found.append(name)
-    if len(found) > MAX_PORTS:
-        raise spec.at("ports").error(f"more than {MAX_PORTS} ports")
-    return tuple(found)

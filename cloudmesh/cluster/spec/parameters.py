@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.spec import yaml_document
-from cloudmesh.cluster.spec.fields import INTEGER, Fields, suggestion
-from cloudmesh.cluster.spec.yaml_document import Scalar, SourceLocation, flaw, quoted
+from cloudmesh.cluster.spec.document import Document, suggestion
+from cloudmesh.cluster.spec.yaml_document import INTEGER, Scalar, SourceLocation, flaw, quoted
 
-KINDS = ("string", "int", "float", "bool", "choice")
+if TYPE_CHECKING:
+    from cloudmesh.cluster.spec.common_model import ParameterDeclaration
+
 MAX_TEXT = 1 << 16
 MAX_TOTAL = 1 << 20
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 # "$${params.x}" stands for the text "${params.x}".
 _REFERENCE = re.compile(r"(\$?)\$\{params\.([^{}]*)(\}?)")
 
@@ -24,7 +25,7 @@ class Parameter:
     """A declared parameter.
 
     Attributes:
-        kind: one of KINDS.
+        kind: "string", "int", "float", "bool" or "choice".
         choices: what a "choice" may be.
         default: None where it has none.
         required: whether a value must be given even if nothing refers to it.
@@ -72,35 +73,26 @@ def _is_float(text: str) -> bool:
         return False
 
 
-def declarations(fields: Fields) -> dict[str, Parameter]:
-    """Return the parameters that the `params` section declares.
+def build_parameters(declarations: Mapping[str, ParameterDeclaration], document: Document) -> dict[str, Parameter]:
+    """Return the parameters that the `params` section of a job file declares.
+
+    Args:
+        declarations: the section.
+        document: the job file.
 
     Raises:
-        UsageError: a declaration is malformed, or a default is of another type than its parameter.
+        UsageError: a default cannot be read as the type of its parameter, or is none of the choices.
     """
-    return {name: _declaration(name, fields.table(name)) for name in fields.entries}
+    return {name: _build_parameter(name, declaration, document) for name, declaration in declarations.items()}
 
 
-def _declaration(name: str, fields: Fields) -> Parameter:
-    if not _NAME.fullmatch(name):
-        raise fields.place.at("params").error(
-            f"{quoted(name)} is no name for a parameter: use up to 40 letters, digits, '_' and '-', not a digit first"
-        )
-    fields.only("type", "default", "required", "choices", "description")
-    kind = fields.text("type", "string")
-    if kind not in KINDS:
-        raise fields.at("type").error(f"unknown type {quoted(kind)}; {suggestion(kind, KINDS)}")
-    choices = tuple(fields.values("choices"))
-    if bool(choices) != (kind == "choice"):
-        raise fields.at("choices").error("belongs to type: choice, which needs at least one")
-    required = fields.boolean("required", False)
-    parameter = Parameter(name, kind, choices, None, required, fields.place)
-    default = fields.value("default")
-    if default is None:
+def _build_parameter(name: str, declaration: ParameterDeclaration, document: Document) -> Parameter:
+    choices = tuple(document.scalar("params", name, "choices", index) for index in range(len(declaration.choices)))
+    place = document.locate("params", name)
+    parameter = Parameter(name, declaration.type, choices, None, declaration.required, place)
+    if declaration.default is None:
         return parameter
-    if _REFERENCE.search(default.text):
-        raise default.place.error("cannot refer to a parameter")
-    return replace(parameter, default=parameter.accept(default))
+    return replace(parameter, default=parameter.accept(document.scalar("params", name, "default")))
 
 
 def from_file(path: str) -> dict[str, Scalar]:
@@ -109,7 +101,8 @@ def from_file(path: str) -> dict[str, Scalar]:
     Raises:
         UsageError: the file cannot be read, or is not a mapping of names to single values.
     """
-    return Fields.of(yaml_document.read(path), "").scalars()
+    document = Document.read(path)
+    return {name: document.scalar(name) for name in document.validate(dict[str, str], document.plain())}
 
 
 def from_options(params: Mapping[str, str]) -> dict[str, Scalar]:

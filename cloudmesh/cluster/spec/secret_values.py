@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec import yaml_document
-from cloudmesh.cluster.spec.fields import Fields
+from cloudmesh.cluster.spec.document import Document
 from cloudmesh.cluster.spec.job import JobSpec, Secret
 from cloudmesh.cluster.spec.yaml_document import SourceLocation, flaw, local_path, quoted
 
@@ -72,7 +72,8 @@ def from_file(path: str) -> dict[str, str]:
     if lines and _LINE.fullmatch(next(iter(lines.values()))):
         return _from_lines(lines, path)
     try:
-        return {name: value.text for name, value in Fields.of(yaml_document.read(path), "").scalars().items()}
+        document = Document.read(path)
+        return document.validate(dict[str, str], document.plain())
     except UsageError as error:
         # Its message may show what is in the file.
         line = re.match(rf"{re.escape(path)}:([0-9]+):", str(error))

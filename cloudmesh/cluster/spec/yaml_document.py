@@ -16,6 +16,8 @@ from cloudmesh.cluster.core.errors import UsageError
 
 T = TypeVar("T")
 
+# No leading zeros: YAML takes 010 for 8.
+INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
