@@ -112,7 +112,7 @@ class ParameterDeclaration(FileModel):
         default=None, description="Its value if none is given. It cannot refer to other parameters.", examples=[10]
     )
     description: Text = Field(
-        default="", description="What it means, for readers.", examples=["how many words to print"]
+        default_factory=str, description="What it means, for readers.", examples=["how many words to print"]
     )
 
     @field_validator("type")

@@ -1,4 +1,4 @@
-"""Jobs of kind ContainerJob: their fields in a job file, and of which tasks they are made."""
+"""Jobs of kind ContainerJob, and the tasks that they consist of."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
 
 @dataclass(frozen=True)
 class ContainerJob(JobSpec):
-    """Some equal tasks of any image.
+    """A job of equal tasks of any image.
 
     Attributes:
-        command: instead of the image's entry point; empty: the image's own.
+        command: replaces the image's entry point; empty: the entry point is used.
         attached: local files that lie in the job's directory.
         count: how many tasks.
         needs: what each of them needs; the memory is all that it gets.
@@ -49,7 +49,7 @@ class ContainerJob(JobSpec):
         )
 
     def rewritten(self, text: Callable[[str], str]) -> ContainerJob:
-        """Return the job with each word that may refer to storage as `text` gives it."""
+        """Return the job with `text` applied to each value that may contain `${storage.NAME}`."""
         return replace(super().rewritten(text), command=tuple(map(text, self.command)))
 
     @property
@@ -58,7 +58,7 @@ class ContainerJob(JobSpec):
         return self.attached
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
-        """Return what is its kind's own, as a job file would say it."""
+        """Return the fields of `spec` that only this kind has, as in a job file."""
         return {
             "command": list(self.command),
             "files": [path(file) for file in self.attached],

@@ -1,7 +1,7 @@
 """Jobs of kinds HadoopJob and HadoopService, and their parts. See images/hadoop/hadoop.py for the other end.
 
 A HadoopJob is a cluster of its own: HDFS and YARN come up for it and go with it. A HadoopService is the same and stays,
-with its data in a place on the hosts; a HadoopJob whose storage is a place of a service runs there, a client alone.
+with its data in a volume on the hosts; a HadoopJob whose storage is a volume of a service runs there, as a client.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _OWN_MASTERS, _SHARED_MASTERS = 2, 4
 _PORTS_OF_MASTER = 3
 _FIRST_STATIC_PORT = 10000
 _STATIC_PORTS = 10000
-_EACH = len(_HEAD_PORTS) + len(_BLOCK_PORTS)
-# So long do workers wait for the head that a retry brings.
+_STATIC_PORTS_PER_SERVICE = len(_HEAD_PORTS) + len(_BLOCK_PORTS)
+# Workers wait this long for the head of the next attempt.
 _AGAIN_SECONDS = 120
 
 
@@ -40,7 +40,7 @@ class Step:
 
     Attributes:
         main_class: of the jar; empty: as its manifest says.
-        arguments: its own.
+        arguments: of the program.
     """
 
     main_class: str = ""
@@ -82,8 +82,8 @@ class HadoopJob(JobSpec):
         return _job_layout(self)
 
     def rewritten(self, text: Callable[[str], str]) -> HadoopJob:
-        """Return the job with each word that may refer to storage as `text` gives it."""
-        steps = tuple(replace(each, arguments=tuple(map(text, each.arguments))) for each in self.steps)
+        """Return the job with `text` applied to each value that may contain `${storage.NAME}`."""
+        steps = tuple(replace(step, arguments=tuple(map(text, step.arguments))) for step in self.steps)
         return replace(super().rewritten(text), steps=steps)
 
     @property
@@ -92,9 +92,9 @@ class HadoopJob(JobSpec):
         return (*((self.jar,) if self.jar else ()), *self.input)
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
-        """Return what is its kind's own, as a job file would say it."""
+        """Return the fields of `spec` that only this kind has, as in a job file."""
         steps = [
-            _without_empty({"mainClass": each.main_class, "arguments": list(each.arguments)}) for each in self.steps
+            _without_empty({"mainClass": step.main_class, "arguments": list(step.arguments)}) for step in self.steps
         ]
         optional = {"mainClass": self.main_class, "steps": steps, "output": self.output}
         return {
@@ -138,7 +138,7 @@ class HadoopService(JobSpec):
         return self.worker.instances
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
-        """Return what is its kind's own, as a job file would say it."""
+        """Return the fields of `spec` that only this kind has, as in a job file."""
         return {
             "replication": self.replication,
             "yarn": self.yarn,
@@ -163,7 +163,10 @@ def _service_layout(job: HadoopService, hosts: Sequence[str]) -> TaskLayout:
     """Return the parts of a HadoopService: a worker on each of the hosts, and the head on the first of them."""
     conf = {**job.conf, "dfs.replication": str(job.replication)}
     plan = _plan(job.worker.instances, _SHARED_MASTERS, conf) | {"stays": True}
-    first = _FIRST_STATIC_PORT + crc32(job.name.encode()) % (_STATIC_PORTS // _EACH) * _EACH
+    first = (
+        _FIRST_STATIC_PORT
+        + crc32(job.name.encode()) % (_STATIC_PORTS // _STATIC_PORTS_PER_SERVICE) * _STATIC_PORTS_PER_SERVICE
+    )
     numbers = {name: first + at for at, name in enumerate((*_HEAD_PORTS, *_BLOCK_PORTS))}
     # Where clients go is always the same; what YARN's processes tell each other need not be.
     computing = dict.fromkeys(_computing_ports(_SHARED_MASTERS) if job.yarn else (), 0)
@@ -174,7 +177,7 @@ def _service_layout(job: HadoopService, hosts: Sequence[str]) -> TaskLayout:
     # While no hosts are given yet, what matters is how many tasks there are.
     bound = zip(parts, (*hosts[:1], *hosts) or [""] * len(parts), strict=True)
     data = {"CMS_DATA": job.storage[0].mount}
-    return TaskLayout(tuple(replace(each, host=host, env={**each.env, **data}) for each, host in bound), stays=True)
+    return TaskLayout(tuple(replace(part, host=host, env={**part.env, **data}) for part, host in bound), stays=True)
 
 
 def _job_plan(job: HadoopJob) -> dict[str, Any]:
@@ -182,8 +185,8 @@ def _job_plan(job: HadoopJob) -> dict[str, Any]:
     steps = job.steps or (Step(job.main_class, job.arguments),)
     return _plan(job.worker.instances, _OWN_MASTERS, job.conf) | {
         "steps": [
-            {"jar": jar, "class": each.main_class or job.main_class, "arguments": list(each.arguments)}
-            for each in steps
+            {"jar": jar, "class": step.main_class or job.main_class, "arguments": list(step.arguments)}
+            for step in steps
         ],
         "input": [file.name for file in job.input],
         "output": job.output or OUTPUT,

@@ -1,4 +1,4 @@
-"""Jobs of kind SparkJob: fields in a job file, arguments of spark-submit, what driver and executors need."""
+"""Jobs of kind SparkJob: arguments of spark-submit, and what driver and executors need."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SparkJob(JobSpec):
     executor: Executor = field(default_factory=Executor)
 
     def rewritten(self, text: Callable[[str], str]) -> SparkJob:
-        """Return the job with each word that may refer to storage as `text` gives it."""
+        """Return the job with `text` applied to each value that may contain `${storage.NAME}`."""
         conf = {name: text(value) for name, value in self.spark_conf.items()}
         return replace(super().rewritten(text), spark_conf=conf)
 
@@ -59,7 +59,7 @@ class SparkJob(JobSpec):
         return (*main, *self.deps.jars, *self.deps.py_files, *self.deps.files)
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
-        """Return what is its kind's own, as a job file would say it."""
+        """Return the fields of `spec` that only this kind has, as in a job file."""
         spec = {
             "mainApplicationFile": path(self.main) if self.main else f"local://{self.main_in_image}",
             "mainClass": self.main_class,
