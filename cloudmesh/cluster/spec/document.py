@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model")
 Substitute = Callable[[Scalar], Scalar]
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 """From the root of a file to a value: ("spec", "arguments", 0)."""
 
 # Aliases can make a small file stand for any number of values.
@@ -145,7 +145,7 @@ class Document:
             return (place if error.field is None else place.at(error.field)).error(str(error))
         return self.locate(*path).error(str(error) if error else _message(details["type"], details))
 
-    def _walk(self, path: Path) -> Iterator[YamlNode | None]:
+    def _walk(self, path: FieldPath) -> Iterator[YamlNode | None]:
         """Yield the values on the way along a path, None for each that is not there."""
         node: YamlNode | None = self.root
         yield node
@@ -171,7 +171,7 @@ def _message(kind: str, details: ErrorDetails) -> str:
     return details["msg"]
 
 
-def _convert(node: YamlNode, path: Path, substitute: Substitute | None, budget: Iterator[int]) -> Any:
+def _convert(node: YamlNode, path: FieldPath, substitute: Substitute | None, budget: Iterator[int]) -> Any:
     if next(budget, None) is None:
         raise node.place.at(_field_name(path)).error("holds too many values, by aliases")
     if isinstance(node, Items):
@@ -187,7 +187,7 @@ def _convert(node: YamlNode, path: Path, substitute: Substitute | None, budget: 
     return Word(scalar.text, scalar.kind)
 
 
-def _field_name(path: Path) -> str:
+def _field_name(path: FieldPath) -> str:
     """Return a path as messages show it: "spec.arguments[0]"."""
     name = ""
     for step in path:

@@ -8,11 +8,13 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
+from cloudmesh.cluster.command import schema as command
 from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.job_file import JOB_FILES
 from cloudmesh.cluster.spec.load import load
@@ -101,3 +103,9 @@ def test_pydantic_is_imported_only_when_a_job_file_is_read() -> None:
         "sys.exit('pydantic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_command_prints_the_schema() -> None:
+    printed: list[str] = []
+    command.schema(SimpleNamespace(print=printed.append))
+    assert json.loads(printed[0]) == SCHEMA
