@@ -1,26 +1,22 @@
 """Jobs of kinds HadoopJob and HadoopService, and their parts. See images/hadoop/hadoop.py for the other end.
 
 A HadoopJob is a cluster of its own: HDFS and YARN come up for it and go with it. A HadoopService is the same and stays,
-with its data in a place on the hosts; a HadoopJob whose storage is a place of a service runs there, a client alone.
+with its data in a volume on the hosts; a HadoopJob whose storage is a volume of a service runs there, as a client.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from cloudmesh.cluster.spec import hadoop_client, local_files, validators
-from cloudmesh.cluster.spec.common_fields import FIELDS, Found, common_fields, cores, memory, paths
-from cloudmesh.cluster.spec.fields import Fields
+from cloudmesh.cluster.spec import hadoop_client
 from cloudmesh.cluster.spec.job import Executor, JobSpec, Resources, resources
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
-from cloudmesh.cluster.spec.yaml_document import quoted
 
 EXAMPLES = "/opt/hadoop/hadoop-mapreduce-examples.jar"
 OUTPUT = "output"
@@ -33,8 +29,8 @@ _OWN_MASTERS, _SHARED_MASTERS = 2, 4
 _PORTS_OF_MASTER = 3
 _FIRST_STATIC_PORT = 10000
 _STATIC_PORTS = 10000
-_EACH = len(_HEAD_PORTS) + len(_BLOCK_PORTS)
-# So long do workers wait for the head that a retry brings.
+_STATIC_PORTS_PER_SERVICE = len(_HEAD_PORTS) + len(_BLOCK_PORTS)
+# Workers wait this long for the head of the next attempt.
 _AGAIN_SECONDS = 120
 
 
@@ -44,7 +40,7 @@ class Step:
 
     Attributes:
         main_class: of the jar; empty: as its manifest says.
-        arguments: its own.
+        arguments: of the program.
     """
 
     main_class: str = ""
@@ -86,8 +82,8 @@ class HadoopJob(JobSpec):
         return _job_layout(self)
 
     def rewritten(self, text: Callable[[str], str]) -> HadoopJob:
-        """Return the job with each word that may refer to storage as `text` gives it."""
-        steps = tuple(replace(each, arguments=tuple(map(text, each.arguments))) for each in self.steps)
+        """Return the job with `text` applied to each value that may contain `${storage.NAME}`."""
+        steps = tuple(replace(step, arguments=tuple(map(text, step.arguments))) for step in self.steps)
         return replace(super().rewritten(text), steps=steps)
 
     @property
@@ -96,9 +92,9 @@ class HadoopJob(JobSpec):
         return (*((self.jar,) if self.jar else ()), *self.input)
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
-        """Return what is its kind's own, as a job file would say it."""
+        """Return the fields of `spec` that only this kind has, as in a job file."""
         steps = [
-            _without_empty({"mainClass": each.main_class, "arguments": list(each.arguments)}) for each in self.steps
+            _without_empty({"mainClass": step.main_class, "arguments": list(step.arguments)}) for step in self.steps
         ]
         optional = {"mainClass": self.main_class, "steps": steps, "output": self.output}
         return {
@@ -142,7 +138,7 @@ class HadoopService(JobSpec):
         return self.worker.instances
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
-        """Return what is its kind's own, as a job file would say it."""
+        """Return the fields of `spec` that only this kind has, as in a job file."""
         return {
             "replication": self.replication,
             "yarn": self.yarn,
@@ -167,7 +163,10 @@ def _service_layout(job: HadoopService, hosts: Sequence[str]) -> TaskLayout:
     """Return the parts of a HadoopService: a worker on each of the hosts, and the head on the first of them."""
     conf = {**job.conf, "dfs.replication": str(job.replication)}
     plan = _plan(job.worker.instances, _SHARED_MASTERS, conf) | {"stays": True}
-    first = _FIRST_STATIC_PORT + crc32(job.name.encode()) % (_STATIC_PORTS // _EACH) * _EACH
+    first = (
+        _FIRST_STATIC_PORT
+        + crc32(job.name.encode()) % (_STATIC_PORTS // _STATIC_PORTS_PER_SERVICE) * _STATIC_PORTS_PER_SERVICE
+    )
     numbers = {name: first + at for at, name in enumerate((*_HEAD_PORTS, *_BLOCK_PORTS))}
     # Where clients go is always the same; what YARN's processes tell each other need not be.
     computing = dict.fromkeys(_computing_ports(_SHARED_MASTERS) if job.yarn else (), 0)
@@ -178,7 +177,7 @@ def _service_layout(job: HadoopService, hosts: Sequence[str]) -> TaskLayout:
     # While no hosts are given yet, what matters is how many tasks there are.
     bound = zip(parts, (*hosts[:1], *hosts) or [""] * len(parts), strict=True)
     data = {"CMS_DATA": job.storage[0].mount}
-    return TaskLayout(tuple(replace(each, host=host, env={**each.env, **data}) for each, host in bound), stays=True)
+    return TaskLayout(tuple(replace(part, host=host, env={**part.env, **data}) for part, host in bound), stays=True)
 
 
 def _job_plan(job: HadoopJob) -> dict[str, Any]:
@@ -186,8 +185,8 @@ def _job_plan(job: HadoopJob) -> dict[str, Any]:
     steps = job.steps or (Step(job.main_class, job.arguments),)
     return _plan(job.worker.instances, _OWN_MASTERS, job.conf) | {
         "steps": [
-            {"jar": jar, "class": each.main_class or job.main_class, "arguments": list(each.arguments)}
-            for each in steps
+            {"jar": jar, "class": step.main_class or job.main_class, "arguments": list(step.arguments)}
+            for step in steps
         ],
         "input": [file.name for file in job.input],
         "output": job.output or OUTPUT,
@@ -227,152 +226,3 @@ def _task_group(role: str, needs: Resources, plan: Mapping[str, Any], ports: Map
 
 def _without_empty(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in spec.items() if value}
-
-
-MAX_INSTANCES = 1000
-MAX_STEPS = 100
-MAX_REPLICATION = 3
-_IN_IMAGE = re.compile(r"local://(/[\w./+=@~-]+\.jar)")
-_IN_HDFS = re.compile(r"/?[\w.+=@~][\w.+=@~-]*(?:/[\w.+=@~-]+)*")
-_PROPERTY = re.compile(r"[A-Za-z0-9][\w.-]*")
-# Who is let in, where a process listens, and by what a job's own things are known, is not a job's to say.
-_OURS = re.compile(
-    r"hadoop\.(security|rpc|http|tmp|ssl|proxyuser)\..*|ipc\..*|fs\.defaultFS|ignore\..*"
-    r"|dfs\.(data\.transfer|encrypt|web|block\.access).*|dfs\.(user\.home|client\.failover)\..*|dfs\.nameservices"
-    r"|mapreduce\.job\.tags|.*[.-](address|port|bind-host|principal|keytab|keytab\.file|dir|dirs|port-range)|.*acl.*"
-    r"|yarn\.nodemanager\..*"
-)
-# What processes take beside tasks, and the least that a program can run in.
-_HEAD_MB, _WORKER_MB = 1280, 1536
-_SERVICE_MB = 512
-_TOO_LITTLE = "Hadoop's processes would not fit"
-_JOB_DEFAULTS, _SERVICE_DEFAULTS = HadoopJob("default"), HadoopService("default")
-_HDFS_ALONE = HadoopService("default", yarn=False, head=Resources(1, 1024), worker=Executor(1, 768, 2))
-
-
-def hadoop_job(root: Fields, folder: Path, arguments: Sequence[str]) -> HadoopJob:
-    """Return the HadoopJob that a file describes.
-
-    Args:
-        root: the file's fields.
-        folder: what its paths are relative to.
-        arguments: instead of the file's own, where there are any.
-
-    Raises:
-        UsageError: a field is wrong; file, line and field are named.
-    """
-    known = (*FIELDS, "jar", "mainClass", "program", "steps", "input", "output", "conf", "head", "worker")
-    spec = root.table("spec").only(*known)
-    found: Found = []
-    jar, jar_in_image = _jar(spec, folder, found)
-    shared = common_fields(root, arguments, _JOB_DEFAULTS.image)
-    if program := spec.text("program"):
-        shared["arguments"] = (program, *shared["arguments"])
-    job = HadoopJob(
-        **shared,
-        jar=jar,
-        jar_in_image=jar_in_image,
-        main_class=_main_class(spec),
-        steps=_steps(spec, bool(shared["arguments"])),
-        input=paths(spec, "input", folder, found),
-        output=_output(spec),
-        conf=_conf(spec),
-        head=_resources(spec.table("head").only("cores", "memory"), _JOB_DEFAULTS.head, _HEAD_MB),
-        worker=_worker(spec, _JOB_DEFAULTS.worker, _WORKER_MB, 1),
-    )
-    local_files.check_together(found)
-    return job
-
-
-def hadoop_service(root: Fields, folder: Path, arguments: Sequence[str]) -> HadoopService:
-    """Return the HadoopService that a file describes; see `hadoop_job`.
-
-    Raises:
-        UsageError: a field is wrong; file, line and field are named.
-    """
-    spec = root.table("spec").only(*FIELDS, "replication", "yarn", "conf", "head", "worker")
-    shared = common_fields(root, arguments, _SERVICE_DEFAULTS.image)
-    if shared["arguments"]:
-        raise spec.at("arguments").error("a service runs no program, and takes no arguments")
-    default = _SERVICE_DEFAULTS if spec.boolean("yarn", True) else _HDFS_ALONE
-    head_mb, worker_mb = (_HEAD_MB, _WORKER_MB) if default.yarn else (_SERVICE_MB, _SERVICE_MB)
-    worker = _worker(spec, default.worker, worker_mb, 2)
-    job = HadoopService(
-        **shared,
-        replication=spec.integer(
-            "replication", min(worker.instances, MAX_REPLICATION), 2, min(worker.instances, MAX_REPLICATION)
-        ),
-        yarn=default.yarn,
-        conf=_conf(spec),
-        head=_resources(spec.table("head").only("cores", "memory"), default.head, head_mb),
-        worker=worker,
-    )
-    if len(job.storage) != 1:
-        raise spec.at("storage").error(
-            "must name one place, a directory on the hosts: the data of the service goes there"
-        )
-    if job.storage[0].read_only:
-        raise spec.at("storage").error("is readOnly: the data of the service goes there")
-    return job
-
-
-def _jar(spec: Fields, folder: Path, found: Found) -> tuple[Path | None, str]:
-    value = spec.required("jar")
-    if value.text == "examples":
-        return None, EXAMPLES
-    if not value.text.startswith("local:"):
-        path = local_files.find_file(value, folder, (".jar",))
-        found.append((value.place, path))
-        return path, ""
-    match = _IN_IMAGE.fullmatch(value.text)
-    if not match:
-        raise value.place.error(f"{quoted(value.text)}: a jar in the image is written local:///folder/name.jar")
-    return None, match[1]
-
-
-def _main_class(spec: Fields) -> str:
-    value = spec.value("mainClass")
-    return "" if value is None else validators.class_name(value)
-
-
-def _steps(spec: Fields, has_arguments: bool) -> tuple[Step, ...]:
-    found = tuple(
-        Step(
-            _main_class(fields.only("mainClass", "arguments")), tuple(each.text for each in fields.values("arguments"))
-        )
-        for fields in spec.tables("steps")
-    )
-    if found and has_arguments:
-        raise spec.at("steps").error("have arguments of their own; the job must have none")
-    if len(found) > MAX_STEPS:
-        raise spec.at("steps").error(f"are more than {MAX_STEPS}")
-    return found
-
-
-def _output(spec: Fields) -> str:
-    value = spec.value("output")
-    if value is None:
-        return ""
-    if not _IN_HDFS.fullmatch(value.text) or ".." in value.text.split("/"):
-        raise value.place.error(f"must be a path in HDFS, not {quoted(value.text)}")
-    return value.text
-
-
-def _conf(spec: Fields) -> dict[str, str]:
-    found = spec.pairs("conf")
-    for name, value in found.items():
-        if not _PROPERTY.fullmatch(name):
-            raise value.place.error("is no Hadoop property")
-        if _OURS.fullmatch(name):
-            raise value.place.error("is set by the cluster and cannot be changed; remove it")
-    return {name: value.text for name, value in found.items()}
-
-
-def _resources(fields: Fields, default: Resources, least: int) -> Resources:
-    return Resources(cores(fields), memory(fields, default.memory_mb, least, _TOO_LITTLE))
-
-
-def _worker(spec: Fields, default: Executor, least: int, fewest: int) -> Executor:
-    fields = spec.table("worker").only("instances", "cores", "memory")
-    needs = _resources(fields, default, least)
-    return Executor(needs.cores, needs.memory_mb, fields.integer("instances", default.instances, fewest, MAX_INSTANCES))

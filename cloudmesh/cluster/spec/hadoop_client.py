@@ -1,8 +1,8 @@
-"""What programs of other jobs need to use the file system of a HadoopService. Pure.
+"""What programs of other jobs need to use the file system of a HadoopService.
 
-The file system is called by the job id of the service, hdfs://ID/path, whatever its address. Kerberos lets programs in:
-the image's entry point makes a keytab from the service's secret, and krb5.conf from the KDC's address. A HadoopJob gets
-the addresses of YARN's processes, too; what they are in Hadoop's settings, its image knows.
+The name of the file system is the job id of the service (hdfs://ID/path), at whatever address it runs. Programs log in
+with Kerberos: the image's entry point makes a keytab from the service's secret, and krb5.conf from the KDC's address. A
+HadoopJob also gets the addresses of YARN's processes; its image turns them into Hadoop's settings.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ PORTS = ("kdc", "namenode", "resourcemanager", "scheduler", "history")
 
 @dataclass(frozen=True)
 class Client:
-    """What a job is given.
+    """What a job needs to be a client of a service.
 
     Attributes:
         uri: of the file system's root.
         env: for all its tasks.
-        secrets: environment variables that are kept as the engine keeps secrets.
+        secrets: environment variables that the engine keeps as secrets.
         spark_conf: Spark properties, none of them secret.
     """
 
@@ -51,7 +51,7 @@ def settings(service: str, namenode: str) -> dict[str, str]:
             "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider"
         ),
         "dfs.namenode.kerberos.principal": PRINCIPAL,
-        # Hadoop's input and output formats get a token, and want to know who might renew it.
+        # Hadoop's input and output formats get a token and must know who may renew it.
         "yarn.resourcemanager.principal": PRINCIPAL,
         "hadoop.security.authentication": "kerberos",
         "hadoop.rpc.protection": "privacy",
@@ -62,27 +62,27 @@ def settings(service: str, namenode: str) -> dict[str, str]:
 
 
 def client(service: str, namenode: str, kdc: str, secret: str) -> Client:
-    """Return what a job is given that uses the service.
+    """Return the settings and secrets of a job that uses the service's file system.
 
     Args:
         service: the service's job id.
         namenode: "HOST:PORT".
         kdc: "HOST:PORT".
-        secret: that of the service's tasks.
+        secret: the one that the service's tasks have.
     """
-    its, uri = settings(service, namenode), f"hdfs://{service}"
-    env = {KDC: kdc, URI: uri, SETTINGS: json.dumps(its, sort_keys=True)}
-    return Client(uri, env, {SECRET: secret}, {f"spark.hadoop.{name}": value for name, value in its.items()})
+    properties, uri = settings(service, namenode), f"hdfs://{service}"
+    env = {KDC: kdc, URI: uri, SETTINGS: json.dumps(properties, sort_keys=True)}
+    return Client(uri, env, {SECRET: secret}, {f"spark.hadoop.{name}": value for name, value in properties.items()})
 
 
 def computing(service: str, address: Callable[[str], str], secret: str) -> Client:
-    """Return what a HadoopJob is given whose programs run in the service.
+    """Return the settings and secrets of a HadoopJob whose programs run in the service.
 
     Args:
         service: the service's job id.
         address: "HOST:PORT" of one of its head's ports.
-        secret: that of the service's tasks.
+        secret: the one that the service's tasks have.
     """
     uri = f"hdfs://{service}"
-    head = {port: address(port) for port in PORTS}
-    return Client(uri, {URI: uri, HEAD: json.dumps(head, sort_keys=True)}, {SECRET: secret})
+    addresses = {port: address(port) for port in PORTS}
+    return Client(uri, {URI: uri, HEAD: json.dumps(addresses, sort_keys=True)}, {SECRET: secret})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 
 API_VERSION = "cms/v1"
+# A volume in a text of a job. "$${storage.x}" stands for the text "${storage.x}".
+STORAGE_REFERENCE = re.compile(r"(\$?)\$\{storage\.([^{}]*)\}")
 AnyJob = TypeVar("AnyJob", bound="JobSpec")
 
 
@@ -22,7 +25,7 @@ class Resources:
 
     Attributes:
         cores: whole processors.
-        memory_mb: MiB of Java heap; the engine has to add what the process needs beside it.
+        memory_mb: MiB of Java heap; the engine adds what the process needs in addition.
     """
 
     cores: int = 1
@@ -42,7 +45,13 @@ class Executor(Resources):
 
 @dataclass(frozen=True)
 class VolumeClaim:
-    """A place for data that outlives the job; the cluster decides what it is."""
+    """A job's use of a volume, whose data outlives the job.
+
+    Attributes:
+        name: of the volume; the cluster knows what kind of volume it is.
+        mount: the absolute path at which the job's tasks find the data.
+        read_only: whether the tasks cannot write there.
+    """
 
     name: str
     mount: str
@@ -54,7 +63,7 @@ class Secret:
     """A named secret and the environment variables that the job gets from it.
 
     Attributes:
-        places: where the job file names the variables.
+        places: the lines of the job file that name the variables.
     """
 
     name: str
@@ -67,16 +76,16 @@ class JobSpec:
     """What jobs of every kind have.
 
     Attributes:
-        kind: as the job file says it.
+        kind: the job file's `kind`.
         name: an RFC 1123 label; the job's id is made from it.
-        image: one of ours, or any that the cluster can pull.
-        arguments: the program's own.
-        env: environment of all tasks.
+        image: one of this project's images, or any that the cluster can pull.
+        arguments: of the program.
+        env: environment variables of all tasks.
         retries: how often the job is run again after a failure.
-        timeout_seconds: how long it may run; 0: as long as it likes.
+        timeout_seconds: how long it may run; 0: without a limit.
         ttl_seconds: how long it and its results are kept after its end.
-        storage: places that its tasks use.
-        secrets: that its tasks get.
+        storage: the volumes that its tasks use.
+        secrets: the secrets that its tasks get.
     """
 
     kind: ClassVar[str]
@@ -99,37 +108,37 @@ class JobSpec:
     @property
     def volumes(self) -> tuple[str, ...]:
         """The names of the volumes that its tasks use, mounted or not."""
-        return tuple(each.name for each in self.storage)
+        return tuple(claim.name for claim in self.storage)
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
-        """Return what is its kind's own, as a job file would say it; `path` writes a local file."""
+        """Return the fields of `spec` that only this kind has, as in a job file; `path` writes a local file's path."""
         return {}
 
     def layout(self, hosts: Sequence[str] = ()) -> TaskLayout:
-        """Return the tasks that the job is made of; a SparkJob has none: Spark makes its own.
+        """Return the task groups that the job consists of. A SparkJob has no layout: Spark starts its own processes.
 
         Args:
-            hosts: the engine's names of the hosts that it is given, for a job whose tasks are bound to hosts.
+            hosts: the engine's names of the nodes for the job's tasks, if its tasks are bound to nodes.
         """
         raise NotImplementedError(f"a {self.kind} has no layout of tasks")
 
     @property
     def hosts_wanted(self) -> int:
-        """How many hosts must be given to the job, because its tasks are bound to them; 0 where they are not."""
+        """How many nodes `layout` needs because the tasks are bound to nodes; 0: they are not bound."""
         return 0
 
     def rewritten(self: AnyJob, text: Callable[[str], str]) -> AnyJob:
-        """Return the job with each word that may refer to storage as `text` gives it."""
+        """Return the job with `text` applied to each value that may contain `${storage.NAME}`."""
         env = {name: text(value) for name, value in self.env.items()}
         return replace(self, arguments=tuple(map(text, self.arguments)), env=env)
 
 
 def describe(job: JobSpec, path: Callable[[Path], str] = str) -> dict[str, Any]:
-    """Return the job as a job file would say it, with nothing left to fill in; the same job gives the same answer.
+    """Return the job as a complete job file without parameters; equal jobs give equal results.
 
     Args:
         job: the job.
-        path: how a local file is written.
+        path: writes the path of a local file.
     """
     spec = {
         "image": job.image,
@@ -138,13 +147,13 @@ def describe(job: JobSpec, path: Callable[[Path], str] = str) -> dict[str, Any]:
         "retries": job.retries,
         "timeoutSeconds": job.timeout_seconds,
         "ttlSeconds": job.ttl_seconds,
-        "storage": [{"name": each.name, "mount": each.mount, "readOnly": each.read_only} for each in job.storage],
-        "secrets": [{"name": each.name, "env": list(each.env)} for each in job.secrets],
+        "storage": [{"name": claim.name, "mount": claim.mount, "readOnly": claim.read_only} for claim in job.storage],
+        "secrets": [{"name": secret.name, "env": list(secret.env)} for secret in job.secrets],
         **job.spec(path),
     }
     return {"apiVersion": API_VERSION, "kind": job.kind, "metadata": {"name": job.name}, "spec": spec}
 
 
 def resources(needs: Resources) -> dict[str, Any]:
-    """Return resources as a job file would say them."""
+    """Return resources as a job file has them."""
     return {"cores": needs.cores, "memory": f"{needs.memory_mb}m"}

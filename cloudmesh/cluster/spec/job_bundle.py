@@ -20,11 +20,11 @@ SPARK_UID = 185
 
 @dataclass(frozen=True)
 class JobBundle:
-    """What of a job goes into the registry.
+    """The part of a job that goes into the registry.
 
     Attributes:
         layer: a gzipped tar with the files below JOB_DIR.
-        digest: SHA-256 in hex of the job and its files, whatever folder of whatever machine they come from.
+        digest: SHA-256 in hex of the job and its files; the folder and the machine of the files do not change it.
     """
 
     layer: bytes
@@ -35,15 +35,15 @@ def make_bundle(job: JobSpec) -> JobBundle:
     """Return the layer and the digest of a job.
 
     Raises:
-        UsageError: a file cannot be read any more.
+        UsageError: a file of the job cannot be read.
     """
-    files = sorted((_file(path) for path in job.files), key=lambda file: file.name)
+    files = sorted((_read_file(path) for path in job.files), key=lambda file: file.name)
     identity = {
         "job": describe(job, lambda path: path.name),
         "files": [[file.name, file.mode, hashlib.sha256(file.data).hexdigest()] for file in files],
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return JobBundle(_layer(files), hashlib.sha256(canonical.encode()).hexdigest())
+    return JobBundle(_build_layer(files), hashlib.sha256(canonical.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _File:
     data: bytes
 
 
-def _file(path: Path) -> _File:
+def _read_file(path: Path) -> _File:
     try:
         mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
         return _File(path.name, mode, path.read_bytes())
@@ -61,23 +61,23 @@ def _file(path: Path) -> _File:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _layer(files: Iterable[_File]) -> bytes:
+def _build_layer(files: Iterable[_File]) -> bytes:
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as compressed,
         tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        # A layer's entry replaces the directory's owner in the image: those above the job's stay root's.
+        # A layer's entry replaces the directory's owner in the image, so the folders above the job's stay root's.
         for directory, owner in (("opt", 0), ("opt/cloudmesh", 0), (JOB_DIR[1:], SPARK_UID)):
-            archive.addfile(_entry(directory, 0o755, owner, tarfile.DIRTYPE))
+            archive.addfile(_build_entry(directory, 0o755, owner, tarfile.DIRTYPE))
         for file in files:
-            entry = _entry(f"{JOB_DIR[1:]}/{file.name}", file.mode, SPARK_UID)
+            entry = _build_entry(f"{JOB_DIR[1:]}/{file.name}", file.mode, SPARK_UID)
             entry.size = len(file.data)
             archive.addfile(entry, io.BytesIO(file.data))
     return buffer.getvalue()
 
 
-def _entry(name: str, mode: int, owner: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
+def _build_entry(name: str, mode: int, owner: int, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
     entry.type = kind
     entry.mode = mode

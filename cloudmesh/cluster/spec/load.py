@@ -1,4 +1,4 @@
-"""From what the user gave to `submit` to a job, checked to the last field before anything is sent."""
+"""What the user gave to `submit`, as a job that is completely checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -7,22 +7,11 @@ from pathlib import Path
 
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import UsageError
-from cloudmesh.cluster.spec import local_files, native, parameters, yaml_document
-from cloudmesh.cluster.spec.common_fields import Reader
-from cloudmesh.cluster.spec.container import container_job
-from cloudmesh.cluster.spec.fields import Fields, suggestion
-from cloudmesh.cluster.spec.hadoop import hadoop_job, hadoop_service
-from cloudmesh.cluster.spec.job import API_VERSION, JobSpec
+from cloudmesh.cluster.spec import local_files, native, parameters
+from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.native import NativeJob
-from cloudmesh.cluster.spec.spark import SparkJob, spark_job
-from cloudmesh.cluster.spec.yaml_document import Scalar, SourceLocation, flaw, quoted
-
-_READERS: Mapping[str, Reader] = {
-    "SparkJob": spark_job,
-    "HadoopJob": hadoop_job,
-    "HadoopService": hadoop_service,
-    "ContainerJob": container_job,
-}
+from cloudmesh.cluster.spec.spark import SparkJob
+from cloudmesh.cluster.spec.yaml_document import SourceLocation, flaw, quoted
 
 
 def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str = "") -> JobSpec | NativeJob:
@@ -30,22 +19,25 @@ def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_f
 
     Args:
         job: a job file (.yaml, .yml), a .py, a .jar, or a job in an engine's own language (.nomad, .hcl, .json, .yaml).
-        arguments: the application's, as with spark-submit; where there are any, a job file's own are left out.
-        params: values by name, which go before those of `params_file`, which go before defaults.
+        arguments: of the application, as with spark-submit; they replace the arguments in a job file.
+        params: values by name; they go before those of `params_file`, which go before the defaults.
         params_file: a YAML or JSON file with values by name; empty for none.
 
     Raises:
-        UsageError: anything is wrong; the message names file, line and field where there are some.
+        UsageError: the file is no job, or a field of it is wrong; the message names file, line and field.
     """
     for text in (job, params_file, *arguments):
         if problem := flaw(text):
             raise UsageError(f"{quoted(text)} {problem}")
     suffix = Path(job).suffix
     if suffix in native.SUFFIXES:
-        if found := native.read_native(job):
+        if native_job := native.read_native(job):
             parameters.refuse_parameters(params, params_file, job)
-            return _without_arguments(found, arguments)
-        return _from_file(job, arguments, params, params_file)
+            return _without_arguments(native_job, arguments)
+        # Only job files need pydantic, which takes long to import.
+        from cloudmesh.cluster.spec.job_file import read_job_file
+
+        return read_job_file(job, arguments, params, params_file)
     if suffix in local_files.MAIN_SUFFIXES:
         parameters.refuse_parameters(params, params_file, job)
         return _from_application(job, arguments)
@@ -64,29 +56,11 @@ def _without_arguments(job: NativeJob, arguments: Sequence[str]) -> NativeJob:
 
 
 def _from_application(job: str, arguments: Sequence[str]) -> SparkJob:
-    value = Scalar(job, "str", SourceLocation("submit"))
-    path = local_files.find_file(value, Path.cwd(), local_files.MAIN_SUFFIXES)
-    local_files.check_together([(value.place, path)])
-    main_class = local_files.main_class(path, value.place) if path.suffix == ".jar" else ""
+    place = SourceLocation("submit")
+    if problem := local_files.path_flaw(job, local_files.MAIN_SUFFIXES):
+        raise place.error(problem)
+    files = local_files.LocalFiles(Path.cwd())
+    path = files.find(job, place)
+    files.check_together()
+    main_class = local_files.read_main_class(path, place) if path.suffix == ".jar" else ""
     return SparkJob(names.label_from(path.name), main=path, main_class=main_class, arguments=tuple(arguments))
-
-
-def _from_file(job: str, arguments: Sequence[str], params: Mapping[str, str], params_file: str) -> JobSpec:
-    root = Fields.of(yaml_document.read(job), "")
-    read = _reader(root)
-    root.only("apiVersion", "kind", "metadata", "params", "spec")
-    given = parameters.from_file(params_file) if params_file else {}
-    given |= parameters.from_options(params)
-    settled = parameters.settle(parameters.declarations(root.table("params")), given, job)
-    folder = yaml_document.local_path(job).parent.absolute()
-    return read(Fields(root.entries, root.place, settled.substitute), folder, arguments)
-
-
-def _reader(root: Fields) -> Reader:
-    version = root.required("apiVersion")
-    if version.text != API_VERSION:
-        raise version.place.error(f"must be {API_VERSION}, not {quoted(version.text)}; no such version")
-    kind = root.required("kind")
-    if kind.text not in _READERS:
-        raise kind.place.error(f"unknown kind {quoted(kind.text)}; {suggestion(kind.text, _READERS)}")
-    return _READERS[kind.text]

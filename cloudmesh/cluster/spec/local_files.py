@@ -1,12 +1,11 @@
-"""The local files that travel with a job: found, and fit to travel, before anything is sent."""
+"""The local files that travel with a job: they are found and checked before anything is sent."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from cloudmesh.cluster.spec.yaml_document import Scalar, SourceLocation, local_path, quoted
+from cloudmesh.cluster.spec.yaml_document import SourceLocation, local_path, quoted
 
 MAX_TOTAL_MB = 512
 # spark-submit separates files by commas and reads "#" as an alias; "%" and blanks do not survive its URIs.
@@ -15,33 +14,69 @@ MAIN_SUFFIXES = (".py", ".jar")
 PYTHON_SUFFIXES = (".py", ".zip", ".egg")
 
 
-def find_file(value: Scalar, folder: Path, suffixes: tuple[str, ...] = ()) -> Path:
-    """Return the regular file that a value names, links followed.
+def path_flaw(text: str, suffixes: tuple[str, ...] = ()) -> str:
+    """Return why the file that a path names could not travel with a job; empty if it could.
 
     Args:
-        value: the path, relative to `folder`.
-        folder: where the job file is.
-        suffixes: what its name may end with; none: anything.
-
-    Raises:
-        UsageError: there is no such file, or it cannot travel.
+        text: the path; whether there is such a file does not matter.
+        suffixes: how its name may end; none: anyhow.
     """
-    if "://" in value.text:
-        raise value.place.error(
-            f"{quoted(value.text)} is an address: name a file on this machine, which then travels along"
-        )
-    path = folder / local_path(value.text)
+    if "://" in text:
+        return f"{quoted(text)} is an address: name a file on this machine, which then travels along"
+    path = local_path(text)
     if suffixes and path.suffix not in suffixes:
-        raise value.place.error(f"{quoted(value.text)} must end with {' or '.join(suffixes)}")
-    if not _NAME.fullmatch(path.name):
-        raise value.place.error(
-            f"{quoted(path.name)}: a file that travels is named with letters, digits and any of . _ + = @ ~ -"
-        )
-    _readable(path, value.place)
-    return path
+        return f"{quoted(text)} must end with {' or '.join(suffixes)}"
+    # "." has no name: that it is a directory is said when it is looked for.
+    if path.name and not _NAME.fullmatch(path.name):
+        return f"{quoted(path.name)}: a file that travels is named with letters, digits and any of . _ + = @ ~ -"
+    return ""
 
 
-def _readable(path: Path, place: SourceLocation) -> None:
+class LocalFiles:
+    """The local files that a job names, in their order."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin with no files; paths are relative to `folder`."""
+        self._folder = folder
+        self._paths: list[tuple[SourceLocation, Path]] = []
+
+    def find(self, text: str, place: SourceLocation) -> Path:
+        """Return the regular file that a path names, links followed.
+
+        Args:
+            text: the path, in which `path_flaw` sees nothing wrong.
+            place: where the user names it.
+
+        Raises:
+            UsageError: there is no such file, or it cannot be read.
+        """
+        path = self._folder / local_path(text)
+        _check_readable(path, place)
+        self._paths.append((place, path))
+        return path
+
+    def check_together(self) -> None:
+        """Check that the files can travel together.
+
+        Raises:
+            UsageError: two have the same name, or they are too large.
+        """
+        total = 0
+        names: dict[str, SourceLocation] = {}
+        for place, path in self._paths:
+            if path.name in names:
+                raise place.error(
+                    f"{path.name} is also the name of {names[path.name].field}; names must differ, folders are not kept"
+                )
+            names[path.name] = place
+            total += path.stat().st_size
+            if total > MAX_TOTAL_MB << 20:
+                raise place.error(
+                    f"with {path.name} the job's files are {total >> 20} MiB; {MAX_TOTAL_MB} MiB can travel with a job"
+                )
+
+
+def _check_readable(path: Path, place: SourceLocation) -> None:
     try:
         if path.is_dir():
             raise place.error(f"{path} is a directory: name its files, or a .zip of it")
@@ -55,32 +90,11 @@ def _readable(path: Path, place: SourceLocation) -> None:
         raise place.error(f"{path} cannot be read: {error.strerror}") from error
 
 
-def check_together(found: Iterable[tuple[SourceLocation, Path]]) -> None:
-    """Check that files can travel together.
+def read_main_class(jar: Path, place: SourceLocation) -> str:
+    """Return the main class that a jar's manifest names.
 
     Raises:
-        UsageError: two have the same name, or they are too large.
-    """
-    total = 0
-    names: dict[str, SourceLocation] = {}
-    for place, path in found:
-        if path.name in names:
-            raise place.error(
-                f"{path.name} is also the name of {names[path.name].field}; names must differ, folders are not kept"
-            )
-        names[path.name] = place
-        total += path.stat().st_size
-        if total > MAX_TOTAL_MB << 20:
-            raise place.error(
-                f"with {path.name} the job's files are {total >> 20} MiB; {MAX_TOTAL_MB} MiB can travel with a job"
-            )
-
-
-def main_class(jar: Path, place: SourceLocation) -> str:
-    """Return the class that a jar's manifest says is its main one.
-
-    Raises:
-        UsageError: it is no jar, or names none.
+        UsageError: the file is no jar, or its manifest names no main class.
     """
     from zipfile import BadZipFile, ZipFile
 
@@ -91,7 +105,7 @@ def main_class(jar: Path, place: SourceLocation) -> str:
         text = ""
     except (BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
         raise place.error(f"{jar.name} is not a jar: {error}") from error
-    # A line that begins with a blank goes on with the one before.
+    # A line that begins with a blank continues the line before.
     match = re.search(r"^Main-Class:\s*([\w.$]+)\s*$", re.sub(r"\r?\n ", "", text), re.MULTILINE)
     if not match:
         raise place.error(

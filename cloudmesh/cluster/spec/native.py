@@ -1,4 +1,4 @@
-"""Jobs in an engine's own language: known for what they are, their names checked, and left as they are."""
+"""Jobs in an engine's own language: recognized, their names checked, and otherwise sent as they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cloudmesh.cluster.spec.yaml_document import Items, Scalar, SourceLocation, 
 HCL_SUFFIXES = (".nomad", ".hcl")
 YAML_SUFFIXES = (".yaml", ".yml")
 SUFFIXES = (*HCL_SUFFIXES, ".json", *YAML_SUFFIXES)
-# A custom resource's definition is deep.
+# A custom resource's definition is nested deeply.
 _MAX_DEPTH = 100
 # More than a file of 1 MiB holds, unless it repeats itself by aliases.
 _MAX_VALUES = 300_000
@@ -45,7 +45,7 @@ def read_native(source: str) -> NativeJob | None:
     """Return the job in a file whose name ends with one of SUFFIXES; None where it is a job file of ours.
 
     Raises:
-        UsageError: it cannot be read, is malformed, or is nobody's job.
+        UsageError: the file cannot be read or parsed, or holds neither a Nomad job nor Kubernetes objects.
     """
     suffix, text = Path(source).suffix, yaml_document.content(source)
     if not text.strip():
@@ -59,31 +59,31 @@ def check_nomad(job: Mapping[str, Any], source: str) -> str:
     """Return the id of a Nomad job.
 
     Raises:
-        UsageError: it has none, or one that would mean something else in a URL; another namespace is not ours.
+        UsageError: the job has no ID, the ID is not an RFC 1123 label, or the namespace is not the default one.
     """
     place, job_id = SourceLocation(source), job.get("ID")
     if not isinstance(job_id, str):
         raise place.error("this Nomad job has no ID")
     if job.get("Namespace") not in (None, "", "default"):
         raise place.error("jobs run in Nomad's namespace default: leave the job's own out")
-    return _checked(place, names.check, job_id, "job id")
+    return _check_name(place, names.check, job_id, "job id")
 
 
 def _from_json(text: str, source: str) -> NativeJob | None:
     place = SourceLocation(source)
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+    def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
             keys = [key for key, _ in pairs]
             raise place.error(f"{quoted(next(key for key in keys if keys.count(key) > 1))} is given a second time")
-        return found
+        return value
 
-    def no_number(word: str) -> None:
+    def refuse_constant(word: str) -> None:
         raise place.error(f"is not JSON: {word}")
 
     try:
-        value = json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
+        value = json.loads(text, object_pairs_hook=read_object, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         raise SourceLocation(source, error.lineno).error(f"is not JSON: {error.msg}") from None
     except (RecursionError, ValueError):
@@ -93,7 +93,7 @@ def _from_json(text: str, source: str) -> NativeJob | None:
     if _is_ours(value.get("apiVersion")):
         return None
     if "apiVersion" in value:
-        return NativeJob(source, "kubernetes", tuple(_objects(value, place)))
+        return NativeJob(source, "kubernetes", tuple(_find_objects(value, place)))
     job = value.get("Job", value)
     if not isinstance(job, dict) or not ("Job" in value or "TaskGroups" in value):
         raise place.error("is no job: a Nomad job has Job or TaskGroups, a Kubernetes manifest has apiVersion and kind")
@@ -103,25 +103,24 @@ def _from_json(text: str, source: str) -> NativeJob | None:
 
 def _from_yaml(text: str, source: str) -> NativeJob | None:
     documents = yaml_document.parse_all(text, source, _MAX_DEPTH)
-    found = [each for each in documents if not (isinstance(each, Scalar) and each.kind == "null")]
-    version = found[0].entries.get("apiVersion") if found and isinstance(found[0], Table) else None
+    documents = tuple(node for node in documents if not (isinstance(node, Scalar) and node.kind == "null"))
+    version = documents[0].entries.get("apiVersion") if documents and isinstance(documents[0], Table) else None
     if not isinstance(version, Scalar) or _is_ours(version.text):
         return None
     budget = iter(range(_MAX_VALUES))
-    return NativeJob(
-        source, "kubernetes", tuple(made for each in found for made in _objects(_plain(each, budget), each.place))
-    )
+    objects = [value for node in documents for value in _find_objects(_convert_to_json(node, budget), node.place)]
+    return NativeJob(source, "kubernetes", tuple(objects))
 
 
 def _is_ours(version: object) -> bool:
     return isinstance(version, str) and version.partition("/")[0] == API_VERSION.partition("/")[0]
 
 
-def _objects(value: Any, place: SourceLocation) -> Iterator[dict[str, Any]]:
-    """Yield Kubernetes' objects, those of lists one by one.
+def _find_objects(value: Any, place: SourceLocation) -> Iterator[dict[str, Any]]:
+    """Yield Kubernetes' objects; those in a list (kind: PodList) one by one.
 
     Raises:
-        UsageError: one is none, or is called what means something else in a URL.
+        UsageError: a value is not a Kubernetes object, or its name could not stand in a URL's path.
     """
     if not isinstance(value, dict):
         raise place.error("must be a mapping")
@@ -131,51 +130,51 @@ def _objects(value: Any, place: SourceLocation) -> Iterator[dict[str, Any]]:
     if _is_ours(value["apiVersion"]):
         raise place.error("a file holds either a job file or Kubernetes manifests")
     if value["kind"].endswith("List") and isinstance(value.get("items"), list):
-        for each in value["items"]:
-            yield from _objects(each, place)
+        for item in value["items"]:
+            yield from _find_objects(item, place)
         return
     metadata = value.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise place.error(f"this {quoted(value['kind'])} has no metadata.name")
     for part in value["apiVersion"].split("/", 1):
-        _checked(place, names.check_object_name, part, "apiVersion")
-    _checked(place, names.check_object_name, metadata["name"], "metadata.name")
+        _check_name(place, names.check_object_name, part, "apiVersion")
+    _check_name(place, names.check_object_name, metadata["name"], "metadata.name")
     if metadata.get("namespace") is not None:
-        _checked(place, names.check_object_name, str(metadata["namespace"]), "metadata.namespace")
+        _check_name(place, names.check_object_name, str(metadata["namespace"]), "metadata.namespace")
     yield value
 
 
-def _checked(place: SourceLocation, check: Any, name: str, what: str) -> str:
+def _check_name(place: SourceLocation, check: Any, name: str, what: str) -> str:
     try:
         return str(check(name, what))
     except UsageError as error:
         raise place.error(str(error)) from None
 
 
-def _plain(node: YamlNode, budget: Iterator[int]) -> Any:
-    """Return a document as JSON has it."""
+def _convert_to_json(node: YamlNode, budget: Iterator[int]) -> Any:
+    """Return a document as the values that JSON has."""
     if next(budget, None) is None:
         raise node.place.error("holds too many values, by aliases")
     if isinstance(node, Items):
-        return [_plain(each, budget) for each in node.items]
+        return [_convert_to_json(item, budget) for item in node.items]
     if isinstance(node, Table):
-        return {key: _plain(value, budget) for key, value in node.entries.items()}
+        return {key: _convert_to_json(value, budget) for key, value in node.entries.items()}
     if node.kind in ("int", "float"):
-        return _number(node)
+        return _parse_number(node)
     if node.kind == "bool":
         return node.text.lower() in _TRUE
     return None if node.kind == "null" else node.text
 
 
-def _number(scalar: Scalar) -> int | float | str:
+def _parse_number(scalar: Scalar) -> int | float | str:
     from yaml import ScalarNode
     from yaml.constructor import SafeConstructor
 
-    # PyYAML takes 1:30 for 90, Kubernetes takes it for text.
+    # PyYAML reads 1:30 as the number 90, Kubernetes reads it as text.
     if ":" in scalar.text:
         return scalar.text
-    made = SafeConstructor()
-    construct = made.construct_yaml_int if scalar.kind == "int" else made.construct_yaml_float
+    constructor = SafeConstructor()
+    construct = constructor.construct_yaml_int if scalar.kind == "int" else constructor.construct_yaml_float
     try:
         number: int | float = construct(ScalarNode("", scalar.text))
         json.dumps(number, allow_nan=False)

@@ -1,4 +1,4 @@
-"""The parameters of a job file: their declarations, their values, and `${params.NAME}` wherever a value may stand."""
+"""The parameters of a job file: their declarations, their values, and `${params.NAME}` in the file's values."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.spec import yaml_document
-from cloudmesh.cluster.spec.fields import INTEGER, Fields, suggestion
-from cloudmesh.cluster.spec.yaml_document import Scalar, SourceLocation, flaw, quoted
+from cloudmesh.cluster.spec.document import Document, suggestion
+from cloudmesh.cluster.spec.yaml_document import INTEGER, Scalar, SourceLocation, flaw, quoted
 
-KINDS = ("string", "int", "float", "bool", "choice")
+if TYPE_CHECKING:
+    from cloudmesh.cluster.spec.common_model import ParameterDeclaration
+
 MAX_TEXT = 1 << 16
 MAX_TOTAL = 1 << 20
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 # "$${params.x}" stands for the text "${params.x}".
 _REFERENCE = re.compile(r"(\$?)\$\{params\.([^{}]*)(\}?)")
 
@@ -24,10 +25,10 @@ class Parameter:
     """A declared parameter.
 
     Attributes:
-        kind: one of KINDS.
+        kind: "string", "int", "float", "bool" or "choice".
         choices: what a "choice" may be.
         default: None where it has none.
-        required: whether a value must be given although none may be used.
+        required: whether a value must be given even if nothing refers to it.
     """
 
     name: str
@@ -38,13 +39,13 @@ class Parameter:
     place: SourceLocation
 
     def accept(self, value: Scalar) -> Scalar:
-        """Return a value as this parameter holds it, whoever gave it.
+        """Return a value with the type of this parameter.
 
         Raises:
-            UsageError: it is of another type.
+            UsageError: the value cannot be read as that type, or is none of the choices.
         """
         if self.kind == "choice":
-            return self._choice(value)
+            return self._accept_choice(value)
         text = value.text
         if self.kind == "int" and INTEGER.fullmatch(text):
             return replace(value, text=str(int(text)), kind="int")
@@ -54,15 +55,15 @@ class Parameter:
             return replace(value, text=text.lower(), kind="bool")
         if self.kind == "string":
             return replace(value, kind="str")
-        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false"}[self.kind]
-        raise value.place.error(f"must be {wanted}, not {quoted(text)}")
+        expected = {"int": "a whole number", "float": "a number", "bool": "true or false"}[self.kind]
+        raise value.place.error(f"must be {expected}, not {quoted(text)}")
 
-    def _choice(self, value: Scalar) -> Scalar:
+    def _accept_choice(self, value: Scalar) -> Scalar:
         for choice in self.choices:
             if choice.text == value.text:
                 return replace(value, kind=choice.kind)
-        known = ", ".join(choice.text for choice in self.choices)
-        raise value.place.error(f"must be one of {known}, not {quoted(value.text)}")
+        allowed = ", ".join(choice.text for choice in self.choices)
+        raise value.place.error(f"must be one of {allowed}, not {quoted(value.text)}")
 
 
 def _is_float(text: str) -> bool:
@@ -72,44 +73,36 @@ def _is_float(text: str) -> bool:
         return False
 
 
-def declarations(fields: Fields) -> dict[str, Parameter]:
-    """Return the parameters that the `params` section declares.
+def build_parameters(declarations: Mapping[str, ParameterDeclaration], document: Document) -> dict[str, Parameter]:
+    """Return the parameters that the `params` section of a job file declares.
+
+    Args:
+        declarations: the section.
+        document: the job file.
 
     Raises:
-        UsageError: a declaration is malformed, or a default is of another type than its parameter.
+        UsageError: a default cannot be read as the type of its parameter, or is none of the choices.
     """
-    return {name: _declaration(name, fields.table(name)) for name in fields.entries}
+    return {name: _build_parameter(name, declaration, document) for name, declaration in declarations.items()}
 
 
-def _declaration(name: str, fields: Fields) -> Parameter:
-    if not _NAME.fullmatch(name):
-        raise fields.place.at("params").error(
-            f"{quoted(name)} is no name for a parameter: use up to 40 letters, digits, '_' and '-', not a digit first"
-        )
-    fields.only("type", "default", "required", "choices", "description")
-    kind = fields.text("type", "string")
-    if kind not in KINDS:
-        raise fields.at("type").error(f"unknown type {quoted(kind)}; {suggestion(kind, KINDS)}")
-    choices = tuple(fields.values("choices"))
-    if bool(choices) != (kind == "choice"):
-        raise fields.at("choices").error("belongs to type: choice, which needs at least one")
-    required = fields.boolean("required", False)
-    parameter = Parameter(name, kind, choices, None, required, fields.place)
-    default = fields.value("default")
-    if default is None:
+def _build_parameter(name: str, declaration: ParameterDeclaration, document: Document) -> Parameter:
+    choices = tuple(document.scalar("params", name, "choices", index) for index in range(len(declaration.choices)))
+    place = document.locate("params", name)
+    parameter = Parameter(name, declaration.type, choices, None, declaration.required, place)
+    if declaration.default is None:
         return parameter
-    if _REFERENCE.search(default.text):
-        raise default.place.error("cannot refer to a parameter")
-    return replace(parameter, default=parameter.accept(default))
+    return replace(parameter, default=parameter.accept(document.scalar("params", name, "default")))
 
 
 def from_file(path: str) -> dict[str, Scalar]:
     """Return the values in a parameter file: YAML or JSON, a mapping of names to single values.
 
     Raises:
-        UsageError: it cannot be read or is no such mapping.
+        UsageError: the file cannot be read, or is not a mapping of names to single values.
     """
-    return Fields.of(yaml_document.read(path), "").scalars()
+    document = Document.read(path)
+    return {name: document.scalar(name) for name in document.validate(dict[str, str], document.plain())}
 
 
 def from_options(params: Mapping[str, str]) -> dict[str, Scalar]:
@@ -121,7 +114,7 @@ def settle(parameters: Mapping[str, Parameter], given: Mapping[str, Scalar], job
     """Return the value of each parameter: the given one, else its default.
 
     Raises:
-        UsageError: a value is given for no declared parameter, is of another type, or a required one is missing.
+        UsageError: a value is given for an undeclared parameter, has the wrong type, or a required value is missing.
     """
     for name, value in given.items():
         if name not in parameters:
@@ -146,15 +139,15 @@ class Parameters:
     expanded: int = field(default=0, init=False)
 
     def substitute(self, value: Scalar) -> Scalar:
-        """Return a value with each reference filled in; one that is nothing but a reference takes on its type.
+        """Return a value with its references filled in; one that is only a reference gets the parameter's type.
 
         Raises:
-            UsageError: it refers to a parameter that is not declared or has no value, or the text grows too long.
+            UsageError: a parameter is not declared or has no value, or the text grows too long.
         """
         whole = _REFERENCE.fullmatch(value.text)
         if whole and not whole[1]:
-            found = self._find(whole, value.place)
-            result = Scalar(found.text, found.kind, value.place)
+            parameter = self._find(whole, value.place)
+            result = Scalar(parameter.text, parameter.kind, value.place)
         else:
             result = replace(value, text=self._expand(value))
         self.expanded += len(result.text)
@@ -181,17 +174,17 @@ class Parameters:
             raise place.error(f"{quoted(match[0])} has no closing brace")
         if name not in self.values:
             raise place.error(f"no parameter {quoted(name)} under params; {suggestion(name, self.values)}")
-        found = self.values[name]
-        if found is None:
+        value = self.values[name]
+        if value is None:
             raise place.error(f"the parameter {name} has no value; give --param={name}=VALUE or a default")
-        return found
+        return value
 
 
 def refuse_parameters(params: Mapping[str, str], params_file: str, job: str) -> None:
     """Refuse parameters for a job that cannot declare any.
 
     Raises:
-        UsageError: there are some.
+        UsageError: a parameter or a file of parameters is given.
     """
     if params or params_file:
         raise SourceLocation(job).error(

@@ -1,4 +1,4 @@
-"""The values of a job's secrets: from a file, the operator's environment, or a question. No message shows one."""
+"""The values of a job's secrets: from a file, the user's environment, or a question. No message shows a value."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec import yaml_document
-from cloudmesh.cluster.spec.fields import Fields
+from cloudmesh.cluster.spec.document import Document
 from cloudmesh.cluster.spec.job import JobSpec, Secret
 from cloudmesh.cluster.spec.yaml_document import SourceLocation, flaw, local_path, quoted
 
 Ask = Callable[[str], str]
 
-# What both engines can keep of one job.
+# Both engines can store this much for one job.
 MAX_TOTAL = 48 << 10
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _OPEN_TO_OTHERS = 0o077
@@ -23,29 +23,29 @@ _OPEN_TO_OTHERS = 0o077
 def collect_values(
     jobs: Iterable[JobSpec], given: Mapping[str, str], environment: Mapping[str, str], ask: Ask | None
 ) -> dict[str, str]:
-    """Return the value of each environment variable that the secrets of some jobs name.
+    """Return the value of every environment variable that the secrets of the jobs name.
 
     Args:
-        jobs: that get them.
-        given: what `from_file` has; goes before the environment.
-        environment: the operator's.
-        ask: asks the operator a question, the answer not shown; None: nobody is there.
+        jobs: the jobs that get the secrets.
+        given: the values from `from_file`; they go before the environment.
+        environment: the user's environment.
+        ask: asks the user for a value without showing it; None: there is no terminal.
 
     Raises:
-        UsageError: a variable has no value, or one that no job could be given; file, line and field are named.
+        UsageError: a variable has no value, a value has a NUL character or is not UTF-8, or all exceed MAX_TOTAL.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for secret in (secret for job in jobs for secret in job.secrets):
         for index, variable in enumerate(secret.env):
-            if variable not in found:
+            if variable not in values:
                 place = secret.places[index] if secret.places else SourceLocation(f"secret {secret.name}")
-                found[variable] = _value(secret, variable, place, [given, environment], ask)
-    if sum(len(value.encode()) for value in found.values()) > MAX_TOTAL:
+                values[variable] = _find_value(secret, variable, place, [given, environment], ask)
+    if sum(len(value.encode()) for value in values.values()) > MAX_TOTAL:
         raise UsageError(f"the secrets are longer than {MAX_TOTAL >> 10} KiB in all, more than the engines keep")
-    return found
+    return values
 
 
-def _value(
+def _find_value(
     secret: Secret, variable: str, place: SourceLocation, sources: Iterable[Mapping[str, str]], ask: Ask | None
 ) -> str:
     value = next((source[variable] for source in sources if variable in source), None)
@@ -64,7 +64,7 @@ def from_file(path: str) -> dict[str, str]:
     """Return the values in a file: a YAML or JSON mapping, or lines KEY=VALUE; `#` begins a comment line.
 
     Raises:
-        UsageError: it cannot be read, or is neither.
+        UsageError: the file cannot be read, or has neither of the two forms.
     """
     text = yaml_document.content(path)
     lines = {number: line.strip() for number, line in enumerate(text.splitlines(), 1)}
@@ -72,7 +72,8 @@ def from_file(path: str) -> dict[str, str]:
     if lines and _LINE.fullmatch(next(iter(lines.values()))):
         return _from_lines(lines, path)
     try:
-        return {name: value.text for name, value in Fields.of(yaml_document.read(path), "").scalars().items()}
+        document = Document.read(path)
+        return document.validate(dict[str, str], document.plain())
     except UsageError as error:
         # Its message may show what is in the file.
         line = re.match(rf"{re.escape(path)}:([0-9]+):", str(error))
@@ -81,19 +82,19 @@ def from_file(path: str) -> dict[str, str]:
 
 
 def open_to_others(path: str) -> bool:
-    """Whether others than its owner can read the file."""
+    """Return whether anybody but its owner can read the file."""
     return bool(Path(local_path(path)).stat().st_mode & _OPEN_TO_OTHERS)
 
 
 def _from_lines(lines: Mapping[int, str], path: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for number, line in lines.items():
         match = _LINE.fullmatch(line)
         if not match:
             raise SourceLocation(path, number).error("is no line KEY=VALUE")
         name, value = match.groups()
-        if name in found:
+        if name in values:
             raise SourceLocation(path, number).error(f"{quoted(name)} is given a second time")
         is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-        found[name] = value[1:-1] if is_quoted else value
-    return found
+        values[name] = value[1:-1] if is_quoted else value
+    return values

@@ -1,19 +1,14 @@
-"""Jobs of kind SparkJob: fields in a job file, arguments of spark-submit, what driver and executors need."""
+"""Jobs of kind SparkJob: arguments of spark-submit, and what driver and executors need."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cloudmesh.cluster.spec import local_files, validators
-from cloudmesh.cluster.spec.common_fields import FIELDS, Found, common_fields, cores, memory, paths
-from cloudmesh.cluster.spec.fields import Fields
 from cloudmesh.cluster.spec.job import Executor, JobSpec, Resources, resources
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
-from cloudmesh.cluster.spec.yaml_document import quoted
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class SparkJob(JobSpec):
     executor: Executor = field(default_factory=Executor)
 
     def rewritten(self, text: Callable[[str], str]) -> SparkJob:
-        """Return the job with each word that may refer to storage as `text` gives it."""
+        """Return the job with `text` applied to each value that may contain `${storage.NAME}`."""
         conf = {name: text(value) for name, value in self.spark_conf.items()}
         return replace(super().rewritten(text), spark_conf=conf)
 
@@ -64,7 +59,7 @@ class SparkJob(JobSpec):
         return (*main, *self.deps.jars, *self.deps.py_files, *self.deps.files)
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
-        """Return what is its kind's own, as a job file would say it."""
+        """Return the fields of `spec` that only this kind has, as in a job file."""
         spec = {
             "mainApplicationFile": path(self.main) if self.main else f"local://{self.main_in_image}",
             "mainClass": self.main_class,
@@ -80,88 +75,6 @@ class SparkJob(JobSpec):
         if not self.main_class:
             del spec["mainClass"]
         return spec
-
-
-MAX_INSTANCES = 1000
-MIN_MEMORY_MB = 512
-_REFUSES = "Spark refuses less than 471m"
-_SPEC_FIELDS = (*FIELDS, "mainApplicationFile", "mainClass", "sparkConf", "deps", "driver", "executor")
-_IN_IMAGE = re.compile(r"local://(/[\w./+=@~-]+)")
-_DEFAULTS = SparkJob("default")
-
-
-def spark_job(root: Fields, folder: Path, arguments: Sequence[str]) -> SparkJob:
-    """Return the job that a file describes.
-
-    Args:
-        root: the file's fields.
-        folder: what its paths are relative to.
-        arguments: instead of the file's own, where there are any.
-
-    Raises:
-        UsageError: a field is wrong; file, line and field are named.
-    """
-    spec = root.table("spec").only(*_SPEC_FIELDS)
-    found: Found = []
-    main, main_in_image = _main(spec, folder, found)
-    job = SparkJob(
-        **common_fields(root, arguments, _DEFAULTS.image),
-        main=main,
-        main_in_image=main_in_image,
-        main_class=_main_class(spec, main, main_in_image),
-        spark_conf={
-            validators.spark_property(key, value): value.text for key, value in spec.pairs("sparkConf").items()
-        },
-        deps=_dependencies(spec.table("deps").only("jars", "pyFiles", "files"), folder, found),
-        driver=_driver(spec.table("driver").only("cores", "memory")),
-        executor=_executor(spec.table("executor").only("instances", "cores", "memory")),
-    )
-    local_files.check_together(found)
-    return job
-
-
-def _main(spec: Fields, folder: Path, found: Found) -> tuple[Path | None, str]:
-    value = spec.required("mainApplicationFile")
-    if not value.text.startswith("local:"):
-        path = local_files.find_file(value, folder, local_files.MAIN_SUFFIXES)
-        found.append((value.place, path))
-        return path, ""
-    match = _IN_IMAGE.fullmatch(value.text)
-    if not match or not match[1].endswith(local_files.MAIN_SUFFIXES):
-        raise value.place.error(f"{quoted(value.text)}: a file in the image is written local:///folder/name.py or .jar")
-    return None, match[1]
-
-
-def _main_class(spec: Fields, main: Path | None, main_in_image: str) -> str:
-    value = spec.value("mainClass")
-    is_jar = (main.name if main else main_in_image).endswith(".jar")
-    if value is not None:
-        if not is_jar:
-            raise value.place.error("belongs to a .jar; remove it")
-        return validators.class_name(value)
-    if not is_jar:
-        return ""
-    if main is None:
-        raise spec.at("mainClass").error("is missing; a jar in the image needs it")
-    return local_files.main_class(main, spec.at("mainApplicationFile"))
-
-
-def _dependencies(deps: Fields, folder: Path, found: Found) -> Dependencies:
-    return Dependencies(
-        jars=paths(deps, "jars", folder, found, (".jar",)),
-        py_files=paths(deps, "pyFiles", folder, found, local_files.PYTHON_SUFFIXES),
-        files=paths(deps, "files", folder, found),
-    )
-
-
-def _driver(fields: Fields) -> Resources:
-    return Resources(cores(fields), memory(fields, _DEFAULTS.driver.memory_mb, MIN_MEMORY_MB, _REFUSES))
-
-
-def _executor(fields: Fields) -> Executor:
-    instances = fields.integer("instances", _DEFAULTS.executor.instances, 1, MAX_INSTANCES)
-    its_memory = memory(fields, _DEFAULTS.executor.memory_mb, MIN_MEMORY_MB, _REFUSES)
-    return Executor(cores(fields), its_memory, instances)
 
 
 def submit_arguments(job: SparkJob) -> list[str]:

@@ -1,15 +1,15 @@
-"""What engines know of a job that is not Spark's: task groups, each of some equal tasks that find each other.
+"""How engines see a job that is not a SparkJob: groups of equal tasks, which can reach each other.
 
-Every task has in its environment
+The environment of every task has
     CMS_JOB_ID, CMS_TASK ("worker-2"), CMS_TASK_INDEX, CMS_TASK_COUNT (of its group)
     CMS_ADDRESS          the address by which other tasks reach it, and on which it must listen
     CMS_PORT_NAME        for each of its group's ports, the number to listen on
     CMS_PEERS_FILE       lines "GROUP INDEX PORT HOST:PORT", one for each port of each task of the job; it grows, and it
-                         changes where a task is started anew elsewhere
+                         changes when a task is started again on another host
     CMS_SECRET_FILE      a secret that only the tasks of this job have
     CMS_RESULTS          a directory that it can write to, whose files `get` brings
     CMS_JOB_DIR          where the job's local files are
-beside the job's own variables and secrets.
+and the job's own variables and secrets.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class TaskGroup:
-    """Some equal tasks.
+    """A group of equal tasks.
 
     Attributes:
         name: "head", "worker", "task"; at most 12 characters.
         count: how many.
-        cores: whole processors of each.
-        memory_mb: MiB of each, all its processes together.
-        command: instead of the image's entry point; empty: the image's own.
-        arguments: after it, as they are.
-        env: as it is, beside the job's own.
+        cores: whole processors of each task.
+        memory_mb: MiB of each task, for all its processes together.
+        command: replaces the image's entry point; empty: the entry point is used.
+        arguments: follow the command; nothing in them is expanded.
+        env: variables in addition to the job's own; nothing in them is expanded.
         ports: by name ("namenode"; letters and digits); 0: any that is free.
         retries: how often a task that failed is started again; the job fails with a task that fails more often.
-        host: engine's name of the host that its tasks are bound to; empty: any.
+        host: the engine's name of the node that its tasks are bound to; empty: any node.
     """
 
     name: str
@@ -50,11 +50,11 @@ class TaskGroup:
 
 @dataclass(frozen=True)
 class TaskLayout:
-    """A job as its parts.
+    """The task groups of a job.
 
     Attributes:
-        parts: the job is over when all tasks of the first one are; its output is theirs.
-        stays: whether it is a service, whose tasks are started again whenever they end, on the hosts they are bound to.
+        parts: the groups. The job has ended when all tasks of the first group have; its output is theirs.
+        stays: whether the job is a service. Its tasks are started again whenever they end, on the same hosts.
     """
 
     parts: tuple[TaskGroup, ...]
@@ -63,14 +63,14 @@ class TaskLayout:
 
 @dataclass(frozen=True)
 class ScheduledGroup:
-    """A part as an engine runs it.
+    """A task group as an engine runs it.
 
     Attributes:
-        part: of one task, where others have the same name.
-        name: no other group of the job has it.
-        first: the number of its first task among those of the same part's name.
-        total: how many tasks have the part's name.
-        leads: whether its end is the job's.
+        part: the group; it has one task if other groups have the same name.
+        name: unique in the job: "worker", or "worker-2" if several groups are called so.
+        first: the number of its first task among all tasks of groups with the same name.
+        total: how many tasks the groups with the same name have together.
+        leads: whether the job ends with this group.
     """
 
     part: TaskGroup
@@ -81,24 +81,24 @@ class ScheduledGroup:
 
     @property
     def alone(self) -> bool:
-        """Whether no other group has the name of its part."""
+        """Whether no other group has the same name."""
         return self.name == self.part.name
 
 
 def schedule_groups(parts: Iterable[TaskGroup]) -> list[ScheduledGroup]:
-    """Return the parts with what tells them apart; parts of the same name are taken apart into their tasks."""
-    given = list(parts)
-    same = Counter(part.name for part in given)
+    """Return the groups with unique names; groups of the same name are split into their single tasks."""
+    groups = list(parts)
+    same_name = Counter(group.name for group in groups)
     total: Counter[str] = Counter()
-    for part in given:
-        total[part.name] += part.count
-    passed: Counter[str] = Counter()
-    found: list[ScheduledGroup] = []
-    for part in given:
-        shared = same[part.name] > 1
-        for one in [replace(part, count=1)] * part.count if shared else [part]:
-            at = passed[one.name]
-            name = f"{one.name}-{at}" if shared else one.name
-            found.append(ScheduledGroup(one, name, at, total[one.name], leads=not found))
-            passed[one.name] += one.count
-    return found
+    for group in groups:
+        total[group.name] += group.count
+    next_number: Counter[str] = Counter()
+    scheduled: list[ScheduledGroup] = []
+    for group in groups:
+        shares_name = same_name[group.name] > 1
+        for part in [replace(group, count=1)] * group.count if shares_name else [group]:
+            first = next_number[part.name]
+            name = f"{part.name}-{first}" if shares_name else part.name
+            scheduled.append(ScheduledGroup(part, name, first, total[part.name], leads=not scheduled))
+            next_number[part.name] += part.count
+    return scheduled

@@ -1,7 +1,7 @@
 """YAML text as a tree in which every value knows its line; hostile files are refused early.
 
-PyYAML's loaders give no lines, follow any depth and let the second of two equal keys win, so the tree is built here
-from its parser's events.
+PyYAML's loaders give no lines, follow any depth and take the second of two equal keys, so the tree is built here from
+the events of its parser.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from cloudmesh.cluster.core.errors import UsageError
 
 T = TypeVar("T")
 
+# No leading zeros: YAML takes 010 for 8.
+INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -24,7 +26,7 @@ _CORE_TAG = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null)")
 
 @dataclass(frozen=True)
 class SourceLocation:
-    """Where a value stands.
+    """The file, the line and the field of a value.
 
     Attributes:
         source: the file as the user wrote it, or "--param".
@@ -41,11 +43,11 @@ class SourceLocation:
         line = f":{self.line}" if self.line else ""
         field = f" {self.field}:" if self.field else ""
         message = f"{self.source}{line}:{field} {problem}"
-        # Names of files may hold anything; a message is one line.
+        # File names may hold any character; a message is one line.
         return UsageError("".join(char if char.isprintable() else ascii(char)[1:-1] for char in message))
 
     def at(self, field: str) -> SourceLocation:
-        """Return the same place, called `field`."""
+        """Return the same line, with another name of the field."""
         return replace(self, field=field)
 
 
@@ -83,7 +85,7 @@ def quoted(text: str) -> str:
 
 
 def flaw(text: str) -> str:
-    """Return why no program could be given `text` as an argument or in its environment; empty where it could."""
+    """Return why `text` cannot be an argument or an environment value of a program; empty if it can."""
     if "\0" in text:
         return "must not hold a NUL character"
     try:
@@ -94,7 +96,7 @@ def flaw(text: str) -> str:
 
 
 def local_path(text: str) -> Path:
-    """Return the path that the user wrote, "~" expanded where there is such a home."""
+    """Return the path that the user wrote, with "~" expanded if there is such a home folder."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -105,13 +107,13 @@ def read(source: str) -> YamlNode:
     """Return the one document of a YAML or JSON file.
 
     Args:
-        source: its path, as messages call it.
+        source: the file's path, as messages show it.
 
     Raises:
-        UsageError: it cannot be read, is too large or too deep, is not YAML, or says something twice.
+        UsageError: the file cannot be read, is too large or nested too deep, is not YAML, or a mapping has a key twice.
     """
     text = content(source)
-    # JSON may be indented by tabs, which YAML refuses; inside a JSON text none can stand.
+    # JSON may be indented with tabs, which YAML refuses; a JSON string cannot contain a tab.
     return parse(text.replace("\t", " ") if Path(source).suffix == ".json" else text, source)
 
 
@@ -119,7 +121,7 @@ def content(source: str) -> str:
     """Return the text of a file.
 
     Raises:
-        UsageError: it cannot be read, is too large, or is no text.
+        UsageError: the file cannot be read, is larger than 1 MiB, or is not UTF-8 text.
     """
     path = local_path(source)
     place = SourceLocation(source)
@@ -127,19 +129,19 @@ def content(source: str) -> str:
         if not path.is_file():
             raise place.error("is no regular file" if path.exists() else "no such file")
         with path.open("rb") as file:
-            found = file.read(MAX_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise place.error(f"cannot be read: {error.strerror}") from error
-    if len(found) > MAX_BYTES:
+    if len(data) > MAX_BYTES:
         raise place.error("is larger than 1 MiB, which no such file should be")
-    return _decode(found, source)
+    return _decode(data, source)
 
 
-def _decode(content: bytes, source: str) -> str:
+def _decode(data: bytes, source: str) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceLocation(source, content.count(b"\n", 0, error.start) + 1).error("is not UTF-8 text") from None
+        raise SourceLocation(source, data.count(b"\n", 0, error.start) + 1).error("is not UTF-8 text") from None
     if bad := _UNPRINTABLE.search(text):
         raise SourceLocation(source, text.count("\n", 0, bad.start()) + 1).error(
             f"has the control character {bad[0]!a}"
@@ -220,7 +222,7 @@ class _Builder:
             node = self._items(event, depth)
         else:
             node = self._table(event, depth)
-        # Known only when it is complete, so that nothing can contain itself.
+        # An anchor counts only when its value is complete, so that no value can contain itself.
         if event.anchor:
             self._anchors[event.anchor] = node
         return node
@@ -255,7 +257,7 @@ class _Builder:
             if key.text in entries:
                 raise self._place(child).error(f"{quoted(key.text)} is given a second time")
             value = self._node(next(self._events), depth + 1)
-            # An alias stands where it is used, not where it was defined.
+            # An alias has the line where it is used, not where it was defined.
             entries[key.text] = replace(value, place=self._place(child))
         return Table(entries, self._place(event))
 
