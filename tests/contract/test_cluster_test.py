@@ -36,8 +36,8 @@ CHECKS = {
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What `cms cluster test` ended with.
+class CheckReport:
+    """What `cms cluster test` reported.
 
     Attributes:
         results: what it printed, by check and host.
@@ -98,15 +98,15 @@ def hosts(cluster: Cluster) -> Iterator[Hosts]:
         client.close()
 
 
-def run_test(cluster: Cluster) -> Tested:
+def run_test(cluster: Cluster) -> CheckReport:
     """Run `cms cluster test`, which may fail."""
     outcome = cluster.cms("test", "--output=json")
     rows = json.loads(outcome.stdout)
-    return Tested(outcome, {(row["check"], row["host"]): row for row in rows})
+    return CheckReport(outcome, {(row["check"], row["host"]): row for row in rows})
 
 
 @pytest.fixture(scope="module")
-def thrice_broken(cluster: Cluster, hosts: Hosts) -> Tested:
+def thrice_broken(cluster: Cluster, hosts: Hosts) -> CheckReport:
     """Return the results where host 1 cannot write to a volume, host 2 has a full disk, host 3 has no registry."""
     port = hosts.registry.rpartition(":")[2]
     state = "/var/lib/cloudmesh/host"
@@ -122,13 +122,13 @@ def thrice_broken(cluster: Cluster, hosts: Hosts) -> Tested:
 
 
 def test_a_healthy_cluster_passes_and_every_host_is_told_for_every_check(cluster, hosts):
-    tested = run_test(cluster)
-    tested.outcome.ok()
-    assert not tested.list_failed()
-    assert {key for key in tested.results if key[1] != "-"} == {
+    report = run_test(cluster)
+    report.outcome.ok()
+    assert not report.list_failed()
+    assert {key for key in report.results if key[1] != "-"} == {
         (check, name) for check in CHECKS for name in hosts.machines
     }
-    assert tested.outcome.seconds < BOUND_SECONDS
+    assert report.outcome.seconds < BOUND_SECONDS
     assert cluster.cms("jobs", "--output=json").json()[0]["state"] != "running"
 
 
@@ -159,22 +159,22 @@ def test_what_is_broken_fails_the_command_and_nothing_else_is_blamed(hosts, thri
 def test_two_hosts_that_do_not_reach_each_other_are_told_by_name(cluster, hosts):
     two, three = hosts.name(2), hosts.name(3)
     with hosts.cut_off(2, 3):
-        tested = run_test(cluster)
-    assert tested.outcome.status == 1
-    assert tested.outcome.seconds < BOUND_SECONDS
-    assert f"no way to {three}" in tested.results["network", two]["cause"], tested.outcome
-    assert f"no way to {two}" in tested.results["network", three]["cause"]
-    assert tested.results["network", hosts.name(1)]["result"] == "ok"
+        report = run_test(cluster)
+    assert report.outcome.status == 1
+    assert report.outcome.seconds < BOUND_SECONDS
+    assert f"no way to {three}" in report.results["network", two]["cause"], report.outcome
+    assert f"no way to {two}" in report.results["network", three]["cause"]
+    assert report.results["network", hosts.name(1)]["result"] == "ok"
 
 
 def test_a_host_cut_off_from_all_others_is_told_in_bounded_time(cluster, hosts):
     lost = hosts.name(3)
     with hosts.cut_off(3, 1, 2):
-        tested = run_test(cluster)
-    assert tested.outcome.status == 1
-    assert tested.outcome.seconds < BOUND_SECONDS
-    assert lost in {host for _, host in tested.list_failed()}
-    assert {("network", hosts.name(1)), ("network", hosts.name(2))} & tested.list_failed() == set()
+        report = run_test(cluster)
+    assert report.outcome.status == 1
+    assert report.outcome.seconds < BOUND_SECONDS
+    assert lost in {host for _, host in report.list_failed()}
+    assert {("network", hosts.name(1)), ("network", hosts.name(2))} & report.list_failed() == set()
     assert wait_until(lambda: cluster.cms("info", "--output=json").json()["healthy"], 120), (
         "never: the cluster is healthy again"
     )

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 
 SLEEP_SECONDS, SHORT_TTL = 4, 60
 HUNGRY = "print('a gigabyte', len(b'x' * (1 << 30)))"
-LEAVE = 'echo left >"$CMS_RESULTS/left"'
+LEAVE = 'echo kept >"$CMS_RESULTS/kept"'
 JOBS: dict[str, dict] = {
     "left-well": {"command": ["sleep", str(SLEEP_SECONDS)], "count": 2},
     "left-bad": {"command": ["sh", "-c", "exit 7"]},
@@ -109,4 +109,4 @@ def test_a_job_and_its_results_are_kept_for_its_time_to_live_and_no_longer(clust
     assert not (tmp_path / "brief").exists()
     assert "left-long" in list_jobs(cluster)
     cluster.cms("get", "left-long", str(tmp_path / "long")).ok()
-    assert [path.read_text() for path in (tmp_path / "long").rglob("left")] == ["left\n"]
+    assert [path.read_text() for path in (tmp_path / "long").rglob("kept")] == ["kept\n"]

@@ -49,7 +49,7 @@ def write_job_file(folder: Path, program: str, **spec: object) -> str:
 
     Args:
         folder: of the file.
-        program: Python.
+        program: Python source text.
         spec: fields that replace those of the file's spec, or are added to it.
     """
     (folder / "program.py").write_text(program)
