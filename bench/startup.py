@@ -1,4 +1,4 @@
-"""What the plugin adds to the start of `cms`: `cms cluster -h` against an empty plugin's help, in turns, in one run.
+"""What the plugin adds to the start of `cms`: `cms cluster -h` against an empty plugin's help, in turns.
 
 Prints the medians in milliseconds and ends with 1 where the difference is more than the design allows.
 """
@@ -33,7 +33,7 @@ EMPTY = '''
 '''
 
 
-def empty_plugin(directory: Path) -> None:
+def write_empty_plugin(directory: Path) -> None:
     """Write a plugin `empty` that does nothing."""
     package = directory / "cloudmesh" / "empty" / "command"
     package.mkdir(parents=True)
@@ -42,8 +42,8 @@ def empty_plugin(directory: Path) -> None:
     (package / "empty.py").write_text(textwrap.dedent(EMPTY), encoding="utf-8")
 
 
-def seconds(name: str, environment: Mapping[str, str]) -> float:
-    """Return how long `cms NAME -h` takes."""
+def measure_start(name: str, environment: Mapping[str, str]) -> float:
+    """Return how many seconds `cms NAME -h` takes."""
     program = [sys.executable, "-c", "from cloudmesh.shell.shell import main; main()", name, "-h"]
     begin = time.perf_counter()
     done = subprocess.run(program, env=dict(environment), check=True, capture_output=True, text=True)  # noqa: S603
@@ -51,26 +51,26 @@ def seconds(name: str, environment: Mapping[str, str]) -> float:
     return time.perf_counter() - begin
 
 
-def measure(rounds: int) -> tuple[float, float]:
+def measure_medians(rounds: int) -> tuple[float, float]:
     """Return the median milliseconds of the plugin's help and of the empty plugin's, measured in turns."""
-    with tempfile.TemporaryDirectory() as place:
-        directory = Path(place)
-        empty_plugin(directory)
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        write_empty_plugin(directory)
         environment = os.environ | {"PYTHONPATH": f"{directory}:{ROOT}", "CLOUDMESH_CONFIG_DIR": f"{directory}/config"}
         times: dict[str, list[float]] = {"cluster": [], "empty": []}
         for turn in range(rounds + 1):
             for name, measured in times.items():
-                taken = seconds(name, environment)
+                seconds = measure_start(name, environment)
                 if turn:  # the first turn fills the caches
-                    measured.append(taken)
+                    measured.append(seconds)
     return 1000 * statistics.median(times["cluster"]), 1000 * statistics.median(times["empty"])
 
 
 def main() -> int:
-    """Measure and judge."""
+    """Measure, print, and return 1 if the plugin adds more than is allowed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    ours, empty = measure(parser.parse_args().rounds)
+    ours, empty = measure_medians(parser.parse_args().rounds)
     sys.stdout.write(f"cms cluster -h {ours:.0f} ms, an empty plugin {empty:.0f} ms, added {ours - empty:.1f} ms\n")
     return ours - empty > ALLOWED_MS
 

@@ -11,7 +11,7 @@ POINTS_PER_SLICE = 100_000
 GOLDEN_RATIO = 0.6180339887498949
 
 
-def inside(index: int, total: int) -> int:
+def count_inside(index: int, total: int) -> int:
     """Return 1 if the point with this index lies in the circle. Evenly spread points, so that every run agrees."""
     x = (index + 0.5) / total
     y = index * GOLDEN_RATIO % 1
@@ -23,7 +23,7 @@ def main() -> None:
     slices = int(sys.argv[1]) if len(sys.argv) > 1 else 2
     total = POINTS_PER_SLICE * slices
     with SparkContext() as spark:
-        count = spark.range(total, numSlices=slices).map(lambda index: inside(index, total)).reduce(add)
+        count = spark.range(total, numSlices=slices).map(lambda index: count_inside(index, total)).reduce(add)
     print(f"Pi is roughly {4 * count / total:.6f}")
 
 

@@ -17,7 +17,7 @@ from pyspark import SparkContext
 WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 
-def words(line: str) -> list[str]:
+def split_words(line: str) -> list[str]:
     """Return the words of a line in lower case."""
     return WORD.findall(line.lower())
 
@@ -29,11 +29,11 @@ def main() -> None:
     parser.add_argument("how_many", type=int, nargs="?", default=10)
     parser.add_argument("slices", type=int, nargs="?", default=2)
     arguments = parser.parse_args()
-    # What travels with a job is in this folder on every host, so that each executor reads its own copy.
+    # What travels with a job is in this folder on every host, so that an executor reads the copy on its host.
     text = Path(os.environ.get("CMS_JOB_DIR", ""), arguments.text).resolve()
     with SparkContext() as spark:
         lines = spark.textFile(text.as_uri(), minPartitions=arguments.slices)
-        counts = lines.flatMap(words).map(lambda word: (word, 1)).reduceByKey(add).collect()
+        counts = lines.flatMap(split_words).map(lambda word: (word, 1)).reduceByKey(add).collect()
     counts.sort(key=lambda pair: (-pair[1], pair[0]))
     table = [f"{word}\t{count}" for word, count in counts]
     for line in table[: arguments.how_many]:

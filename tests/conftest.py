@@ -1,4 +1,4 @@
-"""How tests are shared out where several run beside each other."""
+"""In which order tests run, and which stay together where several run at the same time."""
 
 import re
 from typing import Any
@@ -7,9 +7,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 _CONTRACT = "/contract/"
-# These make clusters of their own. They come before the cluster that the others of the contract share.
+# It makes clusters for itself, and comes before the cluster that the rest of the contract shares.
 _ALONE = "test_growth"
-# What takes longest together, so that nobody waits for it at the end. What is not told here is short.
+# What takes longest together, so that nobody waits for it at the end. What is not listed here is short.
 _LONGEST = (
     _ALONE,
     _CONTRACT,
@@ -38,5 +38,5 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> ByCluster:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest together, and leave each in its order otherwise."""
+    """Begin with what takes longest together, and leave the order as it is otherwise."""
     items.sort(key=lambda item: next((at for at, part in enumerate(_LONGEST) if part in item.nodeid), len(_LONGEST)))

@@ -1,4 +1,4 @@
-"""Removes what crashed test runs left on the Docker engine: hosts, volumes and networks of clusters or groups t-*."""
+"""Removes what crashed test runs left at the Docker daemon: hosts, volumes and networks of clusters or groups t-*."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import docker
 import docker.errors
 
-# of local hosts, and of hosts that tests start by hand (tests/support/hosts.py)
+# of local hosts, and of hosts that tests start themselves (tests/support/hosts.py)
 LABELS = ("cloudmesh.cluster", "cloudmesh.test")
 PREFIX = "t-"
 
@@ -25,7 +25,12 @@ def main() -> int:
 
 
 def clear(labelled: Callable[[str], list[Any]], remove: Callable[[Any], None]) -> None:
-    """Remove those that belong to a test's cluster or group; what has both labels is listed twice."""
+    """Remove what belongs to a cluster or group of a test.
+
+    Args:
+        labelled: returns what has a label; a thing that has both labels is removed once.
+        remove: removes a thing.
+    """
     for thing in {thing.id: thing for label in LABELS for thing in labelled(label)}.values():
         labels = thing.attrs.get("Labels") or thing.attrs.get("Config", {}).get("Labels") or {}
         if any(labels.get(label, "").startswith(PREFIX) for label in LABELS):

@@ -10,35 +10,29 @@ import time
 from pathlib import Path
 
 import pytest
+from support.silent import Silent
 
 from cloudmesh.cluster.binaries.provision import list_files, provide
 
 pytestmark = pytest.mark.cluster
 
 PROVIDE = """
-from cloudmesh.cluster.engines import provide
-class Silent:
+from cloudmesh.cluster.binaries.provision import provide
+class Printed:
     def step(self, where, what): print(what, flush=True)
     def done(self, where, what=""): pass
     def failed(self, where, why): pass
     def note(self, text): pass
-provide("nomad", report=Silent())
+provide("nomad", report=Printed())
 """
-
-
-class Silent:
-    def step(self, where: str, what: str) -> None: ...
-    def done(self, where: str, what: str = "") -> None: ...
-    def failed(self, where: str, why: str) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 def test_the_binary_runs_says_its_version_and_needs_no_library() -> None:
     bundle = provide("nomad", report=Silent())
     nomad = bundle.files[0].path
 
-    said = subprocess.run([nomad, "version"], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("Nomad v1.10.5")
+    version = subprocess.run([nomad, "version"], capture_output=True, text=True, check=True).stdout
+    assert version.startswith("Nomad v1.10.5")
     assert subprocess.run(["ldd", nomad], capture_output=True, check=False).returncode != 0
     assert [row["path"] for row in list_files("nomad")] == [str(nomad)]
 
@@ -67,14 +61,15 @@ def test_an_interrupted_build_leaves_no_process_and_no_file(tmp_path: Path) -> N
 
     assert client.returncode != 0
     assert [file for file in (tmp_path / "cache").rglob("*") if file.suffix != ".lock"] == []
-    assert not any(str(tmp_path).encode() in command for command in _commands())
+    assert not any(str(tmp_path).encode() in variables for variables in _read_environments())
 
 
-def _commands() -> list[bytes]:
-    found = []
+def _read_environments() -> list[bytes]:
+    """Return the environment variables of all processes that this user may look into."""
+    environments = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            found.append((process / "environ").read_bytes())
+            environments.append((process / "environ").read_bytes())
         except OSError:
             continue  # it has ended, or is not ours
-    return found
+    return environments

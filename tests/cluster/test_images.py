@@ -16,8 +16,9 @@ from typing import Any
 
 import docker
 import pytest
-from support.hosts import executed
+from support.hosts import execute
 from support.registry import BINARY, RegistryProcess
+from support.waiting import wait_until
 
 from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.images import catalog
@@ -28,7 +29,7 @@ from cloudmesh.cluster.images.registry import Registry
 pytestmark = pytest.mark.cluster
 
 LABEL = "cloudmesh.cluster"
-OWN = "test-images"
+LABEL_VALUE = "test-images"
 MASTER, MASTER_PAGE, WORKER, WORKER_PAGE, DRIVER, BLOCKS = 7077, 8080, 7078, 8081, 7079, 7080
 
 # Points of a fixed sequence in the unit square: the answer is always the same, and known.
@@ -49,8 +50,8 @@ ANSWER = "pi 3.1412 rows 100000\n"
 WRONG = {"CMS_SECRET_FILE": "/cms/wrong"}
 
 
-class Told:
-    """A report that is kept."""
+class RecordedSteps:
+    """A report that remembers its steps."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -72,14 +73,14 @@ class Told:
 def engine() -> Iterator[Any]:
     client = docker.from_env(timeout=120)
     yield client
-    for container in client.containers.list(all=True, filters={"label": f"{LABEL}={OWN}"}):
+    for container in client.containers.list(all=True, filters={"label": f"{LABEL}={LABEL_VALUE}"}):
         container.remove(force=True)
     client.close()
 
 
 @pytest.fixture(scope="module")
 def spark(engine: Any) -> str:
-    return build("spark", report=Told())
+    return build("spark", report=RecordedSteps())
 
 
 @pytest.fixture(scope="module")
@@ -90,28 +91,30 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProce
         yield process
 
 
-def output(engine: Any, image: str, *command: str, **options: Any) -> str:
+def run_container(engine: Any, image: str, *command: str, **options: Any) -> str:
     """Run a command in a container and return its output."""
-    result = engine.containers.run(image, list(command), remove=True, labels={LABEL: OWN}, **options)
+    result = engine.containers.run(image, list(command), remove=True, labels={LABEL: LABEL_VALUE}, **options)
     return result.decode()
 
 
 def test_an_image_that_is_there_is_not_built_again(spark):
-    told = Told()
-    assert build("spark", report=told) == spark
-    assert told.steps == []
+    report = RecordedSteps()
+    assert build("spark", report=report) == spark
+    assert report.steps == []
 
 
 def test_the_image_is_labelled_and_runs_as_a_user_without_rights(engine, spark):
     image = engine.images.get(spark)
     assert image.labels["cloudmesh.image"] == "spark"
     assert image.attrs["Config"]["User"] == "185:185"
-    assert output(engine, spark, "-un", entrypoint="id") == "spark\n"
-    assert output(engine, spark, "-c", 'touch "$CMS_RESULTS/a" && pwd', entrypoint="sh") == "/opt/cloudmesh/work\n"
+    assert run_container(engine, spark, "-un", entrypoint="id") == "spark\n"
+    assert (
+        run_container(engine, spark, "-c", 'touch "$CMS_RESULTS/a" && pwd', entrypoint="sh") == "/opt/cloudmesh/work\n"
+    )
 
 
 def test_nothing_of_the_build_is_left_in_the_image(engine, spark):
-    left = output(
+    left = run_container(
         engine, spark, "-c", "ls -d /build /root/.cache; command -v pip pip3 gcc; :", entrypoint="sh", stderr=False
     )
     assert left == ""
@@ -121,9 +124,9 @@ def test_nothing_of_the_build_is_left_in_the_image(engine, spark):
 
 def test_the_pure_python_part_was_compiled_beforehand(engine, spark):
     code = "import pyspark.sql, sys; print(pyspark.__version__, pyspark.sql.__cached__)"
-    version, cached = output(engine, spark, "-c", code, entrypoint="python3").split()
+    version, cached = run_container(engine, spark, "-c", code, entrypoint="python3").split()
     assert version == catalog.find("spark").version
-    output(engine, spark, "-s", cached, entrypoint="test")
+    run_container(engine, spark, "-s", cached, entrypoint="test")
 
 
 def test_a_build_that_fails_shows_its_last_lines(engine, monkeypatch):
@@ -132,16 +135,16 @@ def test_a_build_that_fails_shows_its_last_lines(engine, monkeypatch):
         "context",
         lambda _: {"Dockerfile": b"ARG BASE\nFROM ${BASE}\nRUN seq 100 && echo no more space && exit 7\n"},
     )
-    told = Told()
+    report = RecordedSteps()
     with pytest.raises(ImageError) as error:
-        build("spark", report=told)
+        build("spark", report=report)
     lines = str(error.value).splitlines()
     assert lines[0] == "image spark could not be built; its last lines:"
     assert "no more space" in lines
     assert "100" in lines
     assert "returned a non-zero code: 7" in lines[-1]
     assert len(lines) <= 17
-    assert [step for step in told.steps if step.startswith("spark: 3/3 RUN seq 100")]
+    assert [step for step in report.steps if step.startswith("spark: 3/3 RUN seq 100")]
 
 
 def test_proxy_and_certificate_authorities_reach_the_build_and_not_the_image(engine, monkeypatch, tmp_path):
@@ -154,9 +157,9 @@ def test_proxy_and_certificate_authorities_reach_the_build_and_not_the_image(eng
     monkeypatch.setenv("http_proxy", "http://user:word@proxy.example:3128")
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:word@index.example/simple")
     (tmp_path / "ca.pem").write_text("AUTHORITIES\n")
-    tag = build("spark", report=Told(), ca_bundle=str(tmp_path / "ca.pem"))
+    tag = build("spark", report=RecordedSteps(), ca_bundle=str(tmp_path / "ca.pem"))
     try:
-        seen = output(engine, tag, "cat", "/seen")
+        seen = run_container(engine, tag, "cat", "/seen")
         assert seen == "AUTHORITIES\nhttp://user:word@proxy.example:3128 https://user:word@index.example/simple\n"
         assert "word" not in str(engine.images.get(tag).history()) + str(engine.images.get(tag).attrs)
     finally:
@@ -166,27 +169,27 @@ def test_proxy_and_certificate_authorities_reach_the_build_and_not_the_image(eng
 def test_a_ca_bundle_that_cannot_be_read_is_named(engine, monkeypatch):
     monkeypatch.setattr(catalog.Image, "context", lambda _: {"Dockerfile": b"FROM scratch\n# never built\n"})
     with pytest.raises(ImageError, match=r"CA bundle /no/such/file: No such file"):
-        build("spark", report=Told(), ca_bundle="/no/such/file")
+        build("spark", report=RecordedSteps(), ca_bundle="/no/such/file")
 
 
 def test_an_image_is_sent_once(engine, spark, registry):
-    push(spark, registry.port, report=Told())
+    push(spark, registry.port, report=RecordedSteps())
     stored, before = registry.stored(), len(registry.requests())
     assert stored > 100_000_000
-    told = Told()
-    assert push(spark, registry.port, report=told) == spark
+    report = RecordedSteps()
+    assert push(spark, registry.port, report=report) == spark
     assert {method for method, _ in registry.requests()[before:]} == {"HEAD"}
-    assert (registry.stored(), told.steps) == (stored, [])
+    assert (registry.stored(), report.steps) == (stored, [])
     assert not [tag for tag in engine.images.get(spark).tags if str(registry.port) in tag]
 
 
 def test_an_image_that_the_engine_does_not_have_is_named(registry):
     with pytest.raises(ImageError, match="cloudmesh/none:1"):
-        push("cloudmesh/none:1", registry.port, report=Told())
+        push("cloudmesh/none:1", registry.port, report=RecordedSteps())
 
 
 def test_a_jobs_layer_is_pulled_and_run_like_any_image(engine, spark, registry):
-    repository, _, tag = push(spark, registry.port, report=Told()).partition(":")
+    repository, _, tag = push(spark, registry.port, report=RecordedSteps()).partition(":")
     stored = registry.stored()
     job = layer("opt/cloudmesh/job/job.py", b"import pyspark, os\nprint('done by', os.getuid(), pyspark.__version__)\n")
     Registry(registry.port).append_layer(repository, tag, job, "cms-jobs/small", "abc")
@@ -194,7 +197,7 @@ def test_a_jobs_layer_is_pulled_and_run_like_any_image(engine, spark, registry):
     image = f"127.0.0.1:{registry.port}/cms-jobs/small:abc"
     engine.images.pull(image)
     try:
-        assert output(engine, image, "/opt/cloudmesh/job/job.py", entrypoint="python3") == "done by 185 4.0.1\n"
+        assert run_container(engine, image, "/opt/cloudmesh/job/job.py", entrypoint="python3") == "done by 185 4.0.1\n"
     finally:
         engine.images.remove(image)
 
@@ -219,7 +222,7 @@ class Standalone:
         (directory / "pi.py").write_text(PI)
         (directory / "fails.py").write_text("import sys\nsys.exit(42)\n")
         self._host = engine.containers.run(
-            image, ["infinity"], entrypoint="sleep", init=True, detach=True, labels={LABEL: OWN}
+            image, ["infinity"], entrypoint="sleep", init=True, detach=True, labels={LABEL: LABEL_VALUE}
         )
         self._host.reload()
         self.address: str = self._host.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
@@ -239,7 +242,7 @@ class Standalone:
             self._image,
             list(command),
             detach=True,
-            labels={LABEL: OWN},
+            labels={LABEL: LABEL_VALUE},
             network_mode=f"container:{self._host.id}",
             volumes={str(self._directory): {"bind": "/cms", "mode": "ro"}},
             environment={"CMS_ADDRESS": self.address, "CMS_SECRET_FILE": "/cms/secret", **environment},
@@ -263,12 +266,12 @@ class Standalone:
 
     def listening(self) -> set[tuple[str, int]]:
         """Return address and port of everything that listens on this host."""
-        text = executed(self._host, "cat /proc/net/tcp /proc/net/tcp6")[1]
+        text = execute(self._host, "cat /proc/net/tcp /proc/net/tcp6")[1]
         sockets = [line.split()[1] for line in text.splitlines() if line.split()[3:4] == ["0A"]]
-        return {(plain(address), int(port, 16)) for address, port in (entry.split(":") for entry in sockets)}
+        return {(parse_address(address), int(port, 16)) for address, port in (entry.split(":") for entry in sockets)}
 
 
-def plain(address: str) -> str:
+def parse_address(address: str) -> str:
     """Return an address of /proc/net/tcp or tcp6, an IPv4 one in IPv6 as IPv4."""
     words = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
     if len(words) == 16 and words.startswith(bytes(10) + b"\xff\xff"):
@@ -276,29 +279,33 @@ def plain(address: str) -> str:
     return socket.inet_ntop(socket.AF_INET if len(words) == 4 else socket.AF_INET6, words)
 
 
-def until(container: Any, text: str) -> str:
-    """Return the container's output once `text` is in it."""
-    deadline = time.monotonic() + 120
-    while text not in (log := container.logs(stderr=True).decode()):
-        container.reload()
-        assert container.status == "running", log
-        assert time.monotonic() < deadline, log
-        time.sleep(0.2)
-    return log
+def wait_for_output(container: Any, text: str) -> str:
+    """Return the container's output once `text` is in it; AssertionError: the container ends, or 120 s are over."""
+
+    def read_output() -> str:
+        output: str = container.logs(stderr=True).decode()
+        if text not in output:
+            container.reload()
+            assert container.status == "running", output
+        return output
+
+    output = wait_until(read_output, 120, pause=0.2, satisfies=lambda output: text in output)
+    assert text in output, output
+    return output
 
 
 @pytest.fixture(scope="module")
 def standalone(engine: Any, spark: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
     directory = tmp_path_factory.mktemp("standalone")
     cluster = Standalone(engine, spark, directory)
-    until(cluster.master, "Registering worker")
+    wait_for_output(cluster.master, "Registering worker")
     yield cluster
     shutil.rmtree(directory)
 
 
 def test_a_job_gives_the_right_answer_and_nothing_listens_without_asking_for_the_secret(standalone):
     with standalone.driver("/cms/pi.py", "5") as driver:
-        until(driver, ANSWER)
+        wait_for_output(driver, ANSWER)
         sockets = standalone.listening()
         assert driver.wait()["StatusCode"] == 0
         assert driver.logs(stderr=False).decode() == ANSWER
@@ -312,7 +319,7 @@ def test_a_job_gives_the_right_answer_and_nothing_listens_without_asking_for_the
 
 def test_no_process_has_the_secret_in_its_arguments(standalone):
     with standalone.driver("/cms/pi.py", "5") as driver:
-        until(driver, ANSWER)
+        wait_for_output(driver, ANSWER)
         for container in (standalone.master, standalone.worker, driver):
             lines = str(container.top(ps_args="-eo pid,args")["Processes"])
             assert "spark" in lines
@@ -322,7 +329,7 @@ def test_no_process_has_the_secret_in_its_arguments(standalone):
 def test_a_driver_with_another_secret_gets_nothing(standalone):
     with standalone.driver("/cms/pi.py", "0", CMS_TIMEOUT_SECONDS=25, **WRONG) as driver:
         since = int(time.time())
-        until(driver, "Failed to connect to master")
+        wait_for_output(driver, "Failed to connect to master")
         assert "Registering app" not in standalone.master.logs(since=since).decode()
         assert driver.wait()["StatusCode"] == 124
         assert driver.logs(stderr=False).decode() == ""

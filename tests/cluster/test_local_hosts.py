@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hosts import Silent, group_name
+from support.hosts import make_unique_name
+from support.silent import Silent
+from support.waiting import wait_until
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import UnreachableError
@@ -18,7 +19,7 @@ from cloudmesh.cluster.hosts.local import container_config, local_hosts
 from cloudmesh.cluster.ssh.connect import connect
 
 pytestmark = pytest.mark.cluster
-NAME = group_name("lh")
+NAME = make_unique_name("lh")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,11 @@ def run(host: Host, settings: SshSettings, script: str, timeout: float = 60) -> 
         return connection.run(script, timeout=timeout).output.strip()
 
 
-def again(name: str = NAME, nodes: int = 2) -> tuple[Host, ...]:
+def create_again(name: str = NAME, nodes: int = 2) -> tuple[Host, ...]:
     return local_hosts.create(name, nodes, report=Silent())
 
 
-def cgroups(container_id: str) -> list[Path]:
+def list_cgroups(container_id: str) -> list[Path]:
     return list(Path("/sys/fs/cgroup").rglob(f"*{container_id}*"))
 
 
@@ -83,28 +84,30 @@ def test_only_loopback_publishes_sshd(pair: tuple[Host, ...], docker: Any) -> No
 
 def test_create_again_restarts_nothing(pair: tuple[Host, ...], docker: Any) -> None:
     before = [docker.containers.get(host.name).attrs["State"]["StartedAt"] for host in pair]
-    assert again() == again(nodes=1) == local_hosts.find()[NAME]
+    assert create_again() == create_again(nodes=1) == local_hosts.find()[NAME]
     assert [docker.containers.get(host.name).attrs["State"]["StartedAt"] for host in pair] == before
 
 
 def test_a_stopped_host_is_unreachable_and_comes_back(
     pair: tuple[Host, ...], docker: Any, settings: SshSettings
 ) -> None:
-    known = run(pair[1], settings, "hostname -I; cat /etc/machine-id")
+    identity = run(pair[1], settings, "hostname -I; cat /etc/machine-id")
     docker.containers.get(pair[1].name).kill()
     stopped = local_hosts.find(NAME)[NAME][1]
     with pytest.raises(UnreachableError):
         connect(stopped, settings)
-    host = again()[1]
-    assert run(host, settings, "hostname -I; cat /etc/machine-id") == known
+    host = create_again()[1]
+    assert run(host, settings, "hostname -I; cat /etc/machine-id") == identity
     assert host.host_key == pair[1].host_key
 
 
 def test_a_restarted_host_is_the_same_machine(pair: tuple[Host, ...], docker: Any, settings: SshSettings) -> None:
-    known = run(local_hosts.find(NAME)[NAME][0], settings, "hostname -I; cat /etc/machine-id")
+    identity = run(local_hosts.find(NAME)[NAME][0], settings, "hostname -I; cat /etc/machine-id")
     docker.containers.get(pair[0].name).restart(timeout=10)
-    host = again()[0]
-    assert run(host, settings, "hostname -I; cat /etc/machine-id; systemctl is-system-running") == f"{known}\nrunning"
+    host = create_again()[0]
+    assert (
+        run(host, settings, "hostname -I; cat /etc/machine-id; systemctl is-system-running") == f"{identity}\nrunning"
+    )
     assert "127.0.0.11" not in run(host, settings, "cat /etc/resolv.conf")
 
 
@@ -112,21 +115,21 @@ def test_a_host_that_is_told_to_reboot_comes_back(pair: tuple[Host, ...], docker
     container = docker.containers.get(pair[0].name)
     before = container.attrs["State"]["StartedAt"]
     container.exec_run(["systemctl", "reboot"])
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
+
+    def has_restarted() -> bool:
         container.reload()
-        if container.status == "running" and container.attrs["State"]["StartedAt"] != before:
-            break
-        time.sleep(0.2)
+        return container.status == "running" and container.attrs["State"]["StartedAt"] != before
+
+    wait_until(has_restarted, 30, pause=0.2)
     assert container.attrs["State"]["StartedAt"] != before
-    assert len(again()) == 2
+    assert len(create_again()) == 2
 
 
 def test_a_host_that_is_gone_is_made_again_with_the_operator_key(
     pair: tuple[Host, ...], docker: Any, settings: SshSettings
 ) -> None:
     docker.containers.get(pair[1].name).remove(force=True, v=True)
-    hosts = again()
+    hosts = create_again()
     assert hosts[1].host_key != pair[1].host_key
     assert hosts[0].private_key == hosts[1].private_key == pair[0].private_key
     assert run(hosts[1], settings, "hostname") == pair[1].name
@@ -135,26 +138,26 @@ def test_a_host_that_is_gone_is_made_again_with_the_operator_key(
 def test_an_interrupted_create_is_finished_by_the_next(docker: Any, settings: SshSettings) -> None:
     name = f"{NAME}i"
     try:
-        (host,) = again(name, 1)
+        (host,) = create_again(name, 1)
         image = docker.containers.get(host.name).attrs["Config"]["Image"]
         labels = {container_config.LABEL: name, container_config.HOST_KEY_LABEL: "ssh-ed25519 none"}
         docker.containers.create(image, name=container_config.name_of(name, 2), labels=labels)
-        hosts = again(name, 2)
-        assert [run(each, settings, "hostname") for each in hosts] == [f"{name}-1", f"{name}-2"]
+        hosts = create_again(name, 2)
+        assert [run(host, settings, "hostname") for host in hosts] == [f"{name}-1", f"{name}-2"]
     finally:
         local_hosts.destroy(name)
 
 
 def test_nothing_is_left_after_destroy(docker: Any) -> None:
     name = f"{NAME}d"
-    again(name, 2)
+    create_again(name, 2)
     ids = [docker.containers.get(container_config.name_of(name, index)).id for index in (1, 2)]
     assert local_hosts.destroy(name)
     label = {"label": f"{container_config.LABEL}={name}"}
     assert not docker.containers.list(all=True, filters=label)
     assert not docker.volumes.list(filters=label)
     assert not docker.networks.list(filters=label)
-    assert not [path for id_ in ids for path in cgroups(id_)]
+    assert not [path for id_ in ids for path in list_cgroups(id_)]
     assert not local_hosts.destroy(name)
     assert name not in local_hosts.find()
 

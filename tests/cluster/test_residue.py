@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from contract.conftest import PROVIDERS
-from contract.test_containers import job_file
+from contract.test_containers import write_job_file
 from support import snapshot
 from support.cms import Operator
-from support.hosts import HandMade, group_name, hand_made
+from support.hosts import ContainerHost, make_unique_name, start_hosts
 from support.silent import Silent
 from support.snapshot import Snapshot
 
@@ -21,7 +21,7 @@ from cloudmesh.cluster.images import catalog
 
 pytestmark = pytest.mark.cluster
 
-# the last host has a Docker engine of its own
+# by host; the last has a Docker daemon that somebody else installed
 RELEASES = ("13", "12", "13")
 WITH_DOCKER = 2
 # The last is a group that systemd dissolves as soon as any of its units accounts for its input and output.
@@ -52,7 +52,7 @@ docker ps -aq; docker images -q --no-trunc; docker network ls -q
 cat /etc/docker/daemon.json
 """
 
-# Each takes all processors of a host, which has this machine's. The server takes no jobs.
+# A task takes all processors of a host, which has this machine's. The server takes no jobs.
 WORKERS = len(RELEASES) - 1
 JOB = {
     "command": ["sh", "-c", 'hostname >"$CMS_RESULTS/here"; echo done'],
@@ -65,7 +65,7 @@ JOB = {
 class Story:
     """What was seen on the hosts while a cluster came and went."""
 
-    hosts: tuple[HandMade, ...]
+    hosts: tuple[ContainerHost, ...]
     before: tuple[Snapshot, ...]
     meanwhile: Snapshot
     docker: tuple[str, ...]
@@ -73,19 +73,19 @@ class Story:
 
 @pytest.fixture(scope="module", params=PROVIDERS)
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    name = group_name("residue")
+    name = make_unique_name("residue")
     image = debian_base.base_image(catalog.RELEASE, report=Silent())
-    file = job_file(tmp_path_factory.mktemp("job"), image=image, **JOB)
-    with hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), RELEASES) as group:
+    file = write_job_file(tmp_path_factory.mktemp("job"), image=image, **JOB)
+    with start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), RELEASES) as group:
         with_docker = group.hosts[-1]
         with_docker.run(DOCKER)
         with ThreadPoolExecutor() as pool:
-            before = tuple(pool.map(snapshot.taken, group.hosts))
+            before = tuple(pool.map(snapshot.take, group.hosts))
         docker = [with_docker.run(DOCKER_STATE)]
         operator = Operator(tmp_path_factory.mktemp("home"), group.key)
         operator.cms("create", "-n", name, "-p", request.param, *group.where).ok()
         docker.append(with_docker.run(DOCKER_STATE))
-        meanwhile = snapshot.taken(group.hosts[0])
+        meanwhile = snapshot.take(group.hosts[0])
         operator.cms("create", "-n", name, "-p", request.param, *group.where).ok()
         docker.append(with_docker.run(DOCKER_STATE))
         assert operator.cms("submit", "-n", name, "--id=everywhere", file).ok().stdout == "done\n" * WORKERS
@@ -97,11 +97,11 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("index", range(len(RELEASES)), ids=("debian-13", "debian-12", "with-docker"))
 def test_kill_leaves_the_host_as_it_was_before_create(story: Story, index: int) -> None:
-    found = snapshot.differences(story.before[index], story.hosts[index])
+    differences = snapshot.find_differences(story.before[index], story.hosts[index])
     if index == WITH_DOCKER:
         # The engine's own books change with every image and container; what it has is compared below.
-        found = [line for line in found if not any(book in line for book in DOCKER_BOOKS)]
-    assert found == []
+        differences = [line for line in differences if not any(book in line for book in DOCKER_BOOKS)]
+    assert differences == []
 
 
 def test_the_comparison_sees_what_a_cluster_changes(story: Story) -> None:

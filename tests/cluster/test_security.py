@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.cms import Operator
-from support.hosts import Group, HandMade, group_name, hand_made
-from support.probes import answer, exposed, listening, reachable, tls_refusal
+from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
+from support.probes import ask, find_exposed, find_open_ports, list_listening, read_tls_refusal
+from support.waiting import wait_until
 
 from cloudmesh.cluster.core import certificates
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 HTTP, RPC, SERF, REGISTRY = 4646, 4647, 4648, 5443
 TLS = b"\x04"  # by which Nomad's RPC port is told that TLS follows
 REFUSED = "certificate|unknown ca|EOF|reset"
-# Asked by an unprivileged user as fast as curl can, for as long as the file is there; every answer that came is kept.
+# Asked by an unprivileged user as fast as curl can, for as long as the file is there; every answer that came is stored.
 RACE = r"""
 touch /tmp/race
 while [ -e /tmp/race ]; do
@@ -74,28 +74,28 @@ class Guarded:
     """
 
     name: str
-    group: Group
+    group: HostGroup
     operator: Operator
     tries: int
     answers: str
 
     @property
-    def server(self) -> HandMade:
+    def server(self) -> ContainerHost:
         return self.group.hosts[0]
 
     @property
     def secrets(self) -> dict[str, str]:
-        """All secrets of the cluster and its hosts, by what they are; keys without their frame."""
-        kept = json.loads(self.server.run("cat /etc/cloudmesh/cluster/secrets.json"))
+        """All secrets of the cluster and its hosts, by what they are; of keys, the first line within the frame."""
+        secrets = json.loads(self.server.run("cat /etc/cloudmesh/cluster/secrets.json"))
         keys = {f"key of {host.name}": host.run("cat /etc/cloudmesh/cluster/host-key.pem") for host in self.group.hosts}
-        keys["CA key"] = kept["ca_key"]
-        return {**kept["engine"], **{name: key.splitlines()[1] for name, key in keys.items()}}
+        keys["CA key"] = secrets["ca_key"]
+        return {**secrets["engine"], **{name: key.splitlines()[1] for name, key in keys.items()}}
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    name = group_name("guard")
-    with hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), ("13", "13")) as group:
+    name = make_unique_name("guard")
+    with start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), ("13", "13")) as group:
         server = group.hosts[0]
         server.container.exec_run(["sh", "-c", RACE], user="nobody", detach=True)
         operator = Operator(tmp_path_factory.mktemp("home"), group.key)
@@ -106,31 +106,31 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def test_nobody_can_take_the_cluster_while_it_is_made(guarded: Guarded) -> None:
-    answers = [(said, status) for said, _, status in (line.rpartition(" ") for line in guarded.answers.splitlines())]
+    answers = [(body, status) for body, _, status in (line.rpartition(" ") for line in guarded.answers.splitlines())]
     assert guarded.tries > 100
     assert answers[0] == ("", "000"), "it was not yet there"
     assert {status for _, status in answers} == {"000", "400"}
-    (said,) = {said for said, status in answers if status == "400"}
-    assert re.fullmatch(r"ACL bootstrap already done \(reset index: \d+\)", said)
+    (body,) = {body for body, status in answers if status == "400"}
+    assert re.fullmatch(r"ACL bootstrap already done \(reset index: \d+\)", body)
     assert guarded.operator.cms("info", "-n", guarded.name).status == 0
 
 
 def test_from_outside_no_other_ports_are_open_than_those_looked_at_here(guarded: Guarded) -> None:
     server, worker = guarded.group.hosts
-    assert reachable(server) == {22, RPC, SERF, REGISTRY}
-    assert reachable(worker) == {22}
+    assert find_open_ports(server) == {22, RPC, SERF, REGISTRY}
+    assert find_open_ports(worker) == {22}
 
 
 def test_the_api_listens_on_loopback_only(guarded: Guarded) -> None:
     for host in guarded.group.hosts:
-        assert listening(host)[HTTP] == {"127.0.0.1"}
+        assert list_listening(host)[HTTP] == {"127.0.0.1"}
 
 
 def test_rpc_talks_to_nobody_without_a_certificate(guarded: Guarded) -> None:
     # the first byte is how Nomad tells its protocols apart: plain RPC, raft, multiplexed RPC, and TLS
     for kind in (b"\x01", b"\x02", b"\x03", b"\x08"):
-        assert answer(guarded.server, RPC, kind + b"\x82\xa6Status.Ping\x00") == b""
-    assert re.search(REFUSED, tls_refusal(guarded.server, RPC, greeting=TLS))
+        assert ask(guarded.server, RPC, kind + b"\x82\xa6Status.Ping\x00") == b""
+    assert re.search(REFUSED, read_tls_refusal(guarded.server, RPC, greeting=TLS))
 
 
 def test_a_certificate_of_another_authority_opens_nothing(guarded: Guarded, tmp_path: Path) -> None:
@@ -138,54 +138,54 @@ def test_a_certificate_of_another_authority_opens_nothing(guarded: Guarded, tmp_
     file = tmp_path / "pair.pem"
     file.write_bytes(pair.certificate + pair.key)
     for port, greeting in ((RPC, TLS), (REGISTRY, b"")):
-        assert re.search(REFUSED, tls_refusal(guarded.server, port, greeting, file))
+        assert re.search(REFUSED, read_tls_refusal(guarded.server, port, greeting, file))
 
 
 def test_a_certificate_of_the_cluster_opens_what_others_are_refused(guarded: Guarded, tmp_path: Path) -> None:
     file = tmp_path / "pair.pem"
     file.write_text(guarded.server.run("cat /etc/cloudmesh/cluster/host.pem /etc/cloudmesh/cluster/host-key.pem"))
     for port, greeting in ((RPC, TLS), (REGISTRY, b"")):
-        assert tls_refusal(guarded.server, port, greeting, file) == ""
+        assert read_tls_refusal(guarded.server, port, greeting, file) == ""
 
 
 def test_gossip_says_nothing_to_those_without_the_key(guarded: Guarded) -> None:
     # memberlist's push/pull, ping and stream messages, in the clear
     for kind in (b"\x06", b"\x00", b"\x05", b"\x0a\x00\x00\x00\x10"):
-        said = answer(guarded.server, SERF, kind + b"\x83\xa5Nodes\x01\xa4Join\xc3\xacUserStateLen\x00" + bytes(64))
-        assert guarded.server.where.encode() not in said
-        assert guarded.server.address.encode() not in said
-        assert b"nomad" not in said
+        answer = ask(guarded.server, SERF, kind + b"\x83\xa5Nodes\x01\xa4Join\xc3\xacUserStateLen\x00" + bytes(64))
+        assert guarded.server.where.encode() not in answer
+        assert guarded.server.address.encode() not in answer
+        assert b"nomad" not in answer
 
 
 def test_the_registry_talks_to_nobody_without_a_certificate(guarded: Guarded) -> None:
-    assert re.search(REFUSED, tls_refusal(guarded.server, REGISTRY))
-    assert listening(guarded.server)[REGISTRY] == {guarded.server.address}
+    assert re.search(REFUSED, read_tls_refusal(guarded.server, REGISTRY))
+    assert list_listening(guarded.server)[REGISTRY] == {guarded.server.address}
 
 
 @pytest.mark.parametrize("path", READS)
 def test_on_the_host_an_unprivileged_user_reads_nothing_of_the_api(guarded: Guarded, path: str) -> None:
-    assert called(guarded, "GET", path, guarded.secrets["token"])[0] == "200"
-    status, said = called(guarded, "GET", path)
-    assert status == "403" or (status, said) == ("200", "[]")
+    assert call_api(guarded, "GET", path, guarded.secrets["token"])[0] == "200"
+    status, body = call_api(guarded, "GET", path)
+    assert status == "403" or (status, body) == ("200", "[]")
 
 
 @pytest.mark.parametrize("call", WRITES)
 def test_on_the_host_an_unprivileged_user_changes_nothing(guarded: Guarded, call: str) -> None:
-    status, said = called(guarded, *call.split(), body=WRITES[call])
-    assert (status, "Permission denied" in said) == ("403", True)
+    status, body = call_api(guarded, *call.split(), body=WRITES[call])
+    assert (status, "Permission denied" in body) == ("403", True)
 
 
 # Nomad asks for no token here; but those who have not the key of the gossip are not let in.
 def test_a_server_can_be_made_to_join_nobody(guarded: Guarded) -> None:
-    status, said = called(guarded, "POST", f"agent/join?address={guarded.group.hosts[1].address}")
-    assert status == "403" or json.loads(said)["num_joined"] == 0
+    status, body = call_api(guarded, "POST", f"agent/join?address={guarded.group.hosts[1].address}")
+    assert status == "403" or json.loads(body)["num_joined"] == 0
 
 
 def test_access_control_is_bootstrapped_once_and_for_all(guarded: Guarded) -> None:
-    said = guarded.server.run(
+    answer = guarded.server.run(
         f"curl -s -m 10 -X POST -d '{{}}' http://127.0.0.1:{HTTP}/v1/acl/bootstrap", user="nobody"
     )
-    assert "already done" in said
+    assert "already done" in answer
 
 
 def test_an_unprivileged_user_sees_nothing_of_our_files(guarded: Guarded) -> None:
@@ -201,20 +201,20 @@ def test_no_secret_is_in_a_command_line_an_environment_or_a_file_that_others_can
     secrets = guarded.secrets
     assert {"token", "gossip", "CA key"} < secrets.keys()
     for host in guarded.group.hosts:
-        found = {what for what, secret in secrets.items() if exposed(host, secret)}
-        assert found == set()
+        exposed = {what for what, secret in secrets.items() if find_exposed(host, secret)}
+        assert exposed == set()
 
 
 def test_a_secret_that_others_could_read_would_be_found(guarded: Guarded) -> None:
     host, secret = guarded.server, "no-secret-at-all"
-    assert not exposed(host, secret)
+    assert not find_exposed(host, secret)
     host.container.exec_run(["sleep", "2"], environment={"SEEN": secret}, detach=True)
-    assert _becomes(host, secret, shown=True)
-    assert _becomes(host, secret, shown=False)
+    assert wait_until(lambda: find_exposed(host, secret), 10, pause=0.1)
+    assert wait_until(lambda: not find_exposed(host, secret), 10, pause=0.1)
     host.run("install -m 644 /root/.search /var/tmp/seen")
-    assert exposed(host, secret)
+    assert find_exposed(host, secret)
     host.run("chmod 600 /var/tmp/seen")
-    assert not exposed(host, secret)
+    assert not find_exposed(host, secret)
 
 
 def test_a_worker_has_the_secrets_of_no_server(guarded: Guarded) -> None:
@@ -226,29 +226,24 @@ def test_a_worker_has_the_secrets_of_no_server(guarded: Guarded) -> None:
 
 
 def test_the_operator_keeps_no_secret(guarded: Guarded) -> None:
-    kept = {path: path.read_text(errors="replace") for path in guarded.operator.home.rglob("*") if path.is_file()}
-    assert kept
-    assert not [path for path, text in kept.items() for secret in guarded.secrets.values() if secret in text]
-    (known,) = [path for path in kept if path.name == "known_hosts"]
-    assert _mode(known) == "600"
+    texts = {path: path.read_text(errors="replace") for path in guarded.operator.home.rglob("*") if path.is_file()}
+    assert texts
+    assert not [path for path, text in texts.items() for secret in guarded.secrets.values() if secret in text]
+    (known_hosts,) = [path for path in texts if path.name == "known_hosts"]
+    assert _read_mode(known_hosts) == "600"
 
 
-def called(guarded: Guarded, method: str, path: str, token: str = "", body: object = None) -> tuple[str, str]:
+def call_api(guarded: Guarded, method: str, path: str, token: str = "", body: object = None) -> tuple[str, str]:
     """Return status and body of a call to the server's API by an unprivileged user of that host."""
-    given = f"-H 'X-Nomad-Token: {token}'" if token else ""
+    header = f"-H 'X-Nomad-Token: {token}'" if token else ""
     data = "" if body is None else f"-d '{json.dumps(body)}'"
     # some calls answer for as long as they are listened to
-    ask = f"curl -s -m 3 -w ' %{{http_code}}' -X {method} {given} {data} 'http://127.0.0.1:{HTTP}/v1/{path}' || true"
-    said, _, status = guarded.server.run(ask, user="nobody").rpartition(" ")
-    return status, said.strip()
+    command = (
+        f"curl -s -m 3 -w ' %{{http_code}}' -X {method} {header} {data} 'http://127.0.0.1:{HTTP}/v1/{path}' || true"
+    )
+    answer, _, status = guarded.server.run(command, user="nobody").rpartition(" ")
+    return status, answer.strip()
 
 
-def _becomes(host: HandMade, secret: str, *, shown: bool) -> bool:
-    end = time.monotonic() + 10
-    while bool(exposed(host, secret)) is not shown and time.monotonic() < end:
-        time.sleep(0.1)
-    return bool(exposed(host, secret)) is shown
-
-
-def _mode(path: Path) -> str:
+def _read_mode(path: Path) -> str:
     return f"{path.stat().st_mode & 0o777:o}"

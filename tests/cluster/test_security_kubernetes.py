@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from support.cms import Operator
-from support.hosts import Group, HandMade, group_name, hand_made
-from support.probes import answer, exposed, https, listening, reachable, tls_refusal
+from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
+from support.probes import ask, call_https, find_exposed, find_open_ports, list_listening, read_tls_refusal
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.cluster
 API, KUBELET, ETCD, PEERS, REGISTRY = 6443, 10250, 2379, 2380, 5443
 REFUSED = "certificate|unknown ca|EOF|reset"
 HEALTH = ("/livez", "/readyz", "/healthz")
-# Asked by an unprivileged user for as long as the file is there; every answer that came is kept.
+# Asked by an unprivileged user for as long as the file is there; every answer that came is stored.
 RACE = r"""
 touch /tmp/race
 while [ -e /tmp/race ]; do
@@ -150,7 +150,7 @@ class Guarded:
     """
 
     name: str
-    group: Group
+    group: HostGroup
     operator: Operator
     folder: Path
     administrator: Path
@@ -158,19 +158,19 @@ class Guarded:
     answers: tuple[str, ...]
 
     @property
-    def server(self) -> HandMade:
+    def server(self) -> ContainerHost:
         return self.group.hosts[0]
 
     @property
-    def worker(self) -> HandMade:
+    def worker(self) -> ContainerHost:
         return self.group.hosts[1]
 
     def kubectl(self, words: str) -> str:
         """Return what kubectl says to an administrator on the server."""
         return self.server.run(f"/opt/cloudmesh/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf {words}")
 
-    def taken(self, host: HandMade, *paths: str) -> Path:
-        """Return a local copy of a certificate and its key."""
+    def copy_certificate(self, host: ContainerHost, *paths: str) -> Path:
+        """Return a local file with a certificate and its key; the next call overwrites it."""
         file = self.folder / "taken.pem"
         file.write_text(host.run(f"cat {' '.join(paths)}"))
         return file
@@ -178,26 +178,26 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    name, folder = group_name("kguard"), tmp_path_factory.mktemp("certificates")
-    with hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), ("13", "13")) as group:
+    name, folder = make_unique_name("kguard"), tmp_path_factory.mktemp("certificates")
+    with start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), ("13", "13")) as group:
         server = group.hosts[0]
         server.container.exec_run(["sh", "-c", RACE], user="nobody", detach=True)
         operator = Operator(tmp_path_factory.mktemp("home"), group.key)
         operator.cms("create", "-n", name, "-p", "kubernetes", *group.where).ok()
         server.run("rm /tmp/race")
         answers = tuple(server.run("cat /tmp/race.answers").split())
-        its = administrator_certificate(
+        administrator = administrator_certificate(
             ClusterSecrets.loads(server.run("cat /etc/cloudmesh/cluster/secrets.json").encode())
         )
-        (file := folder / "administrator.pem").write_bytes(its.certificate + its.key)
-        made = Guarded(name, group, operator, folder, file, "", answers)
-        token = made.kubectl("create token spark --namespace cms-jobs")
+        (file := folder / "administrator.pem").write_bytes(administrator.certificate + administrator.key)
+        without_token = Guarded(name, group, operator, folder, file, "", answers)
+        token = without_token.kubectl("create token spark --namespace cms-jobs")
         yield Guarded(name, group, operator, folder, file, token, answers)
 
 
 @pytest.fixture
 def foreign(guarded: Guarded, tmp_path: Path) -> Path:
-    """A certificate that would open everything, were it of another authority."""
+    """Return a certificate that would open everything if the cluster's own authority had signed it."""
     authority = certificates.new_authority(guarded.name)
     pair = certificates.issue(authority, "kubernetes-admin", ["localhost"], organization="system:masters")
     (file := tmp_path / "pair.pem").write_bytes(pair.certificate + pair.key)
@@ -211,33 +211,34 @@ def test_while_it_is_made_it_answers_nobody_either(guarded: Guarded) -> None:
 
 
 def test_from_outside_no_other_ports_are_open_than_those_looked_at_here(guarded: Guarded) -> None:
-    assert reachable(guarded.server) == {22, API, KUBELET, ETCD, PEERS, REGISTRY}
-    assert reachable(guarded.worker) == {22, KUBELET}
+    assert find_open_ports(guarded.server) == {22, API, KUBELET, ETCD, PEERS, REGISTRY}
+    assert find_open_ports(guarded.worker) == {22, KUBELET}
 
 
 def test_everything_else_listens_on_loopback_only(guarded: Guarded) -> None:
     for host, ports in ((guarded.server, {API, KUBELET, ETCD, PEERS, REGISTRY}), (guarded.worker, {KUBELET})):
-        found = listening(host)
-        assert {port for port, where in found.items() if not all(_is_loopback(each) for each in where)} == {22, *ports}
-        assert {10248, 10249, 10256} < found.keys(), "kubelet and kube-proxy"
+        addresses = list_listening(host)
+        open_ports = {port for port, bound in addresses.items() if not all(_is_loopback(address) for address in bound)}
+        assert open_ports == {22, *ports}
+        assert {10248, 10249, 10256} < addresses.keys(), "kubelet and kube-proxy"
 
 
 @pytest.mark.parametrize("path", READS)
 def test_without_a_credential_the_api_tells_nothing(guarded: Guarded, path: str) -> None:
-    assert https(guarded.server, API, f"GET {path}", certificate=guarded.administrator)[0] == 200
-    assert https(guarded.server, API, f"GET {path}")[0] == 401
+    assert call_https(guarded.server, API, f"GET {path}", certificate=guarded.administrator)[0] == 200
+    assert call_https(guarded.server, API, f"GET {path}")[0] == 401
 
 
 @pytest.mark.parametrize("call", CHANGES)
 def test_without_a_credential_the_api_changes_nothing(guarded: Guarded, call: str) -> None:
-    assert https(guarded.server, API, call, body="{}")[0] == 401
+    assert call_https(guarded.server, API, call, body="{}")[0] == 401
 
 
 @pytest.mark.parametrize("path", HEALTH)
 def test_whether_it_is_well_is_all_that_the_api_tells_everyone(guarded: Guarded, path: str) -> None:
-    assert https(guarded.server, API, f"GET {path}") == (200, "ok")
-    assert https(guarded.server, API, f"POST {path}")[0] == 403
-    assert https(guarded.server, API, f"GET {path}/ping")[0] == 401
+    assert call_https(guarded.server, API, f"GET {path}") == (200, "ok")
+    assert call_https(guarded.server, API, f"POST {path}")[0] == 403
+    assert call_https(guarded.server, API, f"GET {path}/ping")[0] == 401
 
 
 @pytest.mark.parametrize(
@@ -252,58 +253,62 @@ def test_whether_it_is_well_is_all_that_the_api_tells_everyone(guarded: Guarded,
     ids=str,
 )
 def test_a_made_up_credential_opens_nothing(guarded: Guarded, headers: dict[str, str]) -> None:
-    assert https(guarded.server, API, "GET /api/v1/nodes", headers=headers)[0] == 401
-    assert https(guarded.worker, KUBELET, "GET /pods", headers=headers)[0] == 401
+    assert call_https(guarded.server, API, "GET /api/v1/nodes", headers=headers)[0] == 401
+    assert call_https(guarded.worker, KUBELET, "GET /pods", headers=headers)[0] == 401
 
 
 def test_a_token_of_an_account_that_others_signed_opens_nothing(guarded: Guarded) -> None:
     head, claims, _ = guarded.token.split(".")
-    assert https(guarded.server, API, ALLOWED_JOBS[0], headers=_bearer(guarded.token))[0] == 200
-    unsigned = _base64(b'{"alg": "none"}')
-    for forged in (f"{head}.{claims}.{_base64(bytes(64))}", f"{head}.{claims}.", f"{unsigned}.{claims}."):
-        assert https(guarded.server, API, ALLOWED_JOBS[0], headers=_bearer(forged))[0] == 401
+    assert call_https(guarded.server, API, ALLOWED_JOBS[0], headers=_build_header(guarded.token))[0] == 200
+    unsigned = _encode_base64(b'{"alg": "none"}')
+    for forged in (f"{head}.{claims}.{_encode_base64(bytes(64))}", f"{head}.{claims}.", f"{unsigned}.{claims}."):
+        assert call_https(guarded.server, API, ALLOWED_JOBS[0], headers=_build_header(forged))[0] == 401
 
 
 def test_a_certificate_of_another_authority_opens_nothing(guarded: Guarded, foreign: Path) -> None:
-    assert https(guarded.server, API, "GET /api/v1/nodes", certificate=foreign)[0] == 401
+    assert call_https(guarded.server, API, "GET /api/v1/nodes", certificate=foreign)[0] == 401
     for host in guarded.group.hosts:
-        assert https(host, KUBELET, "GET /pods", certificate=foreign)[0] == 401
+        assert call_https(host, KUBELET, "GET /pods", certificate=foreign)[0] == 401
     for port in (ETCD, PEERS, REGISTRY):
-        assert re.search(REFUSED, tls_refusal(guarded.server, port, certificate=foreign))
+        assert re.search(REFUSED, read_tls_refusal(guarded.server, port, certificate=foreign))
 
 
 @pytest.mark.parametrize("port", [ETCD, PEERS, REGISTRY])
 def test_the_stores_talk_to_nobody_without_a_certificate(guarded: Guarded, port: int) -> None:
-    assert re.search(REFUSED, tls_refusal(guarded.server, port))
-    assert re.fullmatch(
-        rb"(HTTP/1.0 400 .*)?", answer(guarded.server, port, b"GET /version HTTP/1.0\r\n\r\n"), re.DOTALL
-    )
-    assert listening(guarded.server)[port] <= {guarded.server.address, "127.0.0.1"}
+    assert re.search(REFUSED, read_tls_refusal(guarded.server, port))
+    assert re.fullmatch(rb"(HTTP/1.0 400 .*)?", ask(guarded.server, port, b"GET /version HTTP/1.0\r\n\r\n"), re.DOTALL)
+    assert list_listening(guarded.server)[port] <= {guarded.server.address, "127.0.0.1"}
 
 
 def test_a_certificate_is_good_for_one_thing_only(guarded: Guarded) -> None:
     server, pki_folder, cluster = guarded.server, "/etc/kubernetes/pki", "/etc/cloudmesh/cluster"
-    etcd = guarded.taken(server, f"{pki_folder}/apiserver-etcd-client.crt", f"{pki_folder}/apiserver-etcd-client.key")
-    assert [tls_refusal(server, port, certificate=etcd) != "" for port in (ETCD, REGISTRY)] == [False, True]
-    assert https(server, API, "GET /api/v1/nodes", certificate=etcd)[0] == 401
-    host = guarded.taken(server, f"{cluster}/host.pem", f"{cluster}/host-key.pem")
-    assert [tls_refusal(server, port, certificate=host) != "" for port in (ETCD, PEERS, REGISTRY)] == [
+    etcd = guarded.copy_certificate(
+        server, f"{pki_folder}/apiserver-etcd-client.crt", f"{pki_folder}/apiserver-etcd-client.key"
+    )
+    assert [read_tls_refusal(server, port, certificate=etcd) != "" for port in (ETCD, REGISTRY)] == [False, True]
+    assert call_https(server, API, "GET /api/v1/nodes", certificate=etcd)[0] == 401
+    host = guarded.copy_certificate(server, f"{cluster}/host.pem", f"{cluster}/host-key.pem")
+    assert [read_tls_refusal(server, port, certificate=host) != "" for port in (ETCD, PEERS, REGISTRY)] == [
         True,
         True,
         False,
     ]
-    assert https(server, API, "GET /api/v1/nodes", certificate=host)[0] == 401
-    its = guarded.administrator
-    assert [tls_refusal(server, port, certificate=its) != "" for port in (ETCD, PEERS, REGISTRY)] == [True, True, True]
+    assert call_https(server, API, "GET /api/v1/nodes", certificate=host)[0] == 401
+    administrator = guarded.administrator
+    assert [read_tls_refusal(server, port, certificate=administrator) != "" for port in (ETCD, PEERS, REGISTRY)] == [
+        True,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("call", [*(f"GET {path}" for path in KUBELET_READS), *KUBELET_CALLS])
 def test_a_kubelet_does_nothing_without_a_credential_or_for_a_job(guarded: Guarded, call: str) -> None:
     for host in guarded.group.hosts:
         if call[4:] in KUBELET_READS:
-            assert https(host, KUBELET, call, certificate=guarded.administrator)[0] == 200
-        assert https(host, KUBELET, call)[0] == 401
-        assert https(host, KUBELET, call, headers=_bearer(guarded.token))[0] == 403
+            assert call_https(host, KUBELET, call, certificate=guarded.administrator)[0] == 200
+        assert call_https(host, KUBELET, call)[0] == 401
+        assert call_https(host, KUBELET, call, headers=_build_header(guarded.token))[0] == 403
 
 
 def test_no_token_that_lets_hosts_in_is_left(guarded: Guarded) -> None:
@@ -312,46 +317,49 @@ def test_no_token_that_lets_hosts_in_is_left(guarded: Guarded) -> None:
 
 @pytest.mark.parametrize("call", ALLOWED_JOBS)
 def test_a_job_does_what_it_is_for(guarded: Guarded, call: str) -> None:
-    assert https(guarded.server, API, call, headers=_bearer(guarded.token), body=_pod())[0] in (200, 201)
+    assert call_https(guarded.server, API, call, headers=_build_header(guarded.token), body=_build_pod())[0] in (
+        200,
+        201,
+    )
 
 
 @pytest.mark.parametrize("call", FORBIDDEN_JOBS)
 def test_a_job_does_nothing_else(guarded: Guarded, call: str) -> None:
-    status, said = https(guarded.server, API, call, headers=_bearer(guarded.token), body="{}")
-    assert (status, "system:serviceaccount:cms-jobs:spark" in said) == (403, True)
+    status, body = call_https(guarded.server, API, call, headers=_build_header(guarded.token), body="{}")
+    assert (status, "system:serviceaccount:cms-jobs:spark" in body) == (403, True)
 
 
 @pytest.mark.parametrize("what", TOO_MUCH)
 def test_a_job_makes_no_pod_that_has_more_of_a_host_than_it_may(guarded: Guarded, what: str) -> None:
-    status, said = https(
-        guarded.server, API, ALLOWED_JOBS[1], headers=_bearer(guarded.token), body=_pod(**TOO_MUCH[what])
+    status, body = call_https(
+        guarded.server, API, ALLOWED_JOBS[1], headers=_build_header(guarded.token), body=_build_pod(**TOO_MUCH[what])
     )
-    assert (status, "violates PodSecurity" in said) == (403, True)
+    assert (status, "violates PodSecurity" in body) == (403, True)
 
 
 def test_a_worker_has_no_power_over_others(guarded: Guarded) -> None:
-    its = guarded.taken(guarded.worker, "/var/lib/kubelet/pki/kubelet-client-current.pem")
-    own, other = (f"/api/v1/nodes/{host.where.replace(':', '-')}" for host in (guarded.worker, guarded.server))
+    kubelet = guarded.copy_certificate(guarded.worker, "/var/lib/kubelet/pki/kubelet-client-current.pem")
+    worker, server = (f"/api/v1/nodes/{host.where.replace(':', '-')}" for host in (guarded.worker, guarded.server))
     label = json.dumps({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}})
     patch = {"Content-Type": "application/merge-patch+json"}
 
-    def status(call: str, body: str = "", **headers: str) -> int:
-        return https(guarded.server, API, call, body=body, headers=headers, certificate=its)[0]
+    def call_as_worker(call: str, body: str = "", **headers: str) -> int:
+        return call_https(guarded.server, API, call, body=body, headers=headers, certificate=kubelet)[0]
 
-    assert status(f"GET {own}") == 200
-    assert status(f"PATCH {own}?dryRun=All", label, **patch) == 403
-    assert status(f"PATCH {other}?dryRun=All", "{}", **patch) == 403
-    assert status(f"DELETE {other}?dryRun=All") == 403
-    assert status("GET /api/v1/secrets") == 403
-    assert status("POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings?dryRun=All", "{}") == 403
-    assert https(guarded.server, KUBELET, "GET /pods", certificate=its)[0] == 403
-    assert re.search(REFUSED, tls_refusal(guarded.server, ETCD, certificate=its))
+    assert call_as_worker(f"GET {worker}") == 200
+    assert call_as_worker(f"PATCH {worker}?dryRun=All", label, **patch) == 403
+    assert call_as_worker(f"PATCH {server}?dryRun=All", "{}", **patch) == 403
+    assert call_as_worker(f"DELETE {server}?dryRun=All") == 403
+    assert call_as_worker("GET /api/v1/secrets") == 403
+    assert call_as_worker("POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings?dryRun=All", "{}") == 403
+    assert call_https(guarded.server, KUBELET, "GET /pods", certificate=kubelet)[0] == 403
+    assert re.search(REFUSED, read_tls_refusal(guarded.server, ETCD, certificate=kubelet))
 
 
 @pytest.mark.parametrize("url", LOCAL)
 def test_on_the_host_an_unprivileged_user_gets_nothing_either(guarded: Guarded, url: str) -> None:
-    said = guarded.server.run(f"curl -sk -m 5 -o /dev/null -w '%{{http_code}}' '{url}' || true", user="nobody")
-    assert said == LOCAL[url]
+    status = guarded.server.run(f"curl -sk -m 5 -o /dev/null -w '%{{http_code}}' '{url}' || true", user="nobody")
+    assert status == LOCAL[url]
 
 
 def test_who_did_what_is_kept_without_what_is_secret(guarded: Guarded) -> None:
@@ -365,7 +373,7 @@ def test_who_did_what_is_kept_without_what_is_secret(guarded: Guarded) -> None:
         event["verb"]: event["user"]["username"] for event in events if event.get("objectRef", {}).get("name") == name
     }
     assert seen == dict.fromkeys(("get", "create", "delete"), "kubernetes-admin")
-    secrets = [value, base64.b64encode(value.encode()).decode(), guarded.token, *_keys(guarded.server)]
+    secrets = [value, base64.b64encode(value.encode()).decode(), guarded.token, *_read_keys(guarded.server)]
     assert not [secret for secret in secrets if secret in log]
     assert guarded.server.run("stat -c '%a %U' /var/log/kubernetes/audit.log") == "600 root"
 
@@ -383,27 +391,27 @@ def test_an_unprivileged_user_sees_nothing_of_our_files(guarded: Guarded) -> Non
 
 
 def test_no_secret_is_in_a_command_line_an_environment_or_a_file_that_others_can_read(guarded: Guarded) -> None:
-    secrets = {key for host in guarded.group.hosts for key in _keys(host)}
+    secrets = {key for host in guarded.group.hosts for key in _read_keys(host)}
     assert len(secrets) > 15
     for host in guarded.group.hosts:
-        assert exposed(host, *secrets) == []
+        assert find_exposed(host, *secrets) == []
 
 
 def test_a_worker_has_the_secrets_of_no_server(guarded: Guarded) -> None:
-    own, others = _keys(guarded.worker), _keys(guarded.server)
-    assert len(own) >= 3
-    assert own.isdisjoint(others)
+    workers_keys, servers_keys = _read_keys(guarded.worker), _read_keys(guarded.server)
+    assert len(workers_keys) >= 3
+    assert workers_keys.isdisjoint(servers_keys)
     # neither as text in another file
     text = guarded.worker.run(
         "cat $(find /etc/cloudmesh /etc/kubernetes /var/lib/cloudmesh/host /var/lib/cloudmesh/kubernetes -type f)"
     )
-    assert not [key for key in others if key in text]
+    assert not [key for key in servers_keys if key in text]
 
 
 def test_the_operator_keeps_no_secret(guarded: Guarded) -> None:
-    kept = {path: path.read_text(errors="replace") for path in guarded.operator.home.rglob("*") if path.is_file()}
-    assert kept
-    assert not [path for path, text in kept.items() if "PRIVATE KEY" in text or "client-key-data" in text]
+    texts = {path: path.read_text(errors="replace") for path in guarded.operator.home.rglob("*") if path.is_file()}
+    assert texts
+    assert not [path for path, text in texts.items() if "PRIVATE KEY" in text or "client-key-data" in text]
 
 
 def test_the_operators_certificate_is_good_for_days(guarded: Guarded) -> None:
@@ -417,21 +425,21 @@ def _is_loopback(address: str) -> bool:
     return address.startswith("127.") or address == "[::1]"
 
 
-def _keys(host: HandMade) -> set[str]:
+def _read_keys(host: ContainerHost) -> set[str]:
     """Return a line of every private key of the cluster that a host has, as it stands in a file."""
     files = "grep -rlE 'PRIVATE KEY|client-key-data' /etc/cloudmesh /etc/kubernetes /var/lib/kubelet/pki"
     text = host.run(f"cat $({files})").replace("\\n", "\n")
     return set(re.findall(r"PRIVATE KEY-----\n(.{40,})\n", text)) | set(re.findall(r"client-key-data: (\S+)", text))
 
 
-def _bearer(token: str) -> dict[str, str]:
+def _build_header(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _base64(data: bytes) -> str:
+def _encode_base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _pod(**more: Any) -> str:
+def _build_pod(**more: Any) -> str:
     pod = {"containers": [{"name": "x", "image": "x"}], **more}
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "x"}, "spec": pod})

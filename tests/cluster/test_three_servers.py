@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cms import Operator, Outcome
-from support.hosts import LABEL, PASSWORD, USER, Group, group_name, hand_made
+from support.cms import USER, Operator, Outcome
+from support.hosts import LABEL, PASSWORD, HostGroup, make_unique_name, start_hosts
+from support.waiting import wait_until
 
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config
@@ -36,19 +36,19 @@ class Trio:
     """
 
     name: str
-    group: Group
+    group: HostGroup
     inner: tuple[str, ...]
     operator: Operator
     planned: Outcome
     shown: Outcome
     leaks: frozenset[str]
 
-    def nodes(self) -> dict[str, dict[str, Any]]:
-        found = self.operator.cms("info", "-n", self.name, "--output=json").json()["nodes"]
-        return {node["name"]: node for node in found}
+    def read_nodes(self) -> dict[str, dict[str, Any]]:
+        nodes = self.operator.cms("info", "-n", self.name, "--output=json").json()["nodes"]
+        return {node["name"]: node for node in nodes}
 
-    def statuses(self) -> dict[str, str]:
-        return {name: node["status"] for name, node in self.nodes().items()}
+    def read_statuses(self) -> dict[str, str]:
+        return {name: node["status"] for name, node in self.read_nodes().items()}
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Watch:
     """Looks for a text in all processes of this machine, which are also those of hosts that are containers on it."""
 
     text: bytes
-    found: set[str] = field(default_factory=set)
+    leaks: set[str] = field(default_factory=set)
     rounds: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -70,11 +70,11 @@ class Watch:
                     except OSError:
                         continue  # it has ended
                     if self.text in content:
-                        self.found.add(content.replace(b"\0", b" ").decode(errors="replace"))
+                        self.leaks.add(content.replace(b"\0", b" ").decode(errors="replace"))
 
 
 @contextmanager
-def watching(text: str) -> Iterator[Watch]:
+def watch_processes(text: str) -> Iterator[Watch]:
     watch = Watch(text.encode())
     thread = threading.Thread(target=watch.run)
     thread.start()
@@ -86,7 +86,7 @@ def watching(text: str) -> Iterator[Watch]:
 
 
 @contextmanager
-def second_network(group: Group, name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def join_second_network(group: HostGroup, name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the CIDR of a network that all hosts are on as well, and their addresses there."""
     client = docker_client.connect()
     # the label by which the group's own network is removed too, should the test not get to the end
@@ -96,7 +96,8 @@ def second_network(group: Group, name: str) -> Iterator[tuple[str, tuple[str, ..
             network.connect(host.container)
         network.reload()
         addresses = {
-            each["Name"]: each["IPv4Address"].partition("/")[0] for each in network.attrs["Containers"].values()
+            container["Name"]: container["IPv4Address"].partition("/")[0]
+            for container in network.attrs["Containers"].values()
         }
         yield network.attrs["IPAM"]["Config"][0]["Subnet"], tuple(addresses[host.name] for host in group.hosts)
     finally:
@@ -108,21 +109,21 @@ def second_network(group: Group, name: str) -> Iterator[tuple[str, tuple[str, ..
 
 @pytest.fixture(scope="module")
 def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
-    name = group_name("trio")
-    answer = (PASSWORD, f"{USER}@127.0.0.1:")
+    name = make_unique_name("trio")
+    prompt = f"{USER}@127.0.0.1:"
     with (
-        hand_made(f"{name}-h", tmp_path_factory.mktemp("key"), ("13",) * 3, sudo_asks=True) as group,
-        second_network(group, f"{name}-h") as (cidr, inner),
+        start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), ("13",) * 3, sudo_asks=True) as group,
+        join_second_network(group, f"{name}-h") as (cidr, inner),
     ):
         operator = Operator(tmp_path_factory.mktemp("home"), group.key)
         words = ("create", "-n", name, "--servers=3", *group.where)
-        planned = operator.on_terminal(answer, *words, f"--interface={DEVICE}", "--dryrun")
-        with watching(PASSWORD) as watch:
-            shown = operator.on_terminal(answer, *words, f"--interface={cidr}").ok()
+        planned = operator.cms_on_terminal(prompt, PASSWORD, *words, f"--interface={DEVICE}", "--dryrun")
+        with watch_processes(PASSWORD) as watch:
+            shown = operator.cms_on_terminal(prompt, PASSWORD, *words, f"--interface={cidr}").ok()
         assert watch.rounds > 20
         for host in group.hosts:
             host.allow_sudo()
-        yield Trio(name, group, inner, operator, planned, shown, frozenset(watch.found))
+        yield Trio(name, group, inner, operator, planned, shown, frozenset(watch.leaks))
 
 
 def test_the_sudo_password_is_asked_for_every_host_and_not_shown(trio: Trio) -> None:
@@ -136,9 +137,9 @@ def test_the_sudo_password_is_in_no_command_line_or_environment(trio: Trio) -> N
 
 
 def test_the_watch_for_the_password_would_see_it(trio: Trio) -> None:
-    with watching("a-text-like-no-other") as watch:
+    with watch_processes("a-text-like-no-other") as watch:
         trio.group.hosts[0].container.exec_run(["sleep", "0.5"], environment={"SEEN": "a-text-like-no-other"})
-    assert len(watch.found) == 1
+    assert len(watch.leaks) == 1
 
 
 def test_without_a_terminal_a_password_that_sudo_wants_is_the_error(trio: Trio) -> None:
@@ -160,7 +161,7 @@ def test_the_hosts_of_a_network_device_are_planned_with_its_addresses(trio: Trio
 
 
 def test_the_cluster_talks_over_the_network_that_was_chosen(trio: Trio) -> None:
-    nodes = trio.nodes()
+    nodes = trio.read_nodes()
     assert {name: node["address"] for name, node in nodes.items()} == dict(
         zip(trio.group.where, trio.inner, strict=True)
     )
@@ -174,18 +175,16 @@ def test_the_cluster_talks_over_the_network_that_was_chosen(trio: Trio) -> None:
 
 
 def test_all_three_are_servers_and_take_jobs(trio: Trio) -> None:
-    assert [node["roles"] for node in trio.nodes().values()] == [["server", "worker"]] * 3
+    assert [node["roles"] for node in trio.read_nodes().values()] == [["server", "worker"]] * 3
 
 
 def test_with_one_server_down_the_others_answer_and_kill_does_the_rest(trio: Trio) -> None:
     dead, *living = trio.group.hosts
     dead.container.kill()
-    end = time.monotonic() + DOWN_SECONDS
     expected = {dead.where: "down", **{host.where: "ready" for host in living}}
     # while the others choose a leader, the engine says nothing of its hosts
-    while (found := trio.statuses()) != expected and time.monotonic() < end:
-        time.sleep(1)
-    assert found == expected
+    statuses = wait_until(trio.read_statuses, DOWN_SECONDS, pause=1, satisfies=lambda statuses: statuses == expected)
+    assert statuses == expected
 
     outcome = trio.operator.cms("kill", "-n", trio.name)
     assert outcome.status == 1

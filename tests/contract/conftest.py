@@ -1,4 +1,4 @@
-"""One cluster of three local hosts for each provider, shared by all cases that leave it as it was."""
+"""A cluster of three local hosts for each provider, shared by all cases that leave it as it was."""
 
 import os
 from collections.abc import Iterator
@@ -8,18 +8,18 @@ from pathlib import Path
 import docker
 import pytest
 from support.cms import Operator, Outcome
-from support.hosts import executed, group_name
+from support.hosts import execute, make_unique_name
 
 from cloudmesh.cluster.hosts.local.container_config import LABEL
 
-# `make test-kubernetes` leaves one out.
+# `make test-kubernetes` leaves Nomad out.
 PROVIDERS = tuple(os.environ.get("TEST_PROVIDERS", "nomad,kubernetes").split(","))
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running cluster, and who runs it."""
+    """A running cluster, and the operator who created it."""
 
     name: str
     provider: str
@@ -33,15 +33,15 @@ class Cluster:
 @pytest.fixture(scope="package", params=PROVIDERS)
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Yield the cluster of a provider."""
-    made = Cluster(group_name("contract"), request.param, Operator(tmp_path_factory.mktemp("home")))
+    cluster = Cluster(make_unique_name("contract"), request.param, Operator(tmp_path_factory.mktemp("home")))
     try:
-        made.cms("create", "-p", made.provider, "--nodes=3", "--images=spark").ok()
-        yield made
+        cluster.cms("create", "-p", cluster.provider, "--nodes=3", "--images=spark").ok()
+        yield cluster
     finally:
-        made.cms("kill", "--yes").ok()
+        cluster.cms("kill", "--yes").ok()
 
 
-def hosts(cluster: Cluster) -> list:
+def list_containers(cluster: Cluster) -> list:
     """Return the containers that stand for the cluster's hosts."""
     client = docker.from_env()
     try:
@@ -50,7 +50,7 @@ def hosts(cluster: Cluster) -> list:
         client.close()
 
 
-def on_all(cluster: Cluster, script: str) -> list[tuple[int, str]]:
-    """Run a script on every host; return status and output of each."""
-    answers = (executed(host, script) for host in hosts(cluster))
+def run_on_all(cluster: Cluster, script: str) -> list[tuple[int, str]]:
+    """Run a shell script on every host; return exit status and output, host by host."""
+    answers = (execute(host, script) for host in list_containers(cluster))
     return [(status, out + err) for status, out, err in answers]

@@ -1,4 +1,4 @@
-"""What every provider tells of jobs that were left to themselves: why they failed, for how long, and what is left."""
+"""What every provider shows of jobs that were left to themselves: why they failed, for how long, and what is left."""
 
 import json
 import re
@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
-from contract.conftest import Cluster, on_all
-from contract.test_containers import SECRET, job_file, secrets_file
-from contract.test_jobs import until
+from contract.conftest import Cluster, run_on_all
+from contract.test_containers import SECRET, write_job_file, write_secrets
 
 pytestmark = pytest.mark.cluster
 
@@ -28,9 +28,9 @@ JOBS: dict[str, dict] = {
 # On the server, by its own credentials.
 SECRETS_OF = {
     "nomad": """
-        kept=/etc/cloudmesh/cluster/secrets.json
-        [ ! -e $kept ] || curl -s --noproxy '*' http://127.0.0.1:4646/v1/var/nomad/jobs/{job_id} \\
-            -H "X-Nomad-Token: $(sed -n 's/.*"token": "\\([^"]*\\)".*/\\1/p' $kept)"
+        secrets=/etc/cloudmesh/cluster/secrets.json
+        [ ! -e $secrets ] || curl -s --noproxy '*' http://127.0.0.1:4646/v1/var/nomad/jobs/{job_id} \\
+            -H "X-Nomad-Token: $(sed -n 's/.*"token": "\\([^"]*\\)".*/\\1/p' $secrets)"
     """,
     "kubernetes": """
         admin=/etc/kubernetes/admin.conf
@@ -42,33 +42,33 @@ SECRETS_OF = {
 
 @pytest.fixture(scope="module")
 def left(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    """Yield what `jobs` tells of all these jobs, each as it was told when it had ended."""
-    folder, seen = tmp_path_factory.mktemp("jobs"), {}
+    """Return `JOBS` as `jobs` listed them when all of them had ended, by id."""
+    folder, ended = tmp_path_factory.mktemp("jobs"), {}
     registry = cluster.cms("info", "--output=json").json()["registry"]
     for job_id, spec in JOBS.items():
         image = spec.get("image", "spark").format(registry=registry)
-        cluster.cms("submit", "--detach", f"--id={job_id}", job_file(folder, **{**spec, "image": image})).ok()
+        cluster.cms("submit", "--detach", f"--id={job_id}", write_job_file(folder, **{**spec, "image": image})).ok()
 
-    def all_ended() -> bool:
-        seen.update(listed(cluster))
-        return all(seen[job_id]["state"] in ("succeeded", "failed") for job_id in JOBS)
+    def have_all_ended() -> bool:
+        ended.update(list_jobs(cluster))
+        return all(ended[job_id]["state"] in ("succeeded", "failed") for job_id in JOBS)
 
-    until(all_ended, 240, "all jobs have ended")
-    return seen
+    assert wait_until(have_all_ended, 240), "never: all jobs have ended"
+    return ended
 
 
-def listed(cluster: Cluster) -> dict[str, dict]:
-    """Return the jobs as they are told together, by their ids."""
-    return {each["id"]: each for each in cluster.cms("jobs", "--output=json").json()}
+def list_jobs(cluster: Cluster) -> dict[str, dict]:
+    """Return all jobs as `jobs` lists them, by id."""
+    return {job["id"]: job for job in cluster.cms("jobs", "--output=json").json()}
 
 
 def test_a_job_that_succeeded_is_told_with_its_duration_hosts_and_exit_code(cluster, left):
-    found = left["left-well"]
-    assert (found["state"], found["exit_code"], found["reason"]) == ("succeeded", 0, "")
-    assert SLEEP_SECONDS - 1 <= found["duration"] < 60
+    job = left["left-well"]
+    assert (job["state"], job["exit_code"], job["reason"]) == ("succeeded", 0, "")
+    assert SLEEP_SECONDS - 1 <= job["duration"] < 60
     hosts = {node["name"] for node in cluster.cms("info", "--output=json").json()["nodes"]}
-    assert 1 <= len(found["hosts"]) <= 2
-    assert set(found["hosts"]) <= hosts
+    assert 1 <= len(job["hosts"]) <= 2
+    assert set(job["hosts"]) <= hosts
 
 
 @pytest.mark.parametrize(
@@ -81,30 +81,32 @@ def test_a_job_that_succeeded_is_told_with_its_duration_hosts_and_exit_code(clus
     ],
 )
 def test_a_job_that_nobody_watched_tells_why_it_failed(left, job_id, code, reason):
-    found = left[job_id]
-    assert (found["state"], found["exit_code"]) == ("failed", code)
-    assert re.match(reason, found["reason"])
-    assert found["duration"] < 60
+    job = left[job_id]
+    assert (job["state"], job["exit_code"]) == ("failed", code)
+    assert re.match(reason, job["reason"])
+    assert job["duration"] < 60
 
 
 def test_the_secrets_of_a_job_that_nobody_watched_are_gone_when_it_has_ended(cluster: Cluster, tmp_path: Path) -> None:
     secrets = [{"name": "word", "env": ["SECRET_WORD"]}]
-    file = job_file(tmp_path, command=["sleep", "15"], secrets=secrets)
-    cluster.cms("submit", "--detach", "--id=left-secret", secrets_file(tmp_path), file).ok()
-    ask = SECRETS_OF[cluster.provider].format(job_id="left-secret")
-    assert SECRET in json.dumps(on_all(cluster, ask))
-    until(lambda: listed(cluster)["left-secret"]["state"] == "succeeded", 120, "the job has ended")
-    listed(cluster)
-    assert SECRET not in json.dumps(on_all(cluster, ask))
+    file = write_job_file(tmp_path, command=["sleep", "15"], secrets=secrets)
+    cluster.cms("submit", "--detach", "--id=left-secret", write_secrets(tmp_path), file).ok()
+    command = SECRETS_OF[cluster.provider].format(job_id="left-secret")
+    assert SECRET in json.dumps(run_on_all(cluster, command))
+    assert wait_until(lambda: list_jobs(cluster)["left-secret"]["state"] == "succeeded", 120), (
+        "never: the job has ended"
+    )
+    list_jobs(cluster)
+    assert SECRET not in json.dumps(run_on_all(cluster, command))
 
 
 def test_a_job_and_its_results_are_kept_for_its_time_to_live_and_no_longer(cluster, left, tmp_path):
-    until(lambda: "left-brief" not in listed(cluster), SHORT_TTL + 60, "the job is forgotten")
+    assert wait_until(lambda: "left-brief" not in list_jobs(cluster), SHORT_TTL + 60), "never: the job is forgotten"
     assert time.time() - left["left-brief"]["submitted"] >= SHORT_TTL
     outcome = cluster.cms("get", "left-brief", str(tmp_path / "brief"))
     assert outcome.status == 3
     assert outcome.stderr.splitlines()[-1].startswith("ERROR: no job left-brief")
     assert not (tmp_path / "brief").exists()
-    assert "left-long" in listed(cluster)
+    assert "left-long" in list_jobs(cluster)
     cluster.cms("get", "left-long", str(tmp_path / "long")).ok()
     assert [path.read_text() for path in (tmp_path / "long").rglob("kept")] == ["kept\n"]

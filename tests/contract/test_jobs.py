@@ -2,14 +2,13 @@
 
 import json
 import re
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
-from contract.conftest import EXAMPLES, Cluster, on_all
+from contract.conftest import EXAMPLES, Cluster, run_on_all
 
 pytestmark = pytest.mark.cluster
 
@@ -38,18 +37,6 @@ print(used(), *context.parallelize([0], 1).map(used).collect())
 BRIEF = {f"spark.{part}.extraJavaOptions": "-XX:TieredStopAtLevel=1" for part in ("driver", "executor")}
 
 
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait until something is so; AssertionError where it is not in time."""
-    end = time.monotonic() + seconds
-    asked = time.monotonic()
-    while not condition():
-        answered = time.monotonic()
-        assert answered < end, f"not within {seconds:.0f} s: {what}"
-        # What is waited for needs the processors that asking takes.
-        time.sleep(max(0.5, 2 * (answered - asked)))
-        asked = time.monotonic()
-
-
 def write(folder: Path, name: str, text: str) -> str:
     """Write a file and return its path."""
     path = folder / name
@@ -57,8 +44,14 @@ def write(folder: Path, name: str, text: str) -> str:
     return str(path)
 
 
-def job_file(folder: Path, program: str, **spec: object) -> str:
-    """Write a job file for a program, with one small executor."""
+def write_job_file(folder: Path, program: str, **spec: object) -> str:
+    """Write a job file for a program, with a small driver and executor; return its path.
+
+    Args:
+        folder: of the file.
+        program: Python source text.
+        spec: fields that replace those of the file's spec, or are added to it.
+    """
     (folder / "program.py").write_text(program)
     small = {"cores": 1, "memory": "512m"}
     parts = {"driver": small, "executor": {"instances": 1, **small}}
@@ -67,14 +60,14 @@ def job_file(folder: Path, program: str, **spec: object) -> str:
     return write(folder, "job.yaml", json.dumps(job))
 
 
-def job(cluster: Cluster, job_id: str) -> dict:
-    """Return a job as `jobs` tells it to programs."""
+def read_job(cluster: Cluster, job_id: str) -> dict:
+    """Return a job as `jobs` shows it in JSON."""
     return cluster.cms("jobs", job_id, "--output=json").json()
 
 
-def running_tasks(cluster: Cluster, job_id: str) -> int:
+def count_running_tasks(cluster: Cluster, job_id: str) -> int:
     """Return how many tasks of a job run."""
-    return [task["state"] for task in job(cluster, job_id)["tasks"]].count("running")
+    return [task["state"] for task in read_job(cluster, job_id)["tasks"]].count("running")
 
 
 def test_the_cluster_is_listed_and_healthy(cluster):
@@ -101,33 +94,33 @@ def test_a_job_file_with_parameters_gives_the_answer_of_plain_python(cluster):
 
 
 def test_driver_and_executor_start_with_the_class_data_of_their_image(cluster, tmp_path):
-    assert cluster.cms("submit", job_file(tmp_path, CLASS_DATA)).ok().stdout == "True True\n"
+    assert cluster.cms("submit", write_job_file(tmp_path, CLASS_DATA)).ok().stdout == "True True\n"
 
 
 def test_a_failing_job_fails_the_command_and_tells_its_exit_code(cluster, tmp_path):
     outcome = cluster.cms("submit", "--id=failing", write(tmp_path, "fail.py", "raise SystemExit(7)"))
     assert outcome.status == 1
     assert outcome.stderr.splitlines()[-1] == "ERROR: job failing failed: exit code 7"
-    found = job(cluster, "failing")
-    assert (found["state"], found["exit_code"]) == ("failed", 7)
+    job = read_job(cluster, "failing")
+    assert (job["state"], job["exit_code"]) == ("failed", 7)
 
 
 def test_a_failing_job_is_run_again_as_often_as_asked(cluster, tmp_path):
     program = "print('try', flush=True)\nraise SystemExit(3)"
-    outcome = cluster.cms("submit", job_file(tmp_path, program, retries=1))
+    outcome = cluster.cms("submit", write_job_file(tmp_path, program, retries=1))
     assert outcome.status == 1
     assert "exit code 3" in outcome.stderr.splitlines()[-1]
     assert outcome.stdout == "try\ntry\n"
 
 
 def test_a_job_that_takes_too_long_is_ended_and_says_so(cluster, tmp_path):
-    outcome = cluster.cms("submit", job_file(tmp_path, "import time; time.sleep(600)", timeoutSeconds=8))
+    outcome = cluster.cms("submit", write_job_file(tmp_path, "import time; time.sleep(600)", timeoutSeconds=8))
     assert outcome.status == 1
     assert "timeout" in outcome.stderr.splitlines()[-1]
 
 
 def test_a_job_that_no_host_could_ever_run_is_refused_before_it_is_sent(cluster, tmp_path):
-    huge = job_file(tmp_path, "print(1)", executor={"instances": 1, "cores": 64, "memory": "512m"})
+    huge = write_job_file(tmp_path, "print(1)", executor={"instances": 1, "cores": 64, "memory": "512m"})
     outcome = cluster.cms("submit", "--id=huge", huge)
     assert outcome.status == 1
     assert "64 cores" in outcome.stderr.splitlines()[-1]
@@ -135,14 +128,18 @@ def test_a_job_that_no_host_could_ever_run_is_refused_before_it_is_sent(cluster,
 
 
 def test_a_detached_job_is_told_followed_and_stopped_and_leaves_nothing(cluster, tmp_path):
-    job_id = cluster.cms("submit", "--detach", job_file(tmp_path, SLEEPER, arguments=["600"])).ok().stdout.strip()
-    until(lambda: "working 45" in cluster.cms("logs", job_id).ok().stdout, 240, "the driver's first line")
-    running = job(cluster, job_id)
+    job_id = cluster.cms("submit", "--detach", write_job_file(tmp_path, SLEEPER, arguments=["600"])).ok().stdout.strip()
+    assert wait_until(lambda: "working 45" in cluster.cms("logs", job_id).ok().stdout, 240), (
+        "never: the driver's first line"
+    )
+    running = read_job(cluster, job_id)
     assert running["state"] == "running"
     assert {task["state"] for task in running["tasks"]} == {"running"}
     cluster.cms("stop", job_id).ok()
-    until(lambda: job(cluster, job_id)["state"] == "stopped", 60, "the job is stopped")
-    until(lambda: not containers_of_jobs(cluster), 60, "no container of a job is left on any host")
+    assert wait_until(lambda: read_job(cluster, job_id)["state"] == "stopped", 60), "never: the job is stopped"
+    assert wait_until(lambda: not list_containers_of_jobs(cluster), 60), (
+        "never: no container of a job is left on any host"
+    )
     cluster.cms("stop", job_id).ok()
 
 
@@ -150,22 +147,24 @@ def test_the_same_id_and_content_again_is_the_same_job_and_another_content_is_re
     once = cluster.cms("submit", "--id=once", write(tmp_path, "once.py", "print('a')")).ok()
     again = cluster.cms("submit", "--id=once", str(tmp_path / "once.py")).ok()
     assert again.stdout == once.stdout == "a\n"
-    assert [found["id"] for found in cluster.cms("jobs", "--output=json").json()].count("once") == 1
+    assert [job["id"] for job in cluster.cms("jobs", "--output=json").json()].count("once") == 1
     other = cluster.cms("submit", "--id=once", write(tmp_path, "once.py", "print('b')"))
     assert other.status == 1
     assert "another content" in other.stderr
 
 
 def test_a_job_that_waits_for_room_says_so_and_runs_when_there_is_some(cluster, tmp_path):
-    hog = job_file(tmp_path, SLEEPER, arguments=["600"], executor={"instances": 5, "cores": 1, "memory": "512m"})
+    hog = write_job_file(tmp_path, SLEEPER, arguments=["600"], executor={"instances": 5, "cores": 1, "memory": "512m"})
     first = cluster.cms("submit", "--detach", hog).ok().stdout.strip()
-    until(lambda: running_tasks(cluster, first) >= 6, 120, "the first job's driver and executors run")
+    assert wait_until(lambda: count_running_tasks(cluster, first) >= 6, 120), (
+        "never: the first job's driver and executors run"
+    )
     second = cluster.cms("submit", "--detach", write(tmp_path, "late.py", "print('at last')")).ok().stdout.strip()
-    waiting = job(cluster, second)
+    waiting = read_job(cluster, second)
     assert waiting["state"] == "queued"
     assert "room" in waiting["reason"]
     cluster.cms("stop", first).ok()
-    until(lambda: job(cluster, second)["state"] == "succeeded", 120, "the second job ran")
+    assert wait_until(lambda: read_job(cluster, second)["state"] == "succeeded", 120), "never: the second job ran"
     assert cluster.cms("logs", second).ok().stdout == "at last\n"
 
 
@@ -183,6 +182,6 @@ def test_an_unknown_job_is_not_found(cluster, verb):
     assert outcome.stderr.count("ERROR") == 1
 
 
-def containers_of_jobs(cluster: Cluster) -> list[str]:
-    """Return what runs as a container within the cluster's hosts."""
-    return [line for _, output in on_all(cluster, "pgrep -fa [s]upervise.py") for line in output.splitlines()]
+def list_containers_of_jobs(cluster: Cluster) -> list[str]:
+    """Return the command lines of tasks that run on the cluster's hosts."""
+    return [line for _, output in run_on_all(cluster, "pgrep -fa [s]upervise.py") for line in output.splitlines()]

@@ -1,4 +1,4 @@
-"""What every provider promises of jobs in its engine's own language, and of the one credential that it gives away."""
+"""What every provider promises of jobs in its engine's own language, and of the only credential that it gives away."""
 
 import json
 import stat
@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
 from cloudmesh.cluster.images import catalog
-from contract.conftest import Cluster, on_all
-from contract.test_jobs import job, until, write
+from contract.conftest import Cluster, run_on_all
+from contract.test_jobs import read_job, write
 
 pytestmark = pytest.mark.cluster
 
@@ -78,15 +79,17 @@ OTHER = {"nomad": "kubernetes", "kubernetes": "nomad"}
 
 
 @cache
-def registry(cluster: Cluster) -> str:
+def find_registry(cluster: Cluster) -> str:
     """Return where the cluster's hosts find images."""
     return cluster.cms("info", "--output=json").json()["registry"]
 
 
-def file(cluster: Cluster, folder: Path, name: str, command: str, *, service: bool = False, engine: str = "") -> str:
-    """Write a job in the engine's own language that runs a shell command in an image that the cluster has."""
+def write_native(
+    cluster: Cluster, folder: Path, name: str, command: str, *, service: bool = False, engine: str = ""
+) -> str:
+    """Write a job in an engine's language that runs a shell command in the image of Spark; return its path."""
     engine = engine or cluster.provider
-    image = f"{registry(cluster)}/{catalog.tag('spark')}"
+    image = f"{find_registry(cluster)}/{catalog.tag('spark')}"
     text = NOMAD if engine == "nomad" else DEPLOYMENT if service else JOB
     kind = "service" if service else "batch"
     filled = textwrap.dedent(text).format(name=name, kind=kind, image=image, command=json.dumps(command))
@@ -94,41 +97,45 @@ def file(cluster: Cluster, folder: Path, name: str, command: str, *, service: bo
 
 
 def test_a_native_job_is_followed_to_its_outcome_and_told_like_any_other(cluster, tmp_path):
-    outcome = cluster.cms("submit", file(cluster, tmp_path, "native", ECHO)).ok()
+    outcome = cluster.cms("submit", write_native(cluster, tmp_path, "native", ECHO)).ok()
     assert outcome.stdout == "out\n"
     assert "err\n" in outcome.stderr
-    found = job(cluster, "native")
-    assert (found["state"], found["exit_code"], len(found["tasks"])) == ("succeeded", 0, 1)
-    assert "native" in [each["id"] for each in cluster.cms("jobs", "--output=json").json()]
+    job = read_job(cluster, "native")
+    assert (job["state"], job["exit_code"], len(job["tasks"])) == ("succeeded", 0, 1)
+    assert "native" in [job["id"] for job in cluster.cms("jobs", "--output=json").json()]
     assert cluster.cms("logs", "native").ok().stdout == "out\n"
 
 
 def test_what_nomad_has_not_read_of_a_task_that_ended_is_told_all_the_same(cluster, tmp_path):
     if cluster.provider != "nomad":
-        pytest.skip("Kubernetes tells what its container engine has kept")
-    said = cluster.cms("submit", file(cluster, tmp_path, "unread", "echo a line; echo another; echo an error >&2")).ok()
-    on_all(cluster, UNREAD)
-    told = cluster.cms("logs", "unread").ok()
-    assert said.stdout == told.stdout == "a line\nanother\n"
-    assert told.stderr == "an error\n"
+        pytest.skip("Kubernetes shows what its container engine has stored")
+    submitted = cluster.cms(
+        "submit", write_native(cluster, tmp_path, "unread", "echo a line; echo another; echo an error >&2")
+    ).ok()
+    run_on_all(cluster, UNREAD)
+    logs = cluster.cms("logs", "unread").ok()
+    assert submitted.stdout == logs.stdout == "a line\nanother\n"
+    assert logs.stderr == "an error\n"
 
 
 def test_a_native_job_that_fails_fails_the_command(cluster, tmp_path):
-    outcome = cluster.cms("submit", file(cluster, tmp_path, "native-bad", "sleep 1; exit 5"))
+    outcome = cluster.cms("submit", write_native(cluster, tmp_path, "native-bad", "sleep 1; exit 5"))
     assert outcome.status == 1
     assert outcome.stderr.splitlines()[-1] == "ERROR: job native-bad failed: exit code 5"
 
 
 def test_a_detached_native_job_is_told_by_its_id_and_stopped(cluster, tmp_path):
-    outcome = cluster.cms("submit", "--detach", file(cluster, tmp_path, "native-long", "echo begun; sleep 600")).ok()
+    outcome = cluster.cms(
+        "submit", "--detach", write_native(cluster, tmp_path, "native-long", "echo begun; sleep 600")
+    ).ok()
     assert outcome.stdout.splitlines()[-1] == "native-long"
-    until(lambda: cluster.cms("logs", "native-long").ok().stdout == "begun\n", 120, "it runs")
+    assert wait_until(lambda: cluster.cms("logs", "native-long").ok().stdout == "begun\n", 120), "never: it runs"
     cluster.cms("stop", "native-long").ok()
-    until(lambda: job(cluster, "native-long")["state"] == "stopped", 60, "it is stopped")
+    assert wait_until(lambda: read_job(cluster, "native-long")["state"] == "stopped", 60), "never: it is stopped"
 
 
 def test_a_service_is_accepted_and_not_waited_for(cluster, tmp_path):
-    service = file(cluster, tmp_path, "native-web", "sleep 600", service=True)
+    service = write_native(cluster, tmp_path, "native-web", "sleep 600", service=True)
     outcome = cluster.cms("submit", service).ok()
     assert "not followed" in outcome.stderr
     assert outcome.stdout == ""
@@ -139,13 +146,15 @@ def test_a_service_is_accepted_and_not_waited_for(cluster, tmp_path):
 
 
 def test_a_dry_run_asks_the_engine_and_runs_nothing(cluster, tmp_path):
-    outcome = cluster.cms("submit", "--dryrun", file(cluster, tmp_path, "native-dry", ECHO))
+    outcome = cluster.cms("submit", "--dryrun", write_native(cluster, tmp_path, "native-dry", ECHO))
     assert "native-dry" in json.dumps(outcome.json())
     assert cluster.cms("jobs", "native-dry").status == 3
 
 
 def test_the_other_engines_job_is_refused_in_one_line(cluster, tmp_path):
-    outcome = cluster.cms("submit", file(cluster, tmp_path, "native-other", ECHO, engine=OTHER[cluster.provider]))
+    outcome = cluster.cms(
+        "submit", write_native(cluster, tmp_path, "native-other", ECHO, engine=OTHER[cluster.provider])
+    )
     assert outcome.status == 2
     assert f"is a job for {OTHER[cluster.provider]}" in outcome.stderr
     assert outcome.stderr.count("\n") == 1
@@ -162,7 +171,7 @@ def test_a_malformed_native_job_is_told_with_its_line(cluster, tmp_path):
 
 
 def test_what_the_engine_refuses_is_told_in_its_own_words(cluster, tmp_path):
-    good = Path(file(cluster, tmp_path, "native-odd", ECHO))
+    good = Path(write_native(cluster, tmp_path, "native-odd", ECHO))
     odd = good.read_text().replace('type = "batch"', 'type = "odd"').replace("backoffLimit", "backofLimit")
     outcome = cluster.cms("submit", write(tmp_path, f"odd{good.suffix}", odd))
     assert outcome.status == 1
@@ -173,7 +182,7 @@ def test_what_the_engine_refuses_is_told_in_its_own_words(cluster, tmp_path):
 
 @pytest.mark.parametrize("name", ["a/../../acl/tokens", "x?y", "../../secrets/x"])
 def test_a_native_job_cannot_name_another_place_of_the_api(cluster, tmp_path, name):
-    good = Path(file(cluster, tmp_path, "native-evil", ECHO))
+    good = Path(write_native(cluster, tmp_path, "native-evil", ECHO))
     outcome = cluster.cms(
         "submit", write(tmp_path, f"evil{good.suffix}", good.read_text().replace("native-evil", name))
     )
@@ -184,7 +193,7 @@ def test_a_native_job_cannot_name_another_place_of_the_api(cluster, tmp_path, na
 
 def test_a_native_job_does_not_replace_one_made_of_a_job_file(cluster, tmp_path):
     cluster.cms("submit", "--id=native-taken", write(tmp_path, "taken.py", "print(1)")).ok()
-    outcome = cluster.cms("submit", file(cluster, tmp_path, "native-taken", ECHO))
+    outcome = cluster.cms("submit", write_native(cluster, tmp_path, "native-taken", ECHO))
     assert outcome.status == 1
     assert cluster.cms("logs", "native-taken").ok().stdout == "1\n"
 

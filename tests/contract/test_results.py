@@ -1,4 +1,4 @@
-"""What jobs leave in $CMS_RESULTS, as every provider promises to bring it."""
+"""What jobs leave in $CMS_RESULTS, as every provider promises to copy it to the operator."""
 
 import hashlib
 import os
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from contract.conftest import Cluster
-from contract.test_containers import job_file as container_file
-from contract.test_jobs import job_file
+from contract.test_containers import write_job_file as write_container_job
+from contract.test_jobs import write_job_file
 
 pytestmark = pytest.mark.cluster
 
@@ -52,33 +52,32 @@ time.sleep(600)
 """
 
 
-def digest(path: Path) -> str:
+def compute_digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+            checksum.update(block)
+    return checksum.hexdigest()
 
 
 def get(cluster: Cluster, job_id: str, target: Path) -> float:
     """Run `get`, which must succeed; return the most memory that it took, in MiB."""
-    with cluster.operator.started("get", "-n", cluster.name, job_id, str(target)) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.stderr
-        assert process.returncode == 0, process.stderr.read()
-    return used.ru_maxrss / 1024
+    with cluster.operator.start("get", "-n", cluster.name, job_id, str(target)) as running:
+        _, status, usage = os.wait4(running.process.pid, 0)
+        running.process.returncode = os.waitstatus_to_exitcode(status)
+        assert running.process.returncode == 0, running.stderr
+    return usage.ru_maxrss / 1024
 
 
 def test_results_of_all_tasks_are_brought_whole_in_constant_memory_after_the_job_has_ended(cluster, tmp_path):
-    outcome = cluster.cms("submit", "--id=leaves", job_file(tmp_path, LEAVE)).ok()
+    outcome = cluster.cms("submit", "--id=leaves", write_job_file(tmp_path, LEAVE)).ok()
     here = tmp_path / "here"
     try:
         assert get(cluster, "leaves", here) < MEMORY_MB
         by_name = {path.name: path for path in here.rglob("*") if path.is_file()}
         assert by_name["big"].stat().st_size == BIG
-        assert f"{digest(by_name['big'])}\n" == outcome.stdout
+        assert f"{compute_digest(by_name['big'])}\n" == outcome.stdout
         assert by_name["answer"].parent.parts[-2:] == ("deep", "er")
         assert {f"part-{number}" for number in range(4)} | {"big", "answer"} == set(by_name)
         assert by_name["part-3"].read_text() == "3" * 1000
@@ -95,7 +94,7 @@ def test_results_of_all_tasks_are_brought_whole_in_constant_memory_after_the_job
 
 
 def test_a_job_that_left_nothing_is_no_failure_and_one_that_is_not_there_is(cluster, tmp_path):
-    cluster.cms("submit", "--id=leaves-nothing", job_file(tmp_path, "print(1)")).ok()
+    cluster.cms("submit", "--id=leaves-nothing", write_job_file(tmp_path, "print(1)")).ok()
     outcome = cluster.cms("get", "leaves-nothing", str(tmp_path / "here")).ok()
     assert "no files" in outcome.stderr
     assert not (tmp_path / "here").exists()
@@ -103,7 +102,7 @@ def test_a_job_that_left_nothing_is_no_failure_and_one_that_is_not_there_is(clus
 
 
 def test_what_a_task_had_left_when_another_failed_is_brought(cluster, tmp_path):
-    file = container_file(tmp_path, command=["python3", "-c", HALF], count=2)
+    file = write_container_job(tmp_path, command=["python3", "-c", HALF], count=2)
     assert cluster.cms("submit", "--id=leaves-half", file).status == 1
     cluster.cms("get", "leaves-half", str(tmp_path / "here")).ok()
     assert [path.read_text() for path in (tmp_path / "here").rglob("half")] == ["half done"]

@@ -1,4 +1,4 @@
-"""Spark's own example programs, as they ship, give on a cluster what they give on one machine."""
+"""Spark's own example programs, as they ship, give on a cluster what they give on a single machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 import re
 import tarfile
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ from typing import Any
 
 import docker
 import pytest
+from support.waiting import wait_until
 
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from contract.conftest import Cluster
-from contract.test_jobs import BRIEF, job
+from contract.test_jobs import BRIEF, read_job
 
 pytestmark = pytest.mark.cluster
 
@@ -31,9 +31,9 @@ SECONDS = 600
 # spark-submit by itself mixes what a program prints with what it says on stderr; see sitecustomize.py of the image.
 APART = {"CMS_OUTPUTS": "/proc/1/fd", "PYTHONPATH": "/opt/cloudmesh/driver"}
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
-# Each coordinate is seen alone, three times of four with the label 1: the weights must come to the logarithm of 3.
+# A point has 1 in a single coordinate, three times of four with the label 1: all weights must come to log 3.
 POINTS = "".join(
-    f"{label} {' '.join('1' if each == at else '0' for each in range(10))}\n"
+    f"{label} {' '.join('1' if index == at else '0' for index in range(10))}\n"
     for at in range(10)
     for label in (1, 1, 1, -1)
 )
@@ -42,14 +42,14 @@ LINES = "to be or not\nto be\nthat is the question\nto be\n" * 5
 
 @dataclass(frozen=True)
 class Example:
-    """A program, and what of its output counts.
+    """A program, and which part of its output is compared.
 
     Attributes:
         program: below the folder of Spark's examples, or one of `PROGRAMS`.
         arguments: of it; paths are relative to where jobs run.
         files: that it reads and that Spark does not ship, by name.
         conf: Spark properties.
-        begins: the last line that begins so, and all after it, is the result; empty: all is.
+        begins: the result is the last line that begins so, and all lines after it; empty: all lines.
     """
 
     program: str
@@ -60,12 +60,12 @@ class Example:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Spark properties, with those of any brief program."""
+        """Spark properties, with those that every brief program gets."""
         return {**BRIEF, **(self.conf or {})}
 
     @property
     def plain(self) -> bool:
-        """Whether the program is all that there is to submit."""
+        """Whether nothing but the program is submitted, without a job file."""
         return not self.files
 
 
@@ -95,9 +95,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     client = docker.from_env()
     container = client.containers.create(catalog.tag("spark"))
     try:
-        with archive(container, SPARK) as tar:  # a link, of which Docker gives the link
+        with copy_folder(container, SPARK) as tar:  # a link, of which Docker gives the link
             home = tar.getmembers()[0].linkname
-        with archive(container, f"{home}/{SHIPPED}") as tar:
+        with copy_folder(container, f"{home}/{SHIPPED}") as tar:
             tar.extractall(folder, filter="data")
     finally:
         container.remove()
@@ -109,7 +109,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def submitted(cluster: Cluster, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the ids of all examples' jobs: more than have room beside each other, and none is in another's way."""
+    """Return the jobs' ids by example. Not all have room at the same time, so some wait for others."""
     folder = tmp_path_factory.mktemp("jobs")
     return {name: submit(cluster, example, programs, folder / name) for name, example in EXAMPLES.items()}
 
@@ -118,42 +118,45 @@ def submitted(cluster: Cluster, programs: Path, tmp_path_factory: pytest.TempPat
 def expected(
     submitted: dict[str, str], programs: Path, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
 ) -> dict[str, str]:
-    """Return what each example prints where Spark is one process on this machine; the cluster's jobs run meanwhile."""
-    del submitted
+    """Return what the examples print where Spark is a process on this machine; the cluster's jobs run meanwhile."""
+    del submitted  # only so that the jobs are there first
     # The same whatever the cluster's provider, whose test may run beside this one.
     with tmp_path_factory.getbasetemp().parent.joinpath(f"examples-{testrun_uid}").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        known: dict[str, str] = json.loads(file.read() or "{}")
-        if not known:
+        outputs: dict[str, str] = json.loads(file.read() or "{}")
+        if not outputs:
             with closing(docker.from_env()) as client:
-                known = {name: locally(client, example, programs) for name, example in EXAMPLES.items()}
-            file.write(json.dumps(known))
-    return known
+                outputs = {name: run_locally(client, example, programs) for name, example in EXAMPLES.items()}
+            file.write(json.dumps(outputs))
+    return outputs
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_of_spark_gives_what_it_gives_on_one_machine(cluster, submitted, expected, name):
     job_id = submitted[name]
-    end = time.monotonic() + SECONDS
-    while (found := job(cluster, job_id))["state"] in ("queued", "running") and time.monotonic() < end:
-        time.sleep(3)
+    job = wait_until(
+        lambda: read_job(cluster, job_id),
+        SECONDS,
+        pause=3,
+        satisfies=lambda job: job["state"] not in ("queued", "running"),
+    )
     printed = cluster.cms("logs", job_id).ok()
-    assert found["state"] == "succeeded", printed.stdout + printed.stderr
-    ours, theirs = (result(EXAMPLES[name], text) for text in (printed.stdout, expected[name]))
+    assert job["state"] == "succeeded", printed.stdout + printed.stderr
+    ours, theirs = (parse_result(EXAMPLES[name], text) for text in (printed.stdout, expected[name]))
     assert [words for words, _ in ours] == [words for words, _ in theirs]
     for (words, numbers), (_, right) in zip(ours, theirs, strict=True):
         assert numbers == pytest.approx(right, rel=1e-6, abs=1e-6), words
 
 
-def result(example: Example, printed: str) -> list[tuple[str, list[float]]]:
-    """Return the lines of a result, sorted, each as its words and its numbers."""
+def parse_result(example: Example, printed: str) -> list[tuple[str, list[float]]]:
+    """Return the lines of a result, sorted; a line is its text with # for numbers, and the numbers."""
     lines = printed.splitlines()
     if example.begins:
         start = max(at for at, line in enumerate(lines) if line.startswith(example.begins))
         # The number of the last batch is chance.
         lines = [line for line in lines[start:] if not line.startswith("Batch")]
-    return sorted((NUMBER.sub("#", line), [float(found) for found in NUMBER.findall(line)]) for line in lines)
+    return sorted((NUMBER.sub("#", line), [float(number) for number in NUMBER.findall(line)]) for line in lines)
 
 
 def submit(cluster: Cluster, example: Example, programs: Path, folder: Path) -> str:
@@ -175,8 +178,8 @@ def submit(cluster: Cluster, example: Example, programs: Path, folder: Path) -> 
     return cluster.cms("submit", "--detach", str(folder / "job.yaml")).ok().stdout.strip()
 
 
-def locally(client: Any, example: Example, programs: Path) -> str:
-    """Return what an example prints in one container, the same Spark being its own cluster."""
+def run_locally(client: Any, example: Example, programs: Path) -> str:
+    """Return what an example prints in a container of the same image, where Spark needs no cluster."""
     conf = [word for key, value in example.settings.items() for word in ("--conf", f"{key}={value}")]
     main = Path(JOB_DIR, Path(example.program).name)
     container = client.containers.create(
@@ -187,7 +190,7 @@ def locally(client: Any, example: Example, programs: Path) -> str:
     )
     try:
         files = {main.name: (programs / example.program).read_text(), **(example.files or {})}
-        container.put_archive(str(main.parent.parent), packed(main.parent.name, files))
+        container.put_archive(str(main.parent.parent), pack(main.parent.name, files))
         container.start()
         assert container.wait(timeout=SECONDS)["StatusCode"] == 0, container.logs().decode()
         return str(container.logs(stderr=False).decode())
@@ -195,7 +198,7 @@ def locally(client: Any, example: Example, programs: Path) -> str:
         container.remove(force=True)
 
 
-def packed(folder: str, files: Mapping[str, str]) -> bytes:
+def pack(folder: str, files: Mapping[str, str]) -> bytes:
     """Return files in a folder as a tar archive."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -206,7 +209,7 @@ def packed(folder: str, files: Mapping[str, str]) -> bytes:
     return archive.getvalue()
 
 
-def archive(container: Any, path: str) -> tarfile.TarFile:
-    """Return a folder of a container."""
+def copy_folder(container: Any, path: str) -> tarfile.TarFile:
+    """Return a folder of a container as a tar archive."""
     stream, _ = container.get_archive(path)
     return tarfile.open(fileobj=io.BytesIO(b"".join(stream)))

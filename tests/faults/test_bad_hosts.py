@@ -1,7 +1,8 @@
-"""Hosts that cannot become part of a cluster: all are told, each with its cause, before any host is changed."""
+"""Hosts that cannot become part of a cluster: every one is named with its cause before any host is changed."""
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import re
 import socket
@@ -9,50 +10,49 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machines import packages
-from running import cms
-from support.hosts import USER, Group, HandMade, group_name, hand_made
+from support.cms import USER, Operator
+from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    with hand_made(group_name("fbad"), tmp_path_factory.mktemp("key"), ["13"] * 3) as made:
-        yield made
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostGroup]:
+    with start_hosts(make_unique_name("fbad"), tmp_path_factory.mktemp("key"), ["13"] * 3) as group:
+        yield group
 
 
 @pytest.fixture
-def login(group: Group) -> tuple[str, ...]:
-    return ("--user", USER, "--key", str(group.key))
+def operator(group: HostGroup, tmp_path: Path) -> Operator:
+    return Operator(tmp_path, group.key)
 
 
-def state(host: HandMade) -> str:
-    """What a create would change first."""
+def read_state(host: ContainerHost) -> str:
+    """Return what a create would change first: packages, and files of ours."""
     ours = host.run("ls -d /etc/cloudmesh /opt/cloudmesh /var/lib/cloudmesh/* /run/cloudmesh* 2>/dev/null || true")
-    return packages(host) + ours
+    return host.list_packages() + ours
 
 
-def closed_port() -> int:
+def find_closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def nobodys_address(group: Group) -> str:
-    """An address of the hosts' network that no host has."""
+def find_unused_address(group: HostGroup) -> str:
+    """Return an address of the hosts' network that no host has."""
     return str(ipaddress.ip_network(group.network.attrs["IPAM"]["Config"][0]["Subnet"])[-2])
 
 
 def test_hosts_without_a_way_in_are_all_told_apart_and_the_good_one_is_left_alone(
-    group: Group, login: tuple[str, ...], tmp_path: Path
+    group: HostGroup, operator: Operator
 ) -> None:
     good, wrong_key, no_sudo = group.hosts
     wrong_key.run(f"mv /home/{USER}/.ssh/authorized_keys /root/")
     no_sudo.run("mv /etc/sudoers.d/ops /root/")
-    before, closed, nobody = state(good), closed_port(), nobodys_address(group)
-    hosts = [*group.where, f"127.0.0.1:{closed}", "no-such-host.invalid", nobody]
+    before, closed, unused = read_state(good), find_closed_port(), find_unused_address(group)
+    hosts = [*group.where, f"127.0.0.1:{closed}", "no-such-host.invalid", unused]
     try:
-        ended = cms(tmp_path, "create", "-n", "t-fbad", *login, "--accept-new-hostkeys", *hosts, seconds=45)
+        outcome = operator.cms("create", "-n", "t-fbad", *hosts, seconds=45)
     finally:
         wrong_key.run(f"mv /root/authorized_keys /home/{USER}/.ssh/")
         no_sudo.run("mv /root/ops /etc/sudoers.d/")
@@ -61,47 +61,48 @@ def test_hosts_without_a_way_in_are_all_told_apart_and_the_good_one_is_left_alon
         f"^{no_sudo.where}: .*sudo",
         f"^127.0.0.1:{closed}: connection refused",
         "^no-such-host.invalid: DNS knows no address",
-        f"^{nobody}: no (way|answer)",
+        f"^{unused}: no (way|answer)",
     )
-    assert len(ended.failed(1, *causes)) == len(causes)
-    assert state(good) == before
+    assert len(outcome.expect_failure(1, *causes)) == len(causes)
+    assert read_state(good) == before
 
 
 def test_a_port_that_is_taken_and_a_small_disk_are_told_before_anything_is_changed(
-    group: Group, login: tuple[str, ...], tmp_path: Path
+    group: HostGroup, operator: Operator
 ) -> None:
     busy, small, _ = group.hosts
-    before = [state(host) for host in group.hosts]
+    before = [read_state(host) for host in group.hosts]
     busy.run("systemd-run --quiet --unit=squatter systemd-socket-activate -l 4646 /bin/cat")
     small.run("mount -t tmpfs -o size=100m none /var/lib/docker")
     try:
-        ended = cms(tmp_path, "create", "-n", "t-fbad", *login, "--accept-new-hostkeys", *group.where, seconds=45)
+        outcome = operator.cms("create", "-n", "t-fbad", *group.where, seconds=45)
     finally:
         busy.run("systemctl stop squatter")
         small.run("umount /var/lib/docker")
     room = "too little disk space: 100 MiB are free on /var/lib/docker, "
     causes = (f"^{busy.where}: port 4646 is taken", f"^{small.where}: {room}")
-    assert len(ended.failed(1, *causes)) == len(causes)
-    assert [state(host) for host in group.hosts] == before
+    assert len(outcome.expect_failure(1, *causes)) == len(causes)
+    assert [read_state(host) for host in group.hosts] == before
 
 
 def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_a_changed_one_whatever_the_flags(
-    group: Group, login: tuple[str, ...], tmp_path: Path
+    group: HostGroup, operator: Operator
 ) -> None:
     host = group.hosts[0]
-    before = state(host)
-    create = ("create", "-n", "t-fbad", *login, host.where)
+    before = read_state(host)
+    create = ("create", "-n", "t-fbad", host.where)
+    wary = dataclasses.replace(operator, trusting=False)
 
-    def fingerprint() -> str:
+    def read_fingerprint() -> str:
         return re.escape(host.run("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key").split()[1])
 
-    unknown = f"^{host.where}: unknown host key .* {fingerprint()}: .*--accept-new-hostkeys"
-    assert len(cms(tmp_path, *create, seconds=30).failed(1, unknown)) == 1
-    cms(tmp_path, *create, "--accept-new-hostkeys", "--dryrun", seconds=30).ok()
-    cms(tmp_path, *create, "--dryrun", seconds=30).ok()
-    old = fingerprint()
+    unknown = f"^{host.where}: unknown host key .* {read_fingerprint()}: .*--accept-new-hostkeys"
+    assert len(wary.cms(*create, seconds=30).expect_failure(1, unknown)) == 1
+    operator.cms(*create, "--dryrun", seconds=30).ok()
+    wary.cms(*create, "--dryrun", seconds=30).ok()
+    old = read_fingerprint()
     host.run("rm /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key")
     host.run("systemctl restart ssh")
-    changed = f"^{host.where}: the host key has CHANGED: it shows {fingerprint()}, .* {old};"
-    assert len(cms(tmp_path, *create, "--accept-new-hostkeys", "--yes", seconds=30).failed(1, changed)) == 1
-    assert state(host) == before
+    changed = f"^{host.where}: the host key has CHANGED: it shows {read_fingerprint()}, .* {old};"
+    assert len(operator.cms(*create, "--yes", seconds=30).expect_failure(1, changed)) == 1
+    assert read_state(host) == before

@@ -1,4 +1,4 @@
-"""Names that would mean something else in a path, a query or a shell: refused, and nobody hears of it."""
+"""Names that would mean something else in a path, a query or a shell are refused before any host is asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import cms
+from support.cms import Operator
 
 BAD = ("a/../../acl/tokens", "x?y", "$(id)", "two\nlines", "a" * 64, "a b", "-", "Ä", "")
 
@@ -18,7 +18,7 @@ class Counter:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.where = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -54,10 +54,10 @@ def test_a_bad_cluster_name_is_refused_in_one_line_and_nothing_is_asked(
     name: str, counter: Counter, tmp_path: Path
 ) -> None:
     for words in (("create",), ("kill", "--yes")):
-        more = (counter.where,) if words[0] == "create" else ("--hosts", counter.where)
-        ended = cms(tmp_path, words[0], f"--name={name}", *words[1:], *more, seconds=20)
-        assert len(ended.failed(2, "^cluster name .* is not valid")) == 1
-        assert ended.stderr.count("\n") == 1
+        more = (counter.address,) if words[0] == "create" else ("--hosts", counter.address)
+        outcome = Operator(tmp_path).cms(words[0], f"--name={name}", *words[1:], *more, seconds=20)
+        assert len(outcome.expect_failure(2, "^cluster name .* is not valid")) == 1
+        assert outcome.stderr.count("\n") == 1
     assert counter.connections == 0
 
 
@@ -65,17 +65,19 @@ def test_a_bad_cluster_name_is_refused_in_one_line_and_nothing_is_asked(
 def test_a_bad_job_name_is_refused_in_one_line_and_nothing_is_asked(
     name: str, counter: Counter, job: str, tmp_path: Path
 ) -> None:
-    hosts = f"--hosts={counter.where}"
+    hosts = f"--hosts={counter.address}"
     for words in (
         ("submit", "-n", "t-fname", hosts, f"--id={name}", job),
         ("stop", "-n", "t-fname", hosts, name),
     ):
-        ended = cms(tmp_path, *words, seconds=20)
-        assert len(ended.failed(2, "^job id .* is not valid")) == 1
-        assert ended.stderr.count("\n") == 1
+        outcome = Operator(tmp_path).cms(*words, seconds=20)
+        assert len(outcome.expect_failure(2, "^job id .* is not valid")) == 1
+        assert outcome.stderr.count("\n") == 1
     assert counter.connections == 0
 
 
 def test_the_counter_counts(counter: Counter, tmp_path: Path) -> None:
-    cms(tmp_path, "info", "-n", "t-fname", "--hosts", counter.where, seconds=40).failed(1, f"^{counter.where}: ")
+    Operator(tmp_path).cms("info", "-n", "t-fname", "--hosts", counter.address, seconds=40).expect_failure(
+        1, f"^{counter.address}: "
+    )
     assert counter.connections > 0

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from contract.conftest import PROVIDERS
-from machines import local_cluster, wait_for
+from support.hosts import prepare_local_cluster
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -22,33 +23,33 @@ MOMENTS = {
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_client_killed_at_any_step_leaves_what_the_same_command_finishes(provider: str, tmp_path: Path) -> None:
-    with local_cluster("fkill", 2, tmp_path) as cluster:
+    with prepare_local_cluster("fkill", 2, tmp_path) as cluster:
         ids = set()
         for moment in MOMENTS[provider]:
-            with cluster.creating("-p", provider) as running:
-                running.until(moment)
+            with cluster.start_create("-p", provider) as running:
+                running.wait_until_shown(moment)
                 running.kill()
-            ids |= cluster.ids()
+            ids |= cluster.read_ids()
         cluster.create("-p", provider).ok()
-        cluster.is_whole()
-        assert cluster.ids() == ids
+        cluster.check_whole()
+        assert cluster.read_ids() == ids
 
 
 def test_of_two_creates_at_once_one_wins_and_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
-    with local_cluster("fint", 1, tmp_path) as cluster:
-        with cluster.creating() as first, cluster.creating() as second:
-            wait_for(lambda: first.has_ended or second.has_ended)
+    with prepare_local_cluster("fint", 1, tmp_path) as cluster:
+        with cluster.start_create() as first, cluster.start_create() as second:
+            assert wait_until(lambda: first.has_ended or second.has_ended, 60, pause=0.05), "none of them ended"
             loser, winner = (first, second) if first.has_ended else (second, first)
-            (error,) = loser.end(seconds=1).failed()
-            winner.until("install")
+            (error,) = loser.wait(seconds=1).expect_failure()
+            winner.wait_until_shown("install")
             winner.interrupt()
-            ended = winner.end(seconds=5)
+            outcome = winner.wait(seconds=5)
         holder = re.escape(f"{getpass.getuser()}@{socket.gethostname()} for cluster {cluster.name}")
         since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
         assert re.search(f"^{cluster.name}-1 is being changed by {holder} {since}", error)
-        assert len(ended.failed(130, "interrupted")) == 1
+        assert len(outcome.expect_failure(130, "interrupted")) == 1
 
-        begun = cluster.ids()
+        ids = cluster.read_ids()
         cluster.create().ok()
-        cluster.is_whole()
-        assert cluster.ids() == begun
+        cluster.check_whole()
+        assert cluster.read_ids() == ids

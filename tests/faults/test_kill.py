@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machines import MARKER, is_unpacking, packages, wait_for
-from running import Ended, cms, started
-from support.hosts import USER, Group, HandMade, group_name, hand_made
+from support.cms import Operator, Outcome
+from support.hosts import MARKER, ContainerHost, HostGroup, make_unique_name, start_hosts
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -16,68 +16,67 @@ NAME = "t-fhalf"
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
-    with hand_made(group_name("fhalf"), tmp_path_factory.mktemp("key"), ["13"] * 2) as made:
-        yield made
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostGroup]:
+    with start_hosts(make_unique_name("fhalf"), tmp_path_factory.mktemp("key"), ["13"] * 2) as group:
+        yield group
 
 
 @pytest.fixture
-def login(group: Group) -> tuple[str, ...]:
-    return ("--user", USER, "--key", str(group.key), "--accept-new-hostkeys")
+def operator(group: HostGroup, tmp_path: Path) -> Operator:
+    return Operator(tmp_path, group.key, timeout=180)
 
 
 @pytest.fixture(scope="module")
-def clean(group: Group) -> list[str]:
-    """What the hosts are like at first."""
-    return [state(host) for host in group.hosts]
+def clean(group: HostGroup) -> list[str]:
+    """Return the states of the hosts before the first cluster."""
+    return [read_state(host) for host in group.hosts]
 
 
-def state(host: HandMade) -> str:
-    """What is left of a cluster on a host, and its packages."""
+def read_state(host: ContainerHost) -> str:
+    """Return the packages of a host, and what is left of a cluster on it."""
     files = host.run(
         "find /etc/cloudmesh /opt/cloudmesh /var/lib/cloudmesh /run/cloudmesh* -mindepth 1 2>/dev/null || true"
     )
     processes = host.run("pgrep -l 'nomad|dockerd|containerd|docker-registry|apt-get|dpkg' || true")
-    return "\n".join((packages(host), files, processes))
+    return "\n".join((host.list_packages(), files, processes))
 
 
-def test_a_cluster_that_was_only_begun_is_killed(
-    group: Group, login: tuple[str, ...], clean: list[str], tmp_path: Path
-) -> None:
-    with started(tmp_path, "create", "-n", NAME, *login, *group.where) as running:
-        wait_for(lambda: any(host.succeeds(f"test -e {MARKER}") for host in group.hosts))
+def test_a_cluster_that_was_only_begun_is_killed(group: HostGroup, operator: Operator, clean: list[str]) -> None:
+    with operator.start("create", "-n", NAME, *group.where) as running:
+        is_begun = wait_until(lambda: any(host.succeeds(f"test -e {MARKER}") for host in group.hosts), 60, pause=0.05)
+        assert is_begun, "no host has a marker"
         running.kill()
-    kill(tmp_path, login).ok()
-    assert [state(host) for host in group.hosts] == clean
+    kill(operator).ok()
+    assert [read_state(host) for host in group.hosts] == clean
 
 
 def test_a_host_that_died_while_packages_were_unpacked_is_clean_after_the_kill(
-    group: Group, login: tuple[str, ...], clean: list[str], tmp_path: Path
+    group: HostGroup, operator: Operator, clean: list[str]
 ) -> None:
     victim = group.hosts[1]
-    with started(tmp_path, "create", "-n", NAME, *login, *group.where) as running:
-        wait_for(lambda: is_unpacking(victim))
+    with operator.start("create", "-n", NAME, *group.where) as running:
+        assert wait_until(victim.is_installing_packages, 60, pause=0.05), "it installs nothing"
         victim.container.kill()
         running.kill()
     victim.container.start()
-    wait_for(lambda: victim.succeeds("systemctl is-active ssh"))
-    kill(tmp_path, login).ok()
-    assert [state(host) for host in group.hosts] == clean
+    assert wait_until(lambda: victim.succeeds("systemctl is-active ssh"), 60, pause=0.05), "it has no sshd"
+    kill(operator).ok()
+    assert [read_state(host) for host in group.hosts] == clean
 
 
 def test_a_kill_without_an_api_that_is_cut_off_is_finished_by_the_same_command(
-    group: Group, login: tuple[str, ...], clean: list[str], tmp_path: Path
+    group: HostGroup, operator: Operator, clean: list[str]
 ) -> None:
     server, worker = group.hosts
-    cms(tmp_path, "create", "-n", NAME, *login, *group.where).ok()
+    operator.cms("create", "-n", NAME, *group.where).ok()
     server.run("systemctl stop cloudmesh-nomad")
-    with started(tmp_path, "kill", "-n", NAME, "--yes", *login) as running:
-        running.until("only the hosts that were found are cleaned", f"{worker.where}: remove")
+    with operator.start("kill", "-n", NAME, "--yes") as running:
+        running.wait_until_shown("only the hosts that were found are cleaned", f"{worker.where}: remove")
         running.kill()
-    kill(tmp_path, login).ok()
-    assert [state(host) for host in group.hosts] == clean
-    kill(tmp_path, login).failed(3, f"^no cluster called {NAME}")
+    kill(operator).ok()
+    assert [read_state(host) for host in group.hosts] == clean
+    kill(operator).expect_failure(3, f"^no cluster called {NAME}")
 
 
-def kill(home: Path, login: tuple[str, ...]) -> Ended:
-    return cms(home, "kill", "-n", NAME, "--yes", *login, seconds=150)
+def kill(operator: Operator) -> Outcome:
+    return operator.cms("kill", "-n", NAME, "--yes", seconds=150)

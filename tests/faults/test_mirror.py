@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from machines import local_cluster
-from support.hosts import Silent
+from support.hosts import prepare_local_cluster
+from support.silent import Silent
 
 from cloudmesh.cluster.binaries import cache
 from cloudmesh.cluster.binaries.pinned import NOMAD
@@ -21,7 +21,7 @@ from cloudmesh.cluster.binaries.provision import provide
 
 pytestmark = pytest.mark.cluster
 
-PLACE = cache.cache_path(NOMAD, "amd64")
+BUNDLE = cache.cache_path(NOMAD, "amd64")  # below the cache or a mirror
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -43,7 +43,7 @@ class Stalling(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+def serve(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
     """Yield the URL of a web server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -56,13 +56,14 @@ def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Path:
-    """A copy of the cache."""
+    """Return a folder with a copy of the cached bundle."""
     provide("nomad", report=Silent())
-    shutil.copytree(cache.cache_directory() / PLACE, tmp_path / "mirror" / PLACE)
+    shutil.copytree(cache.cache_directory() / BUNDLE, tmp_path / "mirror" / BUNDLE)
     return tmp_path / "mirror"
 
 
-def flip_a_byte(file: Path) -> None:
+def flip_byte(file: Path) -> None:
+    """Change a byte in the middle of a file, or change it back."""
     with file.open("r+b") as content:
         content.seek(file.stat().st_size // 2)
         (old,) = content.read(1)
@@ -70,7 +71,7 @@ def flip_a_byte(file: Path) -> None:
         content.write(bytes([old ^ 1]))
 
 
-def files_in(cache: Path) -> list[str]:
+def list_files(cache: Path) -> list[str]:
     return sorted(str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file() and path.stat().st_size)
 
 
@@ -81,21 +82,21 @@ def test_a_wrong_checksum_in_the_mirror_is_refused_and_a_good_mirror_makes_the_c
     cache.mkdir()
     env = {"CLOUDMESH_CLUSTER_CACHE": str(cache)}
     with (
-        local_cluster("fmirror", 1, tmp_path) as cluster,
-        serving(partial(Quiet, directory=str(mirror))) as url,
-        serving(Stalling) as stalling,
+        prepare_local_cluster("fmirror", 1, tmp_path) as cluster,
+        serve(partial(Quiet, directory=str(mirror))) as url,
+        serve(Stalling) as stalling,
     ):
-        with cluster.creating(f"--mirror={stalling}", env=env) as running:
-            running.until("engine: fetching|plain HTTP", "install")
+        with cluster.start_create(f"--mirror={stalling}", env=env) as running:
+            running.wait_until_shown("engine: fetching|plain HTTP", "install")
             running.interrupt()
-            assert len(running.end(seconds=5).failed(130, "interrupted")) == 1
+            assert len(running.wait(seconds=5).expect_failure(130, "interrupted")) == 1
         for bad in (str(mirror), url):
-            flip_a_byte(mirror / PLACE / "nomad")
+            flip_byte(mirror / BUNDLE / "nomad")
             refused = f"^{bad}/.*/nomad: wrong checksum, the file was deleted: its SHA-256 is "
-            assert len(cluster.create(f"--mirror={bad}", env=env, seconds=90).failed(1, refused)) == 1
-            assert files_in(cache) == []
+            assert len(cluster.create(f"--mirror={bad}", env=env, seconds=90).expect_failure(1, refused)) == 1
+            assert list_files(cache) == []
             assert not cluster.host(1).succeeds("ls /opt/cloudmesh/bin/*")
-            flip_a_byte(mirror / PLACE / "nomad")
+            flip_byte(mirror / BUNDLE / "nomad")
         cluster.create(f"--mirror={url}", env=env).ok()
-        cluster.is_whole()
-        assert files_in(cache) == [f"{PLACE}/manifest.json", f"{PLACE}/nomad"]
+        cluster.check_whole()
+        assert list_files(cache) == [f"{BUNDLE}/manifest.json", f"{BUNDLE}/nomad"]

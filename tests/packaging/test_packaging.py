@@ -1,4 +1,4 @@
-"""What users install: a wheel, an sdist, an editable checkout, each beside cloudmesh-cmd5, on every Python there is."""
+"""What users install: a wheel, an sdist, an editable checkout, beside cloudmesh-cmd5, on every supported Python."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ assert (importlib.resources.files("cloudmesh.images") / "nomad" / "build.sh").is
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 
 
-def interpreter(version: str) -> str | None:
-    """Return a Python of that version, from the PATH or from pyenv."""
+def find_interpreter(version: str) -> str | None:
+    """Return a Python of a version, from the PATH or from pyenv; None: there is none."""
     pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
     candidates = [sys.executable, shutil.which(f"python{version}"), *map(str, reversed(pyenv))]
     test = f"import sys, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
@@ -68,56 +68,56 @@ def built(source: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def environments(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
-    """Yield what gives a place whose `venv` has the wheel and what it depends on, by a Python's path."""
-    made: dict[str, Path] = {}
+    """Yield a function from a Python's path to a folder whose `venv` has the wheel and its dependencies."""
+    folders: dict[str, Path] = {}
 
-    def environment(python: str) -> Path:
-        if python not in made:
-            made[python] = place = tmp_path_factory.mktemp("environment")
-            run(python, "-m", "venv", "venv", cwd=place)
-            pip(place, "install", next(built.glob("*.whl")))
-        return made[python]
+    def provide_environment(python: str) -> Path:
+        if python not in folders:
+            folders[python] = folder = tmp_path_factory.mktemp("environment")
+            run(python, "-m", "venv", "venv", cwd=folder)
+            run_pip(folder, "install", next(built.glob("*.whl")))
+        return folders[python]
 
-    yield environment
-    for place in made.values():
-        shutil.rmtree(place / "venv")
+    yield provide_environment
+    for folder in folders.values():
+        shutil.rmtree(folder / "venv")
 
 
-def pip(place: Path, verb: str, *words: str | Path) -> None:
+def run_pip(folder: Path, verb: str, *words: str | Path) -> None:
     quickly = ("--quiet", "--no-compile") if verb == "install" else ()
-    run("venv/bin/python", "-m", "pip", verb, *quickly, *words, cwd=place)
+    run("venv/bin/python", "-m", "pip", verb, *quickly, *words, cwd=folder)
 
 
-def works(what: Sequence[str | Path], place: Path) -> None:
-    """Put `what` in place of what is installed, which has the same needs, and use it."""
-    pip(place, "install", "--no-deps", "--force-reinstall", *what)
-    pip(place, "check")
-    cms = place / "venv" / "bin" / "cms"
-    assert "cluster create -n NAME" in run(cms, "cluster", "-h", cwd=place).stdout
-    assert re.search(r"\bcluster\b", run(cms, "help", cwd=place).stdout)
-    assert "cluster create -n NAME" in run(cms, "help", "cluster", cwd=place).stdout
-    assert run(cms, "cluster", "info", "-n", "../x", cwd=place, check=False).returncode == 2
-    script = run(cms, cwd=place, stdin="cluster -h\ncluster info -n ../x\n", check=False)
+def check_works(what: Sequence[str | Path], folder: Path) -> None:
+    """Install `what` over the wheel in the folder's `venv`, which has the same dependencies, and use it."""
+    run_pip(folder, "install", "--no-deps", "--force-reinstall", *what)
+    run_pip(folder, "check")
+    cms = folder / "venv" / "bin" / "cms"
+    assert "cluster create -n NAME" in run(cms, "cluster", "-h", cwd=folder).stdout
+    assert re.search(r"\bcluster\b", run(cms, "help", cwd=folder).stdout)
+    assert "cluster create -n NAME" in run(cms, "help", "cluster", cwd=folder).stdout
+    assert run(cms, "cluster", "info", "-n", "../x", cwd=folder, check=False).returncode == 2
+    script = run(cms, cwd=folder, stdin="cluster -h\ncluster info -n ../x\n", check=False)
     assert "cluster create -n NAME" in script.stdout
     assert script.returncode == 2
     assert "ERROR: cluster name '../x' is not valid" in script.stderr
-    run(place / "venv" / "bin" / "python", "-c", EVERYTHING, cwd=place)
+    run(folder / "venv" / "bin" / "python", "-c", EVERYTHING, cwd=folder)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_wheel_works_beside_cmd5(built: Path, environments: Callable[[str], Path], version: str) -> None:
-    python = interpreter(version)
+    python = find_interpreter(version)
     if python is None:
         pytest.skip(f"no Python {version} here")
-    works([next(built.glob("*.whl"))], environments(python))
+    check_works([next(built.glob("*.whl"))], environments(python))
 
 
 def test_the_sdist_works_beside_cmd5(built: Path, environments: Callable[[str], Path]) -> None:
-    works([next(built.glob("*.tar.gz"))], environments(sys.executable))
+    check_works([next(built.glob("*.tar.gz"))], environments(sys.executable))
 
 
 def test_an_editable_install_works_beside_cmd5(source: Path, environments: Callable[[str], Path]) -> None:
-    works(["-e", source], environments(sys.executable))
+    check_works(["-e", source], environments(sys.executable))
 
 
 def test_the_wheel_has_every_file_of_images_and_no_init_of_the_namespace(built: Path, source: Path) -> None:

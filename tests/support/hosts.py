@@ -1,13 +1,17 @@
-"""Hosts that somebody else started: containers like the local hosts, of which `cms cluster` knows nothing."""
+"""Hosts for tests, and a look into them that does not go through `cms cluster`.
+
+`start_hosts` makes hosts like those that somebody else started: containers like the local hosts, of which `cms cluster`
+knows nothing. `prepare_local_cluster` is for a cluster whose local hosts `cms cluster create` makes itself.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
 import struct
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,14 +23,18 @@ from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import HostError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.docker_daemon import docker_client
-from cloudmesh.cluster.hosts.local import container_config, containers
+from cloudmesh.cluster.hosts.local import container_config, containers, local_hosts
 from cloudmesh.cluster.hosts.local.host_image import host_image
 from cloudmesh.cluster.ssh.connect import connect
 from support import nft
+from support.cms import USER, Operator, Outcome, Running
+from support.silent import Silent
+from support.waiting import wait_until
 
 LABEL = "cloudmesh.test"
-# Of a user that lives as long as the test; tests that run beside it have another password.
-USER, PASSWORD = "ops", f"s3cr%t-p4ss word {os.getpid()}"
+MARKER = "/etc/cloudmesh/cluster/marker.json"  # says on a host which cluster it belongs to
+# The password of USER on hosts of this test run; runs beside it have another.
+PASSWORD = f"s3cr%t-p4ss word {os.getpid()}"
 _BOOT_SECONDS, _SCRIPT_SECONDS = 60, 300
 _USER_SETUP = """
 set -eu
@@ -39,52 +47,56 @@ chown ops:ops /home/ops/.ssh/authorized_keys
 """
 
 
-class Silent:
-    """A report that nobody reads."""
-
-    def step(self, where: str, what: str) -> None: ...
-    def done(self, where: str, what: str = "") -> None: ...
-    def failed(self, where: str, why: str) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
 @dataclass(frozen=True)
-class HandMade:
-    """One such host; its user `ops` may use sudo.
+class ContainerHost:
+    """A host that is a container, and so can be looked into without SSH.
 
     Attributes:
-        container: the Docker SDK's.
-        port: of its sshd, at 127.0.0.1.
-        address: on the network that it was made with.
+        container: the Docker SDK's object.
+        port: where its sshd is published at 127.0.0.1; 0 for local hosts, which `cms cluster` reaches by their names.
+        address: on the network that it was started with; empty for local hosts.
     """
 
     container: Any
-    port: int
-    address: str
+    port: int = 0
+    address: str = ""
 
     @property
     def name(self) -> str:
-        """What it calls itself."""
+        """The container's name, which is also the host's."""
         return str(self.container.name)
 
     @property
     def where(self) -> str:
-        """How the operator names it."""
+        """The host as an operator writes it in a command."""
         return f"127.0.0.1:{self.port}"
 
     def run(self, script: str, user: str = "root", env: Mapping[str, str] | None = None) -> str:
-        """Return the output of a shell script that runs on the host, not by SSH; AssertionError where it fails."""
-        status, out, err = executed(self.container, script, user, env)
+        """Return the output of a shell script that runs on the host, not by SSH; AssertionError: the script fails."""
+        status, out, err = execute(self.container, script, user, env)
         assert status == 0, f"{self.name}: {script!r} ended with {status}: {err}{out}"
         return out.strip()
 
     def succeeds(self, script: str, user: str = "root") -> bool:
-        """Return whether a shell script ends well on the host."""
-        return executed(self.container, script, user)[0] == 0
+        """Return whether a shell script ends with 0 on the host."""
+        return execute(self.container, script, user)[0] == 0
 
-    def nftables(self) -> str:
-        """Return the kernel's nftables, as `nft` tells them."""
-        return nft.ruleset(self.name, {LABEL: self.container.labels[LABEL]}, Silent())
+    def read_nftables(self) -> str:
+        """Return the kernel's nftables, as `nft` lists them."""
+        return nft.read_ruleset(self.name, {LABEL: self.container.labels[LABEL]})
+
+    def read_cluster_id(self) -> str:
+        """Return the id of the cluster that the host's marker names; empty if there is no marker."""
+        text = self.run(f"cat {MARKER} 2>/dev/null || true")
+        return json.loads(text)["id"] if text else ""
+
+    def list_packages(self) -> str:
+        """Return a line for each package that the host has, configured or not."""
+        return self.run("dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n'")
+
+    def is_installing_packages(self) -> bool:
+        """Return whether dpkg is in the middle of unpacking or configuring packages."""
+        return self.succeeds("dpkg-query -W -f '${db:Status-Abbrev}\\n' | grep -q '^i[HUF]'")
 
     def allow_sudo(self) -> None:
         """Let `ops` use sudo without a password."""
@@ -92,59 +104,141 @@ class HandMade:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Hosts that share a network, and the key that opens them."""
+class HostGroup:
+    """Hosts that share a network, and the key that USER logs in with.
 
-    hosts: tuple[HandMade, ...]
+    Attributes:
+        key: private key file.
+        network: the Docker SDK's object.
+    """
+
+    hosts: tuple[ContainerHost, ...]
     key: Path
     network: Any
 
     @property
     def where(self) -> list[str]:
-        """How the operator names all of them."""
+        """The hosts as an operator writes them in a command."""
         return [host.where for host in self.hosts]
 
-    def start(self, host: HandMade) -> None:
-        """Let a host that was stopped boot again; it is the same machine, at the same place."""
+    def start(self, host: ContainerHost) -> None:
+        """Let a host that was stopped boot again; it is the same machine, at the same port and address."""
         host.container.start()
-        _wait_booted(Host("127.0.0.1", USER, host.port, str(self.key)))
+        _wait_until_booted(Host("127.0.0.1", USER, host.port, str(self.key)))
 
 
-def group_name(purpose: str) -> str:
-    """Return a name that no other test run has, and that `tools/clear_tests.py` knows as a test's."""
+@dataclass(frozen=True)
+class LocalCluster:
+    """A cluster of local hosts, and the operator who makes it.
+
+    Attributes:
+        name: of the cluster.
+        nodes: how many hosts `create` makes.
+        client: the Docker SDK's.
+    """
+
+    name: str
+    nodes: int
+    operator: Operator
+    client: Any
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        """The command that makes the cluster."""
+        return ("create", "-n", self.name, f"--nodes={self.nodes}")
+
+    def boot_hosts(self) -> None:
+        """Make the hosts, and no cluster of them yet."""
+        local_hosts.create(self.name, self.nodes, report=Silent())
+
+    @contextmanager
+    def start_create(self, *more: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+        """Yield the running `create` with `more` arguments; it is killed if it outlives the block."""
+        with self.operator.start(*self._words, *more, env=env) as running:
+            yield running
+
+    def create(self, *more: str, seconds: float | None = None, env: Mapping[str, str] | None = None) -> Outcome:
+        """Run `create` with `more` arguments to its end; see `Operator.cms`."""
+        return self.operator.cms(*self._words, *more, seconds=seconds, env=env)
+
+    def read_info(self) -> dict[str, Any]:
+        """Return what `info` shows of the cluster."""
+        info: dict[str, Any] = self.operator.cms("info", "-n", self.name, "--output=json").json()
+        return info
+
+    def host(self, index: int) -> ContainerHost:
+        """Return a host; the first has index 1."""
+        return ContainerHost(self.client.containers.get(container_config.name_of(self.name, index)))
+
+    def list_hosts(self) -> list[ContainerHost]:
+        """Return all hosts that were made so far."""
+        names = containers.list_containers(self.client, self.name)
+        return [ContainerHost(self.client.containers.get(name)) for name in names]
+
+    def read_ids(self) -> set[str]:
+        """Return the cluster ids in the markers of the hosts; those without a marker have none."""
+        return {cluster_id for host in self.list_hosts() if (cluster_id := host.read_cluster_id())}
+
+    def check_whole(self) -> None:
+        """Do nothing; AssertionError: the cluster is not healthy, lacks hosts, or its markers have several ids."""
+        info = self.read_info()
+        assert info["healthy"], info
+        assert len(info["nodes"]) == self.nodes, info
+        assert self.read_ids() == {info["id"]}
+
+
+@contextmanager
+def prepare_local_cluster(purpose: str, nodes: int, home: Path) -> Iterator[LocalCluster]:
+    """Yield a cluster that is not made yet; its hosts are removed afterwards.
+
+    Args:
+        purpose: see `make_unique_name`.
+        nodes: how many hosts it gets.
+        home: the operator's home directory.
+    """
+    client, name = docker_client.connect(), make_unique_name(purpose)
+    try:
+        yield LocalCluster(name, nodes, Operator(home, timeout=180), client)
+    finally:
+        local_hosts.destroy(name)
+        client.close()
+
+
+def make_unique_name(purpose: str) -> str:
+    """Return a name for hosts or a cluster that no other test run has; `tools/clear_tests.py` removes what has it."""
     return f"t-{purpose}-{os.getpid()}"
 
 
-def executed(
-    container: Any, script: str, user: str = "root", env: dict[str, str] | None = None
+def execute(
+    container: Any, script: str, user: str = "root", env: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
-    """Return exit status, stdout and stderr of a script in a container.
+    """Return exit status, stdout and stderr of a shell script in a container.
 
     The SDK's own exec_run loses what a quick command says before the connection is handed over to it.
     """
     api = container.client.api
-    made = api.exec_create(container.id, ["sh", "-c", script], user=user, environment=env)["Id"]
-    start = f"{api.base_url}/v{api.api_version}/exec/{made}/start"
+    execution = api.exec_create(container.id, ["sh", "-c", script], user=user, environment=env)["Id"]
+    start = f"{api.base_url}/v{api.api_version}/exec/{execution}/start"
     stream = api.post(start, json={"Detach": False, "Tty": False}, timeout=_SCRIPT_SECONDS).content
     parts: dict[int, bytes] = {1: b"", 2: b""}
     while stream:
         kind, size = struct.unpack(">BxxxL", stream[:8])
         parts[kind] += stream[8 : 8 + size]
         stream = stream[8 + size :]
-    end = time.monotonic() + _BOOT_SECONDS
-    while (told := api.exec_inspect(made))["Running"] and time.monotonic() < end:
-        time.sleep(0.01)
-    return told["ExitCode"], parts[1].decode(errors="replace"), parts[2].decode(errors="replace")
+    state = wait_until(
+        lambda: api.exec_inspect(execution), _BOOT_SECONDS, pause=0.01, satisfies=lambda state: not state["Running"]
+    )
+    return state["ExitCode"], parts[1].decode(errors="replace"), parts[2].decode(errors="replace")
 
 
 @contextmanager
-def hand_made(
+def start_hosts(
     name: str, folder: Path, releases: Sequence[str] = ("13",), *, sudo_asks: bool = False
-) -> Iterator[Group]:
+) -> Iterator[HostGroup]:
     """Yield running hosts, one for each Debian release; everything of them is gone afterwards.
 
     Args:
-        name: see `group_name`.
+        name: see `make_unique_name`.
         folder: where the private key is put.
         releases: "12" or "13" for each host.
         sudo_asks: whether sudo wants the password.
@@ -157,19 +251,21 @@ def hand_made(
             plan = containers.plan_new_hosts(client, name, next(iter(images.values())), "")
             key.touch(0o600)
             key.write_text(plan.private_key)
-            jobs = [
-                pool.submit(_made, client, container_config.name_of(name, index), plan, images[release], sudo_asks)
+            starting = [
+                pool.submit(
+                    _start_host, client, container_config.name_of(name, index), plan, images[release], sudo_asks
+                )
                 for index, release in enumerate(releases, 1)
             ]
-            hosts = tuple(job.result() for job in jobs)
-        yield Group(hosts, key, client.networks.get(plan.network))
+            hosts = tuple(future.result() for future in starting)
+        yield HostGroup(hosts, key, client.networks.get(plan.network))
     finally:
         _clear(client, name)
         client.close()
 
 
-def _made(client: Any, name: str, plan: containers.NewHostPlan, image: str, sudo_asks: bool) -> HandMade:
-    port, address = _free_port(), container_config.address_of(plan.subnet, container_config.index_of(name))
+def _start_host(client: Any, name: str, plan: containers.NewHostPlan, image: str, sudo_asks: bool) -> ContainerHost:
+    port, address = _find_free_port(), container_config.address_of(plan.subnet, container_config.index_of(name))
     config = container_config.container_config(
         name, image, plan.given.capabilities, modules=Path("/lib/modules").is_dir()
     )
@@ -177,18 +273,18 @@ def _made(client: Any, name: str, plan: containers.NewHostPlan, image: str, sudo
     config["HostConfig"]["PortBindings"]["22/tcp"][0]["HostPort"] = str(port)
     config["NetworkingConfig"] = {"EndpointsConfig": {plan.network: {"IPAMConfig": {"IPv4Address": address}}}}
     container = client.api.create_container_from_config(config, name)["Id"]
-    public = _public(plan.private_key)
+    public_key = _derive_public_key(plan.private_key)
     files = {
         "/root/.ssh/": ("", 0o700),
-        "/root/.ssh/authorized_keys": (public, 0o600),
+        "/root/.ssh/authorized_keys": (public_key, 0o600),
         "/etc/cloudmesh-local/": ("", 0o755),
         "/etc/cloudmesh-local/resolv.conf": (plan.given.resolv_conf, 0o644),
     }
     client.api.put_archive(container, "/", container_config.pack(files))
-    host = HandMade(client.containers.get(name), port, address)
+    host = ContainerHost(client.containers.get(name), port, address)
     host.container.start()
-    _wait_booted(Host(name, "root", port, address="127.0.0.1", private_key=plan.private_key))
-    host.run(_USER_SETUP, env={"PASSWORD": PASSWORD, "PUBLIC_KEY": public})
+    _wait_until_booted(Host(name, "root", port, address="127.0.0.1", private_key=plan.private_key))
+    host.run(_USER_SETUP, env={"PASSWORD": PASSWORD, "PUBLIC_KEY": public_key})
     if sudo_asks:
         host.run("umask 227; echo 'ops ALL=(ALL) ALL' >/etc/sudoers.d/asks")
     else:
@@ -196,30 +292,39 @@ def _made(client: Any, name: str, plan: containers.NewHostPlan, image: str, sudo
     return host
 
 
-def _wait_booted(reached: Host) -> None:
-    """Wait until systemd has started everything; by SSH, since a process put in by Docker would be in its way."""
-    end = time.monotonic() + _BOOT_SECONDS
+def _wait_until_booted(host: Host) -> None:
+    """Wait until systemd has started everything.
+
+    By SSH, since a process that Docker puts into the container would be in systemd's way.
+
+    Raises:
+        HostError: the host did not answer in time.
+    """
     with tempfile.TemporaryDirectory() as folder:
         settings = SshSettings(known_hosts=Path(folder, "known_hosts"), accept_new_hostkeys=True)
-        while True:
+
+        def try_to_connect() -> HostError | None:
             try:
-                with connect(reached, settings) as connection:
+                with connect(host, settings) as connection:
                     connection.run("systemctl is-system-running --wait || true", timeout=_BOOT_SECONDS)
-                    return
-            except HostError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.1)
+            except HostError as error:
+                return error
+            return None
+
+        error = wait_until(try_to_connect, _BOOT_SECONDS, pause=0.1, satisfies=lambda error: error is None)
+        if error is not None:
+            raise error
 
 
-def _public(private_key: str) -> str:
+def _derive_public_key(private_key: str) -> str:
+    """Return the public key as a line for authorized_keys."""
     import paramiko
 
     key = paramiko.Ed25519Key.from_private_key(io.StringIO(private_key))
     return f"{key.get_name()} {key.get_base64()}"
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     """Return a port that stays the host's when it is started again."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -227,6 +332,7 @@ def _free_port() -> int:
 
 
 def _clear(client: Any, name: str) -> None:
+    """Remove the hosts that have a name, with their volumes and network."""
     for container in client.containers.list(all=True, filters={"label": f"{LABEL}={name}"}, ignore_removed=True):
         container.remove(force=True, v=True)
     # volumes and network have the label of local hosts, whose making is shared

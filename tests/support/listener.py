@@ -1,4 +1,4 @@
-"""A server that does the same for each of its clients, and clients that ask through whatever leads to one."""
+"""A server that does the same for every client, and clients that ask it, directly or through a tunnel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK = 65536
 
 @contextmanager
 def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Yield the port of a server on loopback whose every client is given to `serve` in a thread of its own."""
+    """Yield the port of a server on loopback that calls `serve` with every client, in a thread."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
 
         def attend(client: socket.socket) -> None:
@@ -33,7 +33,7 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def asked(port: int, data: bytes) -> bytes:
-    """Send data to a port, end, and return everything answered, read meanwhile; nothing where it hangs up."""
+    """Send data to a port and return the whole answer, read while it is sent; empty if the server hangs up at once."""
     with socket.create_connection(("127.0.0.1", port), 10) as client:
         thread = threading.Thread(target=_send, args=(client, data))
         thread.start()
@@ -46,7 +46,7 @@ def asked(port: int, data: bytes) -> bytes:
 
 
 def all_asked(port: int, payloads: Mapping[int, bytes]) -> dict[int, bytes]:
-    """Return the answers to several, asked at once."""
+    """Return the answers to several payloads, sent at the same time, by the payloads' numbers."""
     with ThreadPoolExecutor(len(payloads)) as pool:
         return dict(zip(payloads, pool.map(lambda data: asked(port, data), payloads.values()), strict=True))
 

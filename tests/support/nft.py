@@ -1,21 +1,26 @@
-"""The nftables of a container, as `nft` tells them; from outside, as the container may have no nft."""
+"""The nftables of a container, listed from outside, since the container may have no `nft`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local.host_image import host_image
+from support.silent import Silent
 
 
-def ruleset(container: str, labels: Mapping[str, str], report: Report) -> str:
-    """Return the rules of the network of a container; `labels` are for the one that looks at them."""
+def read_ruleset(container: str, labels: Mapping[str, str]) -> str:
+    """Return the rules of a container's network namespace, as `nft` lists them.
+
+    Args:
+        container: its name.
+        labels: of the container that lists them, which is removed again.
+    """
     client = docker_client.connect()
     try:
         output = client.containers.run(
-            _image(client, report),
+            _provide_image(client),
             ["nft", "-s", "list", "ruleset"],
             entrypoint=[],
             network_mode=f"container:{container}",
@@ -28,11 +33,11 @@ def ruleset(container: str, labels: Mapping[str, str], report: Report) -> str:
         client.close()
 
 
-def _image(client: Any, report: Report) -> str:
-    """Return the image of a host with nft in it; made once."""
+def _provide_image(client: Any) -> str:
+    """Return the tag of a host's image with nft in it, made if it is not there."""
     import docker.errors
 
-    base = host_image(client, "13", report=report)
+    base = host_image(client, "13", report=Silent())
     tag = f"cloudmesh/test-nft:{base.partition(':')[2]}"
     try:
         client.images.get(tag)

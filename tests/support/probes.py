@@ -1,4 +1,4 @@
-"""What somebody without a credential finds on a host: open ports, what they say, and secrets that can be seen."""
+"""What somebody without a credential finds on a host: open ports, what these answer, and secrets that can be seen."""
 
 from __future__ import annotations
 
@@ -10,46 +10,52 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cloudmesh.cluster.hosts.local import container_config
-from support.hosts import HandMade
+from support.hosts import ContainerHost
 
 _PLACES = ("/etc", "/var", "/opt", "/run", "/tmp", "/home", "/root", "/usr/local", *container_config.VOLUMES.values())
 
 
-def listening(host: HandMade) -> dict[int, set[str]]:
-    """Return the addresses that something listens on, by TCP port, as the host itself tells."""
-    found: dict[int, set[str]] = {}
+def list_listening(host: ContainerHost) -> dict[int, set[str]]:
+    """Return the addresses that something listens on, by TCP port, as the host itself lists them."""
+    addresses: dict[int, set[str]] = {}
     for line in host.run("ss -Hltn | awk '{ print $4 }'").splitlines():
         address, _, port = line.rpartition(":")
-        found.setdefault(int(port), set()).add(address)
-    return found
+        addresses.setdefault(int(port), set()).add(address)
+    return addresses
 
 
-def reachable(host: HandMade) -> set[int]:
-    """Return the open TCP ports of a host, as found from outside by trying them all."""
-    found = set()
+def find_open_ports(host: ContainerHost) -> set[int]:
+    """Return the TCP ports of a host that are open from outside; all are tried."""
+    open_ports = set()
     for port in range(1, 65536):
         with socket.socket() as probe:
             probe.settimeout(2)
             if probe.connect_ex((host.address, port)) == 0:
-                found.add(port)
-    return found
+                open_ports.add(port)
+    return open_ports
 
 
-def answer(host: HandMade, port: int, sent: bytes) -> bytes:
-    """Return what a port says to some bytes within a second or two."""
+def ask(host: ContainerHost, port: int, question: bytes) -> bytes:
+    """Return what a TCP port answers to some bytes; it is waited for no longer than 2 s at a time."""
     with socket.create_connection((host.address, port), timeout=2) as connection:
-        said = b""
+        answer = b""
         with contextlib.suppress(OSError):
-            connection.sendall(sent)
+            connection.sendall(question)
             while chunk := connection.recv(4096):
-                said += chunk
-        return said
+                answer += chunk
+        return answer
 
 
-def tls_refusal(host: HandMade, port: int, greeting: bytes = b"", certificate: Path | None = None) -> str:
-    """Return why a server does not talk TLS with somebody without a certificate, or with this; empty if it does.
+def read_tls_refusal(host: ContainerHost, port: int, greeting: bytes = b"", certificate: Path | None = None) -> str:
+    """Return why a server does not talk TLS with a client; empty if it does.
 
-    The reason is the server's where it arrives: one that hangs up at once may be quicker than its own last word.
+    The reason is the server's where it arrives: a server that hangs up at once may be quicker than its last word.
+
+    Args:
+        host: of the server.
+        port: of the server.
+        greeting: what the client sends before TLS begins.
+        certificate: the client's, with its key, as PEM; None: the client has none.
     """
     with socket.create_connection((host.address, port), timeout=5) as plain:
         plain.sendall(greeting)
@@ -63,8 +69,8 @@ def tls_refusal(host: HandMade, port: int, greeting: bytes = b"", certificate: P
             return str(error)
 
 
-def https(
-    host: HandMade,
+def call_https(
+    host: ContainerHost,
     port: int,
     call: str,
     *,
@@ -72,22 +78,25 @@ def https(
     headers: Mapping[str, str] | None = None,
     certificate: Path | None = None,
 ) -> tuple[int, str]:
-    """Return status and body of a call from outside, "METHOD PATH", whose answer ends by itself."""
+    """Return status and body of the answer to `call`, "METHOD PATH", from outside; answers that never end time out."""
     method, _, path = call.partition(" ")
-    given = {"Content-Type": "application/json", **(headers or {})}
+    fields = {"Content-Type": "application/json", **(headers or {})}
     connection = http.client.HTTPSConnection(host.address, port, timeout=30, context=_context(certificate))
     with contextlib.closing(connection):
-        connection.request(method, path, body=body, headers=given)
+        connection.request(method, path, body=body, headers=fields)
         response = connection.getresponse()
         return response.status, response.read().decode(errors="replace")
 
 
-def exposed(host: HandMade, *secrets: str) -> list[str]:
-    """Return the files that everyone can read, and the processes' arguments and environments, that hold such a text."""
-    # The text goes through a file, lest the search find itself.
+def find_exposed(host: ContainerHost, *secrets: str) -> list[str]:
+    """Return the paths of what has one of the secrets in it and should not.
+
+    These are files that everyone can read, and the arguments and environments of processes.
+    """
+    # The secrets go through a file, so that the search does not come upon itself.
     pattern, lines = "/root/.search", "\n".join(secrets)
     host.run(f"umask 077; cat >{pattern} <<'END'\n{lines}\nEND")
-    # the shell that writes it has ended; what is searched has no copy but a real one
+    # The shell that writes the file has ended: a secret that is seen now is exposed by somebody else.
     script = f"""
         grep -lsaF -f {pattern} /proc/[0-9]*/cmdline /proc/[0-9]*/environ
         find {" ".join(_PLACES)} -xdev -type d ! -perm -001 -prune -o -type f -perm -004 -size -1024k -print0 |
@@ -98,7 +107,7 @@ def exposed(host: HandMade, *secrets: str) -> list[str]:
 
 
 def _context(certificate: Path | None) -> ssl.SSLContext:
-    """Return how to talk to somebody who need not prove who they are."""
+    """Return settings that accept any server; `certificate` is the client's."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate:

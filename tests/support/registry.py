@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from support.waiting import wait_until
+
 BINARY = shutil.which("docker-registry")
 
 _CONFIG = """\
@@ -21,7 +23,7 @@ _REQUEST = re.compile(r'"([A-Z]+) (\S+) HTTP/')
 
 
 class RegistryProcess:
-    """A registry of its own below `directory`; use as a context manager."""
+    """A registry with its configuration, log and data below `directory`; use as a context manager."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -34,20 +36,19 @@ class RegistryProcess:
         config.write_text(_CONFIG.format(root=self.directory / "data", port=self.port))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen([str(BINARY), "serve", str(config)], stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
-        while not self._listening():
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, "the registry does not start"
-            time.sleep(0.02)
+        assert wait_until(self._is_listening, 10, pause=0.02), "the registry does not start"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
 
-    def _listening(self) -> bool:
+    def _is_listening(self) -> bool:
+        """Return whether a client gets in; AssertionError: the process has ended."""
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            has_answered = probe.connect_ex(("127.0.0.1", self.port)) == 0
+        assert has_answered or self._process.poll() is None, self._log.read_text()
+        return has_answered
 
     def requests(self) -> list[tuple[str, str]]:
         """Return the method and path of every request that has been answered so far, from the access log."""

@@ -1,4 +1,4 @@
-"""A real S3 server, versitygw, over a directory of this machine: built from its Go module once, and kept in a cache."""
+"""A real S3 server, versitygw, over a directory of this machine: built from its Go module once, and cached."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from cloudmesh.cluster.binaries import cache, go_build
 from cloudmesh.cluster.binaries.pinned import Build, EngineSpec
 from support.silent import Silent
+from support.waiting import wait_until
 
 ACCESS_KEY = "cms-test"
 SECRET_KEY = "a-secret-of-the-tests-only"  # noqa: S105
@@ -36,7 +36,7 @@ _SPEC = EngineSpec(
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket of a server that runs.
+    """A bucket of a running server.
 
     Attributes:
         endpoint: the server's URL.
@@ -55,38 +55,42 @@ def bucket(directory: Path, address: str) -> Iterator[Bucket]:
     files = directory / "objects" / "lake"
     files.mkdir(parents=True)
     port = 17070 + os.getpid() % 1000
-    command = [str(_program()), "--port", f"{address}:{port}", "posix", str(files.parent)]
+    command = [str(_provide_program()), "--port", f"{address}:{port}", "posix", str(files.parent)]
     keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with (directory / "s3.log").open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ, **keys}, stdout=log, stderr=log)
     try:
         endpoint = f"http://{address}:{port}"
-        _await(endpoint, process, directory / "s3.log")
+        _wait_until_ready(endpoint, process, directory / "s3.log")
         yield Bucket(endpoint, files.name, files)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _program() -> Path:
-    """Return the server's program, built where the cache does not have it."""
-    kept = cache.cache_directory() / "tests" / f"versitygw-{_SPEC.version}-{_SPEC.pins()[:12]}"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as work:
+def _provide_program() -> Path:
+    """Return the server's program, built if it is not in the cache."""
+    program = cache.cache_directory() / "tests" / f"versitygw-{_SPEC.version}-{_SPEC.pins()[:12]}"
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=program.parent) as work:
             arch = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
             go_build.build(_SPEC, arch, Path(work), Path(work), Silent())
-            (Path(work) / "versitygw").replace(kept)
-    return kept
+            (Path(work) / "versitygw").replace(program)
+    return program
 
 
-def _await(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end and process.poll() is None:
+def _wait_until_ready(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the server answers; AssertionError: it ends, or does not answer in 20 s."""
+
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text()
         try:
             urllib.request.urlopen(endpoint, timeout=1)  # noqa: S310
         except urllib.error.HTTPError:  # it wants keys, so it is there
-            return
+            return True
         except OSError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
+            return False
+        return False
+
+    assert wait_until(answers, 20, pause=0.1), log.read_text()

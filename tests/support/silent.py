@@ -2,7 +2,7 @@
 
 
 class Silent:
-    """Takes what long work tells and keeps none of it."""
+    """Takes what long work reports, and drops it."""
 
     def step(self, where: str, what: str) -> None:
         """Take a step."""

@@ -1,29 +1,30 @@
-"""Everything of a host that a cluster could leave traces in, as text that two moments can be compared by."""
+"""Everything of a host that a cluster could leave traces in, as text, so that two moments can be compared."""
 
 from __future__ import annotations
 
-import time
+import operator
 from collections.abc import Mapping
 from typing import Protocol
 
 from cloudmesh.cluster.hosts.local import container_config
+from support.waiting import wait_until
 
-Snapshot = Mapping[str, frozenset[str]]
+Snapshot = Mapping[str, frozenset[str]]  # lines by section, such as files or packages
 
 
-class Watched(Protocol):
-    """A host that root's scripts can be run on."""
+class ComparedHost(Protocol):
+    """A host on which scripts can be run as root."""
 
     def run(self, script: str, /, *, env: Mapping[str, str] | None = None) -> str:
-        """Return the output of a script."""
+        """Return the output of a shell script."""
         ...
 
-    def nftables(self) -> str:
-        """Return the kernel's nftables, as `nft` tells them."""
+    def read_nftables(self) -> str:
+        """Return the kernel's nftables, as `nft` lists them."""
         ...
 
 
-# Not compared, each for a reason of its own:
+# Files and directories that are not compared, with the reason:
 _EXCEPTIONS = (
     # apt and dpkg: their indexes, lock and log; which packages there are is compared by name
     "/var/lib/apt",
@@ -79,10 +80,10 @@ section accounts
 getent passwd; getent group; cut -d: -f1,2 /etc/shadow /etc/gshadow
 section processes
 # neither this script nor the kernel's threads
-for each in /proc/[0-9]*; do
-    case $(readlink "$each/exe") in '') continue ;; esac
-    case $(cat "$each/cpuset"; tr '\0' ' ' <"$each/environ") in *SNAPSHOT=*) continue ;; esac
-    tr '\0' ' ' <"$each/cmdline"; echo
+for process in /proc/[0-9]*; do
+    case $(readlink "$process/exe") in '') continue ;; esac
+    case $(cat "$process/cpuset"; tr '\0' ' ' <"$process/environ") in *SNAPSHOT=*) continue ;; esac
+    tr '\0' ' ' <"$process/cmdline"; echo
 done
 section ports
 ss -Hltunp | sed 's/users:.*//; s/  */ /g'
@@ -112,7 +113,7 @@ find /sys/fs/cgroup -type d | grep -v '/\(system\|user\)\.slice\|\.scope\|\.moun
 )
 
 
-def taken(host: Watched) -> Snapshot:
+def take(host: ComparedHost) -> Snapshot:
     """Return the state of a host now."""
     sections: dict[str, set[str]] = {}
     current: set[str] = set()
@@ -121,19 +122,17 @@ def taken(host: Watched) -> Snapshot:
             current = sections.setdefault(line[3:], set())
         elif line.strip():
             current.add(line.strip())
-    sections["nftables"] = set(host.nftables().splitlines())
+    sections["nftables"] = set(host.read_nftables().splitlines())
     return {name: frozenset(lines) for name, lines in sections.items()}
 
 
-def differences(before: Snapshot, host: Watched, seconds: float = 15) -> list[str]:
-    """Return what is not as before, once it has settled: sessions take a moment to end."""
-    end = time.monotonic() + seconds
-    while (found := _compared(before, taken(host))) and time.monotonic() < end:
-        time.sleep(1)
-    return found
+def find_differences(before: Snapshot, host: ComparedHost, seconds: float = 15) -> list[str]:
+    """Return what is not as it was before, once nothing is or `seconds` are over: sessions take a moment to end."""
+    return wait_until(lambda: _compare(before, take(host)), seconds, pause=1, satisfies=operator.not_)
 
 
-def _compared(before: Snapshot, after: Snapshot) -> list[str]:
+def _compare(before: Snapshot, after: Snapshot) -> list[str]:
+    """Return a line for each line of the snapshots that is not in both, those that are gone first."""
     gone = [f"{section}: - {line}" for section, lines in before.items() for line in sorted(lines - after[section])]
     new = [f"{section}: + {line}" for section, lines in after.items() for line in sorted(lines - before[section])]
     return gone + new

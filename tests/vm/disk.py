@@ -1,4 +1,4 @@
-"""The system that the machines boot: kernel, initial file system and disk, made once and kept in the cache."""
+"""The system that the machines boot: kernel, initial file system and disk, made once and cached."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.hosts import Silent
+from support.silent import Silent
 
 from cloudmesh.cluster.binaries import cache
 from cloudmesh.cluster.docker_daemon import docker_client
@@ -33,8 +33,8 @@ class System:
     disk: Path
 
 
-def system() -> System:
-    """Return the files, made by this machine's Docker engine if they are not in the cache."""
+def provide_system() -> System:
+    """Return the files, made by this machine's Docker daemon if they are not in the cache."""
     tag = base_image(_RELEASE, report=Silent())
     client = docker_client.connect(timeout=1200)
     try:

@@ -1,4 +1,4 @@
-"""What only a kernel of its own shows: control groups version 2, NFS, a cluster that outlives a reboot of its hosts."""
+"""What containers cannot show, as they share a kernel: control groups version 2, NFS, a reboot of all hosts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from emulated import Machine
 from support import snapshot
 from support.cms import Operator, Outcome
 from support.snapshot import Snapshot
+from support.waiting import wait_until
 
 from cloudmesh.cluster.providers import PROVIDERS
 
@@ -38,7 +39,7 @@ echo '{EXPORT} {emulated.NETWORK}(rw,sync,no_subtree_check)' >/etc/exports
 exportfs -ra
 """
 HEALTHY_SECONDS = 600  # after a reboot, with nobody's help
-PATIENCE = 3600.0  # for one command
+COMMAND_SECONDS = 3600.0  # for any command
 T = TypeVar("T")
 
 
@@ -48,7 +49,7 @@ class Story:
 
     Attributes:
         answers: of a job before and after the reboot.
-        infos: the same two moments, as `info` tells the cluster.
+        infos: the cluster at the same two moments, as `info` shows it.
         shared: what two tasks on two machines read of each other on an NFS server, before and after the reboot.
         before: the machines before `create`.
     """
@@ -64,7 +65,7 @@ class Story:
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     provider = request.param
 
-    def timed(what: str, function: Callable[[], T]) -> T:
+    def measure(what: str, function: Callable[[], T]) -> T:
         began = time.monotonic()
         try:
             return function()
@@ -72,42 +73,40 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             logging.info("%s: %s: %.0f s", provider, what, time.monotonic() - began)
 
     with ExitStack() as stack:
-        machines = timed("disk made and both booted", lambda: stack.enter_context(emulated.booted()))
+        machines = measure("disk made and both booted", lambda: stack.enter_context(emulated.boot_machines()))
         pool = stack.enter_context(ThreadPoolExecutor())
-        operator = Operator(tmp_path_factory.mktemp("home"), machines[0].folder / "key", PATIENCE)
+        operator = Operator(tmp_path_factory.mktemp("home"), machines[0].folder / "key", COMMAND_SECONDS)
 
         def cms(verb: str, *words: str) -> Outcome:
             return operator.cms(verb, "-n", NAME, *words)
 
-        def info() -> Any:
+        def read_info() -> Any:
             return cms("info", "--output=json").json()
 
-        def healthy() -> Any:
-            end = time.monotonic() + HEALTHY_SECONDS
-            while not (found := info())["healthy"]:
-                assert time.monotonic() < end, found
-                time.sleep(2)
-            return found
+        def wait_until_healthy() -> Any:
+            seen = wait_until(read_info, HEALTHY_SECONDS, pause=2, satisfies=lambda info: info["healthy"])
+            assert seen["healthy"], seen
+            return seen
 
-        timed("NFS server on the first", lambda: machines[0].run(SERVE_NFS))
+        measure("NFS server on the first", lambda: machines[0].run(SERVE_NFS))
         # what a first boot makes is there after it; what every boot makes is another after the second
-        timed("reboot of both", lambda: list(pool.map(Machine.reboot, machines)))
-        before = list(pool.map(snapshot.taken, machines))
+        measure("reboot of both", lambda: list(pool.map(Machine.reboot, machines)))
+        before = list(pool.map(snapshot.take, machines))
         where = [machine.where for machine in machines]
         create = ("-p", provider, f"--interface={emulated.NETWORK}", *where)
-        timed("create, to all hosts ready", lambda: cms("create", *create).ok())
-        infos = [timed("info", info)]
-        answers = [timed("first job, image delivered and pulled", lambda: cms("submit", JOB).ok().stdout)]
+        measure("create, to all hosts ready", lambda: cms("create", *create).ok())
+        infos = [measure("info", read_info)]
+        answers = [measure("first job, image delivered and pulled", lambda: cms("submit", JOB).ok().stdout)]
         nfs = f"--nfs={machines[0].address}:{EXPORT}"
-        timed("storage", lambda: cms("storage", "add", "shared", nfs).ok())
-        shared = [timed("job on NFS", lambda: cms("submit", SHARING_JOB).ok().stdout)]
+        measure("storage", lambda: cms("storage", "add", "shared", nfs).ok())
+        shared = [measure("job on NFS", lambda: cms("submit", SHARING_JOB).ok().stdout)]
         machines[0].run(f"rm {EXPORT}/*")
-        timed("reboot of both", lambda: list(pool.map(Machine.reboot, machines)))
-        infos.append(timed("from booted to healthy", healthy))
-        answers.append(timed("second job", lambda: cms("submit", JOB).ok().stdout))
-        shared.append(timed("second job on NFS", lambda: cms("submit", SHARING_JOB).ok().stdout))
+        measure("reboot of both", lambda: list(pool.map(Machine.reboot, machines)))
+        infos.append(measure("from booted to healthy", wait_until_healthy))
+        answers.append(measure("second job", lambda: cms("submit", JOB).ok().stdout))
+        shared.append(measure("second job on NFS", lambda: cms("submit", SHARING_JOB).ok().stdout))
         machines[0].run(f"rm {EXPORT}/*")
-        timed("kill", lambda: cms("kill").ok())
+        measure("kill", lambda: cms("kill").ok())
         yield Story(machines, before, (answers[0], answers[1]), (infos[0], infos[1]), (shared[0], shared[1]))
 
 
@@ -141,5 +140,5 @@ def test_tasks_on_both_machines_share_a_place_on_an_nfs_server_and_again_after_t
 
 @pytest.mark.parametrize("index", [0, 1], ids=("server", "worker"))
 def test_kill_leaves_the_machine_as_it_was_before_create(story: Story, index: int) -> None:
-    found = snapshot.differences(story.before[index], story.machines[index], seconds=120)
-    assert not found, "\n".join(found)
+    differences = snapshot.find_differences(story.before[index], story.machines[index], seconds=120)
+    assert not differences, "\n".join(differences)

@@ -1,6 +1,6 @@
-"""Runs Spark's own example of a streaming word count on the lines of a file, and ends when all of them are counted.
+"""Runs Spark's example of a streaming word count on the lines of a file, and ends when all of them are counted.
 
-The example reads a socket and never ends. Here a thread of the driver is what it connects to, and stops its query.
+The example reads a socket and never ends. Here it connects to a thread of the driver, which also stops its query.
 """
 
 import runpy
@@ -16,17 +16,17 @@ EXAMPLE = "/opt/spark/examples/src/main/python/sql/streaming/structured_network_
 
 
 def feed(server: socket.socket, text: bytes) -> None:
-    """Send the text to the first that comes, and stop the query that has read all of it."""
+    """Send the text to the first client, and stop the query once it has read all of it."""
     connection, _ = server.accept()
     with connection:
         connection.sendall(text)
-        while not (query := counted(text.count(b"\n"))):
+        while not (query := find_finished_query(text.count(b"\n"))):
             time.sleep(0.2)
     query.stop()
 
 
-def counted(lines: int) -> object:
-    """Return the query if it has counted so many lines."""
+def find_finished_query(lines: int) -> object:
+    """Return the query that has counted so many lines; None: there is none yet."""
     spark = SparkSession.getActiveSession() or SparkSession._instantiatedSession
     for query in spark.streams.active if spark else []:
         if sum(progress["numInputRows"] for progress in query.recentProgress) >= lines:
@@ -35,7 +35,7 @@ def counted(lines: int) -> object:
 
 
 def main() -> None:
-    """Feed the example what is in the file that is named."""
+    """Feed the example the file that the first argument names."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         text = Path(sys.argv[1]).read_bytes()
         threading.Thread(target=feed, args=(server, text), daemon=True).start()

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.cms import CMS_OF_CHECKOUT
+from support.cms import run_checkout as cms
 
 from cloudmesh.cluster.command import actions, submit
 from cloudmesh.cluster.command.arguments import Arguments
@@ -22,7 +24,6 @@ from cloudmesh.cluster.command.console.progress import Progress
 from cloudmesh.cluster.core.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
-CMS = [sys.executable, "-c", "from cloudmesh.shell.shell import main; main()"]
 TEXT = ClusterCommand.do_cluster.__doc__ or ""
 HEAVY = ("paramiko", "docker", "nomad", "kubernetes", "requests", "cryptography", "yaml", "rich", "asyncio")
 
@@ -33,20 +34,14 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def cms(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CMS, *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=60, cwd="/"
-    )
+def parse(*argv: str) -> dict[str, Any]:
+    arguments = docopt_usage.parse(TEXT, argv, "cluster")
+    assert arguments is not None
+    return arguments
 
 
-def parsed(*argv: str) -> dict[str, Any]:
-    found = docopt_usage.parse(TEXT, argv, "cluster")
-    assert found is not None
-    return found
-
-
-def call(*argv: str) -> Arguments:
-    return Arguments(parsed(*argv), Progress(terminal=False))
+def parse_arguments(*argv: str) -> Arguments:
+    return Arguments(parse(*argv), Progress(terminal=False))
 
 
 def test_help_is_had_in_every_way_of_calling() -> None:
@@ -74,24 +69,24 @@ def test_a_script_ends_at_the_first_failure_with_its_code() -> None:
 
 def test_an_interactive_shell_shows_the_error_and_stays() -> None:
     ours, theirs = pty.openpty()
-    with subprocess.Popen(CMS, stdin=theirs, stdout=theirs, stderr=theirs, cwd="/") as shell:
+    with subprocess.Popen(CMS_OF_CHECKOUT, stdin=theirs, stdout=theirs, stderr=theirs, cwd="/") as shell:
         os.close(theirs)
         os.write(ours, b"cluster info -n ../x\nquit\n")
-        said = _read_all(ours)
+        shown = _read_all(ours)
     os.close(ours)
     assert shell.returncode == 0
-    assert "ERROR: cluster name '../x' is not valid" in said
-    assert "Traceback" not in said
+    assert "ERROR: cluster name '../x' is not valid" in shown
+    assert "Traceback" not in shown
 
 
 def _read_all(terminal: int) -> str:
-    said = b""
+    shown = b""
     while select.select([terminal], [], [], 60)[0]:
         try:
-            said += os.read(terminal, 65536)
+            shown += os.read(terminal, 65536)
         except OSError:  # the other side is closed
             break
-    return said.decode(errors="replace")
+    return shown.decode(errors="replace")
 
 
 @pytest.mark.parametrize(
@@ -107,11 +102,11 @@ def test_a_bad_name_is_refused_before_anything_is_asked(name: str) -> None:
 def test_a_bad_job_id_is_refused(name: str) -> None:
     for argv in (["logs", "-n", "c", name], ["stop", "-n", "c", name], ["submit", "-n", "c", f"--id={name}", "a.py"]):
         with pytest.raises(UsageError, match="job id"):
-            call(*argv).check_names()
+            parse_arguments(*argv).check_names()
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ([], "no command given; the commands are create, add,"),
         (["frob"], "unknown command 'frob'"),
@@ -123,25 +118,25 @@ def test_a_bad_job_id_is_refused(name: str) -> None:
         (["jobs", "-n", "x", "--detach"], "option --detach is not one of 'jobs'"),
     ],
 )
-def test_wrong_usage_says_what_is_wrong(argv: list[str], said: str) -> None:
+def test_wrong_usage_says_what_is_wrong(argv: list[str], message: str) -> None:
     with pytest.raises(UsageError) as refused:
         docopt_usage.parse(TEXT, argv, "cluster")
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(message)
     assert str(refused.value).endswith("Help: cms help cluster")
 
 
 @pytest.mark.parametrize("argv", [["-n", "x"], ["-nx"], ["--name=x"], ["--name", "x"]])
 def test_the_name_can_be_given_in_every_usual_form(argv: list[str]) -> None:
-    assert call("info", *argv).name == "x"
+    assert parse_arguments("info", *argv).name == "x"
 
 
 def test_arguments_after_a_lone_dash_dash_are_the_jobs_own() -> None:
     argv = ["submit", "-n", "x", "--param=a=1", "--param=b=2", "pi.py", "1", "--", "-h", "--nodes=3", "--", "--help"]
-    arguments = parsed(*argv)
+    arguments = parse(*argv)
     assert submit.program(arguments) == ["pi.py", "1", "-h", "--nodes=3", "--", "--help"]
     assert submit.parameters(arguments["--param"]) == {"a": "1", "b": "2"}
-    assert submit.program(parsed("submit", "-n", "x", "--", "pi.py", "-v")) == ["pi.py", "-v"]
-    assert submit.program(parsed("submit", "-n", "x", "pi.py", "--", "-v")) == ["pi.py", "-v"]
+    assert submit.program(parse("submit", "-n", "x", "--", "pi.py", "-v")) == ["pi.py", "-v"]
+    assert submit.program(parse("submit", "-n", "x", "pi.py", "--", "-v")) == ["pi.py", "-v"]
 
 
 def test_a_parameter_without_a_value_is_refused() -> None:
@@ -152,17 +147,21 @@ def test_a_parameter_without_a_value_is_refused() -> None:
 @pytest.mark.parametrize("nodes", ["0", "-1", "x", "1e3", "101", "²"])
 def test_a_number_out_of_range_is_refused(nodes: str) -> None:
     with pytest.raises(UsageError, match="use a whole number from 1 to 100"):
-        call("create", "-n", "x", f"--nodes={nodes}").number("--nodes", 1, 100)
+        parse_arguments("create", "-n", "x", f"--nodes={nodes}").number("--nodes", 1, 100)
 
 
 def test_words_come_apart_at_commas() -> None:
-    assert call("image", "build", "spark,hadoop", "cloudmesh").words("IMAGES") == ("spark", "hadoop", "cloudmesh")
-    assert call("create", "-n", "x", "--images=spark, hadoop").words("--images") == ("spark", "hadoop")
+    assert parse_arguments("image", "build", "spark,hadoop", "cloudmesh").words("IMAGES") == (
+        "spark",
+        "hadoop",
+        "cloudmesh",
+    )
+    assert parse_arguments("create", "-n", "x", "--images=spark, hadoop").words("--images") == ("spark", "hadoop")
 
 
 def test_every_verb_of_the_help_has_an_action() -> None:
     assert set(actions.ACTIONS) == set(docopt_usage.forms(TEXT))
-    assert parsed("image", "list")["image"]
+    assert parse("image", "list")["image"]
 
 
 def test_every_option_is_explained_and_used() -> None:

@@ -59,7 +59,7 @@ def test_what_a_host_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixtur
 
 
 class Shell:
-    """A shell with one command that fails as it is told."""
+    """A shell with a single command, which fails if `--code` says so."""
 
     @exit_codes.command
     def do_sample(self, args: str, arguments: Mapping[str, Any]) -> None:
