@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmesh.cluster.command.arguments import Arguments
+from cloudmesh.cluster.command.schema import schema
 from cloudmesh.cluster.command.storage import get, storage
 from cloudmesh.cluster.command.submit import submit
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
@@ -165,15 +166,6 @@ def engines(arguments: Arguments) -> None:
     mirror = arguments.text("--mirror")
     rows = fetch_binaries(arguments.text("--provider"), mirror=mirror, report=arguments.progress)
     arguments.show(rows, ENGINE_COLUMNS)
-
-
-def schema(arguments: Arguments) -> None:
-    """Print the JSON Schema of the job file."""
-    import json
-
-    from cloudmesh.cluster.spec.load import job_file_schema
-
-    arguments.print(json.dumps(job_file_schema(), indent=2))
 
 
 def _show_plan(arguments: Arguments, verb: str) -> None:

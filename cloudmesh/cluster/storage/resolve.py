@@ -15,9 +15,8 @@ from cloudmesh.cluster.core.errors import NotFoundError, UsageError
 from cloudmesh.cluster.core.model import Volume
 from cloudmesh.cluster.providers.base import Mount
 from cloudmesh.cluster.spec import hadoop_client
-from cloudmesh.cluster.spec.common_fields import STORAGE_REFERENCE
 from cloudmesh.cluster.spec.hadoop import HadoopJob, HadoopService
-from cloudmesh.cluster.spec.job import JobSpec, VolumeClaim
+from cloudmesh.cluster.spec.job import STORAGE_REFERENCE, JobSpec, VolumeClaim
 from cloudmesh.cluster.spec.spark import SparkJob
 
 _S3_KEYS = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key"}

@@ -95,8 +95,7 @@ def _refuse_namesake(volume: Volume, volumes: Sequence[Volume]) -> None:
     for other in volumes:
         if other.name == volume.name and (other.kind, other.settings) != (volume.kind, volume.settings):
             raise ClusterError(
-                f"storage {volume.name} is {other.kind} {other.source} already: remove it first, "
-                "or take another name"
+                f"storage {volume.name} is {other.kind} {other.source} already: remove it first, or take another name"
             )
 
 
