@@ -209,9 +209,9 @@ def test(context: Context, name: str) -> tuple[CheckResult, ...]:
 def images_build(context: Context, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """Build our images, all unless some are named; return their tags."""
     from cloudmesh.cluster.images import catalog
-    from cloudmesh.cluster.images.build import build_for
+    from cloudmesh.cluster.images.build import build_builtin_image
 
-    return tuple(build_for(name, context) for name in wanted or catalog.IMAGES)
+    return tuple(build_builtin_image(name, context) for name in wanted or catalog.IMAGES)
 
 
 def images_list(wanted: Sequence[str] = ()) -> list[dict[str, Any]]:

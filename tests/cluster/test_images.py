@@ -21,7 +21,7 @@ from support.registry import BINARY, RegistryProcess
 
 from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.images import catalog
-from cloudmesh.cluster.images.build import build
+from cloudmesh.cluster.images.build import build_image
 from cloudmesh.cluster.images.push import push
 from cloudmesh.cluster.images.registry import Registry
 
@@ -79,7 +79,7 @@ def engine() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def spark(engine: Any) -> str:
-    return build("spark", report=Told())
+    return build_image(catalog.find("spark"), report=Told())
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def output(engine: Any, image: str, *command: str, **options: Any) -> str:
 
 def test_an_image_that_is_there_is_not_built_again(spark):
     told = Told()
-    assert build("spark", report=told) == spark
+    assert build_image(catalog.find("spark"), report=told) == spark
     assert told.steps == []
 
 
@@ -134,7 +134,7 @@ def test_a_build_that_fails_shows_its_last_lines(engine, monkeypatch):
     )
     told = Told()
     with pytest.raises(ImageError) as error:
-        build("spark", report=told)
+        build_image(catalog.find("spark"), report=told)
     lines = str(error.value).splitlines()
     assert lines[0] == "image spark could not be built; its last lines:"
     assert "no more space" in lines
@@ -154,7 +154,7 @@ def test_proxy_and_certificate_authorities_reach_the_build_and_not_the_image(eng
     monkeypatch.setenv("http_proxy", "http://user:word@proxy.example:3128")
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:word@index.example/simple")
     (tmp_path / "ca.pem").write_text("AUTHORITIES\n")
-    tag = build("spark", report=Told(), ca_bundle=str(tmp_path / "ca.pem"))
+    tag = build_image(catalog.find("spark"), report=Told(), ca_bundle=str(tmp_path / "ca.pem"))
     try:
         seen = output(engine, tag, "cat", "/seen")
         assert seen == "AUTHORITIES\nhttp://user:word@proxy.example:3128 https://user:word@index.example/simple\n"
@@ -166,7 +166,7 @@ def test_proxy_and_certificate_authorities_reach_the_build_and_not_the_image(eng
 def test_a_ca_bundle_that_cannot_be_read_is_named(engine, monkeypatch):
     monkeypatch.setattr(catalog.Image, "context", lambda _: {"Dockerfile": b"FROM scratch\n# never built\n"})
     with pytest.raises(ImageError, match=r"CA bundle /no/such/file: No such file"):
-        build("spark", report=Told(), ca_bundle="/no/such/file")
+        build_image(catalog.find("spark"), report=Told(), ca_bundle="/no/such/file")
 
 
 def test_an_image_is_sent_once(engine, spark, registry):

@@ -15,7 +15,7 @@ from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.images import delivery
-from cloudmesh.cluster.images.build import build_for
+from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.providers.base import Engine
 from cloudmesh.cluster.ssh import parallel
 
@@ -68,7 +68,7 @@ class Installation:
         first = [member for member in members if member.facts.address == self.blueprint.servers[0]]
         others = [member for member in members if member not in first]
         engine = parallel.run_in_background(lambda: self._provide(members[0].facts.arch)) if first else None
-        built = parallel.run_in_background(lambda: [build_for(image, self.context) for image in images])
+        built = parallel.run_in_background(lambda: [build_builtin_image(image, self.context) for image in images])
         try:
             self._step("prepare", members, _PREPARE_SECONDS)
             if engine:

@@ -76,7 +76,7 @@ def test_the_image_of_cloudmesh_has_the_plugin_in_it_and_nothing_that_python_lef
     context = catalog.find("cloudmesh").context()
     for part in (
         "cluster/command/cluster.py",
-        "cluster/workload.py",
+        "cluster/jobs/service.py",
         "images/nomad/build.sh",
         "images/spark/Dockerfile",
     ):
