@@ -204,9 +204,8 @@ def _run(command: Sequence[str], cwd: Path, environment: dict[str, str], what: s
     if status:
         for line in last:
             report.note(f"engine: {line}")
-        cause = next(
-            (line for line in reversed(last) if line[:1].strip()), "no output"
-        )  # indented lines are advice and context
+        # Indented lines are advice and context.
+        cause = next((line for line in reversed(last) if line[:1].strip()), "no output")
         raise BinaryError(f"{what}: go build failed with exit status {status}: {cause}")
 
 
