@@ -479,9 +479,9 @@ def build_images(context: Context, images: Sequence[str] = ()) -> tuple[str, ...
         ImageError: a build failed, or no Docker daemon answers.
     """
     from cloudmesh.cluster.images import catalog
-    from cloudmesh.cluster.images.build import build_for
+    from cloudmesh.cluster.images.build import build_builtin_image
 
-    return tuple(build_for(name, context) for name in images or catalog.IMAGES)
+    return tuple(build_builtin_image(name, context) for name in images or catalog.IMAGES)
 
 
 def list_images(images: Sequence[str] = ()) -> list[dict[str, Any]]:

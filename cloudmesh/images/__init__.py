@@ -1,1 +1,1 @@
-"""What runs elsewhere: host scripts, Dockerfiles and entry points, as real files."""
+"""Files that run elsewhere: host scripts, Dockerfiles, and the programs in images."""

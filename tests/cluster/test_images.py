@@ -22,7 +22,7 @@ from support.waiting import wait_until
 
 from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.images import catalog
-from cloudmesh.cluster.images.build import build
+from cloudmesh.cluster.images.build import build_image
 from cloudmesh.cluster.images.push import push
 from cloudmesh.cluster.images.registry import Registry
 
@@ -80,7 +80,7 @@ def engine() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def spark(engine: Any) -> str:
-    return build("spark", report=RecordedSteps())
+    return build_image(catalog.find("spark"), report=RecordedSteps())
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def run_container(engine: Any, image: str, *command: str, **options: Any) -> str
 
 def test_an_image_that_is_there_is_not_built_again(spark):
     report = RecordedSteps()
-    assert build("spark", report=report) == spark
+    assert build_image(catalog.find("spark"), report=report) == spark
     assert report.steps == []
 
 
@@ -137,7 +137,7 @@ def test_a_build_that_fails_shows_its_last_lines(engine, monkeypatch):
     )
     report = RecordedSteps()
     with pytest.raises(ImageError) as error:
-        build("spark", report=report)
+        build_image(catalog.find("spark"), report=report)
     lines = str(error.value).splitlines()
     assert lines[0] == "image spark could not be built; its last lines:"
     assert "no more space" in lines
@@ -157,7 +157,7 @@ def test_proxy_and_certificate_authorities_reach_the_build_and_not_the_image(eng
     monkeypatch.setenv("http_proxy", "http://user:word@proxy.example:3128")
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:word@index.example/simple")
     (tmp_path / "ca.pem").write_text("AUTHORITIES\n")
-    tag = build("spark", report=RecordedSteps(), ca_bundle=str(tmp_path / "ca.pem"))
+    tag = build_image(catalog.find("spark"), report=RecordedSteps(), ca_bundle=str(tmp_path / "ca.pem"))
     try:
         seen = run_container(engine, tag, "cat", "/seen")
         assert seen == "AUTHORITIES\nhttp://user:word@proxy.example:3128 https://user:word@index.example/simple\n"
@@ -169,7 +169,7 @@ def test_proxy_and_certificate_authorities_reach_the_build_and_not_the_image(eng
 def test_a_ca_bundle_that_cannot_be_read_is_named(engine, monkeypatch):
     monkeypatch.setattr(catalog.Image, "context", lambda _: {"Dockerfile": b"FROM scratch\n# never built\n"})
     with pytest.raises(ImageError, match=r"CA bundle /no/such/file: No such file"):
-        build("spark", report=RecordedSteps(), ca_bundle="/no/such/file")
+        build_image(catalog.find("spark"), report=RecordedSteps(), ca_bundle="/no/such/file")
 
 
 def test_an_image_is_sent_once(engine, spark, registry):

@@ -1,4 +1,4 @@
-"""What tests of engines' binaries share: a cache of their own, a report that remembers, engines of a few lines."""
+"""What tests of engines' binaries share: an empty cache, a report that remembers, engines of a few lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cloudmesh.cluster.core.errors import BinaryError
 
 
 class Collected:
-    """A Report that keeps what it was told."""
+    """A Report that remembers its lines; KeyboardInterrupt at the step that contains `interrupt_at`."""
 
     def __init__(self, interrupt_at: str = "") -> None:
         self.lines: list[str] = []
@@ -53,15 +53,15 @@ def get(
     return obtain(spec, arch=arch, mirror=str(mirror), report=report or Collected())
 
 
-def kept(cache: Path) -> list[str]:
-    """Everything in the cache but lock files."""
+def cached_files(cache: Path) -> list[str]:
+    """Return the paths of all files in the cache, without lock files."""
     return sorted(
         str(file.relative_to(cache)) for file in cache.rglob("*") if file.is_file() and file.suffix != ".lock"
     )
 
 
 def toys(directory: Path, sources: Mapping[str, str], *, go: str = "1.21", cgo: bool = False) -> EngineSpec:
-    """An engine of some programs whose module requires their main packages, as the real ones do."""
+    """Return an engine of some programs. Its module requires their main packages, as the real modules do."""
     for name, text in {
         "main/go.mod": "module example.com/toy\n\ngo 1.21\n",
         **{f"main/{program}/main.go": source for program, source in sources.items()},
@@ -75,12 +75,12 @@ def toys(directory: Path, sources: Mapping[str, str], *, go: str = "1.21", cgo: 
     return EngineSpec("toy", "1.0", tuple(sources), (), (Build(directory / "engine", packages, cgo=cgo),))
 
 
-def cached() -> dict[str, Path]:
-    """Return the built files by their names; none where they were not built on this machine."""
+def built_files() -> dict[str, Path]:
+    """Return the paths of Kubernetes' binaries by name; none where the cache of this machine does not have them."""
     try:
-        return {one.name: one.path for one in binary_cache.load(KUBERNETES, "amd64").files}
+        return {file.name: file.path for file in binary_cache.load(KUBERNETES, "amd64").files}
     except BinaryError:
         return {}
 
 
-BUILT = cached()
+BUILT = built_files()

@@ -1,7 +1,7 @@
-"""The engines' binaries: pinned, verified, kept in a cache outside the repository.
+"""The engines' binaries: pinned by checksum, verified, and stored in a cache outside the repository.
 
-`provide` finds them in this order: the cache, the mirror given, the vendor's release site, a build from the Go module.
-What an engine is made of is data, an `EngineSpec` in `pinned.py`.
+`provide` looks for them in the cache, in the mirror that the operator gave, at the vendor's release site, and at last
+builds them from their Go modules. `pinned.py` has the data about each engine, an `EngineSpec`.
 """
 
 from cloudmesh.cluster.binaries.cache import BinaryBundle, BinaryFile

@@ -1,6 +1,6 @@
-"""Engine files on disk: where the cache is, the manifest, and the check of each file against it.
+"""The cache of binaries on disk: where it is, its manifests, and the check of each file against its manifest.
 
-Layout, of the cache and of a mirror alike (a mirror is made by copying the cache):
+A mirror is a copy of the cache, so both have this layout:
 
     ENGINE/VERSION/linux_ARCH/manifest.json
     ENGINE/VERSION/linux_ARCH/FILE...
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmesh.cluster.binaries.pinned import EngineSpec
+from cloudmesh.cluster.core.digests import sha256_of_file
 from cloudmesh.cluster.core.errors import BinaryError
 from cloudmesh.cluster.core.report import Report
 
@@ -31,7 +31,7 @@ MANIFEST = "manifest.json"
 
 
 class SourceUnavailableError(BinaryError):
-    """A source does not have the engine; the next one may."""
+    """A source cannot give the engine's binaries, or does not answer; the next source may have them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class BinaryFile:
     """One verified binary.
 
     Attributes:
-        size: in bytes.
+        name: the file's name.
+        path: where it is on this machine.
+        sha256: its SHA-256 as hexadecimal digits.
+        size: its size in bytes.
     """
 
     name: str
@@ -50,11 +53,14 @@ class BinaryFile:
 
 @dataclass(frozen=True)
 class BinaryBundle:
-    """All files of an engine, verified.
+    """All binaries of an engine, verified.
 
     Attributes:
-        arch: "amd64", "arm64".
-        source: where they first came from.
+        engine: "nomad" or "kubernetes".
+        version: the engine's version, without a "v".
+        arch: "amd64" or "arm64".
+        source: where the files first came from, in words: "release releases.hashicorp.com".
+        files: one entry for each binary.
     """
 
     engine: str
@@ -66,45 +72,42 @@ class BinaryBundle:
 
 def cache_directory() -> Path:
     """Return `$CLOUDMESH_CLUSTER_CACHE`, else `cloudmesh-cluster` in the user's cache directory."""
-    given = os.environ.get("CLOUDMESH_CLUSTER_CACHE", "")
-    if given:
-        return Path(given).expanduser().absolute()
+    directory = os.environ.get("CLOUDMESH_CLUSTER_CACHE", "")
+    if directory:
+        return Path(directory).expanduser().absolute()
     default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or default).expanduser() / "cloudmesh-cluster"
 
 
 def cache_path(spec: EngineSpec, arch: str) -> str:
-    """Return where the engine is below the cache and below a mirror."""
+    """Return the path of the engine's directory, relative to the cache or to a mirror."""
     return f"{spec.name}/{spec.version}/linux_{arch}"
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def check(path: Path, expected: str, origin: str) -> None:
-    """Delete `path` and raise unless its SHA-256 is the expected one.
+    """Check the SHA-256 of a file; delete the file where it is wrong.
+
+    Args:
+        path: the file.
+        expected: the SHA-256 as hexadecimal digits.
+        origin: where the file came from, for the message.
 
     Raises:
-        EngineError: it is another; names `origin`.
+        BinaryError: the file has another SHA-256.
     """
-    found = sha256(path)
-    if found != expected:
+    digest = sha256_of_file(path)
+    if digest != expected:
         path.unlink()
         raise BinaryError(
-            f"{origin}: wrong checksum, the file was deleted: its SHA-256 is {found}, it must be {expected}"
+            f"{origin}: wrong checksum, the file was deleted: its SHA-256 is {digest}, it must be {expected}"
         )
 
 
 def write_manifest(directory: Path, spec: EngineSpec, arch: str, source: str) -> None:
-    """Write the manifest of the files in `directory`."""
+    """Write the manifest of the binaries in `directory`, and make the binaries executable."""
     files = {
-        name: {"sha256": sha256(directory / name), "size": (directory / name).stat().st_size} for name in spec.files
+        name: {"sha256": sha256_of_file(directory / name), "size": (directory / name).stat().st_size}
+        for name in spec.files
     }
     manifest = {
         "engine": spec.name,
@@ -120,14 +123,20 @@ def write_manifest(directory: Path, spec: EngineSpec, arch: str, source: str) ->
 
 
 def parse_manifest(text: bytes, spec: EngineSpec, arch: str, origin: str) -> dict[str, Any]:
-    """Return the manifest in `text` if it is one of what is pinned.
+    """Return the manifest in `text` after checking that it is about the pinned files.
+
+    Args:
+        text: JSON.
+        spec: the engine.
+        arch: "amd64" or "arm64".
+        origin: where the manifest came from, for the message.
 
     Raises:
-        EngineError: it is malformed, or of something else; names `origin`.
+        BinaryError: the manifest is malformed, or is about another engine, version, architecture or other pins.
     """
     try:
         manifest = json.loads(text)
-        found = [manifest[field] for field in ("engine", "version", "arch", "pins")]
+        header = [manifest[field] for field in ("engine", "version", "arch", "pins")]
         complete = all(
             isinstance(manifest["files"][name]["sha256"], str) and isinstance(manifest["files"][name]["size"], int)
             for name in spec.files
@@ -136,19 +145,20 @@ def parse_manifest(text: bytes, spec: EngineSpec, arch: str, origin: str) -> dic
         complete = False
     if not complete:
         raise BinaryError(f"{origin}: not a manifest of {spec.name} {spec.version}; copy a cache directory as it is")
-    if found != [spec.name, spec.version, arch, spec.pins()]:
+    if header != [spec.name, spec.version, arch, spec.pins()]:
         raise BinaryError(
-            f"{origin}: of {found[0]} {found[1]} for {found[2]}, and not of what this version of cms pins "
+            f"{origin}: of {header[0]} {header[1]} for {header[2]}, and not of what this version of cms pins "
             f"({spec.name} {spec.version} for {arch}); fill it again with `cms cluster engines`"
         )
     return dict(manifest)
 
 
 def verify(directory: Path, manifest: dict[str, Any], spec: EngineSpec, origin: str) -> BinaryBundle:
-    """Return the files in `directory` once each has been hashed and found to be what the manifest says.
+    """Check every binary in `directory` against the manifest, and return them.
 
     Raises:
-        EngineError: one is missing, or is another (it is deleted); names it below `origin`.
+        BinaryError: a file is missing, or has another SHA-256 (then it is deleted). The message names it as a file
+            below `origin`.
     """
     files = []
     for name in spec.files:
@@ -161,11 +171,11 @@ def verify(directory: Path, manifest: dict[str, Any], spec: EngineSpec, origin: 
 
 
 def load(spec: EngineSpec, arch: str) -> BinaryBundle:
-    """Return what the cache holds, verified.
+    """Return the engine's binaries from the cache, verified.
 
     Raises:
-        AbsentError: it holds nothing.
-        EngineError: what it holds is not what it must be; a file that does not match was deleted.
+        SourceUnavailableError: the cache does not have them.
+        BinaryError: the cache has something else; a file with another SHA-256 is deleted.
     """
     directory = cache_directory() / cache_path(spec, arch)
     if not (directory / MANIFEST).is_file():
@@ -176,9 +186,9 @@ def load(spec: EngineSpec, arch: str) -> BinaryBundle:
 
 @contextlib.contextmanager
 def scratch(spec: EngineSpec, arch: str, report: Report) -> Iterator[Path]:
-    """Give an empty directory beside the cache entry, to this process alone; nothing of it stays.
+    """Yield an empty directory beside the cache's entry, and remove it at the end.
 
-    What a killed process left is removed by the next one. A process that finds another at work waits for it.
+    Only one process at a time has it; others wait. What a killed process left in it is removed by the next one.
     """
     home = cache_directory()
     home.mkdir(parents=True, exist_ok=True)
@@ -199,7 +209,7 @@ def scratch(spec: EngineSpec, arch: str, report: Report) -> Iterator[Path]:
 
 
 def publish(directory: Path, spec: EngineSpec, arch: str) -> None:
-    """Make `directory` the cache's entry, in one step."""
+    """Move `directory` into the cache as the engine's entry, in one step."""
     target = cache_directory() / cache_path(spec, arch)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One file by HTTP(S), in bounded time; the only importer of requests here."""
+"""Fetches a file by HTTP(S), with limits on time and redirects; no other module in this package imports requests."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ _REDIRECTS = 5
 _BLOCK = 1 << 18
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes so far and the bytes in all (0 where the server does not say)."""
+"""Called with the number of bytes so far, and the total (0 where the server does not say)."""
 
 
 def fetch(url: str, target: Path, *, patience: float, progress: Progress | None = None) -> None:
-    """Write what `url` serves into `target`.
+    """Write the file at `url` into `target`.
 
     Args:
-        patience: seconds until the server must have begun to answer, name lookup and all addresses included.
+        url: where the file is.
+        target: the file to write.
+        patience: seconds within which the server must begin to answer, including name lookup and all its addresses.
+        progress: called with each block that arrives.
 
     Raises:
-        AbsentError: there is no such file, or no way to the server.
-        EngineError: a redirect to something that is not HTTP(S), or the transfer was cut.
+        SourceUnavailableError: there is no such file, or the server does not answer.
+        BinaryError: the server redirects to an address that is refused or redirects too often, or the transfer was cut.
     """
     import requests
 
@@ -50,18 +53,18 @@ def shown(url: str) -> str:
 
 
 def _open(url: str, patience: float) -> requests.Response:
-    """Follow redirects ourselves: never away from HTTP(S), never from HTTPS to HTTP."""
+    """Open `url` and follow redirects, except from HTTPS to HTTP and to other protocols."""
     current = url
     for _ in range(_REDIRECTS + 1):
-        response = _begin(current, patience)
+        response = _request(current, patience)
         if not response.is_redirect:
             break
         response.close()
-        following = urljoin(current, response.headers["location"])
+        target = urljoin(current, response.headers["location"])
         allowed = ("https",) if urlsplit(current).scheme == "https" else ("https", "http")
-        if urlsplit(following).scheme not in allowed:
-            raise BinaryError(f"{shown(url)}: redirected to {shown(following)}, which is refused")
-        current = following
+        if urlsplit(target).scheme not in allowed:
+            raise BinaryError(f"{shown(url)}: redirected to {shown(target)}, which is refused")
+        current = target
     else:
         raise BinaryError(f"{shown(url)}: redirected more than {_REDIRECTS} times")
     if response.status_code != 200:
@@ -70,13 +73,13 @@ def _open(url: str, patience: float) -> requests.Response:
     return response
 
 
-def _begin(url: str, patience: float) -> requests.Response:
-    """Send the request in a thread of its own: requests' time limit holds for each address, and not for the lookup."""
+def _request(url: str, patience: float) -> requests.Response:
+    """Send a request, in a thread: the timeout of requests counts for each address anew, and not for the lookup."""
     import requests
 
     answers: list[requests.Response | requests.RequestException] = []
 
-    def ask() -> None:
+    def send() -> None:
         try:
             answers.append(
                 requests.get(
@@ -90,7 +93,7 @@ def _begin(url: str, patience: float) -> requests.Response:
         except requests.RequestException as error:
             answers.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     thread.join(patience)
     if not answers:
@@ -116,9 +119,10 @@ def _save(response: requests.Response, target: Path, progress: Progress | None) 
 
 
 def _cause(error: BaseException) -> str:
-    """Return the innermost reason: requests wraps it several times."""
+    """Return the message of the innermost error: requests wraps it several times."""
     while True:
-        inner = next((one for one in (getattr(error, "reason", None), *error.args) if isinstance(one, Exception)), None)
+        candidates = (getattr(error, "reason", None), *error.args)
+        inner = next((candidate for candidate in candidates if isinstance(candidate, Exception)), None)
         if inner is None:
             break
         error = inner

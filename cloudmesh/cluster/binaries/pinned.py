@@ -1,4 +1,4 @@
-"""What each engine is made of: versions, checksums, where to get it and how to build it. Data only."""
+"""The pinned data of each engine: its version, checksums, where to download it and how to build it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Download:
     """One file of the vendor's release site.
 
     Attributes:
-        url: with `{version}` and `{arch}`; a .zip, a .tar.gz, or the binary itself.
-        sha256: of what the URL serves, by architecture.
-        members: the engine's file → its name in the archive; for a binary as it is, one file with the name "".
+        url: its URL, with `{version}` and `{arch}`; a .zip, a .tar.gz, or the binary itself.
+        sha256: SHA-256 of what the URL serves, by architecture.
+        members: name in the archive, by the engine's file; where the URL serves the binary itself, the name is "".
     """
 
     url: str
@@ -35,13 +35,13 @@ class Build:
     """Binaries that are built from one Go module.
 
     Attributes:
-        module: a directory with go.mod and go.sum; go.mod requires the module and repeats its replaces. A program of
-            our own has its source there.
-        packages: the engine's file → the main package's import path, or ".". Several are built at once, and each file
-            must have the name that Go gives it, the last part of the path.
-        ldflags: for the linker.
-        tags: build tags.
-        cgo: whether it needs a C compiler; it is linked statically then.
+        module: a directory with go.mod and go.sum. go.mod requires the engine's module and repeats its replace
+            directives. For a program of this project, the directory has its source, too.
+        packages: import path of the main package, or ".", by the engine's file. Several packages are built at once;
+            then each file must have the name that Go gives it, which is the last part of the path.
+        ldflags: flags for the linker.
+        tags: build tags, separated by commas.
+        cgo: whether the build needs a C compiler; the binary is linked statically then.
     """
 
     module: Traversable
@@ -51,12 +51,12 @@ class Build:
     cgo: bool = False
 
     def sources(self) -> dict[str, str]:
-        """Return the files of the module by their names, sorted."""
-        files = sorted((one for one in self.module.iterdir() if one.is_file()), key=lambda one: one.name)
-        return {one.name: one.read_text() for one in files}
+        """Return the text of each file of the module, by its name, sorted."""
+        files = sorted((entry for entry in self.module.iterdir() if entry.is_file()), key=lambda entry: entry.name)
+        return {file.name: file.read_text() for file in files}
 
     def pins(self) -> list[object]:
-        """Return all that decides what the binaries contain, as JSON has it."""
+        """Return everything that determines what the binaries contain, in a form for JSON."""
         texts = self.sources()
         module = [texts.pop("go.mod", ""), texts.pop("go.sum", "")]
         return [dict(self.packages), self.ldflags, self.tags, self.cgo, *module, *texts.values()]
@@ -67,11 +67,11 @@ class EngineSpec:
     """An engine in one version.
 
     Attributes:
-        name: "nomad", "kubernetes".
-        version: without a "v".
-        files: every file that a source must give.
-        downloads: all of them together give the files; none: the vendor's site is not asked.
-        builds: all of them together give the files.
+        name: "nomad" or "kubernetes".
+        version: the version without a "v".
+        files: names of all the engine's binaries; every source must provide all of them.
+        downloads: downloads that together provide the files; empty: the vendor's release site is not asked.
+        builds: builds that together provide the files; empty: nothing is built.
     """
 
     name: str
@@ -81,18 +81,18 @@ class EngineSpec:
     builds: tuple[Build, ...]
 
     def pins(self) -> str:
-        """Return a digest of all that decides what the files contain, so that a changed pin voids the cache."""
+        """Return a digest of everything that determines what the files contain: a changed pin invalidates the cache."""
         data = {
             "version": self.version,
             "files": self.files,
-            "downloads": [[one.url, dict(one.sha256), dict(one.members)] for one in self.downloads],
-            "builds": [one.pins() for one in self.builds],
+            "downloads": [[file.url, dict(file.sha256), dict(file.members)] for file in self.downloads],
+            "builds": [build.pins() for build in self.builds],
         }
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def find_engine(engine: str) -> EngineSpec:
-    """Return what is pinned for `engine`.
+    """Return the pinned data of `engine`.
 
     Raises:
         UsageError: there is no such engine.
@@ -105,7 +105,7 @@ def find_engine(engine: str) -> EngineSpec:
 
 _IMAGES = resources.files("cloudmesh.images")
 
-# The checksums of the zips are those of HashiCorp's own Homebrew formula for this version.
+# The checksums of the zip files are those in HashiCorp's Homebrew formula for this version.
 NOMAD = EngineSpec(
     name="nomad",
     version="1.10.5",
@@ -125,7 +125,7 @@ NOMAD = EngineSpec(
             module=_IMAGES / "nomad" / "engine",
             packages={"nomad": "github.com/hashicorp/nomad"},
             tags="osusergo,netgo",  # the static binary must not ask the C library for users and names
-            cgo=True,  # runc's nsenter, which is part of Nomad
+            cgo=True,  # for runc's nsenter, which is part of Nomad
         ),
     ),
 )
@@ -141,9 +141,10 @@ _COMMANDS = (
     "kube-scheduler",
     "kube-proxy",
 )
-# Of Kubernetes' release; it leaves something out of libraries that others use too, which are compiled twice without it.
+# Kubernetes' release is built with this tag, which leaves parts out of libraries that the other modules use, too.
+# Without it in their builds, those libraries would be compiled twice.
 _SHARED_TAG = "notest"
-# What a build of its own repository would take from git; the date is the release's.
+# What a build in Kubernetes' repository would take from git; the date is that of the release.
 _KUBERNETES_VERSION = {
     "gitVersion": f"v{_KUBERNETES}",
     "gitMajor": "1",
@@ -153,8 +154,8 @@ _KUBERNETES_VERSION = {
     "buildDate": "2026-07-22T18:07:38Z",
 }
 
-# etcd and CoreDNS are of the versions that this kubeadm names. No checksums of these releases' binaries are published
-# in a place that can be pinned from, hence no downloads: a mirror, or a build.
+# etcd and CoreDNS have the versions that this kubeadm names. There are no downloads, only mirrors and builds, since no
+# checksums of these releases' binaries are published where they could be pinned from.
 KUBERNETES = EngineSpec(
     name="kubernetes",
     version=_KUBERNETES,
@@ -185,7 +186,7 @@ KUBERNETES = EngineSpec(
             packages={"flanneld": "github.com/flannel-io/flannel"},
             ldflags="-s -w -X github.com/flannel-io/flannel/pkg/version.Version=v0.28.4",
             tags=f"osusergo,netgo,{_SHARED_TAG}",
-            cgo=True,  # its UDP backend
+            cgo=True,  # for its UDP backend
         ),
         Build(
             module=_KUBERNETES_MODULES / "cni",

@@ -1,4 +1,4 @@
-"""Where the rest of the program gets engine binaries from."""
+"""Provides engine binaries to the rest of the program, from the first source that has them."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ _ARCHITECTURES = ("amd64", "arm64")
 
 
 def provide(engine: str, *, arch: str = "amd64", mirror: str = "", report: Report) -> BinaryBundle:
-    """Return the verified binaries of `engine`: cached, mirrored, released or built, the first that has them.
+    """Return the verified binaries of `engine`, from the cache, a mirror, the vendor's release site, or a build.
 
-    A source that does not answer or has not got them is noted, and the next one is asked. A source that gives something
-    else than it must ends the search: that is for a person to look at. Only the cache, which is ours, is mended.
+    Where a source does not answer or does not have them, that is reported, and the next source is asked. A source with
+    wrong files ends the search, since a person must look at it; only wrong files in the cache are replaced.
 
     Args:
         engine: "nomad" or "kubernetes".
-        arch: of the hosts: "amd64", "arm64".
-        mirror: a directory or URL with a copy of a cache, see `sources.Mirror`; empty: none.
+        arch: architecture of the hosts: "amd64" or "arm64".
+        mirror: a directory or URL with a copy of a cache, see `sources.Mirror`; empty: no mirror is asked.
+        report: where progress is reported.
 
     Raises:
         UsageError: there is no such engine, architecture or mirror.
-        EngineError: no source has it, or one gave the wrong thing.
+        BinaryError: no source has the binaries, or a source has wrong ones.
     """
     return obtain(find_engine(engine), arch=arch, mirror=mirror, report=report)
 
 
 def obtain(spec: EngineSpec, *, arch: str, mirror: str, report: Report) -> BinaryBundle:
-    """Do the work of `provide`, for any spec."""
+    """Do what `provide` does, for any `EngineSpec`."""
     if arch not in _ARCHITECTURES:
         raise UsageError(f"architecture {arch!a} is not known: use {' or '.join(_ARCHITECTURES)}")
-    given = sources.Mirror(mirror) if mirror else None
+    mirror_source = sources.Mirror(mirror) if mirror else None
     try:
-        bundle = _cached(spec, arch, report) or _fill(spec, arch, given, report)
+        bundle = _load_from_cache(spec, arch, report) or _fill_cache(spec, arch, mirror_source, report)
     except OSError as error:
         raise BinaryError(
             f"cache {cache.cache_directory()}: {error.strerror or error}; make room or set CLOUDMESH_CLUSTER_CACHE"
@@ -53,7 +54,7 @@ def obtain(spec: EngineSpec, *, arch: str, mirror: str, report: Report) -> Binar
 
 
 def list_files(engine: str, *, arch: str = "amd64") -> list[dict[str, str | int]]:
-    """Return a row for each file of `engine`, as the cache has it; without source and checksum where it has not.
+    """Return a row for each binary of `engine`; source, checksum and path are empty where the cache does not have it.
 
     Raises:
         UsageError: there is no such engine.
@@ -62,12 +63,12 @@ def list_files(engine: str, *, arch: str = "amd64") -> list[dict[str, str | int]
 
 
 def file_rows(spec: EngineSpec, arch: str) -> list[dict[str, str | int]]:
-    """Do the work of `listing`, for any spec."""
+    """Do what `list_files` does, for any `EngineSpec`."""
     try:
         bundle = cache.load(spec, arch)
     except BinaryError:
         return [_row(spec, name, "", "", 0, "") for name in spec.files]
-    return [_row(spec, one.name, bundle.source, one.sha256, one.size, str(one.path)) for one in bundle.files]
+    return [_row(spec, file.name, bundle.source, file.sha256, file.size, str(file.path)) for file in bundle.files]
 
 
 def _row(spec: EngineSpec, file: str, source: str, digest: str, size: int, path: str) -> dict[str, str | int]:
@@ -82,7 +83,8 @@ def _row(spec: EngineSpec, file: str, source: str, digest: str, size: int, path:
     }
 
 
-def _cached(spec: EngineSpec, arch: str, report: Report) -> BinaryBundle | None:
+def _load_from_cache(spec: EngineSpec, arch: str, report: Report) -> BinaryBundle | None:
+    """Return the binaries in the cache; None where it does not have them, or has wrong ones, which is reported."""
     try:
         return cache.load(spec, arch)
     except SourceUnavailableError:
@@ -92,8 +94,8 @@ def _cached(spec: EngineSpec, arch: str, report: Report) -> BinaryBundle | None:
         return None
 
 
-def _fill(spec: EngineSpec, arch: str, mirror: sources.Mirror | None, report: Report) -> BinaryBundle:
-    """Fill the cache from the first source that has the engine."""
+def _fill_cache(spec: EngineSpec, arch: str, mirror: sources.Mirror | None, report: Report) -> BinaryBundle:
+    """Fill the cache from the first source that has the binaries, and return them."""
     with cache.scratch(spec, arch, report) as scratch:
         with contextlib.suppress(BinaryError):  # another process may have filled it while this one waited
             return cache.load(spec, arch)
@@ -104,15 +106,20 @@ def _fill(spec: EngineSpec, arch: str, mirror: sources.Mirror | None, report: Re
         ]
         if mirror:
             attempts.insert(0, lambda: mirror.give(spec, arch, files, report))
-        source = _first(attempts, files, work, spec, arch, report)
+        source = _try_in_turn(attempts, files, work, spec, arch, report)
         cache.write_manifest(files, spec, arch, source)
         cache.publish(files, spec, arch)
         return cache.load(spec, arch)
 
 
-def _first(
+def _try_in_turn(
     attempts: list[Callable[[], str]], files: Path, work: Path, spec: EngineSpec, arch: str, report: Report
 ) -> str:
+    """Return the result of the first attempt that succeeds; `files` and `work` are empty when an attempt begins.
+
+    Raises:
+        BinaryError: no source has the binaries (the message says why), or one has wrong ones.
+    """
     causes = []
     for attempt in attempts:
         for directory in (files, work):

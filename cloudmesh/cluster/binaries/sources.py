@@ -1,4 +1,4 @@
-"""Sources that have the binaries ready: a mirror of the cache, and the vendor's release site."""
+"""Sources of finished binaries: a mirror of the cache, and the vendor's release site."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _MIRROR_PATIENCE = 15.0
 
 
 class Mirror:
-    """A directory or web server with a copy of the cache; see `store` for the layout.
+    """A directory or web server with a copy of the cache; `cache` describes the layout.
 
-    A mirror is the operator's own: its manifest is trusted, and the files are checked against the manifest. Where
-    the way to it is not trusted, its manifest is pinned: `--mirror=https://host/engines#sha256=HEX`.
+    The operator runs the mirror, so its manifest is trusted, and its files are checked against the manifest. Where the
+    network on the way to it is not trusted, the manifest can be pinned: `--mirror=https://host/engines#sha256=HEX`.
 
     Args:
-        text: `DIR`, `http://…` or `https://…`, and maybe `#sha256=` with the manifest's own SHA-256.
+        text: `DIR`, `http://…` or `https://…`, optionally followed by `#sha256=` and the manifest's SHA-256.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: `text` has another form, or there is no such directory.
     """
 
     def __init__(self, text: str) -> None:
@@ -47,11 +47,11 @@ class Mirror:
         self.name = shown(self._location) if self._remote else self._location
 
     def give(self, spec: EngineSpec, arch: str, directory: Path, report: Report) -> str:
-        """Put the verified files into `directory` and return where they came from.
+        """Write the verified binaries into `directory`, and return where they came from, in words.
 
         Raises:
-            AbsentError: the mirror has not got this engine, or does not answer.
-            EngineError: what it has is not what its manifest, or our pins, say.
+            SourceUnavailableError: the mirror does not have this engine, or does not answer.
+            BinaryError: its manifest is not the pinned one or is about other pins, or a file does not match it.
         """
         base = f"{self.name}/{cache.cache_path(spec, arch)}"
         if self._remote and self._location.startswith("http://") and not self._pin:
@@ -64,7 +64,7 @@ class Mirror:
             raise BinaryError(f"{base}/{cache.MANIFEST}: wrong checksum: it is not the one given after #sha256=")
         manifest = cache.parse_manifest(text, spec, arch, f"{base}/{cache.MANIFEST}")
         for name in spec.files:
-            progress = percentage(report, f"fetching {name} {spec.version} from {self.name}")
+            progress = report_percentage(report, f"fetching {name} {spec.version} from {self.name}")
             self._get(f"{cache.cache_path(spec, arch)}/{name}", directory / name, progress)
         origin = cache.verify(directory, manifest, spec, base).source
         return f"mirror {self.name} ({origin})"
@@ -80,25 +80,25 @@ class Mirror:
 
 
 def release(spec: EngineSpec, arch: str, directory: Path, report: Report) -> str:
-    """Put the vendor's own binaries into `directory` and return where they came from.
+    """Write the vendor's binaries into `directory`, and return where they came from, in words.
 
     Raises:
-        AbsentError: the site does not answer, or nothing is pinned for this architecture.
-        EngineError: what it serves is not what is pinned.
+        SourceUnavailableError: the release site does not answer, or no checksum is pinned for this architecture.
+        BinaryError: the release site serves a file with another checksum.
     """
     if not spec.downloads:
         raise cache.SourceUnavailableError("no checksums of its release are pinned")
     for download in spec.downloads:
-        _release_file(spec, arch, download, directory, report)
+        _fetch_release_file(spec, arch, download, directory, report)
     return f"release {urlsplit(spec.downloads[0].url).hostname}"
 
 
-def _release_file(spec: EngineSpec, arch: str, download: Download, directory: Path, report: Report) -> None:
+def _fetch_release_file(spec: EngineSpec, arch: str, download: Download, directory: Path, report: Report) -> None:
     url = download.url.format(version=spec.version, arch=arch)
     if arch not in download.sha256:
         raise cache.SourceUnavailableError(f"{url}: no checksum is pinned for {arch}")
     archive = directory / ("download-" + url.rpartition("/")[2])
-    progress = percentage(report, f"downloading {spec.name} {spec.version} from {urlsplit(url).hostname}")
+    progress = report_percentage(report, f"downloading {spec.name} {spec.version} from {urlsplit(url).hostname}")
     fetch(url, archive, patience=_RELEASE_PATIENCE, progress=progress)
     cache.check(archive, download.sha256[arch], url)
     for name, member in download.members.items():
@@ -108,23 +108,23 @@ def _release_file(spec: EngineSpec, arch: str, download: Download, directory: Pa
 
 
 def _extract(archive: Path, member: str, target: IO[bytes]) -> None:
-    """Copy one member by its exact name; paths inside the archive are never used as paths here."""
+    """Copy the archive's member of this exact name into `target`. Names in the archive are never used as paths."""
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as file, file.open(member) as source:
             shutil.copyfileobj(source, target)
     elif archive.name.endswith((".tar.gz", ".tgz")):
         with tarfile.open(archive) as tar:
-            inside = tar.extractfile(member)
-            if inside is None:
+            source_file = tar.extractfile(member)
+            if source_file is None:
                 raise BinaryError(f"{archive.name}: {member} is no regular file")
-            shutil.copyfileobj(inside, target)
+            shutil.copyfileobj(source_file, target)
     else:
         with archive.open("rb") as source:
             shutil.copyfileobj(source, target)
 
 
-def percentage(report: Report, what: str) -> Progress:
-    """Return a progress function that reports `what` with each full ten percent."""
+def report_percentage(report: Report, what: str) -> Progress:
+    """Return a progress function that reports `what` after every ten percent."""
     report.step("engine", what)
     last = 0
 

@@ -1,4 +1,4 @@
-"""What a test of a cluster has found, told as rows: the bounds, and what to do where one is passed. Pure."""
+"""Evaluates what hosts and tasks report in a cluster's test: compares it with limits, and makes a row of each check."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from cloudmesh.cluster.core.model import Node, Volume
 
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
-_DISK_MB, _DISK_SHARE = 1024, 0.05
-_MEMORY_MB = 256
-_SKEW_SECONDS = 5.0
-_MiB_IN_GIB = 1024
+_MIN_DISK_MB, _MIN_DISK_SHARE = 1024, 0.05  # free MiB, and the free share of the whole
+_MIN_MEMORY_MB = 256
+_MAX_SKEW_SECONDS = 5.0
+_MIB_PER_GIB = 1024
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class CheckResult:
 
     Attributes:
         check: "disk", "network", "storage NAME", …
-        host: its name; of what concerns two hosts, the one that saw it; "-": the cluster.
+        host: the host's name; where a check concerns two hosts, the one that reports it; "-": the whole cluster.
         result: "ok", "failed" or "skipped".
-        cause: why it failed or was skipped; what was found where it is well.
-        remedy: what to do about it.
+        cause: why it failed or was skipped; where it is ok, what was measured.
+        remedy: what the operator can do about a failure.
     """
 
     check: str
@@ -37,13 +37,13 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class HostHealth:
-    """What a host says of itself (`cloudmesh/images/host/proof.sh`).
+    """What a host reports about itself (`cloudmesh/images/host/proof.sh`).
 
     Attributes:
-        skew: its clock minus the operator's, in seconds.
-        memory: MiB available, and MiB in all.
-        disks: free MiB, MiB in all and mount point of each.
-        registry: why the cluster's registry does not answer it; empty where it does.
+        skew: the host's clock minus the operator's, in seconds.
+        memory: available MiB and total MiB.
+        disks: free MiB, total MiB and mount point of each disk.
+        registry: why the host gets no answer from the cluster's registry; empty where it does.
         runtime: why its container runtime does not answer; empty where it does.
     """
 
@@ -55,12 +55,21 @@ class HostHealth:
 
     @property
     def runs_tasks(self) -> bool:
-        """Whether it is worth while to send it a task."""
-        return not self.registry and not self.runtime and not any(map(_full, self.disks))
+        """Whether a task can be expected to run on the host."""
+        return not self.registry and not self.runtime and not any(map(_is_full, self.disks))
 
 
 def parse(facts: Mapping[str, str], asked_at: float) -> HostHealth:
-    """Return what the host script told; KeyError or ValueError where that makes no sense."""
+    """Parse the facts that the host script reported.
+
+    Args:
+        facts: the facts by name.
+        asked_at: the operator's time in the middle of the request, in seconds since the epoch.
+
+    Raises:
+        KeyError: a fact is missing.
+        ValueError: a fact is malformed.
+    """
     free, total = facts["memory"].split()
     disks = (line.split(maxsplit=2) for line in facts.get("disk", "").splitlines())
     return HostHealth(
@@ -73,7 +82,7 @@ def parse(facts: Mapping[str, str], asked_at: float) -> HostHealth:
 
 
 def check_engine(node: Node, host: str) -> CheckResult:
-    """Tell whether the engine calls a host ready, and what room it has."""
+    """Check whether a node is ready for the engine."""
     if node.status != "ready":
         return CheckResult(
             "engine", host, FAILED, f"the engine calls it {node.status}", "start the host and its agent, or remove it"
@@ -82,71 +91,77 @@ def check_engine(node: Node, host: str) -> CheckResult:
 
 
 def check_host(name: str, health: HostHealth, skews: Sequence[float]) -> Iterator[CheckResult]:
-    """Tell how a host is; `skews` are those of all hosts, by which the right time is judged."""
-    yield _clock(name, health.skew - median(skews))
-    yield _memory(name, *health.memory)
-    yield _disk(name, health)
-    yield _answer(
+    """Check what a host reports. `skews` are those of all hosts: their median counts as the right time."""
+    yield _check_clock(name, health.skew - median(skews))
+    yield _check_memory(name, *health.memory)
+    yield _check_disks(name, health)
+    yield _check_answer(
         "registry",
         name,
         health.registry,
         "see that the first server can be reached on the registry's port, and add this host again",
     )
-    yield _answer("runtime", name, health.runtime, "look at its log: journalctl -u docker -u cloudmesh-containerd")
+    yield _check_answer(
+        "runtime", name, health.runtime, "look at its log: journalctl -u docker -u cloudmesh-containerd"
+    )
 
 
-def _clock(name: str, skew: float) -> CheckResult:
-    if abs(skew) <= _SKEW_SECONDS:
+def _check_clock(name: str, skew: float) -> CheckResult:
+    if abs(skew) <= _MAX_SKEW_SECONDS:
         return CheckResult("time", name, OK, f"{abs(skew):.1f} s off")
     cause = f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the other hosts'"
     return CheckResult("time", name, FAILED, cause, "set its clock, or let it be set: timedatectl set-ntp true")
 
 
-def _memory(name: str, free: int, total: int) -> CheckResult:
-    if free < _MEMORY_MB:
+def _check_memory(name: str, free: int, total: int) -> CheckResult:
+    if free < _MIN_MEMORY_MB:
         return CheckResult(
             "memory", name, FAILED, f"{free} MiB of {total} are available", "end what takes it: ps --sort=-rss aux"
         )
-    return CheckResult("memory", name, OK, f"{_size(free)} of {_size(total)} are available")
+    return CheckResult("memory", name, OK, f"{_format_size(free)} of {_format_size(total)} are available")
 
 
-def _full(disk: tuple[int, int, str]) -> bool:
-    return disk[0] < _DISK_MB or disk[0] < _DISK_SHARE * disk[1]
+def _is_full(disk: tuple[int, int, str]) -> bool:
+    free, total, _ = disk
+    return free < _MIN_DISK_MB or free < _MIN_DISK_SHARE * total
 
 
-def _disk(name: str, health: HostHealth) -> CheckResult:
-    if full := [disk for disk in health.disks if _full(disk)]:
-        cause = "; ".join(f"{_size(free)} of {_size(total)} are free on {mount}" for free, total, mount in full)
+def _check_disks(name: str, health: HostHealth) -> CheckResult:
+    if full := [disk for disk in health.disks if _is_full(disk)]:
+        cause = "; ".join(
+            f"{_format_size(free)} of {_format_size(total)} are free on {mount}" for free, total, mount in full
+        )
         return CheckResult("disk", name, FAILED, cause, "make room there: images and results of old jobs take most")
-    least = min(health.disks, key=lambda disk: disk[0] / max(1, disk[1]), default=(0, 0, "?"))
-    return CheckResult("disk", name, OK, f"{_size(least[0])} of {_size(least[1])} are free on {least[2]}")
+    free, total, mount = min(health.disks, key=lambda disk: disk[0] / max(1, disk[1]), default=(0, 0, "?"))
+    return CheckResult("disk", name, OK, f"{_format_size(free)} of {_format_size(total)} are free on {mount}")
 
 
-def _size(mib: int) -> str:
-    return f"{mib / _MiB_IN_GIB:.1f} GiB" if mib >= _MiB_IN_GIB else f"{mib} MiB"
+def _format_size(mib: int) -> str:
+    return f"{mib / _MIB_PER_GIB:.1f} GiB" if mib >= _MIB_PER_GIB else f"{mib} MiB"
 
 
-def _answer(check: str, name: str, why: str, remedy: str) -> CheckResult:
+def _check_answer(check: str, name: str, why: str, remedy: str) -> CheckResult:
     return CheckResult(check, name, FAILED, why, remedy) if why else CheckResult(check, name, OK)
 
 
-# --- what tasks have told of the ways between them --------------------------------------------------------------------
+# --- what the tasks report about network and volumes ------------------------------------------------------------------
 
 ProbeReport = Mapping[str, Any]
+"""What a task printed, a line of `cloudmesh/images/proof/probe.py`."""
 
 
 def missing_task(name: str, why: str) -> CheckResult:
-    """Tell of a host whose task did not come to the others."""
+    """Return the result for a host whose task did not reach the first task; `why` is the cause."""
     remedy = "see that hosts reach each other on all ports, and that the host pulls images from the registry"
     return CheckResult("network", name, FAILED, why, remedy)
 
 
 def check_network(names: Mapping[str, str], reports: Mapping[str, ProbeReport]) -> Iterator[CheckResult]:
-    """Tell from each host which others its task has not reached.
+    """Check for each host whether its task reached the tasks on all other hosts.
 
     Args:
-        names: of the hosts by the numbers of their tasks.
-        reports: of the tasks that came, by the same numbers.
+        names: name of each host, by the number of its task.
+        reports: report of each task that has one, by the task's number.
     """
     for number, report in reports.items():
         lost = {names[other]: why for other, why in report["reached"].items() if why}
@@ -159,31 +174,35 @@ def check_network(names: Mapping[str, str], reports: Mapping[str, ProbeReport]) 
 
 
 def check_dns(names: Mapping[str, str], reports: Mapping[str, ProbeReport]) -> Iterator[CheckResult]:
-    """Tell from each host how names are resolved there."""
+    """Check for each host whether names are resolved there; see `check_network` for the arguments."""
     for number, report in reports.items():
-        (result, words), *_ = report["dns"].items()
+        (result, cause), *_ = report["dns"].items()
         remedy = "look at the cluster's DNS service, and at /etc/resolv.conf of the host" if result == FAILED else ""
-        yield CheckResult("dns", names[number], result, words, remedy)
+        yield CheckResult("dns", names[number], result, cause, remedy)
 
 
-def check_volume(place: Volume, names: Mapping[str, str], reports: Mapping[str, ProbeReport]) -> Iterator[CheckResult]:
-    """Tell from each host whether a place can be written to, and whether it has what other hosts have written."""
-    check = f"storage {place.name}"
-    for number, report in reports.items():
-        told = report["storage"][place.name]
-        if "failed" in told:
+def check_volume(volume: Volume, names: Mapping[str, str], reports: Mapping[str, ProbeReport]) -> Iterator[CheckResult]:
+    """Check for each host whether its task could write to a volume, and read there what the other tasks wrote.
+
+    On a volume of the kind "directory", a task may see its own file alone: the hosts' directories need not be shared.
+    See `check_network` for `names` and `reports`.
+    """
+    check = f"storage {volume.name}"
+    accesses = {number: report["storage"][volume.name] for number, report in reports.items()}
+    writers = {number for number, access in accesses.items() if "failed" not in access}
+    for number, access in accesses.items():
+        if "failed" in access:
             remedy = f"look at the place on {names[number]}: is it mounted, and writable for user id 185?"
-            yield CheckResult(check, names[number], FAILED, told["failed"], remedy)
+            yield CheckResult(check, names[number], FAILED, access["failed"], remedy)
             continue
-        others = set(told["seen"]) - {number}
-        wrote = {each for each, its in reports.items() if "failed" not in its["storage"][place.name]} - {number}
-        if others >= wrote:
-            yield CheckResult(check, names[number], OK, f"written, and read from {len(others)} other hosts")
-        elif place.kind == "directory" and not others:
+        seen = set(access["seen"]) - {number}
+        unseen = writers - {number} - seen
+        if not unseen:
+            yield CheckResult(check, names[number], OK, f"written, and read from {len(seen)} other hosts")
+        elif volume.kind == "directory" and not seen:
             yield CheckResult(check, names[number], OK, "written and read; each host has a directory of its own")
         else:
-            lost = ", ".join(sorted(names[each] for each in wrote - others))
-            cause = f"what {lost} wrote is not seen"
+            cause = f"what {', '.join(sorted(names[other] for other in unseen))} wrote is not seen"
             yield CheckResult(
                 check, names[number], FAILED, cause, "see that all hosts mount the same, and mount it now"
             )

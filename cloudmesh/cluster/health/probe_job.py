@@ -1,4 +1,4 @@
-"""The job by which a cluster is tested: one task on each of its hosts, the first of which the others come to."""
+"""The job of a cluster's test: one task on each host. The first task is the meeting point of all others."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _HEAD, _OTHER = "head", "probe"
 
 @dataclass(frozen=True)
 class ProbeJob(JobSpec):
-    """A probe on each host (`cloudmesh/images/proof/probe.py`).
+    """A job that runs the probe (`cloudmesh/images/proof/probe.py`) on each host.
 
     Attributes:
-        programs: the probe, and what it is made of.
-        hosts: how many.
-        patience: seconds that the first one waits for the others.
-        mounted: where the places of `storage` are, by their names.
+        image: the image that has Python for the probe.
+        programs: the probe's program, and the modules that it imports.
+        hosts: the number of hosts.
+        patience: seconds that the first task waits for the others.
+        mounted: the directory of each volume in the tasks, by the volume's name.
     """
 
     kind = "ProbeJob"
@@ -36,16 +37,16 @@ class ProbeJob(JobSpec):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every local file that travels with the job."""
+        """The local files that travel with the job."""
         return self.programs
 
     @property
     def hosts_wanted(self) -> int:
-        """How many hosts its tasks are bound to."""
+        """The number of hosts that its tasks are bound to."""
         return self.hosts
 
     def layout(self, hosts: Sequence[str] = ()) -> TaskLayout:
-        """Return a task for each host; the number in CMS_PROBE is the host's in `hosts`."""
+        """Return one task for each host; its environment variable CMS_PROBE is the host's index in `hosts`."""
         command = ("python3", f"{JOB_DIR}/{self.programs[0].name}")
         arguments = (str(self.patience), str(len(hosts)))
         mounted = json.dumps(dict(self.mounted), sort_keys=True)

@@ -1,4 +1,4 @@
-"""The images that this project builds, and the tags that tell one content from another."""
+"""The images that this project builds, their build contexts and their tags."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class Image:
-    """An image of ours.
+    """An image that this project builds.
 
     Attributes:
-        name: what users call it: "spark".
-        version: of the software in it.
-        folder: its build context below cloudmesh/images; empty: `name`.
-        shared: files that are in its context, too, and belong to another: "spark/supervise.py".
-        plugin: whether this plugin itself is in its context, too, below plugin/.
+        name: what users call it, such as "spark".
+        version: version of the software in it.
+        folder: the folder with its build context, below cloudmesh/images; empty: `name`.
+        shared: files of other folders that its context contains, too, such as "spark/supervise.py".
+        plugin: whether its context contains the files of this plugin, below plugin/.
     """
 
     name: str
@@ -38,23 +38,23 @@ class Image:
 
     @property
     def repository(self) -> str:
-        """Its name in an engine and in a registry."""
+        """The repository of the image, in a Docker daemon and in a registry."""
         return f"cloudmesh/{self.name}"
 
     def context(self) -> dict[str, bytes]:
-        """Return the files that it is built from by their names, sorted."""
+        """Return the content of each file of the build context, by its name, sorted."""
         images = importlib.resources.files("cloudmesh.images")
-        own = images.joinpath(*(self.folder or self.name).split("/")).iterdir()
-        entries = [*own, *(images.joinpath(*path.split("/")) for path in self.shared)]
-        files = sorted((entry for entry in entries if entry.is_file()), key=lambda entry: entry.name)
-        found = {entry.name: entry.read_bytes() for entry in files}
-        return {**found, **(_plugin() if self.plugin else {})}
+        entries = list(images.joinpath(*(self.folder or self.name).split("/")).iterdir())
+        entries += [images.joinpath(*path.split("/")) for path in self.shared]
+        entries = sorted((entry for entry in entries if entry.is_file()), key=lambda entry: entry.name)
+        files = {entry.name: entry.read_bytes() for entry in entries}
+        return {**files, **(_read_plugin() if self.plugin else {})}
 
     def tag(self, base: str = "") -> str:
-        """Return "cloudmesh/NAME:VERSION-DIGEST", the same on every machine that has the same files.
+        """Return "cloudmesh/NAME:VERSION-DIGEST", which is the same on every machine that has the same files.
 
-        So a cluster's registry can be asked for an image on a machine that has no Docker engine. Which packages a base
-        of the same name holds is therefore no part of the digest.
+        So a machine without a Docker daemon can look for the image in a cluster's registry. For the same reason the
+        digest does not depend on the packages in the base image, only on its name.
 
         Args:
             base: the tag of the image to build on; empty: the Debian base of `RELEASE`.
@@ -77,7 +77,7 @@ def find(name: str) -> Image:
     """Return the image called `name`.
 
     Raises:
-        NotFoundError: none of ours is.
+        NotFoundError: `IMAGES` has no such name.
     """
     if name not in IMAGES:
         raise NotFoundError(f"image {name[:60]!a} is none of ours: {', '.join(sorted(IMAGES))}")
@@ -88,23 +88,31 @@ def tag(name: str, base: str = "") -> str:
     """Return the tag of the image called `name`; see `Image.tag`.
 
     Raises:
-        NotFoundError: no image of ours is called that.
+        NotFoundError: `IMAGES` has no such name.
     """
     return find(name).tag(base)
 
 
-def _plugin() -> dict[str, bytes]:
-    """Return the files of this plugin, wherever it is installed, by their names in a build context, sorted."""
-    found: dict[str, bytes] = {}
+def split_tag(image: str) -> tuple[str, str]:
+    """Split "REPOSITORY:TAG" into repository and tag. `image` has a tag; the repository may contain a port."""
+    repository, _, version = image.rpartition(":")
+    return repository, version
+
+
+def _read_plugin() -> dict[str, bytes]:
+    """Return the content of each file of this plugin, by its name in a build context, sorted."""
+    files: dict[str, bytes] = {}
     for package in ("cluster", "images"):
-        found.update(_below(importlib.resources.files(f"cloudmesh.{package}"), f"plugin/cloudmesh/{package}"))
-    return dict(sorted(found.items()))
+        folder = importlib.resources.files(f"cloudmesh.{package}")
+        files.update(_read_files_below(folder, f"plugin/cloudmesh/{package}"))
+    return dict(sorted(files.items()))
 
 
-def _below(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+def _read_files_below(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file below `folder`, whose name in the build context is `name`."""
     for entry in folder.iterdir():
-        its = f"{name}/{entry.name}"
+        path = f"{name}/{entry.name}"
         if entry.is_file() and not entry.name.endswith(".pyc"):
-            yield its, entry.read_bytes()
+            yield path, entry.read_bytes()
         elif entry.is_dir() and entry.name != "__pycache__":
-            yield from _below(entry, its)
+            yield from _read_files_below(entry, path)

@@ -1,4 +1,4 @@
-"""How engine binaries and images get into a cluster: once into its registry, from which the hosts serve themselves."""
+"""The way into a cluster's registry, from which the hosts pull images and engine binaries."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSpec
 from cloudmesh.cluster.core.report import Report
+from cloudmesh.cluster.images.catalog import split_tag
 from cloudmesh.cluster.images.registry import Registry
 from cloudmesh.cluster.spec.job_bundle import JobBundle
 from cloudmesh.cluster.ssh.tls import TlsProxy, client_context
@@ -20,37 +21,36 @@ _JOBS = "cms-jobs"
 
 
 @contextmanager
-def open_registry(connection: Connection, blueprint: ClusterSpec) -> Iterator[Registry]:
-    """Yield the cluster's registry, reached through `connection` with a certificate made for this one use."""
-    authority = blueprint.secrets.authority
+def open_registry(connection: Connection, spec: ClusterSpec) -> Iterator[Registry]:
+    """Yield the cluster's registry, reached through `connection` with a client certificate made for this use only."""
+    authority = spec.secrets.authority
     operator = certificates.issue(authority, "operator")
     context = client_context(authority.certificate, operator.certificate, operator.key)
     with (
-        connection.forward(blueprint.servers[0], REGISTRY_PORT) as tunnel,
+        connection.forward(spec.servers[0], REGISTRY_PORT) as tunnel,
         TlsProxy(tunnel.port, context, certificates.REGISTRY_NAME) as proxy,
     ):
         yield Registry(proxy.port)
 
 
-def deliver_image(to: Registry, tag: str, report: Report, target: str = "") -> str:
-    """Push the image `tag` of the operator's Docker engine, unless the registry has it; see `push`."""
+def deliver_image(registry: Registry, tag: str, report: Report, target: str = "") -> str:
+    """Push the image `tag` from the operator's Docker daemon, unless the registry has it; see `push`."""
     from cloudmesh.cluster.images.push import push
 
-    return push(tag, to.port, report=report, name=target)
+    return push(tag, registry.port, report=report, name=target)
 
 
-def deliver_job_image(to: Registry, image: str, job_id: str, bundle: JobBundle) -> str:
-    """Lay the job's own files over `image`, a repository and tag of the registry.
+def deliver_job_image(registry: Registry, image: str, job_id: str, bundle: JobBundle) -> str:
+    """Make the job's image in the registry: `image`, "REPOSITORY:TAG" there, with the job's files as one more layer.
 
     Returns:
-        The repository and tag of the job's image.
+        "REPOSITORY:TAG" of the job's image.
     """
-    repository, _, tag = image.rpartition(":")
     target = job_image_name(job_id, bundle)
-    to.append_layer(repository, tag, bundle.layer, *target.split(":"))
+    registry.append_layer(*split_tag(image), bundle.layer, *split_tag(target))
     return target
 
 
 def job_image_name(job_id: str, bundle: JobBundle) -> str:
-    """Return the repository and tag of the image of a job with these files."""
+    """Return "REPOSITORY:TAG" of the image of a job with these files."""
     return f"{_JOBS}/{job_id}:{bundle.digest[:16]}"

@@ -1,4 +1,4 @@
-"""Layers, and what manifests and configurations of images say about them (OCI image format, Docker's schema 2)."""
+"""The layers of images, and the entries about them in manifests and configurations (OCI format, Docker's schema 2)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from cloudmesh.cluster.core.digests import sha256_of_stream
+
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -21,8 +23,7 @@ INDEXES = (
 )
 LAYER_OF = {MANIFEST: LAYER, DOCKER_MANIFEST: "application/vnd.docker.image.rootfs.diff.tar.gzip"}
 _LONG_AGO = "1970-01-01T00:00:00Z"
-_FASTEST = 1  # binaries become a third at any level, and at this one the compressor keeps up with the network
-_CHUNK = 1 << 20
+_FASTEST = 1  # binaries shrink to a third at any level; at this one the compressor keeps up with the network
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class Layer:
     """A gzipped tar archive.
 
     Attributes:
-        content: the archive, or a file that is one.
-        digest: "sha256:…" of it.
-        diff_id: "sha256:…" of what it unpacks to.
-        size: in bytes.
+        content: the archive itself, or the path of a file that contains it.
+        digest: "sha256:…" of the archive.
+        diff_id: "sha256:…" of the uncompressed tar archive.
+        size: size of the compressed archive in bytes.
     """
 
     content: bytes | Path
@@ -43,14 +44,14 @@ class Layer:
 
 
 def describe_layer(archive: bytes) -> Layer:
-    """Describe a gzipped tar archive."""
+    """Return the layer that consists of a gzipped tar archive."""
     with gzip.open(io.BytesIO(archive)) as tar:
-        diff_id = sha256(cast(BinaryIO, tar))
+        diff_id = sha256_of_stream(tar)
     return Layer(archive, f"sha256:{hashlib.sha256(archive).hexdigest()}", f"sha256:{diff_id}", len(archive))
 
 
-class _Hashing:
-    """Writes on what it is given, and hashes it."""
+class _HashingWriter:
+    """A file for writing that passes everything on to `target` and computes its SHA-256."""
 
     def __init__(self, target: IO[bytes]) -> None:
         self._target = target
@@ -65,42 +66,34 @@ class _Hashing:
 
 
 def pack_program(program: Path, inside: str, target: Path) -> Layer:
-    """Make a layer of one executable file, owned by root; the same for the same file, whenever it is made.
+    """Write a layer with one executable file, owned by root. The same file always gives the same layer.
 
     Args:
-        program: the file.
-        inside: its absolute path in the image.
-        target: the file to write the layer to.
+        program: the executable file.
+        inside: absolute path of the program in the image.
+        target: file that the layer is written to.
     """
     entry = tarfile.TarInfo(inside.lstrip("/"))
     entry.size, entry.mode = program.stat().st_size, 0o755
     with target.open("wb") as file, program.open("rb") as source:
-        packed = _Hashing(file)
+        packed = _HashingWriter(file)
         with gzip.GzipFile("", "wb", _FASTEST, cast(BinaryIO, packed), mtime=0) as compressor:
-            unpacked = _Hashing(cast(BinaryIO, compressor))
+            unpacked = _HashingWriter(cast(BinaryIO, compressor))
             with tarfile.open(fileobj=cast(BinaryIO, unpacked), mode="w|", format=tarfile.PAX_FORMAT) as tar:
                 tar.addfile(entry, source)
-    digest, diff_id = (f"sha256:{one.sha256.hexdigest()}" for one in (packed, unpacked))
+    digest, diff_id = (f"sha256:{writer.sha256.hexdigest()}" for writer in (packed, unpacked))
     return Layer(target, digest, diff_id, target.stat().st_size)
 
 
-def sha256(stream: BinaryIO) -> str:
-    """Return the SHA-256, in hexadecimal, of the rest of a stream."""
-    digest = hashlib.sha256()
-    while chunk := stream.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def descriptor(media_type: str, content: bytes | Layer) -> dict[str, Any]:
-    """Return how a manifest names a blob."""
+    """Return the entry of a blob in a manifest: its media type, size and digest."""
     if isinstance(content, Layer):
         return {"mediaType": media_type, "size": content.size, "digest": content.digest}
     return {"mediaType": media_type, "size": len(content), "digest": f"sha256:{hashlib.sha256(content).hexdigest()}"}
 
 
 def empty_config(arch: str) -> dict[str, Any]:
-    """Return the configuration of an image that has nothing in it."""
+    """Return the configuration of an image without layers, for Linux on `arch`."""
     return {
         "architecture": arch,
         "os": "linux",
@@ -112,14 +105,16 @@ def empty_config(arch: str) -> dict[str, Any]:
 
 
 def with_layer(config: Mapping[str, Any], above: Layer, command: str) -> dict[str, Any]:
-    """Return the image's configuration with one more layer; the same for the same layer, whenever it is made.
+    """Return an image's configuration with one more layer. The same arguments always give the same configuration.
 
     Args:
-        command: what the image's history says of the layer.
+        config: the configuration of the image without the layer.
+        above: the layer.
+        command: the command that the image's history names as the origin of the layer.
     """
     rootfs = config["rootfs"]
     result = {**config, "rootfs": {**rootfs, "diff_ids": [*rootfs["diff_ids"], above.diff_id]}}
-    if "history" in config:  # where there is one, Docker wants an entry for each layer
+    if "history" in config:  # where an image has a history, Docker requires an entry for each layer
         entry = {"created": config.get("created", _LONG_AGO), "created_by": command}
         result["history"] = [*config["history"], entry]
     return result

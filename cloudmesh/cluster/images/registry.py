@@ -1,7 +1,7 @@
-"""The cluster's image registry (Docker Registry HTTP API v2), as reached through a plain listener on loopback.
+"""A client of the cluster's image registry (Docker Registry HTTP API v2), through a plain listener on loopback.
 
-A job's files travel as one layer appended to an image that the registry already has: no Docker engine takes part, and
-what the registry has is neither sent nor copied again.
+A job's files travel as one more layer on an image that the registry already has. This needs no Docker daemon, and
+layers that the registry already has are neither sent nor copied.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
+from cloudmesh.cluster.core.digests import sha256_of_stream
 from cloudmesh.cluster.core.errors import ImageError, NotFoundError, UsageError
 from cloudmesh.cluster.images import layers
 
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
     import requests
 
 
-_CONTENT = "cloudmesh.content"  # the annotation that tells what an image of ours was made of
+_CONTENT = "cloudmesh.content"  # the annotation with the `content` that `put_image` got
 _ACCEPT = {"Accept": ", ".join((*layers.LAYER_OF, *layers.INDEXES))}
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _REFERENCE = re.compile(r"\w[\w.-]{0,127}|sha256:[0-9a-f]{64}", re.ASCII)
-_PAGE = 1000
-_TIMEOUT = (10, 300)
+_TIMEOUT = (10, 300)  # seconds: to connect, and without any data
 
 
 class Registry:
     """A registry that answers plain HTTP on 127.0.0.1.
 
-    Args:
-        port: of the listener on loopback.
+    Every method raises ImageError where the registry does not answer or refuses a request, and UsageError where the
+    name of a repository, a tag or a digest is malformed.
 
-    Every method raises ImageError when the registry does not answer or refuses, and UsageError for a name that is none.
+    Args:
+        port: TCP port on 127.0.0.1.
     """
 
     def __init__(self, port: int) -> None:
@@ -45,58 +46,57 @@ class Registry:
         self.port = port
         self._base = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
-        self._session.trust_env = False  # a site proxy must not be asked for what is on loopback
+        self._session.trust_env = False  # a proxy of the site cannot reach what is on loopback
 
     def has_blob(self, repo: str, digest: str) -> bool:
         """Return whether the repository has the blob "sha256:…"."""
         return self._find("HEAD", _path(repo, "blobs", digest)) is not None
 
     def put_blob(self, repo: str, content: bytes | Path) -> str:
-        """Store bytes, or a file's content, unless the repository has them; return the digest."""
-        with _opened(content) as stream:
-            digest = f"sha256:{layers.sha256(stream)}"
+        """Store bytes, or the content of a file, unless the repository has them; return the digest "sha256:…"."""
+        with _open(content) as stream:
+            digest = f"sha256:{sha256_of_stream(stream)}"
             if not self.has_blob(repo, digest):
                 stream.seek(0)
                 upload = self._ask("POST", _path(repo, "blobs") + "/uploads/")
-                self._ask("PUT", _local(upload.headers["Location"]), params={"digest": digest}, data=stream)
+                self._ask("PUT", _path_and_query(upload.headers["Location"]), params={"digest": digest}, data=stream)
         return digest
 
     def has_manifest(self, repo: str, ref: str) -> bool:
-        """Return whether there is an image `ref`, a tag or a digest, in the repository."""
+        """Return whether the repository has the image `ref`, a tag or a digest."""
         return self._find("HEAD", _path(repo, "manifests", ref), headers=_ACCEPT) is not None
 
     def append_layer(self, repo: str, ref: str, layer_tar_gz: bytes, to_repo: str, to_ref: str) -> str:
-        """Make the image `to_repo:to_ref` of the image `repo:ref` and one more layer; nothing if it is there.
+        """Make the image `to_repo:to_ref` from the image `repo:ref` and one more layer, unless it exists.
 
         Returns:
-            The new image's digest.
+            The new image's digest, "sha256:…".
 
         Raises:
-            NotFoundError: there is no image `repo:ref`.
+            NotFoundError: there is no image `repo:ref`, or it is not for Linux on amd64.
         """
         target = _path(to_repo, "manifests", to_ref)
-        present = self._find("HEAD", target, headers=_ACCEPT)
-        if present is not None:
-            return str(present.headers["Docker-Content-Digest"])
-        media_type, manifest = self._manifest(repo, ref)
-        for layer in manifest["layers"]:
-            self._mount(to_repo, layer["digest"], repo)
+        answer = self._find("HEAD", target, headers=_ACCEPT)
+        if answer is not None:
+            return str(answer.headers["Docker-Content-Digest"])
+        media_type, manifest = self._read_manifest(repo, ref)
+        for entry in manifest["layers"]:
+            self._mount(to_repo, entry["digest"], repo)
         config = self._ask("GET", _path(repo, "blobs", manifest["config"]["digest"])).json()
-        above = layers.describe_layer(layer_tar_gz)
-        new_config = json.dumps(layers.with_layer(config, above, "cms cluster submit")).encode()
-        layer = layers.descriptor(layers.LAYER_OF[media_type], above)
-        new = {
+        layer = layers.describe_layer(layer_tar_gz)
+        new_config = json.dumps(layers.with_layer(config, layer, "cms cluster submit")).encode()
+        new_manifest = {
             **manifest,
             "config": layers.descriptor(manifest["config"]["mediaType"], new_config),
-            "layers": [*manifest["layers"], layer],
+            "layers": [*manifest["layers"], layers.descriptor(layers.LAYER_OF[media_type], layer)],
         }
         self.put_blob(to_repo, layer_tar_gz)
         self.put_blob(to_repo, new_config)
-        answer = self._ask("PUT", target, data=json.dumps(new).encode(), headers={"Content-Type": media_type})
+        answer = self._ask("PUT", target, data=json.dumps(new_manifest).encode(), headers={"Content-Type": media_type})
         return str(answer.headers["Docker-Content-Digest"])
 
     def content(self, repo: str, ref: str) -> str:
-        """Return what `put_image` was told that the image is made of; empty where there is none or it is of others."""
+        """Return the `content` that `put_image` made the image with; empty where it did not make it."""
         answer = self._find("GET", _path(repo, "manifests", ref), headers={"Accept": layers.MANIFEST})
         return str(answer.json().get("annotations", {}).get(_CONTENT, "")) if answer is not None else ""
 
@@ -111,20 +111,24 @@ class Registry:
         arch: str = "amd64",
         base: tuple[str, str] | None = None,
     ) -> None:
-        """Make the image `repo:ref` of one layer, or of another image and this layer, in place of what is there.
+        """Make the image `repo:ref` from one layer, or from another image and the layer; it replaces an older image.
 
         Args:
-            settings: what the image runs and how: "Entrypoint", "Env", … as an OCI configuration has it.
-            content: kept with the image, for `content` to tell.
-            base: repository and tag of the image below.
+            repo: repository of the new image.
+            ref: tag of the new image.
+            layer: its only or last layer.
+            settings: what the image runs and how: "Entrypoint", "Env", … with the keys of an OCI configuration.
+            content: a description of what the image contains; it is stored with the image, see the method `content`.
+            arch: architecture of the image.
+            base: repository and tag of the image below the layer; None: there is none.
 
         Raises:
-            NotFoundError: there is no such base for this architecture.
+            NotFoundError: `base` does not exist, or not for this architecture.
         """
-        config, below = self._copied(base, repo, arch) if base else (layers.empty_config(arch), [])
+        config, below = self._mount_base(base, repo, arch) if base else (layers.empty_config(arch), [])
         config = layers.with_layer(config, layer, "cms cluster create")
         new_config = json.dumps({**config, "config": {**(config.get("config") or {}), **settings}}).encode()
-        new = {
+        manifest = {
             "schemaVersion": 2,
             "mediaType": layers.MANIFEST,
             "config": layers.descriptor(layers.CONFIG, new_config),
@@ -134,18 +138,15 @@ class Registry:
         self.put_blob(repo, layer.content)
         self.put_blob(repo, new_config)
         headers = {"Content-Type": layers.MANIFEST}
-        self._ask("PUT", _path(repo, "manifests", ref), data=json.dumps(new).encode(), headers=headers)
+        self._ask("PUT", _path(repo, "manifests", ref), data=json.dumps(manifest).encode(), headers=headers)
 
-    def repositories(self) -> tuple[str, ...]:
-        """Return the names of all repositories."""
-        return tuple(self._listed("/v2/_catalog", "repositories"))
+    def _read_manifest(self, repo: str, ref: str, arch: str = "amd64") -> tuple[str, dict[str, Any]]:
+        """Return media type and manifest of an image; of a multi-platform image, those of its part for Linux on `arch`.
 
-    def tags(self, repo: str) -> tuple[str, ...]:
-        """Return the tags of a repository; none if there is no such repository."""
-        return tuple(sorted(self._listed(_path(repo, "tags", "list"), "tags")))
-
-    def _manifest(self, repo: str, ref: str, arch: str = "amd64") -> tuple[str, dict[str, Any]]:
-        """Return the media type and the manifest of the image; of a multi-platform one, Linux on `arch`."""
+        Raises:
+            NotFoundError: there is no such image, or it has no part for Linux on `arch`.
+            ImageError: its manifest has an unknown media type.
+        """
         answer = self._find("GET", _path(repo, "manifests", ref), headers=_ACCEPT)
         if answer is None:
             raise NotFoundError(f"image {repo}:{ref} is not in the cluster's registry")
@@ -155,15 +156,19 @@ class Registry:
             for entry in manifest["manifests"]:
                 platform = entry.get("platform", {})
                 if (platform.get("os"), platform.get("architecture")) == ("linux", arch):
-                    return self._manifest(repo, entry["digest"], arch)
+                    return self._read_manifest(repo, entry["digest"], arch)
             raise NotFoundError(f"image {repo}:{ref} is not for linux/{arch}")
         if media_type not in layers.LAYER_OF:
             raise ImageError(f"image {repo}:{ref} has a manifest of an unknown kind: {media_type}")
         return media_type, manifest
 
-    def _copied(self, base: tuple[str, str], repo: str, arch: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Let `repo` have the layers of `base`; return its configuration and what a manifest says of the layers."""
-        _, manifest = self._manifest(*base, arch)
+    def _mount_base(self, base: tuple[str, str], repo: str, arch: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Mount the layers of `base` in `repo`; return its configuration and a manifest's entries of its layers.
+
+        Raises:
+            NotFoundError: `base` does not exist, or not for this architecture.
+        """
+        _, manifest = self._read_manifest(*base, arch)
         config: dict[str, Any] = self._ask("GET", _path(base[0], "blobs", manifest["config"]["digest"])).json()
         if config.get("architecture") != arch:
             raise NotFoundError(f"image {':'.join(base)} is not for linux/{arch}")
@@ -172,45 +177,42 @@ class Registry:
         return config, [{**layer, "mediaType": layers.LAYER} for layer in manifest["layers"]]
 
     def _mount(self, repo: str, digest: str, source: str) -> None:
-        """Let `repo` have a blob of the repository `source`, without a copy."""
+        """Make a blob of the repository `source` available in `repo`; the registry does not copy it.
+
+        Raises:
+            ImageError: `source` does not have the blob.
+        """
         if repo == source or self.has_blob(repo, digest):
             return
         answer = self._ask("POST", _path(repo, "blobs") + "/uploads/", params={"mount": digest, "from": source})
         if answer.status_code != 201:
             raise ImageError(f"the registry has no {digest} in {source}: push that image again")
 
-    def _listed(self, path: str, key: str) -> Iterator[str]:
-        """Yield what is under `key` in all pages of a listing."""
-        next_page: str | None = f"{path}?n={_PAGE}"
-        while next_page:
-            answer = self._find("GET", next_page)
-            if answer is None:
-                return
-            yield from answer.json().get(key) or ()
-            link = answer.links.get("next", {}).get("url")
-            next_page = link and _local(link)
-
     def _find(self, method: str, path: str, **options: Any) -> requests.Response | None:
-        """Ask for something that may not be there; None then."""
+        """Send a request for something that may be missing; return None where it is."""
         answer = self._send(method, path, **options)
-        return None if answer.status_code == 404 else _accepted(answer)
+        return None if answer.status_code == 404 else _raise_for_refusal(answer)
 
     def _ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Ask for something that must be possible."""
-        return _accepted(self._send(method, path, **options))
+        """Send a request that the registry is expected to accept; ImageError where it refuses."""
+        return _raise_for_refusal(self._send(method, path, **options))
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send a request; the one place where errors of `requests` are mapped."""
+        """Send a request; ImageError where there is no answer. The only place that maps errors of requests."""
         import requests
 
         try:
             return self._session.request(method, self._base + path, timeout=_TIMEOUT, **options)
         except requests.RequestException as error:
-            raise ImageError(f"the cluster's registry does not answer: {_innermost(error)}") from error
+            raise ImageError(f"the cluster's registry does not answer: {_describe_cause(error)}") from error
 
 
 def _path(repo: str, kind: str, reference: str = "") -> str:
-    """Return the path of a thing in a repository, its names checked."""
+    """Return the URL path of the manifests or blobs (`kind`) of a repository, or of the one that `reference` names.
+
+    Raises:
+        UsageError: `repo` or `reference` is malformed.
+    """
     if len(repo) > 255 or not _REPOSITORY.fullmatch(repo):
         raise UsageError(f"image name {repo[:60]!a} is not valid: use lower-case letters, digits and ._-/")
     if reference and not _REFERENCE.fullmatch(reference):
@@ -218,40 +220,43 @@ def _path(repo: str, kind: str, reference: str = "") -> str:
     return f"/v2/{repo}/{kind}" + (f"/{reference}" if reference else "")
 
 
-def _local(url: str) -> str:
-    """Return path and query: a registry behind a proxy does not know by which address it is reached."""
+def _path_and_query(url: str) -> str:
+    """Return path and query of a URL that the registry gave: behind a proxy, its idea of its address is wrong."""
     parts = urlsplit(url)
     return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def _opened(content: bytes | Path) -> BinaryIO:
+def _open(content: bytes | Path) -> BinaryIO:
     return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
 
 
-def _innermost(error: BaseException) -> str:
-    """Return what is at the bottom of an error of `requests`, which are long and name the same thing thrice."""
-    while (below := error.__cause__ or error.__context__) is not None:
-        error = below
+def _describe_cause(error: BaseException) -> str:
+    """Return the message of an error's innermost cause: those of requests are long and repeat it three times."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     return str(error) or type(error).__name__
 
 
-def _words(error: Mapping[str, Any]) -> str:
-    """Return what an error of the registry says. An "unknown error" is one of its storage, told in the details."""
-    words, detail = str(error.get("message") or error["code"]), error.get("detail")
+def _describe_refusal(error: Mapping[str, Any]) -> str:
+    """Return the message of an entry in the registry's list of errors.
+
+    The entry of an error in the registry's storage says "unknown error"; its details say what happened.
+    """
+    message, detail = str(error.get("message") or error["code"]), error.get("detail")
     if error.get("code") == "UNKNOWN" and isinstance(detail, str):
         return detail
     while isinstance(detail, dict) and "Enclosed" in detail:
         detail = detail["Enclosed"]
     number = detail.get("Err") if isinstance(detail, dict) else None
-    return f"{words}: {os.strerror(number)}" if isinstance(number, int) else words
+    return f"{message}: {os.strerror(number)}" if isinstance(number, int) else message
 
 
-def _accepted(answer: requests.Response) -> requests.Response:
-    """Return the answer, unless the registry refused; the error has its own words."""
+def _raise_for_refusal(answer: requests.Response) -> requests.Response:
+    """Return the answer; ImageError, with the registry's message, where it is a refusal."""
     if answer.ok:
         return answer
     try:
-        reason = "; ".join(_words(error) for error in answer.json()["errors"])
+        reason = "; ".join(_describe_refusal(error) for error in answer.json()["errors"])
     except (ValueError, KeyError, TypeError, AttributeError):
         reason = f"HTTP {answer.status_code}"
     request = f"{answer.request.method} {urlsplit(answer.request.url or '').path!s}"

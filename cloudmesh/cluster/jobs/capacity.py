@@ -1,4 +1,4 @@
-"""Whether the hosts of a cluster could ever run a job, and which of them have most room."""
+"""Answers whether the nodes of a cluster could ever run a job, and which nodes have the most free resources."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def why_unschedulable(submission: Submission[JobSpec], nodes: Sequence[Node], sp
     """Return why a job could not run even on an idle cluster; empty if it could.
 
     Args:
-        submission: the job, with the hosts that it is given.
-        nodes: that take jobs.
+        submission: the job, with the hosts that were chosen for it.
+        nodes: the nodes that take jobs.
         spark_overhead_mb: see `Engine.spark_overhead_mb`.
     """
     if is_spark(submission):
@@ -29,19 +29,21 @@ def why_spark_unschedulable(driver: ResourceRequest, executors: ResourceRequest,
     """Return why a Spark job could not run even on an idle cluster; empty if it could.
 
     Args:
-        driver: what it needs.
-        executors: what they need.
-        nodes: that take jobs.
+        driver: the resources of the driver.
+        executors: the number of executors, and the resources of each.
+        nodes: the nodes that take jobs.
     """
-    for what, ask in (("the driver", driver), ("an executor", executors)):
-        if not any(_room(node, ask) for node in nodes):
-            return _too_large(what, ask, nodes)
-    places = sum(_room(node, executors) for node in nodes)
-    if places < executors.instances:
-        return _too_many("executors", executors, places)
-    # The driver takes a place too; it is enough to know whether one host still has room beside its share of executors.
+    for what, request in (("the driver", driver), ("an executor", executors)):
+        if not any(_count_fitting(node, request) for node in nodes):
+            return _say_too_large(what, request, nodes)
+    fitting = sum(_count_fitting(node, executors) for node in nodes)
+    if fitting < executors.instances:
+        return _say_too_many("executors", executors, fitting)
+    # The driver needs room, too: the best node for it is the one that loses the fewest executors to it.
     with_driver = max(
-        places - _room(node, executors) + _room(node, executors, beside=driver) for node in nodes if _room(node, driver)
+        fitting - _count_fitting(node, executors) + _count_fitting(node, executors, beside=driver)
+        for node in nodes
+        if _count_fitting(node, driver)
     )
     if with_driver < executors.instances:
         return f"the driver and {executors.instances} executors: the hosts have room for the driver and {with_driver}"
@@ -49,100 +51,103 @@ def why_spark_unschedulable(driver: ResourceRequest, executors: ResourceRequest,
 
 
 def why_tasks_unschedulable(layout: TaskLayout, nodes: Sequence[Node]) -> str:
-    """Return why a job of tasks could not run even on an idle cluster; empty if it could.
+    """Return why a job of task groups could not run even on an idle cluster; empty if it could.
 
     Args:
-        layout: of the job.
-        nodes: that take jobs.
+        layout: the job's task groups.
+        nodes: the nodes that take jobs.
     """
-    for part in layout.parts:
-        ask = ResourceRequest(part.count, part.cores, part.memory_mb)
-        allowed = _allowed(part, nodes)
-        if not allowed and part.host:
-            return f"its {_called(part)}s are bound to the host {part.host}, which takes no jobs"
-        if not any(_room(node, ask) for node in allowed):
-            return _too_large(f"a {_called(part)}", ask, allowed)
-        places = sum(_room(node, ask) for node in allowed)
-        if places < part.count:
-            return _too_many(f"{_called(part)}s", ask, places)
-    # Bound ones first, then single ones; what comes last needs no trying.
-    parts = sorted(layout.parts, key=lambda part: (not part.host, part.count > 1, -part.memory_mb))
-    if not _fits(parts, nodes):
-        every = " and ".join(f"{part.count} {_called(part)}s" for part in layout.parts)
-        return f"{every} have room on the hosts by themselves, but not all together"
+    for group in layout.parts:
+        request = ResourceRequest(group.count, group.cores, group.memory_mb)
+        allowed = [node for node in nodes if _may_run_on(group, node)]
+        if not allowed and group.host:
+            return f"its {_describe(group)}s are bound to the host {group.host}, which takes no jobs"
+        if not any(_count_fitting(node, request) for node in allowed):
+            return _say_too_large(f"a {_describe(group)}", request, allowed)
+        fitting = sum(_count_fitting(node, request) for node in allowed)
+        if fitting < group.count:
+            return _say_too_many(f"{_describe(group)}s", request, fitting)
+    # Groups bound to a host are placed first, then single tasks: the last group is not placed in different ways.
+    groups = sorted(layout.parts, key=lambda group: (not group.host, group.count > 1, -group.memory_mb))
+    if not _fit_together(groups, nodes):
+        tasks = " and ".join(f"{group.count} {_describe(group)}s" for group in layout.parts)
+        return f"{tasks} have room on the hosts by themselves, but not all together"
     return ""
 
 
 def hosts_with_most_free(nodes: Sequence[Node], count: int) -> tuple[str, ...]:
-    """Return the engine's names of the `count` hosts with most free room; fewer where there are fewer.
+    """Return the engine's identifiers of the `count` ready nodes with the most free memory; fewer if there are fewer.
 
     Args:
-        nodes: that take jobs.
-        count: how many.
+        nodes: the nodes that take jobs.
+        count: how many nodes are needed.
     """
     ready = [node for node in nodes if node.status == "ready" and node.cores]
     ready.sort(key=lambda node: (-node.free_memory_mb, -node.free_cores, node.name))
     return tuple(node.id for node in ready[:count])
 
 
-def _fits(parts: Sequence[TaskGroup], nodes: Sequence[Node]) -> bool:
-    """Return whether all `parts` have room together on empty `nodes`."""
-    if not parts:
+def _fit_together(groups: Sequence[TaskGroup], nodes: Sequence[Node]) -> bool:
+    """Return whether all tasks of `groups` have room together on empty `nodes`."""
+    if not groups:
         return True
-    part, *others = parts
-    ask = ResourceRequest(part.count, part.cores, part.memory_mb)
+    group, *others = groups
+    request = ResourceRequest(group.count, group.cores, group.memory_mb)
     if not others:
-        return sum(_room(node, ask) for node in _allowed(part, nodes)) >= part.count
-    return any(_fits(others, left) for left in _placed(part, ask, nodes))
+        return sum(_count_fitting(node, request) for node in nodes if _may_run_on(group, node)) >= group.count
+    return any(_fit_together(others, remaining) for remaining in _place(group, request, nodes))
 
 
-def _placed(part: TaskGroup, ask: ResourceRequest, nodes: Sequence[Node]) -> Iterator[list[Node]]:
-    """Yield what the nodes have left with `part` on them: every way for a single task, one way for many."""
+def _place(group: TaskGroup, request: ResourceRequest, nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """Yield the nodes with the resources that remain on them beside `group`.
+
+    A single task is placed in every way that makes a difference, several tasks in one way only: on the first nodes with
+    room for them. Nothing is yielded where the group has no room.
+    """
     tried: set[tuple[float, int]] = set()
-    if part.count == 1:
+    if group.count == 1:
         for index, node in enumerate(nodes):
             size = (node.cores, node.memory_mb)
-            if _may(part, node) and _room(node, ask) and (part.host or size not in tried):
+            if _may_run_on(group, node) and _count_fitting(node, request) and (group.host or size not in tried):
                 tried.add(size)
-                yield [*nodes[:index], _without(node, ask, 1), *nodes[index + 1 :]]
+                yield [*nodes[:index], _subtract(node, request, 1), *nodes[index + 1 :]]
         return
-    left, waiting = [], part.count
+    remaining, waiting = [], group.count
     for node in nodes:
-        taken = min(waiting, _room(node, ask)) if _may(part, node) else 0
-        left.append(_without(node, ask, taken))
-        waiting -= taken
+        count = min(waiting, _count_fitting(node, request)) if _may_run_on(group, node) else 0
+        remaining.append(_subtract(node, request, count))
+        waiting -= count
     if not waiting:
-        yield left
+        yield remaining
 
 
-def _allowed(part: TaskGroup, nodes: Sequence[Node]) -> list[Node]:
-    return [node for node in nodes if _may(part, node)]
+def _may_run_on(group: TaskGroup, node: Node) -> bool:
+    return group.host in ("", node.id, node.name)
 
 
-def _may(part: TaskGroup, node: Node) -> bool:
-    return part.host in ("", node.id, node.name)
+def _describe(group: TaskGroup) -> str:
+    return "task" if group.name == "task" else f"{group.name} task"
 
 
-def _called(part: TaskGroup) -> str:
-    return "task" if part.name == "task" else f"{part.name} task"
+def _subtract(node: Node, request: ResourceRequest, count: int) -> Node:
+    """Return the node without the resources of `count` tasks."""
+    cores, memory_mb = node.cores - count * request.cores, node.memory_mb - count * request.memory_mb
+    return replace(node, cores=cores, memory_mb=memory_mb)
 
 
-def _without(node: Node, ask: ResourceRequest, count: int) -> Node:
-    return replace(node, cores=node.cores - count * ask.cores, memory_mb=node.memory_mb - count * ask.memory_mb)
-
-
-def _too_large(what: str, ask: ResourceRequest, nodes: Sequence[Node]) -> str:
+def _say_too_large(what: str, request: ResourceRequest, nodes: Sequence[Node]) -> str:
     largest = max(nodes, key=lambda node: node.memory_mb, default=None)
     has = f"the largest has {largest.cores:g} cores and {largest.memory_mb} MiB" if largest else "none takes jobs"
-    return f"{what} needs {ask.cores} cores and {ask.memory_mb} MiB on one host, and {has}"
+    return f"{what} needs {request.cores} cores and {request.memory_mb} MiB on one host, and {has}"
 
 
-def _too_many(what: str, ask: ResourceRequest, places: int) -> str:
-    return f"{ask.instances} {what} of {ask.cores} cores and {ask.memory_mb} MiB: the hosts have room for {places}"
+def _say_too_many(what: str, request: ResourceRequest, fitting: int) -> str:
+    size = f"{request.cores} cores and {request.memory_mb} MiB"
+    return f"{request.instances} {what} of {size}: the hosts have room for {fitting}"
 
 
-def _room(node: Node, ask: ResourceRequest, beside: ResourceRequest | None = None) -> int:
-    """Return how many of `ask` an empty `node` can take, one `beside` being there."""
+def _count_fitting(node: Node, request: ResourceRequest, beside: ResourceRequest | None = None) -> int:
+    """Return how many tasks of this size fit on an empty node, beside one of the size `beside`."""
     cores = node.cores - (beside.cores if beside else 0)
-    memory = node.memory_mb - (beside.memory_mb if beside else 0)
-    return max(0, int(min(cores // ask.cores, memory // ask.memory_mb)))
+    memory_mb = node.memory_mb - (beside.memory_mb if beside else 0)
+    return max(0, int(min(cores // request.cores, memory_mb // request.memory_mb)))

@@ -1,4 +1,4 @@
-"""Jobs followed to their ends, by what the engine says of them."""
+"""Follows jobs until they run or have ended, by polling the engine."""
 
 from __future__ import annotations
 
@@ -13,74 +13,81 @@ from cloudmesh.cluster.providers.base import Chunk, Engine
 
 OutputHandler = Callable[[Chunk], None]
 
-_PATIENCE_SECONDS = 60.0
+_SILENCE_SECONDS = 60.0  # for so long the engine may not answer before a job's outcome counts as unknown
 _POLL_SECONDS = 0.5
 _TIDY_SECONDS = 20.0
 
 
-def wait_until_running(api: Engine, job_id: str, report: Report) -> JobStatus:
-    """Tell what the job waits for until it runs; return how it is then."""
-    told = None
-    tidied = time.monotonic()
-    while (status := api.job(job_id)).state is State.QUEUED:
-        if status.reason != told:
-            told = status.reason
+def wait_until_running(engine: Engine, job_id: str, report: Report) -> JobStatus:
+    """Report what the job waits for until it is no longer queued; return its status then."""
+    reported = None
+    purged = time.monotonic()
+    while (status := engine.job(job_id)).state is State.QUEUED:
+        if status.reason != reported:
+            reported = status.reason
             report.step("job", f"{job_id} {_describe(status)}")
-        tidied = _expire_now_and_then(api, tidied)
+        purged = _purge_now_and_then(engine, purged)
         time.sleep(_POLL_SECONDS)
     report.done("job", f"{job_id} {status.state}")
     return status
 
 
-def follow_to_end(api: Engine, job_id: str, output: OutputHandler, report: Report) -> JobStatus:
-    """Give the job's output to `output` until it ends; nothing of it is left then.
+def follow_to_end(engine: Engine, job_id: str, output: OutputHandler, report: Report) -> JobStatus:
+    """Pass the job's output to `output` until the job has ended, then stop whatever is left of it.
 
     Raises:
-        UnknownOutcomeError: the engine went away while the job ran.
+        UnknownOutcomeError: the engine did not answer for a minute while the job ran.
     """
-    wait_until_running(api, job_id, report)
-    for chunk in api.logs(job_id, True):
+    wait_until_running(engine, job_id, report)
+    for chunk in engine.logs(job_id, True):
         output(chunk)
-    while not (status := _get_job_with_retry(api, job_id)).state.ended:
+    while not (status := _get_job_with_retry(engine, job_id)).state.ended:
         time.sleep(_POLL_SECONDS)
-    api.stop(job_id)
+    engine.stop(job_id)
     return status
 
 
-def wait_for_all(api: Engine, job_ids: Sequence[str], report: Report) -> tuple[JobStatus, ...]:
-    """Tell how the jobs get on until all have ended; nothing of them is left then.
+def wait_for_all(engine: Engine, job_ids: Sequence[str], report: Report) -> tuple[JobStatus, ...]:
+    """Report the jobs' states until all have ended; whatever is left of a job at its end is stopped.
+
+    Returns:
+        The jobs' final states, in the order of `job_ids`.
 
     Raises:
-        UnknownOutcomeError: the engine went away while jobs ran.
+        UnknownOutcomeError: the engine did not answer for a minute while jobs ran.
     """
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     finished: dict[str, JobStatus] = {}
-    tidied = time.monotonic()
+    purged = time.monotonic()
     while waiting := [job_id for job_id in job_ids if job_id not in finished]:
         for job_id in waiting:
-            status = _get_job_with_retry(api, job_id)
+            status = _get_job_with_retry(engine, job_id)
             if status.state.ended:
-                api.stop(job_id)
+                engine.stop(job_id)
                 finished[job_id] = status
-                _tell_end(status, report)
-            elif told.get(job_id) != _describe(status):
-                told[job_id] = _describe(status)
-                report.step(job_id, told[job_id])
-        tidied = _expire_now_and_then(api, tidied)
+                _report_end(status, report)
+            elif reported.get(job_id) != _describe(status):
+                reported[job_id] = _describe(status)
+                report.step(job_id, reported[job_id])
+        purged = _purge_now_and_then(engine, purged)
         time.sleep(_POLL_SECONDS if len(finished) < len(job_ids) else 0)
     return tuple(finished[job_id] for job_id in job_ids)
 
 
-def _expire_now_and_then(api: Engine, last: float) -> float:
-    """Have what can never begin ended, now and then; return when that was done last."""
+def _purge_now_and_then(engine: Engine, last: float) -> float:
+    """Let the engine end jobs that can never begin, unless it did so recently.
+
+    Returns:
+        The time of the last purge by the monotonic clock: now, or `last`.
+    """
     if time.monotonic() < last + _TIDY_SECONDS:
         return last
     with suppress(ApiError):
-        api.purge_expired()
+        engine.purge_expired()
     return time.monotonic()
 
 
-def _tell_end(status: JobStatus, report: Report) -> None:
+def _report_end(status: JobStatus, report: Report) -> None:
     if status.state is State.SUCCEEDED:
         report.done(status.id, str(status.state))
     else:
@@ -91,12 +98,16 @@ def _describe(status: JobStatus) -> str:
     return f"{status.state}{f': {status.reason}' if status.reason else ''}"
 
 
-def _get_job_with_retry(api: Engine, job_id: str) -> JobStatus:
-    """Return the job, though the engine be silent for a while."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def _get_job_with_retry(engine: Engine, job_id: str) -> JobStatus:
+    """Return the job's status, also where the engine does not answer for a while.
+
+    Raises:
+        UnknownOutcomeError: it did not answer for a minute.
+    """
+    deadline = time.monotonic() + _SILENCE_SECONDS
     while True:
         try:
-            return api.job(job_id)
+            return engine.job(job_id)
         except ApiError as error:
             if time.monotonic() > deadline:
                 raise UnknownOutcomeError(

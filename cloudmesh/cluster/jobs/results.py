@@ -1,7 +1,7 @@
-"""What jobs have left in their results directories, brought from the hosts that ran them and compared on arrival.
+"""Copies the results directories of jobs from the hosts that ran them, and verifies every file on arrival.
 
-A host sends a tar archive whose first file lists the SHA-256 of all others (`cloudmesh/images/host/results.sh`). It is
-written as it comes: neither side holds a file in memory.
+A host sends a tar archive whose first file lists the SHA-256 of all others (`cloudmesh/images/host/results.sh`). Files
+are written while they arrive: neither side holds a whole file in memory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.digests import sha256_of_file
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
 _CHECKSUMS = "cms-checksums"
 _MAX_CHECKSUMS = 1 << 28
 _BLOCK = 1 << 18
-_SILENCE = 600.0  # a slow disk reads everything once before the first byte is sent
+_SILENCE_SECONDS = 600.0  # the host reads all files once, for their checksums, before it sends the first byte
 
 
 @dataclass(frozen=True)
 class CopySummary:
-    """What was brought: how many files, and how many bytes they have."""
+    """How many files were copied, and their size in bytes altogether."""
 
     files: int = 0
     size: int = 0
@@ -47,117 +48,123 @@ class CopySummary:
 
 
 def fetch(
-    context: Context, membership: DiscoveredCluster, found: Sequence[ResultLocation], target: Path
+    context: Context, discovered: DiscoveredCluster, locations: Sequence[ResultLocation], target: Path
 ) -> CopySummary:
-    """Bring the results of a job's tasks into `target`, each task's into a folder of its name.
+    """Copy the results of a job's tasks into `target`, those of each task into a folder with the task's name.
 
-    A file that is there already with the same content is as good as brought, so that a run that was cut off is finished
-    by the next. None ever has its name before all of it is there and its checksum is right.
+    A file that exists with the same content counts as copied, so the next run completes one that was interrupted. No
+    file gets its name before it is complete and its checksum has been verified.
 
     Args:
         context: the operator's side.
-        membership: the cluster.
-        found: where the tasks have left them.
-        target: a folder; it is made when there is something to bring.
+        discovered: the cluster.
+        locations: where the tasks left their results.
+        target: a folder; it is made when there is something to copy.
 
     Raises:
-        HostsError: some hosts could not be reached, or their files were not the same on arrival, or a file that is here
-            already has another content; what the other hosts have is here.
+        HostsError: some hosts could not be reached, files were damaged on the way, or a file here has another content.
+            The results of all other hosts have been copied.
     """
-    placed, silent = locate_results(context, membership, found)
+    located, failures = locate_results(context, discovered, locations)
     by_node = defaultdict(list)
-    for each in placed:
-        by_node[each.node].append(each)
-    hosts = hosts_of(list(by_node), membership, context)
+    for location in located:
+        by_node[location.node].append(location)
+    hosts = hosts_of(list(by_node), discovered, context)
     with ExitStack() as stack:
 
-        def bring(host: Host) -> CopySummary:
-            connection = connection_to(host, membership, context, stack)
-            tasks = by_node[hosts[host]]
-            brought = sum((_bring(connection, each, target, context.report) for each in tasks), CopySummary())
-            context.report.done(str(host), f"{brought.files} files")
-            return brought
+        def copy_from(host: Host) -> CopySummary:
+            connection = connection_to(host, discovered, context, stack)
+            summaries = (_copy_task(connection, task, target, context.report) for task in by_node[hosts[host]])
+            summary = sum(summaries, CopySummary())
+            context.report.done(str(host), f"{summary.files} files")
+            return summary
 
-        outcomes = parallel.run_on_hosts(bring, {host: host for host in hosts})
-    if failures := {**silent, **outcomes.failures}:
+        outcomes = parallel.run_on_hosts(copy_from, {host: host for host in hosts})
+    if failures := {**failures, **outcomes.failures}:
         raise HostsError(failures)
     return sum(outcomes.values.values(), CopySummary())
 
 
-def _bring(connection: Connection, results: ResultLocation, target: Path, report: Report) -> CopySummary:
-    """Bring what one task has left."""
+def _copy_task(connection: Connection, results: ResultLocation, target: Path, report: Report) -> CopySummary:
+    """Copy the results of one task.
+
+    Raises:
+        HostError: the task's name or a file's name is unsafe, the archive is damaged, or a file cannot be written here.
+    """
     host = str(connection.host)
     if not NAME.fullmatch(results.task):
         raise HostError(host, f"the engine calls a task {results.task[:60]!a}, which is no name for a folder")
     report.step(host, f"results of {results.task}")
     body, inputs = host_script.load("host/results.sh"), {"path": results.path.encode()}
-    flaw = ""
-    with connection.stream(body, files=inputs, silence=_SILENCE) as stream:
+    damage = ""
+    with connection.stream(body, files=inputs, silence=_SILENCE_SECONDS) as stream:
         try:
-            return receive(stream, target / results.task)  # type: ignore[arg-type]  # tarfile reads, and no more
+            return receive(stream, target / results.task)  # type: ignore[arg-type]  # tarfile calls nothing but `read`
         except tarfile.TarError as error:
-            flaw = f"cut short or damaged: {error}"  # how the script ends may tell more
+            damage = f"cut short or damaged: {error}"  # the script's exit may tell more: see below
             stream.readall()
         except (_LocalError, ValueError) as error:
             raise HostError(host, f"results of {results.task}: {error}") from error
-    raise HostError(host, f"results of {results.task}: {flaw}")
+    raise HostError(host, f"results of {results.task}: {damage}")
 
 
 class _LocalError(Exception):
-    """Something about a file on this machine, in words."""
+    """A file on this machine is in the way, or cannot be written; the message says which one and why."""
 
 
 def receive(stream: IO[bytes], folder: Path) -> CopySummary:
-    """Write the archive that comes in `stream` into `folder`.
+    """Write the files of the archive that arrives in `stream` into `folder`.
 
     Raises:
-        tarfile.TarError, ValueError: it is not what the host's script sends, or a file was changed on its way.
+        tarfile.TarError: the archive is cut short or damaged.
+        ValueError: it is not what the host's script sends, a file did not arrive, or one has another checksum.
+        _LocalError: a file here is in the way, or cannot be written.
     """
     with tarfile.open(fileobj=stream, mode="r|", bufsize=_BLOCK) as archive:
         first = archive.next()
         content = archive.extractfile(first) if first and first.name == _CHECKSUMS else None
         if first is None or content is None or first.size > _MAX_CHECKSUMS:
             raise ValueError("the list of files is missing")
-        expected = _checksums(content.read())
-        wanted = _wanted(folder, expected)
-        brought = CopySummary(len(expected))
-        for member in _members(archive):
-            place = folder / _safe(member.name)
+        expected = _parse_checksums(content.read())
+        missing = _find_missing(folder, expected)
+        summary = CopySummary(len(expected))
+        for member in _iterate_members(archive):
+            path = folder / _relative_path(member.name)
             if member.isdir():
-                _make(place)
+                _make_folder(path)
             elif member.isreg():
-                brought += CopySummary(0, member.size)
+                summary += CopySummary(0, member.size)
                 digest = expected.pop(member.name, None)
                 if digest is None:
-                    continue  # it was made after the list
-                if member.name in wanted and (data := archive.extractfile(member)):
-                    _write(data, place, digest)
+                    continue  # the file was made after the list of checksums
+                if member.name in missing and (data := archive.extractfile(member)):
+                    _write(data, path, digest)
         if expected:
             raise ValueError(f"{next(iter(expected))} did not arrive: was it removed meanwhile?")
-        return brought
+        return summary
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _iterate_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     while (member := archive.next()) is not None:
-        archive.members.clear()  # type: ignore[attr-defined]  # else it remembers each
+        archive.members.clear()  # type: ignore[attr-defined]  # otherwise tarfile remembers all members
         yield member
 
 
-def _checksums(text: bytes) -> dict[str, str]:
-    """Return the SHA-256 by file as `sha256sum --zero` writes them."""
-    found = {}
+def _parse_checksums(text: bytes) -> dict[str, str]:
+    """Return the SHA-256 of each file from the output of `sha256sum --zero`."""
+    checksums = {}
     for line in text.split(b"\0"):
         if line:
             digest, _, name = line.partition(b"  ")
-            found[os.fsdecode(name)] = digest.decode("ascii")
-    return found
+            checksums[os.fsdecode(name)] = digest.decode("ascii")
+    return checksums
 
 
-def _safe(name: str) -> Path:
-    """Return the path below the folder that a name in an archive stands for.
+def _relative_path(name: str) -> Path:
+    """Return the path, relative to the task's folder, for a name in the archive.
 
     Raises:
-        ValueError: it would lead out of it.
+        ValueError: the path would lead out of the folder.
     """
     path = Path(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -165,68 +172,70 @@ def _safe(name: str) -> Path:
     return path
 
 
-def _wanted(folder: Path, expected: Mapping[str, str]) -> set[str]:
-    """Return the files that are not here yet.
+def _find_missing(folder: Path, expected: Mapping[str, str]) -> set[str]:
+    """Return the names of the files that are not in the folder yet.
 
     Raises:
-        _LocalError: one is, with another content.
+        _LocalError: a file is there with another content, or a link is on the way to it.
     """
-    wanted = set()
+    missing = set()
     for name, digest in expected.items():
-        place = folder / _safe(name)
-        _refuse_links(folder, place)
-        if not place.exists():
-            wanted.add(name)
-        elif not place.is_file() or _digest(place) != digest:
-            raise _LocalError(f"{place} is there already and is something else: move it away, or name another folder")
-    return wanted
+        path = folder / _relative_path(name)
+        _refuse_links(folder, path)
+        if not path.exists():
+            missing.add(name)
+        elif not path.is_file() or _digest(path) != digest:
+            raise _LocalError(f"{path} is there already and is something else: move it away, or name another folder")
+    return missing
 
 
-def _refuse_links(folder: Path, place: Path) -> None:
-    """Refuse to write through a link that lies in the folder, wherever it leads."""
-    for each in (place, *place.parents):
-        if each == folder.parent:
+def _refuse_links(folder: Path, path: Path) -> None:
+    """Raise _LocalError where `path`, or a folder on the way from `folder` to it, is a link."""
+    for ancestor in (path, *path.parents):
+        if ancestor == folder.parent:
             return
-        if each.is_symlink():
-            raise _LocalError(f"{each} is a link: move it away, or name another folder")
+        if ancestor.is_symlink():
+            raise _LocalError(f"{ancestor} is a link: move it away, or name another folder")
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with _local(path), path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    with _local_errors(path):
+        return sha256_of_file(path)
 
 
-def _make(folder: Path) -> None:
-    with _local(folder):
+def _make_folder(folder: Path) -> None:
+    with _local_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _write(data: IO[bytes], place: Path, expected: str) -> None:
-    """Write a file under a name of its own until all of it is there; ValueError where it is not the same."""
-    _make(place.parent)
-    # Always the same one, so that what a run that was killed has left is written over by the next.
-    part = place.with_name(f".cms-{hashlib.sha256(os.fsencode(place.name)).hexdigest()[:16]}.part")
+def _write(data: IO[bytes], path: Path, expected: str) -> None:
+    """Write a file, under a temporary name until it is complete and verified.
+
+    Raises:
+        ValueError: the data has another SHA-256 than `expected`.
+        _LocalError: the file cannot be written.
+    """
+    _make_folder(path.parent)
+    # The temporary name is always the same, so that the next run overwrites what a killed run left.
+    part = path.with_name(f".cms-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
     digest = hashlib.sha256()
     try:
-        with _local(part):
+        with _local_errors(part):
             part.unlink(missing_ok=True)
             with part.open("xb") as file:
                 while block := data.read(_BLOCK):
                     digest.update(block)
                     file.write(block)
             if digest.hexdigest() != expected:
-                raise ValueError(f"{place.name} has another checksum than on its host: was it being written to?")
-            part.replace(place)
+                raise ValueError(f"{path.name} has another checksum than on its host: was it being written to?")
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextmanager
-def _local(path: Path) -> Iterator[None]:
-    """Turn what the disk here raises into words; what the stream raises is of the host."""
+def _local_errors(path: Path) -> Iterator[None]:
+    """Turn errors of this machine's disk into a _LocalError; errors of the connection to the host pass through."""
     try:
         yield
     except (TimeoutError, ConnectionError):
@@ -240,38 +249,46 @@ _ATTEMPT = re.compile(rf"(\d+(?:\.\d*)?) ({NAME.pattern})/({NAME.pattern})")
 
 
 class _Attempt(NamedTuple):
-    when: float
+    """An attempt of a task: when its folder last changed, in seconds since the epoch, and where its results are."""
+
+    changed: float
     results: ResultLocation
 
 
 def locate_results(
-    context: Context, membership: DiscoveredCluster, found: Sequence[ResultLocation]
+    context: Context, discovered: DiscoveredCluster, locations: Sequence[ResultLocation]
 ) -> tuple[list[ResultLocation], Mapping[str, ClusterError]]:
-    """Return where each task has left its results, in its last attempt, and why hosts could not be asked.
+    """Find out where the last attempt of each task left its results.
 
     Args:
         context: the operator's side.
-        membership: the cluster.
-        found: what the engine says; hosts are asked about those without a task.
+        discovered: the cluster.
+        locations: what the engine says. Where a location has no task, the host is asked which tasks left results there.
+
+    Returns:
+        One location for each task, and the errors of hosts that could not be asked, by host.
     """
-    unknown = {each.node: each for each in found if not each.task}
-    hosts = hosts_of(list(unknown), membership, context)
+    without_task = {location.node: location for location in locations if not location.task}
+    hosts = hosts_of(list(without_task), discovered, context)
     with ExitStack() as stack:
 
-        def ask(host: Host) -> list[_Attempt]:
-            connection = connection_to(host, membership, context, stack)
-            its = unknown[hosts[host]]
-            answer = connection.run(host_script.load("host/attempts.sh"), files={"path": its.path.encode()})
-            return list(_attempts(its, answer.facts.get("attempt", "")))
+        def list_attempts(host: Host) -> list[_Attempt]:
+            connection = connection_to(host, discovered, context, stack)
+            location = without_task[hosts[host]]
+            answer = connection.run(host_script.load("host/attempts.sh"), files={"path": location.path.encode()})
+            return list(_parse_attempts(location, answer.facts.get("attempt", "")))
 
-        outcomes = parallel.run_on_hosts(ask, {host: host for host in hosts})
-    every = (attempt for attempts in outcomes.values.values() for attempt in attempts)
-    last = {each.results.task: each.results for each in sorted(every, key=lambda each: each.when)}
-    return [*(each for each in found if each.task and each.task not in last), *last.values()], outcomes.failures
+        outcomes = parallel.run_on_hosts(list_attempts, {host: host for host in hosts})
+    attempts = [attempt for of_host in outcomes.values.values() for attempt in of_host]
+    last = {attempt.results.task: attempt.results for attempt in sorted(attempts, key=lambda attempt: attempt.changed)}
+    named = [location for location in locations if location.task and location.task not in last]
+    return [*named, *last.values()], outcomes.failures
 
 
-def _attempts(of: ResultLocation, lines: str) -> Iterator[_Attempt]:
+def _parse_attempts(location: ResultLocation, lines: str) -> Iterator[_Attempt]:
+    """Yield the attempts that a host lists below `location`, a line "SECONDS TASK/ATTEMPT" each."""
     for line in lines.splitlines():
-        if told := _ATTEMPT.fullmatch(line):
-            seconds, task, attempt = told.groups()
-            yield _Attempt(float(seconds), ResultLocation(task, of.node, f"{of.path}/{task}/{attempt}"))
+        if match := _ATTEMPT.fullmatch(line):
+            seconds, task, attempt = match.groups()
+            results = ResultLocation(task, location.node, f"{location.path}/{task}/{attempt}")
+            yield _Attempt(float(seconds), results)

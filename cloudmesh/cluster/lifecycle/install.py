@@ -20,7 +20,7 @@ from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, Hos
 from cloudmesh.cluster.core.model import Facts, Host
 from cloudmesh.cluster.hosts import facts, lock, volumes
 from cloudmesh.cluster.images import delivery
-from cloudmesh.cluster.images.build import build_for
+from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.lifecycle import plan
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
 from cloudmesh.cluster.ssh import parallel
@@ -165,7 +165,7 @@ def prepare(run: Installation) -> None:
         run.binaries_in_progress = parallel.run_in_background(lambda: _provide_binaries(run, arch))
     elif run.pending:
         run.delivery = Delivery(plan.read_binary_digests(run.server))
-    run.images_in_progress = parallel.run_in_background(lambda: [build_for(image, run.context) for image in run.images])
+    run.images_in_progress = parallel.run_in_background(lambda: [build_builtin_image(image, run.context) for image in run.images])
     _run_step(run, "prepare", run.pending, _PREPARE_SECONDS)
 
 

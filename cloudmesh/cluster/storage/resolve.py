@@ -1,7 +1,7 @@
-"""Places for data that outlive jobs: what a job that names them gets. Policy; the engine keeps the places.
+"""Resolves the volumes that a job names: to mounts, environment variables, secrets and Spark properties.
 
-A job says `${storage.NAME}` in its arguments and the like (`Job.rewritten`), and its programs read CMS_STORAGE_NAME;
-both are the URI by which they reach the place, whatever it is.
+A job writes `${storage.NAME}` in its arguments and other fields (see `JobSpec.rewritten`), and its programs read the
+environment variable CMS_STORAGE_NAME. Both are the URI by which programs reach the volume, of whatever kind it is.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ _S3_KEYS = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_
 _S3_PROVIDER = "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider"
 
 Address = Callable[[str, str], str]
+"""Takes a job's id and the name of a port, and returns "HOST:PORT"; see `Engine.address`."""
 
 
 @dataclass(frozen=True)
 class ResolvedVolumes:
-    """What the storage that a job names comes to on this cluster.
+    """A job's volumes, resolved for a cluster.
 
     Attributes:
-        job: with everything in it that is no secret: references replaced, `env` and `spark_conf` added.
-        volumes: what its tasks find mounted.
-        env: CMS_STORAGE_NAME for each place: the URI by which programs reach it; and what their clients need.
-        secrets: environment variables that are kept as the engine keeps secrets.
-        spark_conf: Spark properties, for a SparkJob; none of them is secret.
-        notes: what the user should know, a line each.
+        job: the job with everything that is not secret: references replaced, `env` and `spark_conf` added.
+        volumes: the volumes that are mounted in its tasks.
+        env: CMS_STORAGE_NAME for each volume, with the URI by which programs reach it, and variables for their clients.
+        secrets: environment variables that the engine stores as secrets.
+        spark_conf: Spark properties, which a SparkJob gets; none of them is secret.
+        notes: what the user should know, one line each.
     """
 
     job: JobSpec
@@ -48,142 +49,153 @@ class ResolvedVolumes:
 
 @dataclass(frozen=True)
 class _VolumeAccess:
-    """What one place gives a job."""
+    """What a job gets of one volume; see `ResolvedVolumes` for the attributes."""
 
     uri: str
-    volumes: tuple[Mount, ...] = ()
+    mounts: tuple[Mount, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     conf: Mapping[str, str] = field(default_factory=dict)
 
 
 def variable(name: str) -> str:
-    """Return the environment variable that has the URI of a place."""
+    """Return the name of the environment variable with the URI of the volume `name`."""
     return f"CMS_STORAGE_{name.upper().replace('-', '_')}"
 
 
-def resolve(job: JobSpec, places: Sequence[Volume], address: Address | None = None) -> ResolvedVolumes:
-    """Return what the storage of `job` comes to.
+def resolve(job: JobSpec, volumes: Sequence[Volume], address: Address | None = None) -> ResolvedVolumes:
+    """Resolve the volumes of `job`.
 
     Args:
-        job: as its file says.
-        places: that the cluster has.
-        address: "HOST:PORT" of a port of a job that runs, by the job's id and the port's name; see `Api.address`.
+        job: the job as its file describes it.
+        volumes: the cluster's volumes.
+        address: finds a port of a running job; None: volumes in a HadoopService cannot be resolved.
 
     Raises:
-        NotFoundError: the cluster has no such place; the message names those it has.
-        UsageError: the places cannot be used together, or the job refers to one that its storage does not list.
+        NotFoundError: the cluster has no volume of a name that the job uses; the message lists those it has.
+        UsageError: the job cannot use a volume, or not together with another, or refers to one that its storage does
+            not list.
     """
-    known = {place.name: place for place in places}
-    shares = {each.name: _access(job, each, _find_volume(each.name, known), address) for each in job.storage}
-    uris = {name: share.uri for name, share in shares.items()}
+    by_name = {volume.name: volume for volume in volumes}
+    accesses = {claim.name: _access(job, claim, _find_volume(claim.name, by_name), address) for claim in job.storage}
+    uris = {name: access.uri for name, access in accesses.items()}
     env = {variable(name): uri for name, uri in uris.items()}
-    env |= _merged("services", {name: share.env for name, share in shares.items()})
-    conf = _merged("Spark properties", {name: share.conf for name, share in shares.items()})
+    env |= _merge("services", {name: access.env for name, access in accesses.items()})
+    conf = _merge("Spark properties", {name: access.conf for name, access in accesses.items()})
     return ResolvedVolumes(
         job=_rewrite(job, uris, env, conf),
-        volumes=tuple(volume for share in shares.values() for volume in share.volumes),
+        volumes=tuple(mount for access in accesses.values() for mount in access.mounts),
         env=env,
-        secrets=_merged("keys", {name: share.secrets for name, share in shares.items()}),
+        secrets=_merge("keys", {name: access.secrets for name, access in accesses.items()}),
         spark_conf=conf,
-        notes=tuple(_notes(job, known)),
+        notes=tuple(_write_notes(job, by_name)),
     )
 
 
-def _find_volume(name: str, known: Mapping[str, Volume]) -> Volume:
-    if name in known:
-        return known[name]
-    have = f"it has {', '.join(sorted(known))}" if known else "it has none"
+def _find_volume(name: str, by_name: Mapping[str, Volume]) -> Volume:
+    """Return the volume called `name`; NotFoundError where there is none."""
+    if name in by_name:
+        return by_name[name]
+    have = f"it has {', '.join(sorted(by_name))}" if by_name else "it has none"
     raise NotFoundError(f"storage {name}: the cluster has no such place, {have}: `cms cluster storage` adds one")
 
 
-def _access(job: JobSpec, asked: VolumeClaim, place: Volume, address: Address | None) -> _VolumeAccess:
-    if place.directory:
-        return _VolumeAccess(f"file://{asked.mount}", (Mount(place.name, asked.mount, asked.read_only),))
-    if place.kind == "s3":
-        return _s3(place)
-    if place.kind == "hadoop":
+def _access(job: JobSpec, claim: VolumeClaim, volume: Volume, address: Address | None) -> _VolumeAccess:
+    """Return what the job gets of a volume; UsageError where a job of its kind cannot use the volume."""
+    if volume.directory:
+        return _VolumeAccess(f"file://{claim.mount}", (Mount(volume.name, claim.mount, claim.read_only),))
+    if volume.kind == "s3":
+        return _access_s3(volume)
+    if volume.kind == "hadoop":
         if isinstance(job, HadoopService):
             raise UsageError(
-                f"storage {place.name}: a {job.kind} has a file system and Kerberos of its own, and cannot use "
-                f"those of the service {place.settings['service']}"
+                f"storage {volume.name}: a {job.kind} has a file system and Kerberos of its own, and cannot use "
+                f"those of the service {volume.settings['service']}"
             )
-        return _hadoop(job, place, address)
-    raise UsageError(f"storage {place.name} is of a kind that this version does not know: {place.kind}")
+        return _access_hadoop(job, volume, address)
+    raise UsageError(f"storage {volume.name} is of a kind that this version does not know: {volume.kind}")
 
 
-def _s3(place: Volume) -> _VolumeAccess:
-    """Return what a bucket gives. The keys are in the environment alone: properties stand in command lines."""
-    url = place.settings["url"]
+def _access_s3(volume: Volume) -> _VolumeAccess:
+    """Return what a job gets of a bucket. The keys are only in the environment: properties appear in command lines."""
+    url = volume.settings["url"]
     bucket = url.removeprefix("s3a://").partition("/")[0]
-    own = f"spark.hadoop.fs.s3a.bucket.{bucket}"
-    conf = {f"{own}.aws.credentials.provider": _S3_PROVIDER}
+    prefix = f"spark.hadoop.fs.s3a.bucket.{bucket}"
+    conf = {f"{prefix}.aws.credentials.provider": _S3_PROVIDER}
     for setting, key in (("endpoint", "endpoint"), ("region", "endpoint.region")):
-        if place.settings.get(setting):
-            conf[f"{own}.{key}"] = place.settings[setting]
-    if place.settings.get("path_style") == "true":
-        conf[f"{own}.path.style.access"] = "true"
-    return _VolumeAccess(url, secrets={name: place.secrets[key] for name, key in _S3_KEYS.items()}, conf=conf)
+        if volume.settings.get(setting):
+            conf[f"{prefix}.{key}"] = volume.settings[setting]
+    if volume.settings.get("path_style") == "true":
+        conf[f"{prefix}.path.style.access"] = "true"
+    return _VolumeAccess(url, secrets={name: volume.secrets[key] for name, key in _S3_KEYS.items()}, conf=conf)
 
 
-def _hadoop(job: JobSpec, place: Volume, address: Address | None) -> _VolumeAccess:
-    """Return what a HadoopService gives, wherever it runs now: its file system, and to a HadoopJob its YARN."""
-    service, secret = place.settings["service"], place.secrets["secret"]
+def _access_hadoop(job: JobSpec, volume: Volume, address: Address | None) -> _VolumeAccess:
+    """Return what a job gets of a HadoopService where it runs now: its file system, and a HadoopJob also its YARN."""
+    service, secret = volume.settings["service"], volume.secrets["secret"]
     if address is None:
-        raise UsageError(f"storage {place.name}: only a cluster knows where the service {service} is")
+        raise UsageError(f"storage {volume.name}: only a cluster knows where the service {service} is")
     if isinstance(job, HadoopJob):
-        its = hadoop_client.computing(service, partial(address, service), secret)
+        client = hadoop_client.computing(service, partial(address, service), secret)
     else:
-        its = hadoop_client.client(service, address(service, "namenode"), address(service, "kdc"), secret)
-    path = place.settings["path"].rstrip("/")
-    return _VolumeAccess(f"{its.uri}{path}", secrets=its.secrets, conf=its.spark_conf, env=its.env)
+        client = hadoop_client.client(service, address(service, "namenode"), address(service, "kdc"), secret)
+    path = volume.settings["path"].rstrip("/")
+    return _VolumeAccess(f"{client.uri}{path}", secrets=client.secrets, conf=client.spark_conf, env=client.env)
 
 
-def _merged(what: str, parts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return all parts as one.
+def _merge(what: str, parts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the settings of all volumes in one mapping.
+
+    Args:
+        what: what the settings are, for the message.
+        parts: the settings, by the volume's name.
 
     Raises:
-        UsageError: two places want the same thing otherwise, such as two buckets with keys of their own.
+        UsageError: two volumes have different values of a setting, such as the keys of two buckets.
     """
-    found: dict[str, str] = {}
-    first: dict[str, str] = {}
+    merged: dict[str, str] = {}
+    first: dict[str, str] = {}  # by setting, the first volume that has it
     for name, part in parts.items():
         for key, value in part.items():
-            if found.setdefault(key, value) != value:
+            if merged.setdefault(key, value) != value:
                 raise UsageError(f"storage {first[key]} and {name} have different {what}: a job can use one of them")
             first.setdefault(key, name)
-    return found
+    return merged
 
 
 def _rewrite(job: JobSpec, uris: Mapping[str, str], env: Mapping[str, str], conf: Mapping[str, str]) -> JobSpec:
-    """Return the job with references replaced and what its places need added; its own Spark properties go before."""
+    """Return the job with references replaced, and with `env` and `conf` added.
 
-    def text(value: str) -> str:
-        return STORAGE_REFERENCE.sub(lambda found: _replace_reference(found, uris), value)
+    A Spark property of the job takes precedence over one of a volume.
+    """
 
-    job = job.rewritten(text)
+    def replace_references(text: str) -> str:
+        return STORAGE_REFERENCE.sub(lambda match: _replace_reference(match, uris), text)
+
+    job = job.rewritten(replace_references)
     job = replace(job, env={**job.env, **env})
     return replace(job, spark_conf={**conf, **job.spark_conf}) if isinstance(job, SparkJob) else job
 
 
-def _replace_reference(found: re.Match[str], uris: Mapping[str, str]) -> str:
-    escape, name = found.groups()
+def _replace_reference(match: re.Match[str], uris: Mapping[str, str]) -> str:
+    """Return the URI for a reference, and an escaped reference, `$${storage.NAME}`, without the escape."""
+    escape, name = match.groups()
     if escape:
-        return found[0][1:]
+        return match[0][1:]
     if name not in uris:
-        raise UsageError(f"{found[0]}: the job's storage does not list {name[:60]!a}; write it under spec.storage")
+        raise UsageError(f"{match[0]}: the job's storage does not list {name[:60]!a}; write it under spec.storage")
     return uris[name]
 
 
-def _notes(job: JobSpec, known: Mapping[str, Volume]) -> list[str]:
-    found = [
-        f"storage {each.name}: readOnly cannot be enforced for {known[each.name].kind}; give it keys that can only read"
-        if known[each.name].kind == "s3"
-        else f"storage {each.name}: readOnly cannot be enforced for {known[each.name].kind}"
-        for each in job.storage
-        if each.read_only and not known[each.name].directory
-    ]
-    if isinstance(job, HadoopJob) and any(known[each.name].kind == "hadoop" for each in job.storage):
-        mounted = [each.name for each in job.storage if known[each.name].directory]
-        found += [f"storage {name}: the job's tasks run in the service, and do not have it" for name in mounted]
-    return found
+def _write_notes(job: JobSpec, by_name: Mapping[str, Volume]) -> list[str]:
+    """Return what the user should know about the job's volumes, one line each."""
+    notes = []
+    for claim in job.storage:
+        volume = by_name[claim.name]
+        if claim.read_only and not volume.directory:
+            advice = "; give it keys that can only read" if volume.kind == "s3" else ""
+            notes.append(f"storage {claim.name}: readOnly cannot be enforced for {volume.kind}{advice}")
+    if isinstance(job, HadoopJob) and any(by_name[claim.name].kind == "hadoop" for claim in job.storage):
+        mounted = [claim.name for claim in job.storage if by_name[claim.name].directory]
+        notes += [f"storage {name}: the job's tasks run in the service, and do not have it" for name in mounted]
+    return notes

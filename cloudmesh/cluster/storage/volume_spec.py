@@ -1,4 +1,4 @@
-"""Places for data as the operator names them: checked before any host is asked. Pure."""
+"""Makes volumes from what the operator says on the command line, and checks it before any host is asked."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.core.model import Volume
 from cloudmesh.cluster.hosts.volumes import FORBIDDEN
 
-# Host scripts have private directories there; places in them are fine.
-_NOT_ITSELF = ("/tmp", "/var/tmp")  # noqa: S108
+# Host scripts make private directories there. Volumes may be below these directories, but not be one of them.
+_ONLY_BELOW = ("/tmp", "/var/tmp")  # noqa: S108
 
 _PATH = re.compile(r"/[A-Za-z0-9._/@+=,-]*")
 _SERVER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\]")
@@ -23,39 +23,43 @@ _REGION = re.compile(r"[a-z0-9-]{1,40}")
 
 
 def directory(name: str, path: str) -> Volume:
-    """Return a directory on the hosts as a place; UsageError where it cannot be one."""
-    path = _path(path, "--directory")
+    """Return the volume for a directory on the hosts.
+
+    Raises:
+        UsageError: `path` is malformed, or is a directory of the system or contains or lies in one.
+    """
+    path = _normalize(path, "--directory")
     for forbidden in FORBIDDEN:
-        if _within(path, forbidden) or _within(forbidden, path):
+        if _is_within(path, forbidden) or _is_within(forbidden, path):
             raise UsageError(
                 f"--directory={path} is the system's or holds what is ({forbidden}): use one like /srv/{name}"
             )
-    if path in _NOT_ITSELF:
+    if path in _ONLY_BELOW:
         raise UsageError(f"--directory={path} is shared by all programs of a host: use one below it")
     return Volume(name, "directory", {"path": path})
 
 
 def nfs(name: str, export: str) -> Volume:
-    """Return an NFS export, "SERVER:/PATH", as a place; UsageError where it is none."""
+    """Return the volume for an NFS export, "SERVER:/PATH"; UsageError where `export` has another form."""
     server, _, path = export.rpartition(":/")
     if not _SERVER.fullmatch(server):
         raise UsageError(f"--nfs={ascii(export)[1:-1]} is not valid: write --nfs=SERVER:/PATH")
-    return Volume(name, "nfs", {"server": server, "path": _path(f"/{path}", "--nfs")})
+    return Volume(name, "nfs", {"server": server, "path": _normalize(f"/{path}", "--nfs")})
 
 
 def s3(name: str, url: str, keys: Mapping[str, str], *, endpoint: str, region: str, path_style: bool) -> Volume:
-    """Return a bucket, or a part of one, as a place.
+    """Return the volume for a bucket or a part of a bucket.
 
     Args:
-        name: of the place.
-        url: "s3a://BUCKET/PREFIX".
-        keys: access_key and secret_key.
-        endpoint: URL of a store other than Amazon's; empty: Amazon's.
-        region: of the bucket; empty: the store's first, where it has an endpoint of its own.
-        path_style: whether the bucket stands in the path instead of the host name.
+        name: name of the volume.
+        url: "s3a://BUCKET" or "s3a://BUCKET/PREFIX".
+        keys: the values of "access_key" and "secret_key".
+        endpoint: URL of the store; empty: Amazon's.
+        region: region of the bucket; empty: "us-east-1" where `endpoint` is given, else none.
+        path_style: whether the bucket is named in the URL's path instead of in the host name.
 
     Raises:
-        UsageError: one of them cannot be meant.
+        UsageError: `url`, `endpoint` or `region` is malformed.
     """
     scheme, _, rest = url.partition("://")
     bucket, _, prefix = rest.partition("/")
@@ -74,14 +78,22 @@ def s3(name: str, url: str, keys: Mapping[str, str], *, endpoint: str, region: s
 
 
 def hadoop(name: str, service: str) -> Volume:
-    """Return the file system of a HadoopService, "JOBID/PATH", as a place; UsageError where it is none."""
+    """Return the volume for a folder in the file system of a HadoopService, "JOBID" or "JOBID/PATH".
+
+    Raises:
+        UsageError: the job id is not an RFC 1123 label, or the path is malformed.
+    """
     job_id, slash, path = service.partition("/")
     names.check(job_id, "job id")
-    return Volume(name, "hadoop", {"service": job_id, "path": _path(f"/{path}", "--hadoop") if slash else "/"})
+    return Volume(name, "hadoop", {"service": job_id, "path": _normalize(f"/{path}", "--hadoop") if slash else "/"})
 
 
-def _path(path: str, option: str) -> str:
-    """Return an absolute path in its shortest form."""
+def _normalize(path: str, option: str) -> str:
+    """Return an absolute path in its shortest form.
+
+    Raises:
+        UsageError: the path is not absolute, has "..", or characters other than those in the message.
+    """
     if not _PATH.fullmatch(path) or ".." in PurePosixPath(path).parts:
         raise UsageError(
             f"{option}: {path!a} is not valid: use an absolute path of letters, digits and any of . _ @ + = , -"
@@ -89,5 +101,5 @@ def _path(path: str, option: str) -> str:
     return str(PurePosixPath("/", *PurePosixPath(path).parts[1:]))
 
 
-def _within(path: str, other: str) -> bool:
+def _is_within(path: str, other: str) -> bool:
     return PurePosixPath(path).is_relative_to(other)

@@ -1,4 +1,4 @@
-"""The Java processes of a task: started, watched, asked by what they log, and ended together."""
+"""Starts the Java processes of a task, watches them and their logs, and ends them together."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from settings import LIBRARIES
 from supervise import say
 
 _LAST_LINES = 25
-# So long do they have to end; engines give the whole task ten seconds.
+# Time for the processes to end; engines give the whole task ten seconds.
 _GRACE_SECONDS = 8
 _LONGEST_LINE = 400
-# Guice, by which YARN makes its web pages, reaches into these.
+# Guice, with which YARN makes its web pages, uses reflection on these packages.
 _OPENED = [
     option
     for package in ("java.lang", "java.util", "java.util.concurrent", "java.net", "java.text")
     for option in ("--add-opens", f"java.base/{package}=ALL-UNNAMED")
 ]
-# They start often and work little: without the second compiler, a start takes a third less of a processor's time.
+# The processes start often and work little: without the second compiler, a start takes a third less processor time.
 _FRUGAL = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
 
 
 def java(configuration: Path, heap_mb: int, main: str, *arguments: str) -> list[str]:
-    """Return the command that runs a class of Hadoop's.
+    """Return the command that runs a class of Hadoop.
 
     Args:
-        configuration: directory with its settings.
-        heap_mb: MiB of heap.
+        configuration: directory with the settings.
+        heap_mb: size of the heap in MiB.
         main: the class.
-        arguments: its own.
+        arguments: the arguments of the class.
     """
     level = os.environ.get("HADOOP_LOG_LEVEL", "INFO")
     options = [f"-Xmx{heap_mb}m", *_FRUGAL, f"-Dcms.log.level={level}", *_OPENED]
@@ -50,7 +50,11 @@ def java(configuration: Path, heap_mb: int, main: str, *arguments: str) -> list[
 
 
 class Daemons:
-    """Some processes that belong together. Used as a context, none is left at its end."""
+    """Processes that belong together. As a context manager, it ends all of them.
+
+    Args:
+        logs: the folder for their logs.
+    """
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
@@ -71,18 +75,18 @@ class Daemons:
                 process.wait()
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start a process, whose output goes to its log."""
+        """Start a process whose output goes to the log of this name."""
         with self.log(name).open("wb") as log:
-            self._processes[name] = subprocess.Popen(  # noqa: S603 - it is the image's own
+            self._processes[name] = subprocess.Popen(  # noqa: S603 - a command of the image
                 command, stdout=log, stderr=log, env=environment, start_new_session=True
             )
 
     def log(self, name: str) -> Path:
-        """Return the file that a process logs to."""
+        """Return the log file of a process."""
         return self._logs / f"{name}.log"
 
     def ended(self) -> str:
-        """Return the name of a process that has ended; empty while all run. Its last words go to the log."""
+        """Return the name of a process that has ended, and print the end of its log; empty while all run."""
         for name, process in self._processes.items():
             if process.poll() is not None:
                 say(f"{name} has ended with status {process.returncode}; its last words:")
@@ -91,19 +95,23 @@ class Daemons:
         return ""
 
     def tell(self, name: str) -> None:
-        """Write the last lines of a process to the log."""
+        """Print the last lines of a process's log."""
         if self.log(name).exists():
             for line in self.log(name).read_text(errors="replace").splitlines()[-_LAST_LINES:]:
                 say(f"{name}: {line[:_LONGEST_LINE]}")
 
-    def said(self, name: str, pattern: str) -> set[str]:
-        """Return the different things that a process has named in the group of `pattern`."""
+    def logged(self, name: str, pattern: str) -> set[str]:
+        """Return the different texts that the group of `pattern` matches in a process's log."""
         if not self.log(name).exists():
             return set()
         return set(re.findall(pattern, self.log(name).read_text(errors="replace")))
 
     def until(self, condition: Callable[[], bool], timeout: float) -> str:
-        """Wait for something while all run; return why it did not come, or nothing."""
+        """Wait until `condition` holds.
+
+        Returns:
+            Empty, or why the waiting ended without it: a process has ended, or `timeout` seconds are over.
+        """
         deadline = time.monotonic() + timeout
         while not condition():
             if name := self.ended():

@@ -1,14 +1,14 @@
-"""One task of a Hadoop cluster, or of a job on one: `hadoop.py head|worker|client` (see entrypoint.sh).
+"""Runs one task of a Hadoop cluster, or of a job on one: `hadoop.py head|worker|client` (see entrypoint.sh).
 
 CMS_HADOOP is JSON:
-    workers  how many there are
-    masters  how many MapReduce jobs each of them has ports for
-    conf     settings of Hadoop's, by name
+    workers  the number of workers
+    masters  the number of MapReduce jobs for which each worker has ports
+    conf     settings of Hadoop, by name
     stays    whether this is a service, which runs no program
-    steps    programs, one after another: {"jar": PATH, "class": NAME or "", "arguments": […]}
+    steps    programs to run in turn: {"jar": PATH, "class": NAME or "", "arguments": […]}
     input    names of files in $CMS_JOB_DIR that are put into the programs' directory `input`
-    output   the directory that is copied to $CMS_RESULTS in the end
-    fetch    whether that directory must be there
+    output   the directory that is copied to $CMS_RESULTS at the end
+    fetch    whether that directory must exist
     again    seconds that workers wait for another head when theirs has gone
 """
 
@@ -42,16 +42,16 @@ class Head:
     """The head of the cluster.
 
     Args:
-        daemons: that its processes join.
-        plan: what is to be done.
+        daemons: the processes of the task, to which those of the head are added.
+        plan: the content of CMS_HADOOP.
     """
 
     def __init__(self, daemons: Daemons, plan: Mapping[str, Any]) -> None:
         self._daemons = daemons
         self._plan = plan
-        self._where = settings.Head(*(task.own(name) for name in settings.Head._fields))
-        # NameNode and ResourceManager have one of these as heap, JobHistory half of one, the program, if there is one,
-        # another; the rest is what JVMs take beside them.
+        self._where = settings.Head(*(task.own_address(name) for name in settings.Head._fields))
+        # NameNode and ResourceManager get one share each as heap, JobHistory gets half a share, and the program, if any,
+        # another share. The rest is for what JVMs need beside their heaps.
         shares = 2 if not self._where.resourcemanager else 5 if plan["stays"] else 6
         self._share = task.memory_mb() // shares
         rules = settings.of_head(self._where, str(task.data()), plan["masters"])
@@ -62,21 +62,21 @@ class Head:
         """Start the daemons."""
         self._daemons.start("kdc", *kerberos.service(task.FOLDER, task.secret(), self._where.kdc))
         if not (task.data() / "name" / "current").exists():
-            done = self.programs.run(_NAMENODE, "-format", "-nonInteractive", quiet=True)
-            if done:
+            status = self.programs.run(_NAMENODE, "-format", "-nonInteractive", quiet=True)
+            if status:
                 self._daemons.tell("program")
-                raise SystemExit(done)
+                raise SystemExit(status)
         self._daemon("namenode", _NAMENODE, self._share)
         if self._where.resourcemanager:
             self._daemon("resourcemanager", _RESOURCEMANAGER, self._share)
             self._daemon("history", _HISTORY, self._share // 2)
 
     def ready(self) -> bool:
-        """Return whether every worker is there and all answer."""
-        said, workers = self._daemons.said, self._plan["workers"]
+        """Return whether all workers have come and all daemons answer."""
+        logged, workers = self._daemons.logged, self._plan["workers"]
         return (
-            len(said("namenode", r"Adding a new node: (\S+)")) >= workers
-            and len(said("resourcemanager", r"(\S+) Node Transitioned from NEW to RUNNING")) >= workers
+            len(logged("namenode", r"Adding a new node: (\S+)")) >= workers
+            and len(logged("resourcemanager", r"(\S+) Node Transitioned from NEW to RUNNING")) >= workers
             and answers(self._where.history)
         )
 
@@ -85,32 +85,32 @@ class Head:
 
 
 def head() -> int:
-    """Run the head until its work is done, or a service's for ever."""
+    """Run the head until its programs have ended; the head of a service, for ever."""
     with Daemons(task.FOLDER / "logs") as daemons:
         plan = task.plan()
-        its = Head(daemons, plan)
-        its.start()
+        cluster_head = Head(daemons, plan)
+        cluster_head.start()
         if plan["stays"]:
-            say(f"NameNode at {task.own('namenode')}")
+            say(f"NameNode at {task.own_address('namenode')}")
             return FAILED if daemons.until(lambda: False, _FOREVER) else 0
         patience = seconds("CMS_WAIT_SECONDS", 600)
-        if why := daemons.until(its.ready, patience):
+        if why := daemons.until(cluster_head.ready, patience):
             say(f"{plan['workers']} workers were waited for: {why}")
             for name in ("namenode", "resourcemanager", "history"):
                 daemons.tell(name)
             return UNAVAILABLE
-        return its.programs.work()
+        return cluster_head.programs.work()
 
 
 def head_address() -> str:
-    """Return where the head is, once the others of its ports are known, too."""
-    wanted = settings.Head._fields if computes() else ("namenode", "kdc")
-    known = [task.peer("head", name) for name in wanted]
-    return known[0] if all(known) else ""
+    """Return the address of the head's NameNode; empty until all ports that this worker needs are known."""
+    names = settings.Head._fields if computes() else ("namenode", "kdc")
+    addresses = [task.peer("head", name) for name in names]
+    return addresses[0] if all(addresses) else ""
 
 
 def computes() -> bool:
-    """Return whether this worker runs YARN's tasks beside keeping blocks."""
+    """Return whether this worker runs tasks of YARN besides storing blocks."""
     return "nodemanager" in task.ports()
 
 
@@ -129,7 +129,7 @@ def start_worker(daemons: Daemons) -> None:
 
 
 def run_beside(namenode: str) -> int | None:
-    """Run a worker's daemons until one ends, and return a status, or until the head has gone, and return None."""
+    """Run a worker's daemons until one ends or the head has gone; return a status, or None where the head has gone."""
     watch = Watch(namenode)
     with Daemons(task.FOLDER / "logs") as daemons:
         start_worker(daemons)
@@ -145,7 +145,7 @@ def run_beside(namenode: str) -> int | None:
 
 
 def worker() -> int:
-    """Run the worker for as long as there is a head; of a service, for ever."""
+    """Run the worker as long as there is a head; the worker of a service, for ever."""
     patience = _FOREVER if task.plan()["stays"] else seconds("CMS_WAIT_SECONDS", 600)
     namenode = wait_for(head_address, patience)
     while namenode:
@@ -157,14 +157,14 @@ def worker() -> int:
 
 
 def timed_out(_signal: int, _frame: FrameType | None) -> None:
-    """End with the status that says so."""
+    """End this process with the status for a timeout."""
     say("the time is over")
     sys.exit(TIMED_OUT)
 
 
 def main() -> int:
     """Run the role that is named first."""
-    # PID 1 gets no signal that it has no handler for. Whatever runs is ended on the way out.
+    # PID 1 gets only signals that it has a handler for. The exit ends all processes, since it leaves their contexts.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGALRM, timed_out)
     if sys.argv[1] == "worker":

@@ -1,4 +1,4 @@
-"""The programs of a job: input put, each run in turn, output fetched. Of a job's own cluster or beside a service."""
+"""Puts a job's input into HDFS, runs its programs in turn and fetches its output, on its own cluster or a service."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import task
 from daemons import Daemons, java
 
 FAILED = 70
-# Where the job's local files go, from the working directory of its programs.
+# The directory for the job's local files, relative to the working directory of its programs.
 _INPUT = "input"
 _SHELL = "org.apache.hadoop.fs.FsShell"
 _RUN = "org.apache.hadoop.util.RunJar"
 
 
 class Programs:
-    """What runs in the foreground, for as long as `daemons` run.
+    """The programs of a job, which run in the foreground while `daemons` run.
 
     Args:
-        daemons: without which it could not go on.
-        plan: what is to be done.
-        environment: of every program.
-        heap_mb: MiB of heap of each.
+        daemons: processes that the programs need; where one ends, the running program is killed.
+        plan: the content of CMS_HADOOP.
+        environment: environment of every program.
+        heap_mb: size of each program's heap in MiB.
     """
 
     def __init__(self, daemons: Daemons, plan: Mapping[str, Any], environment: Mapping[str, str], heap_mb: int) -> None:
@@ -35,7 +35,7 @@ class Programs:
         self._heap_mb = heap_mb
 
     def work(self) -> int:
-        """Put the input, run the programs, fetch the output; return the first status that is not 0, or 0."""
+        """Put the input, run the programs, fetch the output; return the first status that is not 0, else 0."""
         if self._plan["input"]:
             files = [f"{os.environ['CMS_JOB_DIR']}/{name}" for name in self._plan["input"]]
             status = self.run(_SHELL, "-mkdir", "-p", _INPUT) or self.run(_SHELL, "-put", *files, f"{_INPUT}/")
@@ -48,7 +48,7 @@ class Programs:
         return self._fetch(self._plan["output"])
 
     def run(self, main: str, *arguments: str, quiet: bool = False) -> int:
-        """Run a program to its end, and return its status; its output is the job's, unless `quiet`."""
+        """Run a program to its end, and return its status. Its output is that of the job, or with `quiet` in a log."""
         command = java(task.CONFIGURATION, self._heap_mb, main, *arguments)
         log = self._daemons.log("program").open("wb") if quiet else None
         with subprocess.Popen(command, env=self._environment, stdout=log, stderr=log) as process:  # noqa: S603

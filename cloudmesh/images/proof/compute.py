@@ -1,7 +1,9 @@
-"""What `cms cluster test` lets Spark compute: a sum that is known, on as many executors as there are hosts.
+"""Lets Spark compute a sum on as many executors as there are hosts; `cms cluster test` runs it.
 
-Its argument is how many executors are to take part. With the URI of a place behind it, the numbers are written there
-first and read again. It prints one JSON object.
+    compute.py EXECUTORS [URI]
+
+With the URI of a volume, the numbers are first written there and read again. One JSON object is printed: the sum, and
+the number of executors that took part.
 """
 
 import json
@@ -17,7 +19,7 @@ NUMBERS = 1000
 
 
 def work(numbers):
-    """Yield the executor and the sum of a slice; so slowly that others get slices, too."""
+    """Yield the executor and the sum of a slice, so slowly that the other executors get slices, too."""
     time.sleep(SLICE_SECONDS)
     yield socket.gethostname(), sum(numbers)
 
@@ -27,15 +29,15 @@ def executors(spark):
     return spark._jsc.sc().getExecutorMemoryStatus().size() - 1
 
 
-def wait_for(spark, wanted):
-    """Wait until so many executors are there, or the time is over."""
+def wait_for(spark, count):
+    """Wait until there are `count` executors, or the time is over."""
     end = time.monotonic() + WAIT_SECONDS
-    while executors(spark) < wanted and time.monotonic() < end:
+    while executors(spark) < count and time.monotonic() < end:
         time.sleep(0.5)
 
 
 def stored(spark, numbers, uri):
-    """Return the numbers, written to a place and read from it."""
+    """Write the numbers to a volume, and return them as they are read from there."""
     folder = f"{uri.rstrip('/')}/cms-test-{spark.applicationId}"
     path = spark._jvm.org.apache.hadoop.fs.Path(folder)
     files = path.getFileSystem(spark._jsc.hadoopConfiguration())
@@ -47,16 +49,16 @@ def stored(spark, numbers, uri):
 
 
 def main():
-    """Compute, and say by whom."""
-    wanted, uri = int(sys.argv[1]), (sys.argv[2:] or [""])[0]
+    """Compute the sum, and print it."""
+    count, uri = int(sys.argv[1]), (sys.argv[2:] or [""])[0]
     with SparkContext() as spark:
-        wait_for(spark, wanted)
-        numbers = spark.range(NUMBERS, numSlices=8 * wanted)
+        wait_for(spark, count)
+        numbers = spark.range(NUMBERS, numSlices=8 * count)
         if uri:
             numbers = stored(spark, numbers, uri)
         parts = numbers.mapPartitions(work).collect()
-    told = {"sum": sum(part for _, part in parts), "executors": len({each for each, _ in parts})}
-    sys.stdout.write(json.dumps(told) + "\n")
+    result = {"sum": sum(part for _, part in parts), "executors": len({executor for executor, _ in parts})}
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the tasks of `cms cluster test` meet at the first of them and talk to each other; see probe.py."""
+"""Lets the tasks of `cms cluster test` meet at the first task and exchange signed messages; see probe.py."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SECONDS = 5.0  # for one connection, one answer
-REPORT_SECONDS = 45.0  # for all that a task does once all have met
+SECONDS = 5.0  # for a connection and an answer
+REPORT_SECONDS = 45.0  # for everything that a task does after the meeting
 Message = dict[str, Any]
 
 
 def sealed(message: Message) -> bytes:
-    """Return a line that only tasks of this job can write."""
+    """Return the message as a line of JSON, signed with the job's secret."""
     body = json.dumps(message)
     return json.dumps({"body": body, "mac": _mac(body)}).encode() + b"\n"
 
 
 def opened(line: bytes) -> Message:
-    """Return what is in such a line; ValueError where nobody of this job has written it."""
-    message = json.loads(line)
-    if not hmac.compare_digest(message["mac"], _mac(message["body"])):
+    """Return the message of a line that `sealed` made.
+
+    Raises:
+        ValueError: the line is not JSON, or the signature is not that of this job's secret.
+        KeyError: the line has no signature or no message.
+    """
+    envelope = json.loads(line)
+    if not hmac.compare_digest(envelope["mac"], _mac(envelope["body"])):
         raise ValueError("it is not of this job")
-    found: Message = json.loads(message["body"])
-    return found
+    message: Message = json.loads(envelope["body"])
+    return message
 
 
 def _mac(body: str) -> str:
@@ -40,7 +45,7 @@ def _mac(body: str) -> str:
 
 
 def ask(address: str, message: Message, timeout: float = SECONDS) -> Message:
-    """Return what the task at HOST:PORT answers."""
+    """Send a message to the task at HOST:PORT, and return the answer."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=timeout) as connection:
         connection.sendall(sealed(message))
@@ -49,7 +54,7 @@ def ask(address: str, message: Message, timeout: float = SECONDS) -> Message:
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Answers each message with what `answer` makes of it."""
+    """Answers each message with what `answer` returns for it."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -62,12 +67,12 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 class Handler(socketserver.StreamRequestHandler):
-    """One message and its answer."""
+    """Handles one connection: a message and the answer."""
 
     timeout = SECONDS
 
     def handle(self) -> None:
-        """Answer, unless it is somebody else who asks."""
+        """Answer a message; one that is not of this job gets no answer."""
         try:
             message = opened(self.rfile.readline(1 << 20))
         except (ValueError, KeyError, OSError):
@@ -76,7 +81,12 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 class Meeting:
-    """What the first task knows of the others."""
+    """What the first task knows about the others.
+
+    Args:
+        expected: how many tasks should come.
+        patience: seconds to wait for them.
+    """
 
     def __init__(self, expected: int, patience: float) -> None:
         self._expected = expected
@@ -88,7 +98,13 @@ class Meeting:
         self._over = threading.Event()
 
     def answer(self, message: Message) -> Message:
-        """Take what a task says; `met` is everybody's address, once all have come or the time is over."""
+        """Answer a message with one of these verbs.
+
+        join: a task has come. The answer has `met`, the address of each task by its number, or None until all have come
+            or the time is over. It has `late` instead for a task that comes after that.
+        report: a task's report. The answer comes when all have reported or the time is over.
+        Any other: the answer is empty.
+        """
         if message["verb"] == "join":
             return self._join(message)
         if message["verb"] == "report":
@@ -113,38 +129,43 @@ class Meeting:
                 self._over.set()
 
     def reports(self) -> dict[str, Message]:
-        """Return what all have found, once they have told it or the time is over."""
+        """Wait until all have reported or the time is over, and return the reports by task."""
         self._over.wait(REPORT_SECONDS)
         with self._lock:
             return dict(self._reports)
 
     def end(self) -> None:
-        """Let everybody go."""
+        """Let the tasks go that wait for an answer to their report."""
         self._over.set()
 
 
 def peers() -> Iterator[tuple[str, str, str]]:
-    """Yield part, number and HOST:PORT of the tasks known so far."""
+    """Yield group, number and HOST:PORT of the tasks in the peers file."""
     try:
         lines = Path(os.environ["CMS_PEERS_FILE"]).read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
-        part, index, port, address = line.split()
+        group, index, port, address = line.split()
         if port == "meet":
-            yield part, index, address
+            yield group, index, address
 
 
 def meet(me: str, patience: float) -> tuple[str, dict[str, str]]:
-    """Return where the first task is, and everybody's address; nobody's where it is too late or no way leads there."""
-    own = f"{os.environ['CMS_ADDRESS']}:{os.environ['CMS_PORT_MEET']}"
+    """Join the meeting.
+
+    Returns:
+        The address of the first task, and the address of each task by its number. There are no addresses where this
+        task came too late, or where the first task cannot be reached; then its address is empty.
+    """
+    my_address = f"{os.environ['CMS_ADDRESS']}:{os.environ['CMS_PORT_MEET']}"
     end = time.monotonic() + patience + SECONDS
     while time.monotonic() < end:
-        for part, _, address in peers():
-            if part != "head":
+        for group, _, address in peers():
+            if group != "head":
                 continue
             try:
-                answer = ask(address, {"verb": "join", "me": me, "address": own})
+                answer = ask(address, {"verb": "join", "me": me, "address": my_address})
             except (OSError, ValueError, KeyError):
                 continue
             if answer.get("late"):

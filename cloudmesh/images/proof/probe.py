@@ -1,9 +1,10 @@
-"""What `cms cluster test` runs on each host: whether tasks there reach all the others, DNS and the storage.
+"""Checks, on a host of the cluster, whether tasks reach each other, DNS and the volumes; `cms cluster test` runs it.
 
-The first task is the meeting point: all others come to it, and it prints what each has found, a JSON object a line.
-Its arguments are the seconds to wait for all to come, and a number for each task that should. The environment is that
-of any task (see cloudmesh/cluster/jobs/layout.py); CMS_PROBE is the task's own number, CMS_PROBE_STORAGE the places
-that are mounted, as JSON {NAME: DIRECTORY}.
+    probe.py SECONDS COUNT
+
+One task runs on each host. The first task is the meeting point: it waits SECONDS for COUNT tasks to come, and prints
+the report of each task as a line of JSON. The environment is that of any task (cloudmesh/cluster/spec/task_groups.py),
+and CMS_PROBE is the task's number, CMS_PROBE_STORAGE the mounted volumes as JSON, {NAME: DIRECTORY}.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from pathlib import Path
 
 from meeting import REPORT_SECONDS, SECONDS, Meeting, Message, Server, ask, meet, peers
 
-SEEN_SECONDS = 10.0  # NFS clients look again only after a while
+SEEN_SECONDS = 10.0  # NFS clients look for new files only after a while
 
 
 def reached(met: Mapping[str, str]) -> dict[str, str]:
-    """Return for each task why it cannot be reached; empty where it can."""
+    """Return for each task why it cannot be reached; an empty text where it can."""
 
     def knock(address: str) -> str:
         try:
@@ -40,26 +41,26 @@ def reached(met: Mapping[str, str]) -> dict[str, str]:
 
 
 def dns(met: Mapping[str, str]) -> dict[str, str]:
-    """Return how the names of other tasks are resolved; where tasks have none, whether a resolver answers."""
+    """Check whether the names of other tasks are resolved; where tasks have no names, whether a resolver answers."""
     names = {host for _, _, address in peers() if not _is_number(host := address.rpartition(":")[0])}
     if not names:
         return _resolver()
-    known = {address.rpartition(":")[0] for address in met.values()}
+    addresses = {address.rpartition(":")[0] for address in met.values()}
     for name in sorted(names):
         try:
-            found = _resolved(name)
+            resolved = _resolved(name)
         except OSError as error:
-            # One that did not come may have no name either.
-            if len(known) == len(names):
+            # A task that did not come may have no name, either.
+            if len(addresses) == len(names):
                 return {"failed": f"{name}: {error}"}
             continue
-        if len(known) == len(names) and not found & known:
-            return {"failed": f"{name} is {', '.join(sorted(found))}, where no task is"}
+        if len(addresses) == len(names) and not resolved & addresses:
+            return {"failed": f"{name} is {', '.join(sorted(resolved))}, where no task is"}
     return {"ok": f"{len(names)} names of tasks"}
 
 
 def _resolved(name: str) -> set[str]:
-    """Return the addresses of a name, which may be new."""
+    """Return the addresses of a name; a new name may need some tries."""
     for wait in (1.0, 3.0, 0.0):
         try:
             return {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)}
@@ -71,7 +72,7 @@ def _resolved(name: str) -> set[str]:
 
 
 def _resolver() -> dict[str, str]:
-    """Return whether the host's resolver answers at all; any answer will do."""
+    """Check whether the host's resolver answers at all; any answer counts."""
     file = Path("/etc/resolv.conf")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     servers = [words[1] for line in lines if len(words := line.split()) > 1 and words[0] == "nameserver"]
@@ -99,7 +100,12 @@ def _is_number(host: str) -> bool:
 
 
 class Storage:
-    """A place that is mounted, and the file that this task leaves there for the others."""
+    """A mounted volume, and the file that this task writes there for the others.
+
+    Args:
+        folder: where it is mounted.
+        me: the number of this task.
+    """
 
     def __init__(self, folder: str, me: str) -> None:
         self._folder, self._me = Path(folder), me
@@ -107,30 +113,30 @@ class Storage:
         self.failure = ""
 
     def write(self) -> None:
-        """Leave a file."""
+        """Write the file."""
         try:
             self._file.write_text(self._content(self._me), encoding="ascii")
         except OSError as error:
             self.failure = f"cannot be written: {error.strerror}"
 
     def compare(self, met: Mapping[str, str]) -> Message:
-        """Return whose files are seen from here, or what is wrong."""
+        """Return the tasks whose files are seen here, as `seen`, or as `failed` what is wrong."""
         if self.failure:
             return {"failed": self.failure}
         end = time.monotonic() + SEEN_SECONDS
         try:
-            while len(seen := [each for each in met if self._path(each).exists()]) < len(met):
-                # Where nobody else's is seen, everyone has a place of its own.
+            while len(seen := [task for task in met if self._path(task).exists()]) < len(met):
+                # Where no other task's file is seen after half of the time, each host has a directory of its own.
                 if time.monotonic() > end or (len(seen) < 2 and time.monotonic() > end - SEEN_SECONDS / 2):
                     break
                 time.sleep(0.5)
-            wrong = [each for each in seen if self._path(each).read_text("ascii") != self._content(each)]
+            wrong = [task for task in seen if self._path(task).read_text("ascii") != self._content(task)]
         except OSError as error:
             return {"failed": f"cannot be read: {error.strerror}"}
         return {"failed": f"what task {wrong[0]} wrote is read otherwise here"} if wrong else {"seen": seen}
 
     def clear(self) -> None:
-        """Take the file away."""
+        """Remove the file."""
         try:
             self._file.unlink(missing_ok=True)
         except OSError:
@@ -143,42 +149,42 @@ class Storage:
         return hashlib.sha256(f"{os.environ['CMS_JOB_ID']} {task}".encode()).hexdigest() * 64
 
 
-def found(me: str, met: Mapping[str, str], places: Mapping[str, Storage]) -> Message:
-    """Return what this task finds."""
+def examine(me: str, met: Mapping[str, str], volumes: Mapping[str, Storage]) -> Message:
+    """Return the report of this task."""
     return {
         "me": me,
         "reached": reached(met),
         "dns": dns(met),
-        "storage": {name: place.compare(met) for name, place in places.items()},
+        "storage": {name: volume.compare(met) for name, volume in volumes.items()},
     }
 
 
 def main() -> int:
-    """Meet the others, look, and tell the first task; as the first one, print what all have told."""
+    """Join the meeting and report to the first task; the first task prints all reports."""
     patience, expected, me = float(sys.argv[1]), int(sys.argv[2]), os.environ["CMS_PROBE"]
-    places = {name: Storage(path, me) for name, path in json.loads(os.environ["CMS_PROBE_STORAGE"]).items()}
-    for place in places.values():
-        place.write()
+    volumes = {name: Storage(path, me) for name, path in json.loads(os.environ["CMS_PROBE_STORAGE"]).items()}
+    for volume in volumes.values():
+        volume.write()
     meeting = Meeting(expected, patience) if os.environ["CMS_TASK"].startswith("head") else None
     server = Server(meeting.answer if meeting else lambda _: {})
     try:
         head, met = meet(me, patience)
-        report = found(me, met, places) if met else {}
+        report = examine(me, met, volumes) if met else {}
         if meeting:
             meeting.answer({"verb": "join", "me": me, "address": ""})
             threading.Thread(target=meeting.answer, args=({"verb": "report", "me": me, "report": report},)).start()
-            for each in meeting.reports().values():
-                sys.stdout.write(json.dumps(each) + "\n")
+            for task_report in meeting.reports().values():
+                sys.stdout.write(json.dumps(task_report) + "\n")
             sys.stdout.flush()
             meeting.end()
-            time.sleep(1.0)  # the others hear that it is over
+            time.sleep(1.0)  # the other tasks get their answers
         elif met:
             ask(head, {"verb": "report", "me": me, "report": report}, REPORT_SECONDS + SECONDS)
     except (OSError, ValueError, KeyError) as error:
         sys.stderr.write(f"probe: {error}\n")
     finally:
-        for place in places.values():
-            place.clear()
+        for volume in volumes.values():
+            volume.clear()
         server.shutdown()
     return 0
 

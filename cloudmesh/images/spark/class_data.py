@@ -1,8 +1,8 @@
-"""Makes class data of Spark, by which its processes start without loading thousands of classes: class_data.py ARCHIVE.
+"""Makes an archive of Spark's class data, with which JVMs start faster: `class_data.py ARCHIVE`.
 
-A JVM takes class data only where its class path begins as the one did that they were made with. The path that Spark's
-scripts make does not: it begins with a folder of settings, and the order of the jars is the file system's. So a jar
-that names all the others in a fixed order is made, too, and spark-defaults.conf puts it in front.
+A JVM uses class data only if its class path begins like the one that they were made with. The path that Spark's scripts
+make does not: it begins with a folder of settings, and the file system determines the order of the jars. So this also
+makes a jar that names all the others in a fixed order, and spark-defaults.conf puts it in front.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 INDEX = "cloudmesh-classpath.jar"
-# A line of a manifest has at most 72 bytes; with a blank before it, it goes on with the one before.
+# A line of a manifest has at most 72 bytes; a line that begins with a blank continues the line before.
 _LINE = 72
 _SETTINGS = {
     "spark.ui.enabled": "false",
@@ -29,7 +29,7 @@ _ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1", "KUBERNETES_REQUEST_RETRY_BACKOFF
 
 
 def manifest(names: Iterable[str]) -> str:
-    """Return the manifest of a jar that stands for the jars of these names beside it."""
+    """Return the manifest of a jar that stands for the jars with these names in the same folder."""
     entry = "Class-Path: " + " ".join(names)
     rest = range(_LINE, len(entry), _LINE - 1)
     lines = [entry[:_LINE], *(f" {entry[start : start + _LINE - 1]}" for start in rest)]
@@ -37,7 +37,7 @@ def manifest(names: Iterable[str]) -> str:
 
 
 def index(jars: Path) -> Path:
-    """Make the jar that stands for all in the folder `jars`."""
+    """Make the jar that stands for all jars in the folder `jars`, and return its path."""
     names = sorted(jar.name for jar in jars.glob("*.jar"))
     with ZipFile(jars / INDEX, "x") as archive:
         archive.writestr("META-INF/MANIFEST.MF", manifest(names))
@@ -45,7 +45,7 @@ def index(jars: Path) -> Path:
 
 
 def main() -> None:
-    """Make the jar, and have Spark run a typical job, whose classes are kept at its end."""
+    """Make the jar, and let Spark run a typical job; at its end, the JVM writes its classes to the archive."""
     home, archive = Path(os.environ["SPARK_HOME"]), sys.argv[1]
     settings = {
         **_SETTINGS,
@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, **_ENVIRONMENT, "SPARK_WORKER_DIR": folder}
         command = [f"{home}/bin/spark-submit", *arguments, program]
-        subprocess.run(command, check=True, cwd=folder, env=environment)  # noqa: S603 - the image's own
+        subprocess.run(command, check=True, cwd=folder, env=environment)  # noqa: S603 - a command of the image
     Path(archive).stat()
 
 

@@ -1,8 +1,8 @@
-"""Fetches what an executor shows at a HadoopService's file system: `hadoop_token.py FILE`.
+"""Fetches the token by which an executor uses a HadoopService's file system: `hadoop_token.py FILE`.
 
-Spark's executors act in the name of a user without Kerberos, and take along nothing but tokens. The driver hands out
-none where the master is Spark's own, or the file system not the default one. So each executor's container
-fetches one, by Kerberos, and Hadoop finds it by HADOOP_TOKEN_FILE_LOCATION.
+Spark's executors act for a user without Kerberos, and can only use tokens. The driver sends them none where the master
+is Spark's standalone master, or the file system is not the default one. So each executor's container fetches a token
+with Kerberos, and Hadoop finds it by HADOOP_TOKEN_FILE_LOCATION.
 
 Environment: CMS_HADOOP_URI, and CMS_HADOOP_CLIENT with the client's settings as JSON.
 """
@@ -19,7 +19,7 @@ RENEWER = "cms"
 
 
 def main() -> None:
-    """Write the token's file."""
+    """Fetch the token, and write it to the file."""
     gateway = launch_gateway()
     try:
         hadoop = gateway.jvm.org.apache.hadoop

@@ -1,7 +1,7 @@
-"""Has the driver's program write to the container's own output. Python runs this at its start (see entrypoint.sh).
+"""Lets the driver's program write directly to the container's output. Python runs this when it starts (entrypoint.sh).
 
-spark-submit gives a Python program one pipe for both streams, copies what comes out of it, and does not wait for the
-copy's end: what is printed last may be lost, and errors come out among the results.
+spark-submit gives a Python program one pipe for both streams, copies what arrives there, and does not wait for the end
+of the copying: the last output may be lost, and errors are mixed with the results.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def attach(outputs: str) -> None:
-    """Let this process write to what the files `1` and `2` in the folder `outputs` are."""
+    """Make the files `1` and `2` in the folder `outputs` the standard output and standard error of this process."""
     for stream in (1, 2):
         target = os.open(f"{outputs}/{stream}", os.O_WRONLY | os.O_APPEND)
         os.dup2(target, stream)
@@ -18,12 +18,12 @@ def attach(outputs: str) -> None:
 
 
 def is_program() -> bool:
-    """Return whether this process runs a file; Spark's own helpers are modules, and talk to it by their output."""
+    """Return whether this process runs a file. Spark's helpers are modules, and send their output to Spark."""
     return len(sys.orig_argv) > 1 and not sys.orig_argv[1].startswith("-")
 
 
 OUTPUTS = os.environ.get("CMS_OUTPUTS", "")
 if OUTPUTS and is_program() and not os.path.samestat(os.fstat(1), Path(OUTPUTS, "1").stat()):
     attach(OUTPUTS)
-    # What this program starts has the output that it is given.
+    # Programs that this one starts write where it tells them to.
     del os.environ["CMS_OUTPUTS"]

@@ -1,7 +1,8 @@
-"""Runs one Spark process beside the master it depends on: `supervise.py worker|driver COMMAND…` (see entrypoint.sh).
+"""Runs a Spark process that depends on a master: `supervise.py worker|driver COMMAND…` (see entrypoint.sh).
 
-worker: waits for the address in the file $CMS_MASTER_FILE to answer, runs COMMAND with it, and ends with 0 once the
-master has gone; follows it to another address if the file names one by then. No master in time: 0, too.
+worker: waits until the address in the file $CMS_MASTER_FILE answers, and runs COMMAND with it. When the master has
+gone, the worker follows it to the address that the file names by then, or ends with 0. It also ends with 0 if no master
+answers in time.
 driver: waits for $CMS_MASTER, runs COMMAND, and ends with its status, or with 124 after $CMS_TIMEOUT_SECONDS.
 """
 
@@ -31,7 +32,7 @@ def say(text: str) -> None:
 
 
 def seconds(name: str, default: float) -> float:
-    """Return the number in the variable `name`."""
+    """Return the number in the environment variable `name`."""
     return float(os.environ.get(name) or default)
 
 
@@ -53,7 +54,7 @@ def answers(address: str) -> bool:
 
 
 class Watch:
-    """A connection that is held to the master, so that its end is seen at once, and asked for again when it is cut."""
+    """A connection to the master that stays open, so that its end is seen at once; when cut, it is opened again."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -67,28 +68,28 @@ class Watch:
         return time.monotonic() - self._seen
 
     def look(self) -> None:
-        """Find out whether the master is there."""
+        """Check whether the master is there."""
         self.refused = False
         try:
             self._connection = self._connection or dial(self._address)
             self._connection.settimeout(0)
             if not self._connection.recv(1):
                 raise ConnectionResetError
-        except BlockingIOError:  # nothing said, as it should be
+        except BlockingIOError:  # the master sends nothing, which is the normal state
             self._seen = time.monotonic()
         except OSError as error:
             self.refused = isinstance(error, ConnectionRefusedError)
             self.close()
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         if self._connection:
             self._connection.close()
         self._connection = None
 
 
 def wait_for(address: Callable[[], str], timeout: float) -> str:
-    """Return the master's address as soon as it answers; empty if it does not in `timeout` seconds."""
+    """Wait until the master answers, and return its address; empty if it does not answer within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         master = address()
@@ -100,10 +101,10 @@ def wait_for(address: Callable[[], str], timeout: float) -> str:
 
 
 class Child:
-    """A process that gets the SIGTERM and SIGINT sent to this one, and SIGKILL where that does not help."""
+    """A process that is terminated when this process gets SIGTERM or SIGINT."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - it is the image's own
+        self._process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - a command of the image
         self.stopping = False
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
@@ -113,7 +114,7 @@ class Child:
         self._process.terminate()
 
     def wait(self, timeout: float) -> int | None:
-        """Return the exit status, as a shell gives it; None if the process still runs after `timeout` seconds."""
+        """Return the exit status as a shell counts it; None if the process still runs after `timeout` seconds."""
         try:
             status = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -121,7 +122,7 @@ class Child:
         return status if status >= 0 else 128 - status
 
     def end(self) -> None:
-        """Stop the process and all that it has started."""
+        """Terminate the process, and kill what it has started; SIGKILL follows after `GRACE` seconds."""
         self._process.terminate()
         self.wait(GRACE)
         try:
@@ -132,7 +133,7 @@ class Child:
 
 
 def run_beside(master: str, address: Callable[[], str], command: Sequence[str]) -> int | None:
-    """Run `command` until it ends, and return its status, or until the master has gone, and return None."""
+    """Run `command` until it ends or the master has gone; return its status, or None where the master has gone."""
     child = Child(command)
     watch = Watch(master)
     while (status := child.wait(0.5)) is None:
@@ -188,7 +189,7 @@ def driver(command: Sequence[str]) -> int:
 def main() -> int:
     """Run the role that is named first."""
     role, command = sys.argv[1], sys.argv[2:]
-    # PID 1 gets no signal that it has no handler for; while waiting for the master there is nothing to stop.
+    # PID 1 gets only signals that it has a handler for. While it waits for the master, there is nothing else to stop.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return worker(command) if role == "worker" else driver(command)
 

@@ -1,4 +1,4 @@
-"""Does a little of what most jobs do, in one process that is driver and executor, master and worker (class_data.py)."""
+"""Does what typical jobs do, so that Spark's classes are loaded: in one process for all roles (see class_data.py)."""
 
 import os
 from contextlib import suppress
@@ -10,14 +10,14 @@ MASTERS = ("local[1]", "local-cluster[1,1,1024]")
 NOBODY = "k8s://https://127.0.0.1:1"
 PEOPLE = f"{os.environ['SPARK_HOME']}/examples/src/main/resources/people.json"
 
-for number, master in enumerate(MASTERS):
+for run, master in enumerate(MASTERS):
     with SparkSession.builder.master(master).getOrCreate() as session:
-        session.sparkContext.parallelize(range(8), 2).map(lambda each: (each % 2, each)).groupByKey().collect()
+        session.sparkContext.parallelize(range(8), 2).map(lambda number: (number % 2, number)).groupByKey().collect()
         table = session.read.json(PEOPLE)
         table.createOrReplaceTempView("people")
-        session.sql("SELECT name, sum(age) FROM people GROUP BY name ORDER BY name").write.parquet(f"sums{number}")
-        session.read.parquet(f"sums{number}").join(table, "name").collect()
-        session.read.text(PEOPLE).write.csv(f"text{number}")
-# No Kubernetes is there. What a driver has loaded until it finds that out is most of what it needs to use one.
+        session.sql("SELECT name, sum(age) FROM people GROUP BY name ORDER BY name").write.parquet(f"sums{run}")
+        session.read.parquet(f"sums{run}").join(table, "name").collect()
+        session.read.text(PEOPLE).write.csv(f"text{run}")
+# There is no Kubernetes. Until the driver notices that, it has loaded most of the classes that it needs for one.
 with suppress(Py4JJavaError):
     SparkSession.builder.master(NOBODY).getOrCreate()

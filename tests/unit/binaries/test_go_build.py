@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.binaries import Collected, cache, get, kept, toys
+from support.binaries import Collected, cache, cached_files, get, toys
 
 from cloudmesh.cluster.binaries.pinned import EngineSpec
 from cloudmesh.cluster.core.errors import BinaryError
@@ -42,7 +42,7 @@ def test_a_module_is_built_and_cached(tmp_path: Path, cache: Path) -> None:
     assert ran.stderr == "42\n"
     assert bundle.source.startswith("built with go1.")
     assert "building toy 1.0" in str(report)
-    assert kept(cache) == ["toy/1.0/linux_amd64/manifest.json", "toy/1.0/linux_amd64/toy"]
+    assert cached_files(cache) == ["toy/1.0/linux_amd64/manifest.json", "toy/1.0/linux_amd64/toy"]
 
 
 def test_the_users_go_settings_do_not_change_what_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_failed_build_shows_its_last_lines_and_leaves_nothing(tmp_path: Path, 
     with pytest.raises(BinaryError, match=r"building toy 1\.0: go build failed with exit status 1: .*nonsense"):
         get(module_of(tmp_path / "toy", BAD), report=report)
     assert "undefined: nonsense" in str(report)
-    assert kept(cache) == []
+    assert cached_files(cache) == []
 
 
 def test_a_module_that_is_not_in_gosum_is_not_built(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from cloudmesh.cluster.binaries.pinned import KUBERNETES, EngineSpec
 __all__ = ["cache"]
 
 needs_go = pytest.mark.skipif(not shutil.which("go"), reason="needs Go")
-PAUSE = next(one for one in KUBERNETES.builds if "pause" in one.packages)
-MODULES = {one.module.name: one for one in KUBERNETES.builds}
+PAUSE = next(build for build in KUBERNETES.builds if "pause" in build.packages)
+MODULES = {build.module.name: build for build in KUBERNETES.builds}
 
 
 needs_built = pytest.mark.skipif(not BUILT, reason="`cms cluster engines -p kubernetes` was not run here")
@@ -52,9 +52,9 @@ def test_every_staging_module_is_of_the_same_release() -> None:
 
 
 def test_go_names_files_that_are_built_at_once_as_the_engine_does() -> None:
-    for one in KUBERNETES.builds:
-        if len(one.packages) > 1:
-            assert {package.rpartition("/")[2]: package for package in one.packages.values()} == one.packages
+    for build in KUBERNETES.builds:
+        if len(build.packages) > 1:
+            assert {package.rpartition("/")[2]: package for package in build.packages.values()} == build.packages
 
 
 @needs_go
@@ -91,7 +91,7 @@ def test_a_program_of_our_own_is_built_from_its_source_which_is_pinned(tmp_path:
 @needs_go
 def test_pause_reaps_orphans_and_ends_when_it_is_told_to(tmp_path: Path, cache: Path) -> None:
     binary = get(just_pause(tmp_path)).files[0].path
-    # exec keeps the children that the shell has started; nobody else waits for them
+    # After exec, the program has the children that the shell started, and nobody else waits for them.
     shell = f"sleep 0.1 & sleep 0.1 & exec {binary}"
     with subprocess.Popen(["sh", "-c", shell]) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.binaries import Collected, cache, get, kept
+from support.binaries import Collected, cache, cached_files, get
 
 from cloudmesh.cluster.binaries.cache import BinaryBundle, SourceUnavailableError
 from cloudmesh.cluster.binaries.fetch import fetch
@@ -33,12 +33,12 @@ __all__ = ["cache"]
 
 
 class Site(http.server.ThreadingHTTPServer):
-    """Serves `routes`: a path → (status, headers, body); keeps the paths that were asked for."""
+    """Serves `routes`: status, headers and body by path. `requested` has the paths of the requests so far."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.routes: dict[str, tuple[int, dict[str, str], bytes]] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def add(self, path: str, body: bytes, status: int = 200, **headers: str) -> None:
@@ -55,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Site
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         status, fields, body = self.server.routes.get(self.path, (404, {"Content-Length": "0"}, b""))
         self.send_response(status)
         for name, text in fields.items():
@@ -114,7 +114,7 @@ def mirror(toy: EngineSpec, site: Site, cache: Path, tmp_path: Path) -> Path:
     shutil.copytree(cache, directory)
     shutil.rmtree(cache)
     site.routes.clear()
-    site.asked.clear()
+    site.requested.clear()
     return directory
 
 
@@ -128,8 +128,8 @@ def test_a_release_is_verified_unpacked_and_cached(toy: EngineSpec, site: Site, 
     assert [(file.name, file.sha256, file.size) for file in first.files] == [("toy", DIGEST, len(CONTENT))]
     assert first.files[0].path.read_bytes() == CONTENT
     assert first.files[0].path.stat().st_mode & 0o111
-    assert kept(cache) == ["toy/1.0/linux_amd64/manifest.json", "toy/1.0/linux_amd64/toy"]
-    assert site.asked == ["/toy_1.0_amd64.zip"]
+    assert cached_files(cache) == ["toy/1.0/linux_amd64/manifest.json", "toy/1.0/linux_amd64/toy"]
+    assert site.requested == ["/toy_1.0_amd64.zip"]
 
 
 @pytest.mark.parametrize(("name", "body", "member"), [("t.tar.gz", tarred(), "toy-1.0/toy"), ("t", CONTENT, "")])
@@ -153,7 +153,7 @@ def test_a_release_with_another_checksum_is_refused_and_nothing_of_it_stays(
 
     with pytest.raises(BinaryError, match=r"toy_1\.0_amd64\.zip: wrong checksum, the file was deleted"):
         get(toy)
-    assert kept(cache) == []
+    assert cached_files(cache) == []
 
 
 def test_a_truncated_release_is_refused_and_nothing_of_it_stays(toy: EngineSpec, site: Site, cache: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_truncated_release_is_refused_and_nothing_of_it_stays(toy: EngineSpec,
 
     with pytest.raises(BinaryError, match=r"toy_1\.0_amd64\.zip: the transfer was cut"):
         get(toy)
-    assert kept(cache) == []
+    assert cached_files(cache) == []
 
 
 def test_what_no_source_has_is_an_error_that_names_each_cause(toy: EngineSpec, site: Site) -> None:
@@ -176,7 +176,7 @@ def test_what_no_source_has_is_an_error_that_names_each_cause(toy: EngineSpec, s
 def test_an_architecture_without_a_pinned_checksum_is_not_downloaded(toy: EngineSpec, site: Site) -> None:
     with pytest.raises(BinaryError, match="no checksum is pinned for arm64"):
         get(toy, arch="arm64")
-    assert site.asked == []
+    assert site.requested == []
 
 
 def test_a_closed_port_is_named_with_its_cause() -> None:
@@ -234,7 +234,7 @@ def test_a_copy_of_the_cache_on_a_web_server_is_a_mirror(
 
     assert bundle.files[0].path.read_bytes() == CONTENT
     assert bundle.files[0].path.is_relative_to(cache)
-    assert set(site.asked) == {"/engines/toy/1.0/linux_amd64/manifest.json", "/engines/toy/1.0/linux_amd64/toy"}
+    assert set(site.requested) == {"/engines/toy/1.0/linux_amd64/manifest.json", "/engines/toy/1.0/linux_amd64/toy"}
 
 
 def test_a_mirrors_manifest_can_be_pinned(toy: EngineSpec, mirror: Path, cache: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_mirrors_manifest_can_be_pinned(toy: EngineSpec, mirror: Path, cache: 
 
     with pytest.raises(BinaryError, match=r"manifest\.json: wrong checksum"):
         get(toy, f"{mirror}#sha256={OTHER}")
-    assert kept(cache) == []
+    assert cached_files(cache) == []
     assert get(toy, f"{mirror}#sha256={hashlib.sha256(manifest).hexdigest()}").files[0].sha256 == DIGEST
 
 
@@ -265,7 +265,7 @@ def test_a_mirror_that_belies_its_manifest_is_refused_and_the_file_named(
     with pytest.raises(BinaryError, match=r"toy/1\.0/linux_amd64/toy: wrong checksum, the file was deleted") as caught:
         get(toy, site.url if remote else mirror)
     assert DIGEST in str(caught.value)
-    assert kept(cache) == []
+    assert cached_files(cache) == []
     assert (mirror / "toy/1.0/linux_amd64/toy").exists()
 
 
@@ -296,7 +296,7 @@ def test_a_mirror_without_the_engine_is_noted_and_the_next_source_asked(toy: Eng
 def test_a_bad_mirror_is_a_usage_error(toy: EngineSpec, site: Site, text: str) -> None:
     with pytest.raises(UsageError, match="--mirror="):
         get(toy, text)
-    assert site.asked == []
+    assert site.requested == []
 
 
 def test_a_mirrors_password_is_never_shown(toy: EngineSpec, mirror: Path, site: Site, cache: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_changed_pin_voids_the_cache(toy: EngineSpec, site: Site) -> None:
 def test_an_interrupted_download_leaves_nothing_and_the_next_run_ends_well(toy: EngineSpec, cache: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         get(toy, report=Collected(interrupt_at="100 %"))
-    assert kept(cache) == []
+    assert cached_files(cache) == []
     assert get(toy).files[0].sha256 == DIGEST
 
 
@@ -348,15 +348,15 @@ def test_what_a_killed_process_left_is_removed(toy: EngineSpec, cache: Path) -> 
 
 
 def test_two_at_once_download_once(toy: EngineSpec, site: Site) -> None:
-    found: list[BinaryBundle] = []
-    threads = [threading.Thread(target=lambda: found.append(get(toy))) for _ in range(4)]
+    bundles: list[BinaryBundle] = []
+    threads = [threading.Thread(target=lambda: bundles.append(get(toy))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert [bundle.files[0].sha256 for bundle in found] == [DIGEST] * 4
-    assert site.asked == ["/toy_1.0_amd64.zip"]
+    assert [bundle.files[0].sha256 for bundle in bundles] == [DIGEST] * 4
+    assert site.requested == ["/toy_1.0_amd64.zip"]
 
 
 def test_a_cache_that_cannot_be_written_is_named(toy: EngineSpec, cache: Path) -> None:
@@ -400,8 +400,8 @@ def test_every_engine_is_pinned_by_checksum_and_each_source_gives_all_files(spec
     for download in spec.downloads:
         assert download.url.startswith("https://")
         assert all(len(bytes.fromhex(digest)) == 32 for digest in download.sha256.values())
-    assert {name for one in spec.downloads for name in one.members} in ({*spec.files}, set())
-    assert {name for one in spec.builds for name in one.packages} == {*spec.files}
+    assert {name for download in spec.downloads for name in download.members} in ({*spec.files}, set())
+    assert {name for build in spec.builds for name in build.packages} == {*spec.files}
     assert json.loads(json.dumps(spec.pins())) == spec.pins()
 
 

@@ -1,4 +1,4 @@
-"""What a test of a cluster makes of what hosts and tasks tell."""
+"""What a cluster's test makes of the reports of hosts and tasks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ WELL = HostHealth(0.0, (2048, 4096), ((50000, 100000, "/"),))
 
 
 def failed(health: HostHealth, skews: tuple[float, ...] = (0.0, 0.0, 0.0)) -> dict[str, str]:
-    return {
-        each.check: each.cause for each in check_results.check_host("one", health, skews) if each.result == "failed"
-    }
+    results = check_results.check_host("one", health, skews)
+    return {result.check: result.cause for result in results if result.result == "failed"}
 
 
 def test_what_a_host_tells_is_understood():
@@ -37,9 +36,9 @@ def test_what_a_host_tells_is_understood():
 def test_a_host_that_is_well_fails_nothing_and_every_failure_has_a_remedy():
     assert failed(WELL) == {}
     broken = HostHealth(90.0, (10, 4096), ((5, 100, "/data"),), "no route", "no answer")
-    every = list(check_results.check_host("one", broken, (0.0, 0.0, 90.0)))
-    assert {each.check for each in every if each.result == "failed"} == {each.check for each in every}
-    assert all(each.cause and each.remedy for each in every)
+    results = list(check_results.check_host("one", broken, (0.0, 0.0, 90.0)))
+    assert {result.check for result in results if result.result == "failed"} == {result.check for result in results}
+    assert all(result.cause and result.remedy for result in results)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +66,15 @@ NAMES = {"0": "a", "1": "b", "2": "c"}
 
 
 def report(number: str, *, lost: str = "", **storage: Any) -> dict[str, Any]:
-    reached = {each: "timed out" if each == lost else "" for each in NAMES}
+    reached = {other: "timed out" if other == lost else "" for other in NAMES}
     return {"me": number, "reached": reached, "dns": {"ok": "fine"}, "storage": storage}
 
 
 def test_hosts_that_do_not_reach_each_other_are_told_from_both_ends():
-    found = check_results.check_network(
+    results = check_results.check_network(
         NAMES, {"0": report("0"), "1": report("1", lost="2"), "2": report("2", lost="1")}
     )
-    assert [(each.host, each.result, each.cause) for each in found] == [
+    assert [(result.host, result.result, result.cause) for result in results] == [
         ("a", "ok", "reaches 2 other hosts"),
         ("b", "failed", "no way to c: timed out"),
         ("c", "failed", "no way to b: timed out"),
@@ -84,10 +83,11 @@ def test_hosts_that_do_not_reach_each_other_are_told_from_both_ends():
 
 def stored(kind: str, *seen: Any) -> list[tuple[str, str]]:
     reports = {
-        str(at): report(str(at), data={"seen": each} if isinstance(each, list) else {"failed": each})
-        for at, each in enumerate(seen)
+        str(number): report(str(number), data={"seen": tasks} if isinstance(tasks, list) else {"failed": tasks})
+        for number, tasks in enumerate(seen)
     }
-    return [(each.host, each.result) for each in check_results.check_volume(Volume("data", kind), NAMES, reports)]
+    results = check_results.check_volume(Volume("data", kind), NAMES, reports)
+    return [(result.host, result.result) for result in results]
 
 
 def test_a_place_that_all_share_is_well_where_all_see_what_all_wrote():
