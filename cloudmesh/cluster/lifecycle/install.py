@@ -165,7 +165,9 @@ def prepare(run: Installation) -> None:
         run.binaries_in_progress = parallel.run_in_background(lambda: _provide_binaries(run, arch))
     elif run.pending:
         run.delivery = Delivery(plan.read_binary_digests(run.server))
-    run.images_in_progress = parallel.run_in_background(lambda: [build_builtin_image(image, run.context) for image in run.images])
+    run.images_in_progress = parallel.run_in_background(
+        lambda: [build_builtin_image(image, run.context) for image in run.images]
+    )
     _run_step(run, "prepare", run.pending, _PREPARE_SECONDS)
 
 
