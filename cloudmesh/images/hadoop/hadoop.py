@@ -50,8 +50,8 @@ class Head:
         self._daemons = daemons
         self._plan = plan
         self._where = settings.Head(*(task.own_address(name) for name in settings.Head._fields))
-        # NameNode and ResourceManager get one share each as heap, JobHistory gets half a share, and the program, if any,
-        # another share. The rest is for what JVMs need beside their heaps.
+        # NameNode and ResourceManager get one share each as heap, JobHistory gets half a share, and the program another
+        # one if there is a program. The rest is for what JVMs need beside their heaps.
         shares = 2 if not self._where.resourcemanager else 5 if plan["stays"] else 6
         self._share = task.memory_mb() // shares
         rules = settings.of_head(self._where, str(task.data()), plan["masters"])

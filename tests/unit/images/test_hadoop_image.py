@@ -58,10 +58,10 @@ def test_whoever_is_nobody_is_let_in_nowhere_and_a_job_cannot_change_that():
     import settings
 
     head = settings.Head("h:1", "h:2", "h:3", "h:4", "h:5", "h:6")
-    found = settings.everywhere(head, "/folder")
-    assert found["hadoop.security.authentication"] == "kerberos"
-    assert found["hadoop.rpc.protection"] == found["dfs.data.transfer.protection"] == "privacy"
-    assert not set(settings.defaults(2)) & set(found)
+    rules = settings.everywhere(head, "/folder")
+    assert rules["hadoop.security.authentication"] == "kerberos"
+    assert rules["hadoop.rpc.protection"] == rules["dfs.data.transfer.protection"] == "privacy"
+    assert not set(settings.defaults(2)) & set(rules)
 
 
 def test_what_is_not_for_others_listens_on_loopback_and_all_else_on_a_port_that_is_given():
@@ -94,9 +94,9 @@ def test_all_of_a_service_and_its_clients_call_its_file_system_by_the_same_name(
 def test_a_client_works_in_a_directory_of_its_own_and_what_it_runs_bears_its_name():
     import settings
 
-    found = settings.of_client("/jobs/j", "cms-j")
-    assert found["dfs.user.home.dir.prefix"] == found["yarn.app.mapreduce.am.staging-dir"] == "/jobs/j"
-    assert found["mapreduce.job.tags"] == "cms-j"
+    rules = settings.of_client("/jobs/j", "cms-j")
+    assert rules["dfs.user.home.dir.prefix"] == rules["yarn.app.mapreduce.am.staging-dir"] == "/jobs/j"
+    assert rules["mapreduce.job.tags"] == "cms-j"
 
 
 def test_settings_survive_the_writing_of_them():
@@ -104,13 +104,13 @@ def test_settings_survive_the_writing_of_them():
 
     given = {"a.b": "x < y & z", "c": "${env.PORTS}"}
     root = ElementTree.fromstring(settings.document(given))  # noqa: S314 - our own
-    assert {each.findtext("name"): each.findtext("value") for each in root} == given
+    assert {entry.findtext("name"): entry.findtext("value") for entry in root} == given
 
 
 def test_every_jar_is_fetched_by_its_checksum(tmp_path):
     import fetch
 
-    files = dict(reversed(each) for each in fetch.locked(IMAGES / "hadoop" / "jars.lock"))
+    files = {path: digest for digest, path in fetch.locked(IMAGES / "hadoop" / "jars.lock")}
     assert len(files) > 100
     assert all(len(bytes.fromhex(digest)) == 32 for digest in files.values())
     assert {path.rpartition("/")[2] for path in files} >= {"hadoop-hdfs-3.4.2.jar", "hadoop-common-3.4.2.jar"}

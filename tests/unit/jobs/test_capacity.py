@@ -28,8 +28,8 @@ def node(cores: float, memory: int) -> Node:
     ],
 )
 def test_a_job_that_could_never_run_is_told_from_one_that_must_wait(nodes, says):
-    found = capacity.why_spark_unschedulable(ResourceRequest(1, 1, 2000), ResourceRequest(1, 1, 2000), nodes)
-    assert found == "" if not says else says in found
+    reason = capacity.why_spark_unschedulable(ResourceRequest(1, 1, 2000), ResourceRequest(1, 1, 2000), nodes)
+    assert reason == "" if not says else says in reason
 
 
 def test_a_python_job_gets_more_memory_beside_the_heap_and_never_less_than_the_jvm_needs():
@@ -49,8 +49,8 @@ def test_a_python_job_gets_more_memory_beside_the_heap_and_never_less_than_the_j
     ],
 )
 def test_an_exit_code_is_told_in_words(code, oom, says):
-    found = outcomes.explain_exit_code(code, out_of_memory=oom)
-    assert found == "" if not says else says in found
+    reason = outcomes.explain_exit_code(code, out_of_memory=oom)
+    assert reason == "" if not says else says in reason
 
 
 def named(name: str, cores: float, memory: int, free: int = 0) -> Node:
@@ -77,8 +77,8 @@ def named(name: str, cores: float, memory: int, free: int = 0) -> Node:
     ],
 )
 def test_parts_that_could_never_all_run_are_told_from_those_that_must_wait(parts, says):
-    found = capacity.why_tasks_unschedulable(TaskLayout(tuple(parts)), [named("a", 2, 4000), named("b", 2, 4000)])
-    assert found == "" if not says else says in found
+    reason = capacity.why_tasks_unschedulable(TaskLayout(tuple(parts)), [named("a", 2, 4000), named("b", 2, 4000)])
+    assert reason == "" if not says else says in reason
 
 
 def test_placing_many_parts_on_many_hosts_takes_no_time():

@@ -33,11 +33,11 @@ def bring(server):
     context = Context(server.settings(), Silent(), "tester")
     with connect(server.host(), server.settings()) as connection:
         marker = Marker("c", "1", "nomad", Role.WORKER, ADDRESS, (ADDRESS,))
-        membership = DiscoveredCluster("c", {connection.host: marker}, {connection.host: connection})
+        discovered = DiscoveredCluster("c", {connection.host: marker}, {connection.host: connection})
 
         def run(target: Path, *, also: tuple[ResultLocation, ...] = (), **tasks: Path) -> results.CopySummary:
-            found = [ResultLocation(task, NODE, str(path)) for task, path in tasks.items()]
-            return results.fetch(context, membership, [*found, *also], target)
+            locations = [ResultLocation(task, NODE, str(path)) for task, path in tasks.items()]
+            return results.fetch(context, discovered, [*locations, *also], target)
 
         yield run
 
@@ -126,7 +126,7 @@ def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_brought(bring
     dead = Node("n2", "10.0.0.6", (Role.WORKER,), "down", contact="root@127.0.0.1:1", host_key="")
     with pytest.raises(HostsError) as raised:
         bring(tmp_path / "here", driver=left, also=(ResultLocation(task, dead, "/x"),))
-    assert [type(each) for each in raised.value.failures.values()] == [UnreachableError]
+    assert [type(failure) for failure in raised.value.failures.values()] == [UnreachableError]
     assert (tmp_path / "here" / "driver" / "part-0").exists()
 
 
@@ -186,12 +186,12 @@ def test_a_host_that_is_cut_off_in_the_middle_is_told_as_such(tmp_path):
     def cut() -> None:
         with connection.stream("echo begun; sleep 60; echo end", silence=20) as stream:
             assert stream.read(6) == b"begun\n"
-            threading.Timer(0.2, own.kill_sessions).start()
+            threading.Timer(0.2, sshd.kill_sessions).start()
             assert stream.read(1) == b""
 
     with (
-        Sshd(tmp_path / "own") as own,
-        connect(own.host(), own.settings()) as connection,
+        Sshd(tmp_path / "own") as sshd,
+        connect(sshd.host(), sshd.settings()) as connection,
         pytest.raises(UnreachableError),
     ):
         cut()

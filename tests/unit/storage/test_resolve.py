@@ -1,4 +1,4 @@
-"""What the storage that a job names comes to, and which places may be named at all."""
+"""What a job gets of the volumes that it names, and which volumes may be made at all."""
 
 from pathlib import Path
 
@@ -25,51 +25,53 @@ def s3(name: str, url: str, keys: dict[str, str] = KEYS, endpoint: str = "") -> 
 
 
 def job(*names: str, read_only: bool = False, **fields: object) -> SparkJob:
-    asked = tuple(VolumeClaim(name, f"/mnt/{name}", read_only) for name in names)
-    return SparkJob(**{"name": "j", "main": Path("x.py"), "storage": asked, **fields})
+    claims = tuple(VolumeClaim(name, f"/mnt/{name}", read_only) for name in names)
+    return SparkJob(**{"name": "j", "main": Path("x.py"), "storage": claims, **fields})
 
 
 def test_directories_and_exports_are_mounted_and_known_by_their_uri():
-    found = resolve.resolve(job("data", "shared-1", read_only=True), [DATA, EXPORT])
-    assert found.volumes == (Mount("data", "/mnt/data", True), Mount("shared-1", "/mnt/shared-1", True))
-    assert found.env == {"CMS_STORAGE_DATA": "file:///mnt/data", "CMS_STORAGE_SHARED_1": "file:///mnt/shared-1"}
-    assert found.notes == ()
+    resolved = resolve.resolve(job("data", "shared-1", read_only=True), [DATA, EXPORT])
+    assert resolved.volumes == (Mount("data", "/mnt/data", True), Mount("shared-1", "/mnt/shared-1", True))
+    assert resolved.env == {"CMS_STORAGE_DATA": "file:///mnt/data", "CMS_STORAGE_SHARED_1": "file:///mnt/shared-1"}
+    assert resolved.notes == ()
 
 
 def test_the_keys_of_a_bucket_are_secrets_and_in_nothing_else():
-    found = resolve.resolve(job("lake"), [BUCKET])
-    assert found.secrets == {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "very-secret"}
-    assert found.env == {"CMS_STORAGE_LAKE": "s3a://lake/in"}
-    assert "very-secret" not in repr(found)
-    assert found.job.spark_conf[f"{CLIENT}.endpoint"] == "http://nas:9000"
-    assert found.job.spark_conf[f"{CLIENT}.path.style.access"] == "true"
-    assert "EnvironmentVariable" in found.job.spark_conf[f"{CLIENT}.aws.credentials.provider"]
-    assert "very-secret" not in str(found.job)
+    resolved = resolve.resolve(job("lake"), [BUCKET])
+    assert resolved.secrets == {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+    assert resolved.env == {"CMS_STORAGE_LAKE": "s3a://lake/in"}
+    assert "very-secret" not in repr(resolved)
+    assert resolved.job.spark_conf[f"{CLIENT}.endpoint"] == "http://nas:9000"
+    assert resolved.job.spark_conf[f"{CLIENT}.path.style.access"] == "true"
+    assert "EnvironmentVariable" in resolved.job.spark_conf[f"{CLIENT}.aws.credentials.provider"]
+    assert "very-secret" not in str(resolved.job)
 
 
 def test_references_stand_for_the_uri_wherever_a_job_may_say_them():
-    asked = job("lake", arguments=("${storage.lake}/a", "$${storage.lake}"), env={"IN": "x=${storage.lake}"})
-    found = resolve.resolve(asked, [BUCKET]).job
-    assert found.arguments == ("s3a://lake/in/a", "${storage.lake}")
-    assert found.env == {"IN": "x=s3a://lake/in", "CMS_STORAGE_LAKE": "s3a://lake/in"}
+    unresolved = job("lake", arguments=("${storage.lake}/a", "$${storage.lake}"), env={"IN": "x=${storage.lake}"})
+    resolved_job = resolve.resolve(unresolved, [BUCKET]).job
+    assert resolved_job.arguments == ("s3a://lake/in/a", "${storage.lake}")
+    assert resolved_job.env == {"IN": "x=s3a://lake/in", "CMS_STORAGE_LAKE": "s3a://lake/in"}
 
 
-def test_a_jobs_own_spark_properties_go_before_those_of_its_places():
-    found = resolve.resolve(job("lake", spark_conf={f"{CLIENT}.endpoint": "http://other"}), [BUCKET])
-    assert found.job.spark_conf[f"{CLIENT}.endpoint"] == "http://other"
+def test_a_jobs_own_spark_properties_go_before_those_of_its_volumes():
+    resolved = resolve.resolve(job("lake", spark_conf={f"{CLIENT}.endpoint": "http://other"}), [BUCKET])
+    assert resolved.job.spark_conf[f"{CLIENT}.endpoint"] == "http://other"
 
 
 def test_a_job_of_another_kind_gets_no_spark_properties():
-    asked = ContainerJob(name="j", image="x", arguments=("${storage.lake}",), storage=(VolumeClaim("lake", "/x"),))
-    assert resolve.resolve(asked, [BUCKET]).job.arguments == ("s3a://lake/in",)
+    container_job = ContainerJob(
+        name="j", image="x", arguments=("${storage.lake}",), storage=(VolumeClaim("lake", "/x"),)
+    )
+    assert resolve.resolve(container_job, [BUCKET]).job.arguments == ("s3a://lake/in",)
 
 
-def test_an_unknown_place_is_refused_with_the_names_of_those_there_are():
+def test_an_unknown_volume_is_refused_with_the_names_of_those_there_are():
     with pytest.raises(NotFoundError, match="storage nope: the cluster has no such place, it has data, lake"):
         resolve.resolve(job("nope"), [BUCKET, DATA])
 
 
-def test_a_reference_to_a_place_that_the_job_does_not_list_is_refused():
+def test_a_reference_to_a_volume_that_the_job_does_not_list_is_refused():
     with pytest.raises(UsageError, match=r"spec\.storage"):
         resolve.resolve(job("data", arguments=("${storage.lake}",)), [BUCKET, DATA])
 
@@ -94,7 +96,7 @@ def test_what_cannot_be_made_read_only_is_said():
 
 
 @pytest.mark.parametrize("path", ["/srv/data", "/data", "/home/a/b", "/mnt/x", "/var/lib/mine", "/tmp/x"])
-def test_directories_of_the_users_own_may_be_places(path):
+def test_directories_of_the_users_own_may_be_volumes(path):
     assert volume_spec.directory("d", path).settings == {"path": path}
 
 
@@ -138,13 +140,13 @@ def test_a_hadoop_service_is_named_by_its_job():
 
 
 def test_a_hadoop_service_is_reached_where_it_runs_now_and_its_secret_is_in_nothing_else():
-    place = Volume("files", "hadoop", {"service": "fs", "path": "/in"}, {"secret": "very-secret"})
-    found = resolve.resolve(job("files"), [place], lambda job_id, port: f"{job_id}.host:{len(port)}")
-    assert found.env["CMS_STORAGE_FILES"] == "hdfs://fs/in"
-    assert "fs.host:3" in found.env.values()  # the KDC
-    assert "fs.host:8" in found.job.spark_conf.values()  # the NameNode
-    assert list(found.secrets.values()) == ["very-secret"]
-    assert "very-secret" not in repr(found)
+    volume = Volume("files", "hadoop", {"service": "fs", "path": "/in"}, {"secret": "very-secret"})
+    resolved = resolve.resolve(job("files"), [volume], lambda job_id, port: f"{job_id}.host:{len(port)}")
+    assert resolved.env["CMS_STORAGE_FILES"] == "hdfs://fs/in"
+    assert "fs.host:3" in resolved.env.values()  # the KDC
+    assert "fs.host:8" in resolved.job.spark_conf.values()  # the NameNode
+    assert list(resolved.secrets.values()) == ["very-secret"]
+    assert "very-secret" not in repr(resolved)
 
 
 def test_a_command_may_refer_to_storage_as_arguments_do():
@@ -156,16 +158,16 @@ def test_a_command_may_refer_to_storage_as_arguments_do():
 FILES = Volume("lake", "hadoop", {"service": "hdfs", "path": "/in"}, {"secret": "very-secret"})
 
 
-def test_a_hadoop_job_runs_in_the_service_whose_place_it_names():
+def test_a_hadoop_job_runs_in_the_service_whose_volume_it_names():
     job = HadoopJob(
         "h", jar_in_image="/x.jar", arguments=("${storage.lake}/a",), storage=(VolumeClaim("lake", "/lake"),)
     )
-    found = resolve.resolve(job, [FILES], lambda job_id, port: f"{job_id}.host:{len(port)}")
-    assert found.job.arguments == ("hdfs://hdfs/in/a",)
-    assert "hdfs.host:15" in found.job.env["CMS_HADOOP_HEAD"]  # the ResourceManager
-    assert [part.name for part in found.job.layout().parts] == ["client"]
-    assert list(found.secrets.values()) == ["very-secret"]
-    assert "very-secret" not in repr(found)
+    resolved = resolve.resolve(job, [FILES], lambda job_id, port: f"{job_id}.host:{len(port)}")
+    assert resolved.job.arguments == ("hdfs://hdfs/in/a",)
+    assert "hdfs.host:15" in resolved.job.env["CMS_HADOOP_HEAD"]  # the ResourceManager
+    assert [group.name for group in resolved.job.layout().parts] == ["client"]
+    assert list(resolved.secrets.values()) == ["very-secret"]
+    assert "very-secret" not in repr(resolved)
 
 
 def test_it_is_told_that_what_a_job_on_a_service_mounts_is_not_where_its_tasks_are():
