@@ -164,7 +164,8 @@ class JobService:
             if output and not any(submission.job_id for submission in accepted):
                 self._context.report.note("accepted, and not followed: there is no outcome to wait for")
             report = self._context.report
-            ended = [follow_to_end(engine, each.job_id, output, report) for each in accepted if each.job_id and output]
+            followed = [submission.job_id for submission in accepted if submission.job_id and output]
+            ended = [follow_to_end(engine, job_id, output, report) for job_id in followed] if output else []
         return tuple(accepted), tuple(ended)
 
     def plan_native(self, job: NativeJob) -> Mapping[str, Any]:

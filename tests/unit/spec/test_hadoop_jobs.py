@@ -32,8 +32,8 @@ def made(kind: str, spec: str, *arguments: str) -> JobSpec:
 
 def plan(part: task_groups.Part) -> dict[str, object]:
     """Return what the image is told to do."""
-    found: dict[str, object] = json.loads(part.env["CMS_HADOOP"])
-    return found
+    plan: dict[str, object] = json.loads(part.env["CMS_HADOOP"])
+    return plan
 
 
 def test_every_field_of_a_job_arrives() -> None:
@@ -107,21 +107,21 @@ def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_t
     assert isinstance(job, HadoopService)
     assert (job.replication, job.storage) == (3, (VolumeClaim("data", "/data"),))
     assert job.hosts_wanted == 3
-    found = job.layout(["h1", "h2", "h3"])
-    assert found.stays
-    assert [(part.name, part.host) for part in found.parts] == [
+    layout = job.layout(["h1", "h2", "h3"])
+    assert layout.stays
+    assert [(part.name, part.host) for part in layout.parts] == [
         ("head", "h1"),
         ("worker", "h1"),
         ("worker", "h2"),
         ("worker", "h3"),
     ]
-    numbers = [*found.parts[0].ports.values(), *filter(None, found.parts[1].ports.values())]
+    numbers = [*layout.parts[0].ports.values(), *filter(None, layout.parts[1].ports.values())]
     assert len(set(numbers)) == 8
     assert all(10000 <= number < 20000 for number in numbers)
     # What clients need not know is on any port that is free.
-    assert {name for name, number in found.parts[1].ports.items() if not number} >= {"nodemanager", "shuffle"}
-    assert job.layout(["h1", "h2", "h3"]) == found
-    assert {part.env["CMS_DATA"] for part in found.parts} == {"/data"}
+    assert {name for name, number in layout.parts[1].ports.items() if not number} >= {"nodemanager", "shuffle"}
+    assert job.layout(["h1", "h2", "h3"]) == layout
+    assert {part.env["CMS_DATA"] for part in layout.parts} == {"/data"}
 
 
 def test_a_service_without_yarn_keeps_files_and_takes_less() -> None:

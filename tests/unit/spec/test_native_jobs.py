@@ -29,9 +29,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(name: str, text: str) -> NativeJob:
     Path(name).write_text(text)
-    found = load(name, [], {})
-    assert isinstance(found, NativeJob)
-    return found
+    job = load(name, [], {})
+    assert isinstance(job, NativeJob)
+    return job
 
 
 def refused(name: str, text: str) -> str:
@@ -57,9 +57,9 @@ def test_a_nomad_job_as_json_is_known_with_and_without_its_wrapper(wrapped: bool
 def test_manifests_keep_their_order_and_lists_are_opened() -> None:
     items = "".join(f"- {{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}}}\n" for name in "ba")
     text = f"---\n# nothing\n---\n{JOB}---\napiVersion: v1\nkind: List\nitems:\n{items}"
-    found = read("a.yaml", text)
-    assert found.engine == "kubernetes"
-    assert [thing["metadata"]["name"] for thing in found.objects] == ["pi", "b", "a"]
+    job = read("a.yaml", text)
+    assert job.engine == "kubernetes"
+    assert [thing["metadata"]["name"] for thing in job.objects] == ["pi", "b", "a"]
 
 
 def test_a_manifest_may_be_json() -> None:

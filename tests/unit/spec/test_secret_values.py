@@ -33,9 +33,9 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def job() -> JobSpec:
     Path("job.yaml").write_text(JOB)
-    found = load("job.yaml", [], {})
-    assert isinstance(found, JobSpec)
-    return found
+    job = load("job.yaml", [], {})
+    assert isinstance(job, JobSpec)
+    return job
 
 
 def refused(text: str) -> str:
@@ -81,7 +81,7 @@ def test_a_value_that_no_process_or_no_engine_could_hold_is_refused_and_not_show
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "found"),
+    ("name", "text", "values"),
     [
         ("a.yaml", "A: 1\nB: 'x y'\nC: |\n  two\n  lines\n", {"A": "1", "B": "x y", "C": "two\nlines\n"}),
         ("a.json", '{"A": "=", "B": ""}', {"A": "=", "B": ""}),
@@ -89,9 +89,9 @@ def test_a_value_that_no_process_or_no_engine_could_hold_is_refused_and_not_show
         ("a", "A: =x=\n", {"A": "=x="}),
     ],
 )
-def test_a_file_is_a_mapping_or_lines(name: str, text: str, found: dict[str, str]) -> None:
+def test_a_file_is_a_mapping_or_lines(name: str, text: str, values: dict[str, str]) -> None:
     Path(name).write_text(text)
-    assert secret_values.from_file(name) == found
+    assert secret_values.from_file(name) == values
 
 
 @pytest.mark.parametrize(

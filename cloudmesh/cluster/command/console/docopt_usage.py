@@ -63,12 +63,12 @@ def forms(text: str) -> dict[str, str]:
     """Return the usage pattern of each verb in a docopt text, line breaks kept, patterns of one verb joined."""
     section = re.split(r"usage:", text, flags=re.IGNORECASE)[1].split("\n\n")[0].strip("\n")
     command = section.split(maxsplit=1)[0]
-    found: dict[str, str] = {}
+    patterns: dict[str, str] = {}
     for form in re.split(rf"^(?=\s*{command} )", section, flags=re.MULTILINE):
         words = form.split()
         if len(words) > 1:
-            found[words[1]] = found.get(words[1], "") + form.rstrip() + "\n"
-    return found
+            patterns[words[1]] = patterns.get(words[1], "") + form.rstrip() + "\n"
+    return patterns
 
 
 def _diagnose(text: str, argv: Sequence[str]) -> str:
