@@ -15,7 +15,7 @@ from cloudmesh.cluster.core.model import JobStatus, Node, Volume
 from cloudmesh.cluster.providers.base import Chunk, NativeSubmission, ResultLocation, Submission, is_spark
 from cloudmesh.cluster.providers.kubernetes import (
     api_client,
-    bootstrap_tokens,
+    credentials,
     driver_admission,
     indexed_jobs,
     native,
@@ -25,7 +25,7 @@ from cloudmesh.cluster.providers.kubernetes import (
     requests,
 )
 from cloudmesh.cluster.providers.kubernetes.api_client import call
-from cloudmesh.cluster.providers.kubernetes.jobs import LIVING, JobStore
+from cloudmesh.cluster.providers.kubernetes.jobs import UNFINISHED, JobStore
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_NAMESPACE
 from cloudmesh.cluster.providers.kubernetes.submit import JobObjects, without_secrets
 from cloudmesh.cluster.providers.kubernetes.volumes import VolumeStore
@@ -65,9 +65,9 @@ class KubernetesEngine:
     @contextmanager
     def invitation(self) -> Iterator[str]:
         """Yield a token that lets hosts in: ten minutes at most, and no longer than the block."""
-        token = bootstrap_tokens.new_token()
-        body = bootstrap_tokens.token_secret(token, datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME)
-        secrets = requests.collection("v1", "secrets", bootstrap_tokens.NAMESPACE)
+        token = credentials.generate_token()
+        body = credentials.build_token_secret(token, datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME)
+        secrets = requests.collection("v1", "secrets", credentials.BOOTSTRAP_NAMESPACE)
         call(self._its, secrets.create(body))
         try:
             yield token
@@ -77,7 +77,7 @@ class KubernetesEngine:
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Kubernetes knows, with what its jobs leave free."""
-        return tuple(sorted(self._hosts(self._pods_of_all(LIVING)), key=lambda node: node.name))
+        return tuple(sorted(self._hosts(self._pods_of_all(UNFINISHED)), key=lambda node: node.name))
 
     def drain(self, node: Node, seconds: float) -> None:
         """Move executors away from `node`, and wait for the other tasks on it, which can go nowhere else."""
@@ -116,7 +116,9 @@ class KubernetesEngine:
         """Apply the objects in their order."""
         for thing in job.objects:
             native.apply(self._its, thing)
-            yield NativeSubmission(native.title(thing), thing["metadata"]["name"] if native.is_followed(thing) else "")
+            yield NativeSubmission(
+                native.kubectl_name(thing), thing["metadata"]["name"] if native.can_be_followed(thing) else ""
+            )
 
     def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
         """Return the objects as the API server would have them."""
@@ -164,7 +166,7 @@ class KubernetesEngine:
 
     def secret(self, job_id: str) -> str:
         """Return the secret that only the tasks of a job have."""
-        found = call(self._its, requests.SECRETS.read(pod_spec.secret_name(job_id)))
+        found = call(self._its, requests.SECRETS.read(pod_spec.tasks_secret_name(job_id)))
         return base64.b64decode(found["data"][pod_spec.SECRET]).decode()
 
     def purge_expired(self) -> None:
@@ -190,9 +192,9 @@ class KubernetesEngine:
         """Return when a new job may begin."""
         if not is_spark(submission):
             return driver_admission.ALONE
-        living = self._pods_of_all(LIVING)
+        living = self._pods_of_all(UNFINISHED)
         hosts = self._hosts([pod for pod in living if not pod_status.label(pod, pod_spec.ROLE)])
-        known = driver_admission.unfinished_spark_jobs(call(self._its, requests.JOBS.list())["items"], living)
+        known = driver_admission.find_unfinished_spark_jobs(call(self._its, requests.JOBS.list())["items"], living)
         return driver_admission.admit(
             *spark.spark_requests(submission.job), [host for host in hosts if host.status == "ready"], known
         )
@@ -210,24 +212,24 @@ class KubernetesEngine:
     def _by_name(self, job: JobStatus) -> JobStatus:
         """Return a job whose hosts are called what the operator calls them."""
         if {task.host for task in job.tasks if task.host} - self._names.keys():
-            self._names |= {each["metadata"]["name"]: nodes.name(each) for each in self._full_nodes()}
+            self._names |= {each["metadata"]["name"]: nodes.operator_name(each) for each in self._full_nodes()}
         tasks = (replace(task, host=self._names.get(task.host, task.host)) for task in job.tasks)
         return replace(job, tasks=tuple(tasks))
 
     def _hosts(self, those: Sequence[Mapping[str, Any]]) -> list[Node]:
         """Return every host, with what `those` pods leave free."""
-        return [nodes.node(each, those) for each in self._full_nodes()]
+        return [nodes.parse_node(each, those) for each in self._full_nodes()]
 
     def _full_nodes(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = call(self._its, requests.NODES.list())["items"]
         return found
 
     def _pods_of_all(self, fields: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = call(self._its, requests.PODS_OF_ALL.list(fields=fields))["items"]
+        found: list[dict[str, Any]] = call(self._its, requests.ALL_PODS.list(fields=fields))["items"]
         return found
 
     def _jobs_on(self, node: Node) -> list[dict[str, Any]]:
-        here = self._pods_of_all(f"spec.nodeName={node.id},{LIVING}")
+        here = self._pods_of_all(f"spec.nodeName={node.id},{UNFINISHED}")
         return [
             pod
             for pod in here

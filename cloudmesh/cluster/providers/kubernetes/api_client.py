@@ -75,7 +75,7 @@ def call(its: client.ApiClient, request: Request) -> Any:
     """
     for attempt in range(1, _TRIES + 1):
         try:
-            return json.loads(stream(its, request, _TIMEOUT).data)
+            return json.loads(open_stream(its, request, _TIMEOUT).data)
         except _SilentError:
             if attempt == _TRIES:
                 raise
@@ -86,7 +86,9 @@ def call(its: client.ApiClient, request: Request) -> Any:
     raise AssertionError("unreachable")
 
 
-def stream(its: client.ApiClient, request: Request, timeout: tuple[int, int] | None = None) -> urllib3.HTTPResponse:
+def open_stream(
+    its: client.ApiClient, request: Request, timeout: tuple[int, int] | None = None
+) -> urllib3.HTTPResponse:
     """Return the answer to a request unread, which takes what time it takes; raises what `asked` does."""
     try:
         return _send(its, request, timeout)

@@ -58,7 +58,7 @@ def jobs() -> list[dict[str, Any]]:
         _object("v1", "ServiceAccount", "default", JOBS_NAMESPACE, automountServiceAccountToken=False),
         _object(f"{_RBAC}/v1", "Role", JOBS_ACCOUNT, JOBS_NAMESPACE, rules=rules),
         _binding("Role", JOBS_ACCOUNT, JOBS_ACCOUNT, JOBS_NAMESPACE),
-        *volumes.results_objects(),
+        *volumes.build_results_volume(),
         _namespace(volumes.NAMESPACE, "restricted"),
     ]
 

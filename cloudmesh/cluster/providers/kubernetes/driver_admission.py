@@ -78,12 +78,12 @@ def admit(
     return Admission(together, tuple(never_beside), _never_on(driver, executors, hosts))
 
 
-def annotation(its: Admission, driver: ResourceRequest, executors: ResourceRequest) -> str:
+def build_annotation(its: Admission, driver: ResourceRequest, executors: ResourceRequest) -> str:
     """Return what is kept of a job, so that the next ones can be given their numbers."""
     return json.dumps([its.together, driver, executors])
 
 
-def unfinished_spark_jobs(
+def find_unfinished_spark_jobs(
     jobs: Iterable[Mapping[str, Any]], living: Iterable[Mapping[str, Any]]
 ) -> list[UnfinishedSparkJob]:
     """Return the Spark jobs that have not ended.
@@ -105,7 +105,7 @@ def unfinished_spark_jobs(
     return found
 
 
-def scheduling_rules(its: Admission) -> dict[str, Any]:
+def build_scheduling_rules(its: Admission) -> dict[str, Any]:
     """Return the fields of a driver's pod that make the scheduler keep to its turn."""
     drivers = {"matchLabels": {ROLE: DRIVER}}
     spread = {

@@ -30,7 +30,7 @@ _LATER_SECONDS = 60
 _USUAL = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 
 
-def indexed_job_objects(submission: Submission[JobSpec], token: str) -> list[dict[str, Any]]:
+def build_objects(submission: Submission[JobSpec], token: str) -> list[dict[str, Any]]:
     """Return all that a job consists of, its own Job first; that one does not begin before it is told to.
 
     Args:
@@ -40,16 +40,16 @@ def indexed_job_objects(submission: Submission[JobSpec], token: str) -> list[dic
     shape = submission.job.layout(submission.hosts)
     these = schedule_groups(shape.parts)
     first, *others = (_job(submission, shape, group) for group in these)
-    first["metadata"] = pod_spec.job_metadata(submission)
+    first["metadata"] = pod_spec.build_job_metadata(submission)
     first["metadata"]["labels"][PART] = these[0].part.name
     first["spec"] |= {"suspend": True, "ttlSecondsAfterFinished": submission.job.ttl_seconds}
-    secrets = pod_spec.secrets(
+    secrets = pod_spec.build_secrets(
         submission, {pod_spec.SECRET: token, pod_spec.PEERS: "".join(_peers(submission.id, these))}
     )
     return [first, *secrets, _service(submission.id), *others]
 
 
-def ports(part: TaskGroup) -> dict[str, int]:
+def assign_ports(part: TaskGroup) -> dict[str, int]:
     """Return the numbers of a part's ports: each task has an address of its own, so that any is free."""
     return {name: port or _FIRST_PORT + at for at, (name, port) in enumerate(part.ports.items())}
 
@@ -67,7 +67,7 @@ def hostname(job_id: str, job: str, index: int) -> str:
 def _peers(job_id: str, these: Iterable[ScheduledGroup]) -> Iterator[str]:
     for group in these:
         for index in range(group.part.count):
-            for name, port in ports(group.part).items():
+            for name, port in assign_ports(group.part).items():
                 host = hostname(job_id, _name(job_id, group), index)
                 yield f"{group.part.name} {group.first + index} {name} {host}:{port}\n"
 
@@ -80,14 +80,14 @@ def _name(job_id: str, group: ScheduledGroup) -> str:
 def _service(job_id: str) -> dict[str, Any]:
     # Tasks find each other before they are all well, and while one of them is not.
     spec = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {JOB: job_id}}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": pod_spec.metadata(job_id), "spec": spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": pod_spec.build_metadata(job_id), "spec": spec}
 
 
 def _job(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     part = group.part
     metadata = {"labels": {JOB: submission.id, PART: part.name}, "annotations": {FIRST: str(group.first)}}
     tried = {"backoffLimit": _ENDLESS} if shape.stays else {"backoffLimitPerIndex": part.retries, "maxFailedIndexes": 0}
-    its = pod_spec.metadata(submission.id, _name(submission.id, group))
+    its = pod_spec.build_metadata(submission.id, _name(submission.id, group))
     its["labels"][PART] = part.name
     spec = {
         "completionMode": "Indexed",
@@ -107,18 +107,18 @@ def _pod(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGro
         "restartPolicy": "OnFailure" if shape.stays else "Never",
         "securityContext": {**own, "seccompProfile": {"type": "RuntimeDefault"}},
         # Whoever the image's user is; nobody else is in the pod.
-        "volumes": pod_spec.volumes(submission, 0o444),
+        "volumes": pod_spec.build_volumes(submission, 0o444),
     }
     if group.part.host:
         fields["affinity"] = _bound(group.part.host)
     elif group.part.count > 1:
         fields["topologySpreadConstraints"] = [_spread(submission.id, group.part.name)]
     if shape.stays:
-        fields["tolerations"] = pod_spec.lost_after(None)
+        fields["tolerations"] = pod_spec.build_tolerations(None)
     if submission.job.timeout_seconds:
         later = 0 if group.leads else _LATER_SECONDS
         fields["activeDeadlineSeconds"] = submission.job.timeout_seconds + later
-    return pod_spec.pod(_container(submission, shape, group), **fields)
+    return pod_spec.build_pod_spec(_container(submission, shape, group), **fields)
 
 
 def _bound(host: str) -> dict[str, Any]:
@@ -146,13 +146,13 @@ def _container(submission: Submission[JobSpec], shape: TaskLayout, group: Schedu
         "image": submission.image,
         "imagePullPolicy": "IfNotPresent",
         "env": _environment(submission, group),
-        "resources": pod_spec.needs(part.cores, part.memory_mb),
+        "resources": pod_spec.build_resources(part.cores, part.memory_mb),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": capabilities},
-        "volumeMounts": pod_spec.mounts(submission, "$(CMS_TASK)"),
+        "volumeMounts": pod_spec.build_mounts(submission, "$(CMS_TASK)"),
     }
     for key, words in (("command", part.command), ("args", part.arguments)):
         if words:
-            found[key] = [pod_spec.literal(word) for word in words]
+            found[key] = [pod_spec.escape(word) for word in words]
     return {**found, "restartPolicy": "Always"} if shape.stays else found
 
 
@@ -165,16 +165,16 @@ def _environment(submission: Submission[JobSpec], group: ScheduledGroup) -> list
         "CMS_SECRET_FILE": f"{pod_spec.SECRETS_DIR}/{pod_spec.SECRET}",
         "CMS_RESULTS": pod_spec.RESULTS_DIR,
         "CMS_JOB_DIR": JOB_DIR,
-        **{port_variable(name): str(port) for name, port in ports(part).items()},
+        **{port_variable(name): str(port) for name, port in assign_ports(part).items()},
     }
-    number = pod_spec.downward("CMS_TASK_INDEX", f"metadata.annotations['{INDEX}']")
+    number = pod_spec.build_field_variable("CMS_TASK_INDEX", f"metadata.annotations['{INDEX}']")
     if part.count == 1:
         number = {"name": "CMS_TASK_INDEX", "value": str(group.first)}
     return [
-        pod_spec.downward("CMS_ADDRESS", "status.podIP"),
-        pod_spec.downward("CMS_POD", "metadata.name"),
+        pod_spec.build_field_variable("CMS_ADDRESS", "status.podIP"),
+        pod_spec.build_field_variable("CMS_POD", "metadata.name"),
         number,
-        *pod_spec.variables({"CMS_TASK": f"{part.name}-$(CMS_TASK_INDEX)"}),
-        *pod_spec.literals({**submission.job.env, **part.env, **fixed}),
-        *pod_spec.secret_variables(submission),
+        *pod_spec.build_variables({"CMS_TASK": f"{part.name}-$(CMS_TASK_INDEX)"}),
+        *pod_spec.build_literal_variables({**submission.job.env, **part.env, **fixed}),
+        *pod_spec.build_secret_variables(submission),
     ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kubernetes import client
 
 
-LIVING = "status.phase!=Succeeded,status.phase!=Failed"
+UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 _Objects = list[dict[str, Any]]
 _POLL_SECONDS = 0.4
 _NEW_TASKS_SECONDS = 1.0
@@ -43,7 +43,7 @@ class JobStore:
             found: dict[str, Any] = call(self._its, requests.JOBS.read(job_id))
         except NotFoundError:
             return None
-        return None if status.is_part(found) else found
+        return None if status.is_additional(found) else found
 
     def first(self, job_id: str) -> dict[str, Any]:
         """Return the Job that stands for a job; NotFoundError where there is none."""
@@ -74,7 +74,7 @@ class JobStore:
     def output(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         """Yield the output of driver or pods; with `follow`, until they end, and that of those that are tried next."""
         told: set[str] = set()
-        followed = logs.Followed()
+        followed = logs.FollowedPods()
         tasks = call_with_retry(lambda: self.first(job_id))["spec"].get("parallelism", 1)
         while True:
             ended = call_with_retry(lambda: self.told(job_id)).state.ended
@@ -83,7 +83,7 @@ class JobStore:
                 if follow:
                     followed.add(PodOutput(self._its, name))
                 else:
-                    yield from logs.written(PodOutput(self._its, name))
+                    yield from logs.read_written(PodOutput(self._its, name))
             # While there are tasks that do not write yet, they are looked for.
             yield from followed.chunks(None if followed.going >= tasks else _NEW_TASKS_SECONDS)
             if not follow or (ended and not followed.going):
@@ -98,7 +98,7 @@ class JobStore:
         self._end(parts, self.pods(job_id) if not all(map(status.has_finished, parts)) else [])
         if ended:
             selector = f"{pod_spec.JOB}={job_id},{pod_spec.ROLE}={EXECUTOR}"
-            call(self._its, requests.PODS.delete_all(labels=selector, fields=LIVING))
+            call(self._its, requests.PODS.delete_all(labels=selector, fields=UNFINISHED))
             self._take_secrets(job_id)
 
     def end_leftovers(self) -> None:
@@ -124,7 +124,7 @@ class JobStore:
 
     def _writing(self, job_id: str) -> list[str]:
         its = call_with_retry(lambda: self.pods(job_id))
-        return [pod["metadata"]["name"] for pod in status.leading(its) if pod_status.has_started(pod)]
+        return [pod["metadata"]["name"] for pod in status.leading_pods(its) if pod_status.has_started(pod)]
 
     def _end(
         self, parts: Sequence[Mapping[str, Any]], its: _Objects, kept: Mapping[str, str] = MappingProxyType({})
@@ -145,13 +145,14 @@ class JobStore:
         return {
             job_id
             for each in found
-            if each["metadata"]["name"] == pod_spec.variables_name(job_id := pod_status.label(each, pod_spec.JOB))
+            if each["metadata"]["name"]
+            == pod_spec.variables_secret_name(job_id := pod_status.label(each, pod_spec.JOB))
         }
 
     def _take_secrets(self, job_id: str) -> None:
         """Delete the variables that are secrets of a job that has ended."""
         with suppress(NotFoundError):
-            call(self._its, requests.SECRETS.delete(pod_spec.variables_name(job_id)))
+            call(self._its, requests.SECRETS.delete(pod_spec.variables_secret_name(job_id)))
 
     def _patch(self, job: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         call(self._its, requests.JOBS.patch(job["metadata"]["name"], body))
@@ -162,15 +163,15 @@ class JobStore:
         if not pod_status.label(first, pod_spec.PART):
             return [first]
         found = call(self._its, requests.JOBS.list(labels=f"{pod_spec.JOB}={job_id}"))["items"]
-        return [first, *filter(status.is_part, found)]
+        return [first, *filter(status.is_additional, found)]
 
     def _every(self) -> Iterator[tuple[dict[str, Any], _Objects, _Objects]]:
         """Yield for each job the Job that stands for it, its pods, and the Jobs of its other parts."""
         every = call(self._its, requests.JOBS.list())["items"]
         its = _grouped(call(self._its, requests.PODS.list())["items"], pod_status.job_of)
-        others = _grouped(filter(status.is_part, every), pod_status.job_of)
+        others = _grouped(filter(status.is_additional, every), pod_status.job_of)
         for first in every:
-            if not status.is_part(first):
+            if not status.is_additional(first):
                 name = first["metadata"]["name"]
                 yield first, its.get(name, []), others.get(name, [])
 

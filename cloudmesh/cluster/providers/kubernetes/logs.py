@@ -49,7 +49,7 @@ class _End(NamedTuple):
     error: ClusterError | None = None
 
 
-class Followed:
+class FollowedPods:
     """The output of pods until they end; more of them may be added at any time."""
 
     def __init__(self) -> None:
@@ -83,16 +83,16 @@ class Followed:
                 self._streams -= 1
 
 
-def written(source: Source) -> Iterator[Chunk]:
+def read_written(source: Source) -> Iterator[Chunk]:
     """Yield what a pod has written so far; nothing of one that has been removed."""
     with suppress(NotFoundError):
         for stream in STREAMS:
-            for data in Lines().new(source.read(stream, follow=False, since_seconds=None), to_the_end=True):
+            for data in LineTracker().new(source.read(stream, follow=False, since_seconds=None), to_the_end=True):
                 yield Chunk(stream, data)
 
 
 def _pump(source: Source, stream: str, put: Callable[[Chunk | _End], None]) -> None:
-    lines = Lines()
+    lines = LineTracker()
     try:
         while True:
             # Asked first: what is written until then is read below.
@@ -113,7 +113,7 @@ def _pump(source: Source, stream: str, put: Callable[[Chunk | _End], None]) -> N
         put(_End(error))
 
 
-class Lines:
+class LineTracker:
     """Takes the times off the lines of a stream that may be read again, and leaves out the lines that were given."""
 
     def __init__(self) -> None:
@@ -200,7 +200,7 @@ class PodOutput:
 
     def _opened(self, **options: str | int | bool) -> urllib3.HTTPResponse:
         try:
-            return api_client.stream(self._its, requests.PODS.log(self._pod, timestamps=True, **options))
+            return api_client.open_stream(self._its, requests.PODS.log(self._pod, timestamps=True, **options))
         except ApiError as error:
             # Its host has driven it out, or was started anew without it.
             if _GONE in str(error):

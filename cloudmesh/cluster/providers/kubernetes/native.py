@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _MANAGER = "cms-cluster"
 
 
-def title(thing: Mapping[str, Any]) -> str:
+def kubectl_name(thing: Mapping[str, Any]) -> str:
     """Return what kubectl calls an object: "deployment.apps/web"."""
     group, slash, _ = thing["apiVersion"].rpartition("/")
     return f"{thing['kind'].lower()}{'.' if slash else ''}{group}/{thing['metadata']['name']}"
 
 
-def is_followed(thing: Mapping[str, Any]) -> bool:
+def can_be_followed(thing: Mapping[str, Any]) -> bool:
     """Return whether an object is a job that begins by itself, in the namespace whose jobs are told."""
     is_job = thing["kind"] == "Job" and thing["apiVersion"].startswith("batch/")
     here = thing["metadata"].get("namespace") in (None, "", JOBS_NAMESPACE)
@@ -50,9 +50,9 @@ def apply(its: client.ApiClient, thing: dict[str, Any], *, dry: bool = False) ->
         made: dict[str, Any] = call(its, request)
     except NotFoundError as error:
         # Not the user's job or cluster, but a namespace or group that this manifest supposes.
-        raise ApiError(f"{title(thing)}: {error}") from error
+        raise ApiError(f"{kubectl_name(thing)}: {error}") from error
     except ApiError as error:
-        raise type(error)(f"{title(thing)}: {error}") from error
+        raise type(error)(f"{kubectl_name(thing)}: {error}") from error
     made["metadata"].pop("managedFields", None)
     return made
 
@@ -61,7 +61,7 @@ def _collection_of(its: client.ApiClient, thing: Mapping[str, Any]) -> requests.
     """Return where an object belongs, as the API server says of its kind."""
     version, kind = thing["apiVersion"], thing["kind"]
     try:
-        known = call(its, requests.kinds(version))["resources"]
+        known = call(its, requests.list_kinds(version))["resources"]
     except NotFoundError:
         known = []
     for each in known:

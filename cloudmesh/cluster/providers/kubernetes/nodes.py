@@ -22,13 +22,13 @@ def introduction(host: str, contact: str, host_key: str) -> dict[str, Any]:
     return {"metadata": {"annotations": {HOST: host, CONTACT: contact, HOST_KEY: host_key}}}
 
 
-def name(full: Mapping[str, Any]) -> str:
+def operator_name(full: Mapping[str, Any]) -> str:
     """Return what the operator calls a host."""
     its = full["metadata"]
     return str(its.get("annotations", {}).get(HOST, its["name"]))
 
 
-def node(full: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Node:
+def parse_node(full: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Node:
     """Return a host as Kubernetes describes it.
 
     Args:
@@ -44,7 +44,7 @@ def node(full: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Node:
     free_cores, free_memory = _left(its["allocatable"], here)
     cores = min(cores, float(amount(its["capacity"]["cpu"])))
     return Node(
-        name=name(full),
+        name=operator_name(full),
         address=_address(its),
         roles=(Role.SERVER,) * is_server + (Role.WORKER,) * takes_jobs,
         status=_status(full, here, is_server and not _has_dns(metadata["name"], pods)),

@@ -28,70 +28,70 @@ _LOST_AFTER = 120
 _GONE = ("unreachable", "not-ready")
 
 
-def secret_name(job_id: str) -> str:
+def tasks_secret_name(job_id: str) -> str:
     """Return the name of the secret by which the tasks of a job know each other."""
     return f"{job_id}-tasks"
 
 
-def variables_name(job_id: str) -> str:
+def variables_secret_name(job_id: str) -> str:
     """Return the name of the secret that holds those of a job's variables that are secrets."""
     return f"{job_id}-env"
 
 
-def metadata(job_id: str, name: str = "", **more: Any) -> dict[str, Any]:
+def build_metadata(job_id: str, name: str = "", **more: Any) -> dict[str, Any]:
     """Return what an object of a job is called."""
     return {"name": name or job_id, "namespace": JOBS_NAMESPACE, "labels": {JOB: job_id}, **more}
 
 
-def job_metadata(submission: Submission[JobSpec], **more: str) -> dict[str, Any]:
+def build_job_metadata(submission: Submission[JobSpec], **more: str) -> dict[str, Any]:
     """Return what the Job is called that stands for a job; `more` is kept with it."""
     its = submission.job
     annotations = {DIGEST: submission.digest, NAME: its.name, VOLUMES: " ".join(its.volumes), **more}
-    return metadata(submission.id, annotations=annotations)
+    return build_metadata(submission.id, annotations=annotations)
 
 
-def secrets(submission: Submission[JobSpec], contents: Mapping[str, str]) -> list[dict[str, Any]]:
+def build_secrets(submission: Submission[JobSpec], contents: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the secrets of a job.
 
     Args:
         submission: the job.
         contents: what its tasks find in SECRETS_DIR.
     """
-    found = [_secret(submission.id, secret_name(submission.id), contents)]
+    found = [_secret(submission.id, tasks_secret_name(submission.id), contents)]
     if submission.secrets:
-        found.append(_secret(submission.id, variables_name(submission.id), submission.secrets))
+        found.append(_secret(submission.id, variables_secret_name(submission.id), submission.secrets))
     return found
 
 
-def literal(text: str) -> str:
+def escape(text: str) -> str:
     """Return `text` so that Kubernetes, which replaces $(NAME) in arguments and variables, gives it back as it is."""
     return text.replace("$", "$$")
 
 
-def variables(fields: Mapping[str, str]) -> list[dict[str, Any]]:
+def build_variables(fields: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return environment variables whose values may refer to those before them."""
     return [{"name": name, "value": value} for name, value in fields.items()]
 
 
-def literals(fields: Mapping[str, str]) -> list[dict[str, Any]]:
+def build_literal_variables(fields: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return environment variables with values as they are."""
-    return variables({name: literal(value) for name, value in fields.items()})
+    return build_variables({name: escape(value) for name, value in fields.items()})
 
 
-def secret_variables(submission: Submission[JobSpec]) -> list[dict[str, Any]]:
+def build_secret_variables(submission: Submission[JobSpec]) -> list[dict[str, Any]]:
     """Return the environment variables that are secrets."""
-    name = variables_name(submission.id)
+    name = variables_secret_name(submission.id)
     return [
         {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}} for key in sorted(submission.secrets)
     ]
 
 
-def downward(name: str, path: str) -> dict[str, Any]:
+def build_field_variable(name: str, path: str) -> dict[str, Any]:
     """Return an environment variable that has a field of the pod as its value."""
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
-def needs(cores: int, memory_mb: int) -> dict[str, Any]:
+def build_resources(cores: int, memory_mb: int) -> dict[str, Any]:
     """Return what a container asks for, and gets no more of."""
     memory = f"{memory_mb}Mi"
     return {"requests": {"cpu": f"{cores * CORE}m", "memory": memory}, "limits": {"memory": memory}}
@@ -102,57 +102,57 @@ def results_path(job_id: str, task: str, pod: str) -> str:
     return f"{job_id}/{task}/{pod}"
 
 
-def claim(place: str) -> str:
+def claim_name(place: str) -> str:
     """Return by what name pods ask for a place's directory."""
     return f"cms-storage-{place}"
 
 
-def mounts(submission: Submission[JobSpec], task: str) -> list[dict[str, Any]]:
+def build_mounts(submission: Submission[JobSpec], task: str) -> list[dict[str, Any]]:
     """Return what a container finds where; see `volumes`. It has the variable CMS_POD, and those that `task` names."""
     its_own = results_path(submission.id, task, "$(CMS_POD)")
     found: list[dict[str, Any]] = [
         {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True},
         {"name": "results", "mountPath": RESULTS_DIR, "subPathExpr": its_own},
     ]
-    for name, each in mounts_by_name(submission).items():
+    for name, each in name_mounts(submission).items():
         found.append({"name": name, "mountPath": each.mount, "readOnly": each.read_only})
     return found
 
 
-def volumes(submission: Submission[JobSpec], mode: int) -> list[dict[str, Any]]:
+def build_volumes(submission: Submission[JobSpec], mode: int) -> list[dict[str, Any]]:
     """Return the volumes of a pod.
 
     Args:
         submission: the job.
         mode: of the files of secrets.
     """
-    secret = {"secretName": secret_name(submission.id), "defaultMode": mode}
+    secret = {"secretName": tasks_secret_name(submission.id), "defaultMode": mode}
     found: list[dict[str, Any]] = [
         {"name": "secrets", "secret": secret},
         {"name": "results", "persistentVolumeClaim": {"claimName": RESULTS_CLAIM}},
     ]
-    for name, each in mounts_by_name(submission).items():
-        found.append({"name": name, "persistentVolumeClaim": {"claimName": claim(each.place)}})
+    for name, each in name_mounts(submission).items():
+        found.append({"name": name, "persistentVolumeClaim": {"claimName": claim_name(each.place)}})
     return found
 
 
-def mounts_by_name(submission: Submission[JobSpec]) -> dict[str, Mount]:
+def name_mounts(submission: Submission[JobSpec]) -> dict[str, Mount]:
     """Return the places that a job uses by what its pods call them; one may be mounted twice."""
     return {f"storage-{number}": each for number, each in enumerate(submission.volumes)}
 
 
-def pod(container: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+def build_pod_spec(container: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
     """Return a pod of one container, which ends when its host is lost."""
     return {
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "enableServiceLinks": False,
-        "tolerations": lost_after(_LOST_AFTER),
+        "tolerations": build_tolerations(_LOST_AFTER),
         "containers": [container],
         **fields,
     }
 
 
-def lost_after(seconds: int | None) -> list[dict[str, Any]]:
+def build_tolerations(seconds: int | None) -> list[dict[str, Any]]:
     """Return how long a pod stays on a host that does not answer; None: until it does again."""
     limit = {} if seconds is None else {"tolerationSeconds": seconds}
     return [{"key": f"node.kubernetes.io/{how}", "operator": "Exists", "effect": "NoExecute", **limit} for how in _GONE]
@@ -162,7 +162,7 @@ def _secret(job_id: str, name: str, contents: Mapping[str, str]) -> dict[str, An
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": metadata(job_id, name),
+        "metadata": build_metadata(job_id, name),
         "immutable": True,
         "stringData": dict(contents),
     }

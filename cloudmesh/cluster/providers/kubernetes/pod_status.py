@@ -74,7 +74,7 @@ def is_silent(pod: Mapping[str, Any]) -> bool:
     return going and conditions(pod).get("Ready", {}).get("status") != "True"
 
 
-def leads(pod: Mapping[str, Any]) -> bool:
+def is_leading(pod: Mapping[str, Any]) -> bool:
     """Return whether a pod is of those whose end is the end of the job, and whose output is the job's."""
     its_own = label(pod, NATIVE_JOB) or label(pod, JOB)
     return label(pod, ROLE) != EXECUTOR and its_own == job_of(pod)
@@ -125,7 +125,7 @@ def lacks_image(pod: Mapping[str, Any]) -> bool:
 
 def accepted_at(pod: Mapping[str, Any]) -> float:
     """Return when a host took a pod, in seconds since the epoch; 0 where none has."""
-    return seconds(pod.get("status", {}).get("startTime"))
+    return parse_time(pod.get("status", {}).get("startTime"))
 
 
 def why_failed(pod: Mapping[str, Any]) -> str:
@@ -150,18 +150,18 @@ def exit_code(pod: Mapping[str, Any]) -> int | None:
     return None if code is None else int(code)
 
 
-def began_at(pod: Mapping[str, Any]) -> float:
+def started_at(pod: Mapping[str, Any]) -> float:
     """Return when a pod's process began, in seconds since the epoch; 0 where it has not."""
     container = _container(pod)
-    return seconds(container.get("running", container.get("terminated", {})).get("startedAt", ""))
+    return parse_time(container.get("running", container.get("terminated", {})).get("startedAt", ""))
 
 
 def ended_at(pod: Mapping[str, Any]) -> float:
     """Return when a pod's process ended, in seconds since the epoch; 0 where it has not."""
-    return seconds(_container(pod).get("terminated", {}).get("finishedAt", ""))
+    return parse_time(_container(pod).get("terminated", {}).get("finishedAt", ""))
 
 
-def age(pod: Mapping[str, Any]) -> tuple[str, str]:
+def age_key(pod: Mapping[str, Any]) -> tuple[str, str]:
     """Return what pods are put in order by, the oldest first."""
     return pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]
 
@@ -181,7 +181,7 @@ def label(full: Mapping[str, Any], name: str) -> str:
     return str(full["metadata"].get("labels", {}).get(name, ""))
 
 
-def seconds(text: str | None) -> float:
+def parse_time(text: str | None) -> float:
     """Return seconds since the epoch of "2026-11-24T06:00:00Z"; 0 for none."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else 0.0
 

@@ -17,11 +17,10 @@ from cloudmesh.cluster.providers import base
 from cloudmesh.cluster.providers.base import Engine, Provider
 from cloudmesh.cluster.providers.kubernetes import (
     bootstrap,
-    bootstrap_tokens,
     cluster_manifests,
     containerd,
     control_plane_images,
-    kubeconfig,
+    credentials,
     nodes,
     pod_spec,
 )
@@ -87,7 +86,7 @@ class KubernetesProvider(Provider):
         secrets = design.secrets.engine
         accounts = certificates.KeyPair(secrets["accounts"].encode(), secrets["accounts_key"].encode())
         flannel = control_plane_images.reference("flannel", self._images or _PUBLIC_FLANNEL)
-        init = bootstrap.init(design, member, token=bootstrap_tokens.new_token(), images=self._images)
+        init = bootstrap.init(design, member, token=credentials.generate_token(), images=self._images)
         files = {
             "kubernetes/authentication.json": _json(bootstrap.authentication()),
             "kubernetes/audit.json": _json(bootstrap.audit()),
@@ -132,14 +131,14 @@ class KubernetesProvider(Provider):
         its = administrator_certificate(design.secrets)
         pems = {"client-certificate-data": its.certificate, "client-key-data": its.key}
         user = {name: b64encode(pem).decode() for name, pem in pems.items()}
-        return _json(kubeconfig.exported(design, user, pod_spec.JOBS_NAMESPACE)) + b"\n"
+        return _json(credentials.build_exported_kubeconfig(design, user, pod_spec.JOBS_NAMESPACE)) + b"\n"
 
     @contextmanager
     def _invited(self, design: ClusterSpec, server: Connection) -> Iterator[Mapping[str, bytes]]:
         from cloudmesh.cluster.providers.kubernetes.api import open_engine
 
         with open_engine(server, design.secrets) as api, api.invitation() as token:
-            yield {bootstrap.INVITATION: _json(kubeconfig.internal(design, {"token": token}))}
+            yield {bootstrap.INVITATION: _json(credentials.build_kubeconfig(design, {"token": token}))}
 
 
 def _notes(member: HostPlan) -> Iterator[str]:

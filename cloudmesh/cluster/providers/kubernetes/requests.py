@@ -87,7 +87,7 @@ class Collection(NamedTuple):
         return f"{self.path}/{quote(name, safe='')}"
 
 
-def kinds(version: str) -> Request:
+def list_kinds(version: str) -> Request:
     """Ask what kinds there are in a version of the API ("v1", "batch/v1"), and where their objects are."""
     return Request("GET", _base(version))
 
@@ -114,7 +114,7 @@ def _query(options: Mapping[str, str | int | bool]) -> str:
 
 NODES = collection("v1", "nodes")
 VOLUMES = collection("v1", "persistentvolumes")
-PODS_OF_ALL = collection("v1", "pods")
+ALL_PODS = collection("v1", "pods")
 # Of the namespace that has the jobs.
 JOBS = collection("batch/v1", "jobs", JOBS_NAMESPACE)
 PODS = collection("v1", "pods", JOBS_NAMESPACE)

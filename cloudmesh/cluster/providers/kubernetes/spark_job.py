@@ -20,7 +20,7 @@ from cloudmesh.cluster.providers.kubernetes.pod_spec import (
     RESULTS_DIR,
     ROLE,
     SECRETS_DIR,
-    literal,
+    escape,
 )
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR, SPARK_UID
 from cloudmesh.cluster.spec.spark import SparkJob, spark_requests, submit_arguments
@@ -31,17 +31,17 @@ _SECRET_FILE = f"{SECRETS_DIR}/{pod_spec.SECRET}"
 _APART = "/opt/cloudmesh/apart.yaml"  # in the image
 
 
-def spark_job(
+def build_spark_job(
     submission: Submission[SparkJob], turn: driver_admission.Admission = driver_admission.ALONE
 ) -> dict[str, Any]:
     """Return the Job of a submission; it does not begin before it is told to, nor before its turn."""
     job = submission.job
     template = {"metadata": {"labels": {JOB: submission.id, ROLE: DRIVER}}, "spec": _pod(submission, turn)}
-    kept = {driver_admission.ADMISSION: driver_admission.annotation(turn, *spark_requests(job))}
+    kept = {driver_admission.ADMISSION: driver_admission.build_annotation(turn, *spark_requests(job))}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": pod_spec.job_metadata(submission, **kept),
+        "metadata": pod_spec.build_job_metadata(submission, **kept),
         "spec": {
             "suspend": True,
             "backoffLimit": job.retries,
@@ -59,13 +59,13 @@ def _pod(submission: Submission[SparkJob], turn: driver_admission.Admission) -> 
         "fsGroup": SPARK_UID,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    return pod_spec.pod(
+    return pod_spec.build_pod_spec(
         _driver(submission),
         serviceAccountName=JOBS_ACCOUNT,
         restartPolicy="Never",
         securityContext=security,
-        volumes=pod_spec.volumes(submission, 0o440),
-        **driver_admission.scheduling_rules(turn),
+        volumes=pod_spec.build_volumes(submission, 0o440),
+        **driver_admission.build_scheduling_rules(turn),
     )
 
 
@@ -85,16 +85,16 @@ def _driver(submission: Submission[SparkJob]) -> dict[str, Any]:
         "name": DRIVER,
         "image": submission.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [DRIVER, *_settings(submission), *map(literal, submit_arguments(job))],
+        "args": [DRIVER, *_settings(submission), *map(escape, submit_arguments(job))],
         "env": [
-            pod_spec.downward("CMS_ADDRESS", "status.podIP"),
-            pod_spec.downward("CMS_POD", "metadata.name"),
-            *pod_spec.literals(env),
-            *pod_spec.secret_variables(submission),
+            pod_spec.build_field_variable("CMS_ADDRESS", "status.podIP"),
+            pod_spec.build_field_variable("CMS_POD", "metadata.name"),
+            *pod_spec.build_literal_variables(env),
+            *pod_spec.build_secret_variables(submission),
         ],
-        "resources": pod_spec.needs(ask.cores, ask.memory_mb),
+        "resources": pod_spec.build_resources(ask.cores, ask.memory_mb),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": pod_spec.mounts(submission, DRIVER),
+        "volumeMounts": pod_spec.build_mounts(submission, DRIVER),
     }
 
 
@@ -111,15 +111,15 @@ def _settings(submission: Submission[SparkJob]) -> list[str]:
     }
     arguments = [f"{key}={value}" for key, value in conf.items()]
     # Kubernetes reads these twice: as arguments of the driver, and as the executors' variables.
-    arguments += [f"spark.executorEnv.{name}={literal(literal(value))}" for name, value in submission.job.env.items()]
+    arguments += [f"spark.executorEnv.{name}={escape(escape(value))}" for name, value in submission.job.env.items()]
     return [word for argument in arguments for word in ("--conf", argument)]
 
 
 def _executors(submission: Submission[SparkJob]) -> dict[str, str]:
     _, ask = spark_requests(submission.job)
-    variables = pod_spec.variables_name(submission.id)
+    variables = pod_spec.variables_secret_name(submission.id)
     return {
-        f"{_EXECUTOR}.secrets.{pod_spec.secret_name(submission.id)}": SECRETS_DIR,
+        f"{_EXECUTOR}.secrets.{pod_spec.tasks_secret_name(submission.id)}": SECRETS_DIR,
         **{f"{_EXECUTOR}.secretKeyRef.{name}": f"{variables}:{name}" for name in sorted(submission.secrets)},
         f"{_EXECUTOR}.disableConfigMap": "true",
         # So that it is known where they have left results: they end by themselves when the driver does.
@@ -138,7 +138,7 @@ def _executors(submission: Submission[SparkJob]) -> dict[str, str]:
 def _executor_volumes(submission: Submission[SparkJob]) -> dict[str, str]:
     """Return how Spark is told of what `pods.mounts` and `pods.volumes` say of the driver."""
     of = f"{_EXECUTOR}.volumes.persistentVolumeClaim"
-    folder = literal(
+    folder = escape(
         pod_spec.results_path(submission.id, f"{EXECUTOR}-$(SPARK_EXECUTOR_ID)", "$(SPARK_EXECUTOR_POD_NAME)")
     )
     conf = {
@@ -146,9 +146,9 @@ def _executor_volumes(submission: Submission[SparkJob]) -> dict[str, str]:
         f"{of}.results.mount.path": RESULTS_DIR,
         f"{of}.results.mount.subPathExpr": folder,
     }
-    for name, each in pod_spec.mounts_by_name(submission).items():
+    for name, each in pod_spec.name_mounts(submission).items():
         its = f"{of}.{name}"
-        conf[f"{its}.options.claimName"] = pod_spec.claim(each.place)
+        conf[f"{its}.options.claimName"] = pod_spec.claim_name(each.place)
         conf[f"{its}.mount.path"] = each.mount
         conf[f"{its}.mount.readOnly"] = str(each.read_only).lower()
     return conf

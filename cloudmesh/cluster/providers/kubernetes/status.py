@@ -27,14 +27,14 @@ def job_status(full: _Whole, pods: Iterable[_Whole], now: float, others: Sequenc
         now: seconds since the epoch.
         others: Jobs of its other parts.
     """
-    ordered = sorted(pods, key=pod_status.age)
-    current = _newest(leading(ordered))
+    ordered = sorted(pods, key=pod_status.age_key)
+    current = _newest(leading_pods(ordered))
     state, exit_code, reason = _ended(full, others, ordered) or _going(full, current, ordered)
     return JobStatus(
         id=full["metadata"]["name"],
         name=annotation(full, NAME) or full["metadata"]["name"],
         state=state,
-        submitted=pod_status.seconds(full["metadata"]["creationTimestamp"]),
+        submitted=pod_status.parse_time(full["metadata"]["creationTimestamp"]),
         duration=_duration(current, now),
         exit_code=exit_code,
         reason=reason,
@@ -44,12 +44,12 @@ def job_status(full: _Whole, pods: Iterable[_Whole], now: float, others: Sequenc
     )
 
 
-def leading(pods: Iterable[_Whole]) -> list[_Whole]:
+def leading_pods(pods: Iterable[_Whole]) -> list[_Whole]:
     """Return the drivers that a job has had, or the tasks of its first part, or a native job's pods, newest last."""
-    return sorted(filter(pod_status.leads, pods), key=pod_status.age)
+    return sorted(filter(pod_status.is_leading, pods), key=pod_status.age_key)
 
 
-def is_part(full: _Whole) -> bool:
+def is_additional(full: _Whole) -> bool:
     """Return whether a Job is a part of another one, which stands for the whole."""
     return label(full, JOB) not in ("", full["metadata"]["name"])
 
@@ -101,7 +101,7 @@ def task_placements(full: _Whole, pods: Iterable[_Whole]) -> list[TaskPlacement]
     """
     found = [TaskPlacement(*fields) for fields in json.loads(annotation(full, PLACED) or "[]")]
     for pod in filter(pod_status.has_started, pods):
-        created, name = pod_status.age(pod)
+        created, name = pod_status.age_key(pod)
         found.append(TaskPlacement(name, pod_status.task_name(pod), pod["spec"]["nodeName"], created))
     last = {each.task: each for each in sorted(found, key=lambda each: (each.created, each.pod))}
     return sorted(last.values(), key=lambda each: each.task)
@@ -155,7 +155,7 @@ def _going(full: _Whole, current: Sequence[_Whole], pods: Sequence[_Whole]) -> _
 
 def _newest(pods: Iterable[_Whole]) -> list[_Whole]:
     """Return the last attempt of each task."""
-    found = {(label(pod, NATIVE_JOB), annotation(pod, INDEX)): pod for pod in sorted(pods, key=pod_status.age)}
+    found = {(label(pod, NATIVE_JOB), annotation(pod, INDEX)): pod for pod in sorted(pods, key=pod_status.age_key)}
     return list(found.values())
 
 
@@ -168,7 +168,7 @@ def _forgotten_tasks(full: _Whole, pods: Iterable[_Whole]) -> Iterable[TaskStatu
 
 
 def _duration(pods: Iterable[_Whole], now: float) -> float:
-    times = [(began, pod_status.ended_at(pod) or now) for pod in pods if (began := pod_status.began_at(pod))]
+    times = [(began, pod_status.ended_at(pod) or now) for pod in pods if (began := pod_status.started_at(pod))]
     return max(0.0, max(end for _, end in times) - min(began for began, _ in times)) if times else 0.0
 
 

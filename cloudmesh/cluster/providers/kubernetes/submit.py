@@ -35,8 +35,11 @@ def job_objects(submission: Submission[JobSpec], token: str, turn: Admission = A
         turn: when it may begin, if it is Spark's.
     """
     if is_spark(submission):
-        return [spark_job.spark_job(submission, turn), *pod_spec.secrets(submission, {pod_spec.SECRET: token})]
-    return indexed_jobs.indexed_job_objects(submission, token)
+        return [
+            spark_job.build_spark_job(submission, turn),
+            *pod_spec.build_secrets(submission, {pod_spec.SECRET: token}),
+        ]
+    return indexed_jobs.build_objects(submission, token)
 
 
 def without_secrets(submission: Submission[JobSpec]) -> dict[str, Any]:

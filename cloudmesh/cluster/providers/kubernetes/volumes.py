@@ -12,8 +12,8 @@ from cloudmesh.cluster.core.errors import ApiError, InUseError, NotFoundError
 from cloudmesh.cluster.core.model import Volume
 from cloudmesh.cluster.providers.kubernetes import requests
 from cloudmesh.cluster.providers.kubernetes.api_client import ConflictError, call
-from cloudmesh.cluster.providers.kubernetes.jobs import LIVING
-from cloudmesh.cluster.providers.kubernetes.pod_spec import HOST_RESULTS, JOBS_NAMESPACE, RESULTS_CLAIM, claim
+from cloudmesh.cluster.providers.kubernetes.jobs import UNFINISHED
+from cloudmesh.cluster.providers.kubernetes.pod_spec import HOST_RESULTS, JOBS_NAMESPACE, RESULTS_CLAIM, claim_name
 from cloudmesh.cluster.providers.kubernetes.pod_status import job_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class VolumeStore:
     def all(self) -> tuple[Volume, ...]:
         """Return every place, by name."""
         found = call(self._its, _SECRETS.list(labels=VOLUME))["items"]
-        return tuple(sorted(map(volume_from_secret, found), key=lambda place: place.name))
+        return tuple(sorted(map(parse_volume_secret, found), key=lambda place: place.name))
 
     def put(self, place: Volume) -> None:
         """Keep a place; a directory stays what it was, as jobs may have it mounted."""
@@ -49,25 +49,25 @@ class VolumeStore:
         if known and known.directory != place.directory:
             raise ApiError(f"place {place.name} is another directory: remove it first, its data stays")
         # The secret comes last: it is what says that the place is there.
-        for thing in volume_objects(place):
+        for thing in build_volume_objects(place):
             self._made(thing)
-        body = volume_secret(place)
+        body = build_volume_secret(place)
         call(self._its, _SECRETS.replace(place.name, body) if known else _SECRETS.create(body))
 
     def remove(self, name: str) -> None:
         """Forget a place, unless a job that runs has it mounted; NotFoundError where there is none."""
         if name not in [place.name for place in self.all()]:
             raise NotFoundError(f"no place {name}")
-        users = sorted({job_of(pod) for pod in self._living() if pod_mounts(pod, name)})
+        users = sorted({job_of(pod) for pod in self._living() if is_mounted_by(pod, name)})
         if users:
             raise InUseError(name, users)
         with suppress(NotFoundError):
-            call(self._its, requests.CLAIMS.delete(claim(name)))
+            call(self._its, requests.CLAIMS.delete(claim_name(name)))
             # Kubernetes would keep it for pods that have ended, and a new place of the name would be kept waiting.
-            call(self._its, requests.CLAIMS.patch(claim(name), _UNPROTECTED))
+            call(self._its, requests.CLAIMS.patch(claim_name(name), _UNPROTECTED))
         with suppress(NotFoundError):
-            call(self._its, requests.VOLUMES.delete(claim(name)))
-            call(self._its, requests.VOLUMES.patch(claim(name), _UNPROTECTED))
+            call(self._its, requests.VOLUMES.delete(claim_name(name)))
+            call(self._its, requests.VOLUMES.patch(claim_name(name), _UNPROTECTED))
         call(self._its, _SECRETS.delete(name))
 
     def _made(self, thing: dict[str, Any]) -> None:
@@ -76,22 +76,22 @@ class VolumeStore:
             call(self._its, where.create(thing))
 
     def _living(self) -> list[dict[str, Any]]:
-        found = call(self._its, requests.PODS.list(fields=LIVING))
+        found = call(self._its, requests.PODS.list(fields=UNFINISHED))
         return list(found["items"])
 
 
-def results_objects() -> list[dict[str, Any]]:
+def build_results_volume() -> list[dict[str, Any]]:
     """Return the volume that takes the results of all jobs, on each host its own."""
     return _persistent_volume(RESULTS_CLAIM, HOST_RESULTS, {})
 
 
-def volume_objects(place: Volume) -> list[dict[str, Any]]:
+def build_volume_objects(place: Volume) -> list[dict[str, Any]]:
     """Return volume and claim of a place; none where it is no directory."""
     path = place.directory
-    return _persistent_volume(claim(place.name), path, {VOLUME: place.name}) if path else []
+    return _persistent_volume(claim_name(place.name), path, {VOLUME: place.name}) if path else []
 
 
-def volume_secret(place: Volume) -> dict[str, Any]:
+def build_volume_secret(place: Volume) -> dict[str, Any]:
     """Return a place as it is kept."""
     kept = {"kind": place.kind, "settings": dict(place.settings), "secrets": dict(place.secrets)}
     return {
@@ -103,15 +103,15 @@ def volume_secret(place: Volume) -> dict[str, Any]:
     }
 
 
-def volume_from_secret(kept: Mapping[str, Any]) -> Volume:
+def parse_volume_secret(kept: Mapping[str, Any]) -> Volume:
     """Return the place that a secret keeps."""
     return Volume(name=kept["metadata"]["labels"][VOLUME], **json.loads(base64.b64decode(kept["data"][_KEY])))
 
 
-def pod_mounts(pod: Mapping[str, Any], name: str) -> bool:
+def is_mounted_by(pod: Mapping[str, Any], name: str) -> bool:
     """Return whether a pod mounts a place."""
     claims = (each.get("persistentVolumeClaim", {}).get("claimName") for each in pod["spec"].get("volumes", []))
-    return claim(name) in claims
+    return claim_name(name) in claims
 
 
 def _persistent_volume(name: str, path: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -99,19 +99,19 @@ def test_wherever_the_drivers_are_an_executor_has_room(cores, hosts):
 
 def test_a_job_tells_what_the_next_ones_reckon_with_until_it_has_ended():
     job = SparkJob("pi", main=Path("/pi.py"))
-    made = spark_job.spark_job(Submission("pi-1", job, "i", "d"), driver_admission.Admission(3))
+    made = spark_job.build_spark_job(Submission("pi-1", job, "i", "d"), driver_admission.Admission(3))
     driver = {"metadata": {"labels": {pod_spec.JOB: "pi-1", pod_spec.ROLE: pod_spec.DRIVER}}, "spec": {}}
-    (found,) = driver_admission.unfinished_spark_jobs([made], [driver])
+    (found,) = driver_admission.find_unfinished_spark_jobs([made], [driver])
     assert (found.id, found.together, found.driver.cores, found.begun) == ("pi-1", 3, 1, False)
     driver["spec"]["nodeName"] = "h1"
-    assert driver_admission.unfinished_spark_jobs([made], [driver])[0].begun
+    assert driver_admission.find_unfinished_spark_jobs([made], [driver])[0].begun
     over = {**made, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
-    assert driver_admission.unfinished_spark_jobs([over, {"metadata": {"name": "native"}}], []) == []
+    assert driver_admission.find_unfinished_spark_jobs([over, {"metadata": {"name": "native"}}], []) == []
 
 
 def test_the_scheduler_is_told_of_the_whole_cluster_as_one_of_two_domains():
     its = driver_admission.Admission(3, ("a", "b"), ("h1", "h2"))
-    pod = spark_job.spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), its)
+    pod = spark_job.build_spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), its)
     its = pod["spec"]["template"]["spec"]
     (rule,) = its["topologySpreadConstraints"]
     assert (rule["maxSkew"], rule["minDomains"], rule["whenUnsatisfiable"]) == (3, 2, "DoNotSchedule")

@@ -10,7 +10,7 @@ from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context, SshSettings
 from cloudmesh.cluster.core.model import Facts, Host, Role
-from cloudmesh.cluster.providers.kubernetes import bootstrap, bootstrap_tokens, containerd, kubeconfig
+from cloudmesh.cluster.providers.kubernetes import bootstrap, containerd, credentials
 from cloudmesh.cluster.providers.kubernetes.provider import KubernetesProvider
 
 SERVERS = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
@@ -49,7 +49,7 @@ def cluster_of(documents):
 
 def initial(design: ClusterSpec, images: str = "") -> dict:
     """What `kubeadm init` is told of the cluster."""
-    return cluster_of(bootstrap.init(design, member(), token=bootstrap_tokens.new_token(), images=images))
+    return cluster_of(bootstrap.init(design, member(), token=credentials.generate_token(), images=images))
 
 
 def arguments(component):
@@ -137,18 +137,18 @@ def test_no_key_of_an_authority_leaves_the_servers(provider, design):
 
 
 def test_a_token_lets_in_nodes_until_its_moment():
-    token = bootstrap_tokens.new_token()
-    made = bootstrap_tokens.token_secret(token, datetime(2026, 11, 24, 6, 10, tzinfo=timezone.utc))
+    token = credentials.generate_token()
+    made = credentials.build_token_secret(token, datetime(2026, 11, 24, 6, 10, tzinfo=timezone.utc))
     identity, _, secret = token.partition(".")
     assert (len(identity), len(secret)) == (6, 16)
     assert made["metadata"]["name"] == f"bootstrap-token-{identity}"
     assert made["stringData"]["expiration"] == "2026-11-24T06:10:00Z"
     assert made["stringData"]["auth-extra-groups"] == "system:bootstrappers:kubeadm:default-node-token"
-    assert bootstrap_tokens.new_token() != token
+    assert credentials.generate_token() != token
 
 
 def test_an_invitation_has_the_authority_itself(design):
-    made = kubeconfig.internal(design, {"token": "t"})
+    made = credentials.build_kubeconfig(design, {"token": "t"})
     its = made["clusters"][0]["cluster"]
     assert base64.b64decode(its["certificate-authority-data"]).decode() == design.secrets.engine["ca"]
     assert its["server"] == "https://10.0.0.1:6443"

@@ -16,9 +16,7 @@ def submission(image: str = "nginx", **job: object) -> Submission:
 
 
 def made(given: Submission) -> dict[str, dict]:
-    return {
-        f"{each['kind']}/{each['metadata']['name']}": each for each in indexed_jobs.indexed_job_objects(given, "token")
-    }
+    return {f"{each['kind']}/{each['metadata']['name']}": each for each in indexed_jobs.build_objects(given, "token")}
 
 
 def pod(job: dict) -> dict:
@@ -39,7 +37,7 @@ def parts(monkeypatch):
 
 
 def test_a_job_waits_until_all_that_it_owns_is_there():
-    first, *others = indexed_jobs.indexed_job_objects(submission(), "token")
+    first, *others = indexed_jobs.build_objects(submission(), "token")
     assert (first["metadata"]["name"], first["spec"]["suspend"]) == ("web-1", True)
     assert [each["kind"] for each in others] == ["Secret", "Secret", "Service"]
 
@@ -117,12 +115,12 @@ def test_results_are_in_a_folder_of_the_pod_and_places_are_mounted_as_asked():
 
 def test_a_place_is_kept_as_it_was_given_and_bound_to_its_own_directory():
     place = Volume("data", "directory", {"path": "/srv/data"}, {"key": "s"})
-    volume, claim = volumes.volume_objects(place)
+    volume, claim = volumes.build_volume_objects(place)
     assert (volume["spec"]["hostPath"]["path"], claim["spec"]["volumeName"]) == ("/srv/data", "cms-storage-data")
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
-    assert volumes.volume_secret(place)["metadata"]["namespace"] != pod_spec.JOBS_NAMESPACE
+    assert volumes.build_volume_secret(place)["metadata"]["namespace"] != pod_spec.JOBS_NAMESPACE
     assert Volume("n", "nfs", {"server": "s", "path": "/x"}).directory == "/var/lib/cloudmesh/storage/n"
-    assert volumes.volume_objects(Volume("b", "s3", {"url": "s3a://b"})) == []
+    assert volumes.build_volume_objects(Volume("b", "s3", {"url": "s3a://b"})) == []
 
 
 def test_equal_tasks_are_spread_over_the_hosts_where_there_is_room():

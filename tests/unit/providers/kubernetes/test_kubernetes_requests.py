@@ -18,7 +18,7 @@ from kubernetes import client
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers.kubernetes import api_client, logs, native, requests
 from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
-from cloudmesh.cluster.providers.kubernetes.requests import JOBS, NODES, PODS, PODS_OF_ALL, SECRETS, VOLUMES, Request
+from cloudmesh.cluster.providers.kubernetes.requests import ALL_PODS, JOBS, NODES, PODS, SECRETS, VOLUMES, Request
 
 THING = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "finalizers": None}}
 STRICT = "fieldValidation=Strict"
@@ -110,14 +110,14 @@ def message(text: str) -> tuple[bytes]:
     ("asking", "what"),
     [
         (NODES.list(), "GET /api/v1/nodes"),
-        (PODS_OF_ALL.list(fields="a!=b,c!=d"), "GET /api/v1/pods?fieldSelector=a%21%3Db%2Cc%21%3Dd"),
+        (ALL_PODS.list(fields="a!=b,c!=d"), "GET /api/v1/pods?fieldSelector=a%21%3Db%2Cc%21%3Dd"),
         (PODS.list(labels="a=b"), f"GET /api/v1{OURS}/pods?labelSelector=a%3Db"),
         (JOBS.read("a"), f"GET /apis/batch/v1{OURS}/jobs/a"),
         (PODS.log("a", follow=False, sinceSeconds=7), f"GET /api/v1{OURS}/pods/a/log?follow=false&sinceSeconds=7"),
         (VOLUMES.delete("a"), "DELETE /api/v1/persistentvolumes/a"),
         (PODS.delete_all(labels="a", fields="b"), f"DELETE /api/v1{OURS}/pods?labelSelector=a&fieldSelector=b"),
-        (requests.kinds("v1"), "GET /api/v1"),
-        (requests.kinds("apps/v1"), "GET /apis/apps/v1"),
+        (requests.list_kinds("v1"), "GET /api/v1"),
+        (requests.list_kinds("apps/v1"), "GET /apis/apps/v1"),
     ],
 )
 def test_what_only_asks_or_deletes_sends_nothing(server: Server, asking: Request, what: str) -> None:
@@ -267,10 +267,10 @@ def test_a_native_object_is_applied_where_the_api_has_its_kind(
 PROGRAM = """
 import sys
 from kubernetes import client
-import cloudmesh.cluster.kubernetes.provider
-from cloudmesh.cluster.kubernetes.api import KubernetesApi
+import cloudmesh.cluster.providers.kubernetes.provider
+from cloudmesh.cluster.providers.kubernetes.api import KubernetesEngine
 with client.ApiClient(client.Configuration(host=sys.argv[1])) as its:
-    api = KubernetesApi(its)
+    api = KubernetesEngine(its)
     assert api.jobs() == api.nodes() == api.volumes() == ()
 print(*(name for name in sys.modules if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))))
 """

@@ -33,12 +33,12 @@ def expanded(text: str) -> str:
 
 @pytest.mark.parametrize("text", ["$(HOME)", "$$(HOME)", "$HOME", "a$", "$", "$$", "${x}"])
 def test_an_argument_reaches_the_program_as_it_was_given(text):
-    args = driver(spark_job.spark_job(submission(arguments=(text,))))["args"]
+    args = driver(spark_job.build_spark_job(submission(arguments=(text,))))["args"]
     assert expanded(args[-1]) == text
 
 
 def test_a_variable_reaches_driver_and_executors_as_it_was_given():
-    made = spark_job.spark_job(submission(env={"X": "$(A)$"}))
+    made = spark_job.build_spark_job(submission(env={"X": "$(A)$"}))
     env = {each["name"]: each.get("value") for each in driver(made)["env"]}
     assert expanded(env["X"]) == "$(A)$"
     assert expanded(expanded(conf(made)["spark.executorEnv.X"])) == "$(A)$"
@@ -46,7 +46,7 @@ def test_a_variable_reaches_driver_and_executors_as_it_was_given():
 
 def test_a_host_of_two_cores_takes_two():
     job = submission(driver=Resources(1, 1024), executor=Executor(1, 1024, 3))
-    made = spark_job.spark_job(job)
+    made = spark_job.build_spark_job(job)
     assert driver(made)["resources"]["requests"] == {"cpu": "800m", "memory": "1433Mi"}
     assert conf(made)["spark.kubernetes.executor.request.cores"] == "800m"
     assert conf(made)["spark.executor.memoryOverhead"] == "409m"
@@ -54,21 +54,21 @@ def test_a_host_of_two_cores_takes_two():
 
 
 def test_a_job_is_tried_and_kept_as_long_as_it_says():
-    spec = spark_job.spark_job(submission(retries=2, ttl_seconds=60))["spec"]
+    spec = spark_job.build_spark_job(submission(retries=2, ttl_seconds=60))["spec"]
     assert (spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == (2, 60)
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
 
 
 def test_no_secret_is_in_the_job_and_both_sides_read_the_same_file():
-    made = spark_job.spark_job(submission())
+    made = spark_job.build_spark_job(submission())
     assert conf(made)["spark.authenticate.secret.file"] == "/opt/cloudmesh/secrets/secret"
     assert conf(made)["spark.kubernetes.executor.secrets.pi-abc12-tasks"] == "/opt/cloudmesh/secrets"
     volume, _ = made["spec"]["template"]["spec"]["volumes"]
-    assert volume["secret"]["secretName"] == pod_spec.secrets(submission(), {})[0]["metadata"]["name"]
+    assert volume["secret"]["secretName"] == pod_spec.build_secrets(submission(), {})[0]["metadata"]["name"]
 
 
 def test_a_driver_has_no_rights_on_its_host():
-    made = spark_job.spark_job(submission())
+    made = spark_job.build_spark_job(submission())
     assert driver(made)["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert made["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
 

@@ -68,7 +68,7 @@ def test_the_newest_of_several_drivers_counts():
     first, second = pod("d1", "driver", ended(3), phase="Failed"), pod("d2", "driver", RUNNING, READY)
     second["metadata"]["creationTimestamp"] = ENDED
     assert read(full(), second, first).state is State.RUNNING
-    assert [each["metadata"]["name"] for each in status.leading([second, first])] == ["d1", "d2"]
+    assert [each["metadata"]["name"] for each in status.leading_pods([second, first])] == ["d1", "d2"]
 
 
 def test_a_job_that_was_stopped_is_told_as_such_and_one_that_ended_before_is_not():
@@ -130,7 +130,7 @@ def test_a_job_whose_image_is_not_there_fails_soon_and_says_why(message, after, 
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "x:1": {message}'}}
     waits = pod("d", "driver", waiting, phase="Pending")
     waits["status"]["startTime"] = BEGAN
-    job, now = full(), pod_status.seconds(BEGAN) + after
+    job, now = full(), pod_status.parse_time(BEGAN) + after
     assert status.why_hopeless(job, [waits], now) == ""  # somebody else's
     job["metadata"]["labels"] = {pod_spec.JOB: "pi-1"}
     why = status.why_hopeless(job, [waits], now)
@@ -200,7 +200,7 @@ DNS = asking("kube-system", "20m", "70Mi", name="kube-dns")
 
 def test_a_host_has_the_cores_that_jobs_can_use_and_those_that_are_free():
     system, job = asking("kube-system", "380m", "1Gi"), asking("cms-jobs", "800m", "1Gi")
-    found = nodes.node(host(*WELL), [DNS, system, job])
+    found = nodes.parse_node(host(*WELL), [DNS, system, job])
     assert (found.cores, found.free_cores) == (2, 1)
     assert (found.memory_mb, found.free_memory_mb) == (3002, 1978)
     assert (found.name, found.address, found.contact, found.status) == ("h1:22", "10.0.0.1", "ops@h1:22", "ready")
@@ -208,7 +208,7 @@ def test_a_host_has_the_cores_that_jobs_can_use_and_those_that_are_free():
 
 
 def test_a_tainted_server_takes_no_jobs():
-    found = nodes.node(host(*WELL, taints=[{"key": "node-role.kubernetes.io/control-plane"}]), [DNS])
+    found = nodes.parse_node(host(*WELL, taints=[{"key": "node-role.kubernetes.io/control-plane"}]), [DNS])
     assert (found.roles, found.cores, found.memory_mb) == ((Role.SERVER,), 0, 0)
 
 
@@ -225,14 +225,14 @@ def test_a_tainted_server_takes_no_jobs():
     ],
 )
 def test_a_host_is_ready_when_all_that_jobs_need_is_there(node, pods, says):
-    assert nodes.node(node, pods).status == says
+    assert nodes.parse_node(node, pods).status == says
 
 
 def test_a_server_with_a_name_server_of_its_own_waits_for_that_one():
     other = asking("kube-system", "20m", "70Mi", name="kube-dns", on="h2")
     own = asking("kube-system", "20m", "70Mi", name="kube-dns", ready="False")
-    assert nodes.node(host(*WELL), [other]).status == "ready"
-    assert nodes.node(host(*WELL), [other, own]).status == "no DNS"
+    assert nodes.parse_node(host(*WELL), [other]).status == "ready"
+    assert nodes.parse_node(host(*WELL), [other, own]).status == "no DNS"
 
 
 def test_a_job_whose_driver_has_ended_and_whose_outcome_is_not_told_yet_does_not_wait_again():
