@@ -6,7 +6,6 @@ import pytest
 
 from cloudmesh.cluster.core.model import Role, State
 from cloudmesh.cluster.providers.kubernetes import indexed_jobs, nodes, pod_spec, pod_status, status
-from cloudmesh.cluster.providers.kubernetes.quantity import amount
 
 BEGAN, ENDED = "2026-11-24T06:00:00Z", "2026-11-24T06:00:10Z"
 
@@ -152,19 +151,6 @@ def test_a_driver_that_was_lost_with_its_host_says_so():
     lost = condition("DisruptionTarget", reason="DeletionByTaintManager")
     found = read(full(condition("Failed")), pod("d", "driver", ended(137), lost, phase="Failed"))
     assert (found.state, found.reason) == (State.FAILED, "its host h1 was lost")
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("2", 2), ("1500m", 1.5), ("384Mi", 384 << 20), ("1k", 1000), ("1e3", 1000), (3, 3)]
-)
-def test_amounts_are_read(text, value):
-    assert amount(text) == pytest.approx(value)
-
-
-@pytest.mark.parametrize("text", ["", "2x", "Mi", "-1"])
-def test_what_is_no_amount_is_refused(text):
-    with pytest.raises(ValueError, match="not an amount"):
-        amount(text)
 
 
 def host(*conditions: dict, annotated: bool = True, server: bool = True, **spec: object) -> dict:
