@@ -44,15 +44,15 @@ def waiting(
     ],
 )
 def test_as_many_run_as_have_room_with_all_their_executors(hosts, executors, together):
-    assert driver_admission.admit(ask(), executors, hosts, []).together == together
+    assert driver_admission.admit(ask(), executors, hosts, []).max_drivers == together
 
 
 def test_the_largest_jobs_must_have_room_beside_each_other():
     large = waiting("large", 1, ask(2), ask(2, count=2))
     hosts = [host(4)] * 3
-    assert driver_admission.admit(ask(), ask(), hosts, []).together == 6
-    assert driver_admission.admit(ask(), ask(), hosts, [large]).together == 4
-    assert driver_admission.admit(ask(), ask(), hosts, [large, large]).together == 2
+    assert driver_admission.admit(ask(), ask(), hosts, []).max_drivers == 6
+    assert driver_admission.admit(ask(), ask(), hosts, [large]).max_drivers == 4
+    assert driver_admission.admit(ask(), ask(), hosts, [large, large]).max_drivers == 2
 
 
 def test_jobs_that_wait_and_were_given_a_higher_number_do_not_begin_beside_one_that_they_would_choke():
@@ -91,7 +91,7 @@ def test_wherever_the_drivers_are_an_executor_has_room(cores, hosts):
         nodes = [host(cores, 99 * GIB)] * hosts
         if why_spark_unschedulable(*asked, nodes):
             continue
-        drivers = driver_admission.admit(*asked, nodes, []).together
+        drivers = driver_admission.admit(*asked, nodes, []).max_drivers
         for way in spread(drivers, hosts):
             if all(number * driver <= cores for number in way):
                 assert any(cores - number * driver >= executor for number in way), (asked, way)
@@ -102,9 +102,9 @@ def test_a_job_tells_what_the_next_ones_reckon_with_until_it_has_ended():
     made = spark_job.build_spark_job(Submission("pi-1", job, "i", "d"), driver_admission.Admission(3))
     driver = {"metadata": {"labels": {pod_spec.JOB: "pi-1", pod_spec.ROLE: pod_spec.DRIVER}}, "spec": {}}
     (found,) = driver_admission.find_unfinished_spark_jobs([made], [driver])
-    assert (found.id, found.together, found.driver.cores, found.begun) == ("pi-1", 3, 1, False)
+    assert (found.id, found.max_drivers, found.driver.cores, found.has_started) == ("pi-1", 3, 1, False)
     driver["spec"]["nodeName"] = "h1"
-    assert driver_admission.find_unfinished_spark_jobs([made], [driver])[0].begun
+    assert driver_admission.find_unfinished_spark_jobs([made], [driver])[0].has_started
     over = {**made, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
     assert driver_admission.find_unfinished_spark_jobs([over, {"metadata": {"name": "native"}}], []) == []
 
