@@ -36,7 +36,7 @@ class Pod:
 def output(pod: Pod) -> bytes:
     followed = logs.FollowedPods()
     followed.add(pod)
-    return b"".join(chunk.data for chunk in followed.chunks() if chunk.stream == "stdout")
+    return b"".join(chunk.data for chunk in followed.read_chunks() if chunk.stream == "stdout")
 
 
 def test_lines_lose_their_times_and_nothing_else():
