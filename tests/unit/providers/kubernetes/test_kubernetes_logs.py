@@ -1,4 +1,4 @@
-"""A pod's output, taken up again where it broke off."""
+"""The output of a pod, continued where the connection was lost."""
 
 from collections.abc import Iterable
 
