@@ -37,12 +37,12 @@ class Mount(NamedTuple):
     """A volume with a directory on the hosts, as the tasks of a job see it.
 
     Attributes:
-        place: the volume's name.
+        volume: the volume's name.
         mount: where it is in the tasks.
         read_only: whether they may only read.
     """
 
-    place: str
+    volume: str
     mount: str
     read_only: bool = False
 

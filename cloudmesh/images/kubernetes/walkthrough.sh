@@ -3,14 +3,15 @@
 #
 #   prepare    packages, configuration, certificates; the container runtime runs
 #   registry   the cluster's image registry (first server only)
-#   bootstrap  the first server: kubeadm init, the pod network, the place for jobs
-#   join       the host is let in, its kubelet answers, and its node says how the operator reaches it
-#   clean      the host as it was before
+#   bootstrap  the first server: kubeadm init, the pod network, the namespace for jobs
+#   join       the host joins, its kubelet answers, and its node gets annotations that say how the operator reaches it
+#   clean      restores the host as it was before
 #
-# Inputs: etc/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (placed as they are), containerd.toml,
-# hosts/*.toml (how images are pulled), address, registry (ADDR:PORT), registry_host (empty file: this is it), engine (SHA-256
-# and name of each file), node and node.json (its name, and what it says of itself), ignored, notes, api (lines for
-# /etc/hosts); for bootstrap init.yaml and manifests.json, for join join.json and invitation.json.
+# Inputs: etc/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (copied as they are), containerd.toml,
+# hosts/*.toml (how images are pulled), address, registry (ADDR:PORT), registry_host (empty file: this host has the
+# registry), engine (SHA-256 and name of each binary), node and node.json (the name and the annotations of the node),
+# ignored (preflight checks of kubeadm), notes, api (lines for /etc/hosts); for bootstrap init.yaml and manifests.json,
+# for join join.json and invitation.json.
 # Run by hand: sh walkthrough.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
@@ -26,7 +27,7 @@ RESULTS_RULE=/etc/tmpfiles.d/cloudmesh-results.conf
 PLACES="$PLACES /etc/kubernetes /etc/containerd /usr/libexec/kubernetes $KUBELET /var/lib/cni /run/netns /run/flannel
  /run/containerd /usr/lib/modules /var/log/kubernetes /var/log/pods /var/log/containers"
 FIREWALL='KUBE-|FLANNEL-|CNI-|cni0'
-# Settings of the kernel's that the kubelet or the pod network changes.
+# Settings of the kernel that the kubelet or the pod network changes.
 SETTINGS="vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys
  kernel/keys/root_maxbytes net/ipv4/conf/all/route_localnet net/ipv4/conf/all/forwarding net/ipv4/conf/default/forwarding
  net/bridge/bridge-nf-call-iptables net/bridge/bridge-nf-call-ip6tables"
@@ -41,7 +42,7 @@ prepare() {
     for file in hosts/*; do place "$file" "$CONFIG/certs.d/$(basename "$file" .toml)/hosts.toml" 644 || true; done
     while read -r line; do note "$line"; done <notes
     set -- ca-certificates containernetworking-plugins curl iproute2 iptables nftables
-    # There are packages of it under other names, which would make way for this one.
+    # Packages of other names also contain containerd; installing this one would remove them.
     if ! command -v containerd >/dev/null; then set -- "$@" containerd; fi
     if [ -e registry_host ]; then set -- "$@" docker-registry; fi
     keep_from_starting containerd
@@ -59,7 +60,8 @@ remember_kernel() {
     [ -e "$STATE/xtables" ] || if [ -e /run/xtables.lock ]; then echo theirs; fi >"$STATE/xtables"
 }
 
-# Debian's packages start a service of their own as soon as they are installed. One that was there before goes on.
+# Debian's packages start their service as soon as they are installed, unless it is masked. A service that was there
+# before is left alone.
 keep_from_starting() {
     if [ -e "$UNITS/$1.service" ] || has_package "$1" || command -v "$1" >/dev/null; then return 0; fi
     printf '%s\n' "$1" >>"$STATE/masked"
@@ -87,11 +89,11 @@ bootstrap() {
     if [ ! -e "$DATA/joined" ]; then kubeadm init init.yaml; fi
     step "start the pod network"
     administer apply --server-side --force-conflicts --field-manager=cloudmesh -f manifests.json
-    # kubeadm insists on a token, though it lets in nobody here.
+    # kubeadm requires a bootstrap token, which nobody uses.
     administer --namespace=kube-system delete secret --field-selector=type=bootstrap.kubernetes.io/token
 }
 
-# kubectl with all rights: administer OPTION...
+# Runs kubectl with all rights: administer OPTION...
 administer() {
     "$BIN/kubectl" --kubeconfig /etc/kubernetes/admin.conf --cache-dir="$DATA/cache" "$@" >"$DATA/kubectl.log" 2>&1 ||
         fail "the cluster could not be set up: $(last_lines "$DATA/kubectl.log")"
@@ -107,7 +109,7 @@ join() {
     wait_for 60 introduce || fail "the API does not know this host as $(cat node): $(last_lines "$DATA/node.log")"
 }
 
-# The engine's files, where they are expected, and the certificate authorities where this is a server.
+# Puts the binaries where the kubelet and containerd expect them; on a server also the certificate authorities.
 equip() {
     fetch_engine
     mkdir -p "$DATA" /opt/cloudmesh/cni
@@ -118,14 +120,16 @@ equip() {
     if [ -e api ] && ! grep -q ' api.cloudmesh$' /etc/hosts; then cat api >>/etc/hosts; fi
 }
 
-# Where the tasks of jobs leave their results, as any user; the host itself removes what is older than jobs may be kept.
+# Creates the directory in which the tasks of jobs leave their results, as any user. The host itself (systemd-tmpfiles)
+# removes what is older than any job is kept.
 make_results() {
     mkdir -p "$RESULTS" "$(dirname "$RESULTS_RULE")"
     chmod 1777 "$RESULTS"
     printf 'd %s 1777 root root 31d\n' "$RESULTS" >"$RESULTS_RULE"
 }
 
-# kubeadm VERB FILE: what a run that was cut off has left is no reason to refuse the next one.
+# Runs kubeadm VERB FILE. If a run was interrupted, the next one ignores all preflight checks, as they would refuse what
+# the first one left.
 kubeadm() {
     step "kubeadm $1"
     ignored=$(if [ -e "$DATA/begun" ]; then echo all; else cat ignored; fi)
@@ -135,14 +139,14 @@ kubeadm() {
     touch "$DATA/joined"
 }
 
-# kubeadm's own account of its failure, without the advice that follows it.
+# Prints the error messages of kubeadm, without the advice that follows them.
 last_error() { grep -E '^(error|\s+\[ERROR|.*\[ERROR)' "$1" | tail -n 4 | tr -s '\n\t ' ' ' || last_lines "$1"; }
 
 last_lines() { tail -n 3 "$1" | tr '\n' ' '; }
 
 kubelet_answers() { curl --silent --fail --max-time 5 --noproxy '*' -o /dev/null http://127.0.0.1:10248/healthz; }
 
-# A kubelet may say of its own node what it likes, and of no other.
+# Annotates the node of this host. The credential of a kubelet may change its own node and no other.
 introduce() {
     "$BIN/kubectl" --kubeconfig /etc/kubernetes/kubelet.conf patch node "$(cat node)" --type=merge \
         --cache-dir="$DATA/cache" --patch-file=node.json >"$DATA/node.log" 2>&1
@@ -169,11 +173,12 @@ clean() {
     restore_kernel
     remove_tree /var/lib/cloudmesh
     restore_places "$places"
-    # Last, so that a host whose cleaning was cut off is still known to be of this cluster.
+    # This comes last, so that a host whose cleaning was interrupted is still recognized as part of the cluster.
     rm -rf /etc/cloudmesh
 }
 
-# The kubelet first, or it would start anew what is stopped. Pods are in a slice of systemd's; what watches over each is not.
+# Stops the kubelet first, as it would restart the pods. The pods are in a slice of systemd, but the process that
+# watches each pod (its shim) is not.
 stop_pods() {
     systemctl disable --quiet --now cloudmesh-kubelet.service 2>/dev/null || true
     systemctl kill --signal=KILL kubepods.slice 2>/dev/null || true
@@ -183,7 +188,7 @@ stop_pods() {
             *containerd-shim*"-address $SOCKET"*) kill -KILL "${process#/proc/}" ;;
         esac
     done 2>/dev/null || true
-    # Where each of them listened is a file that it removes only when it ends by itself.
+    # Each shim listens on a socket, whose file it removes only if it ends by itself.
     sed -s 's|^unix://||; s/$/\n/' "$SHIMS"/*/address 2>/dev/null | while read -r path; do rm -f "${path:-/nonexistent}"; done
     systemctl stop kubepods.slice 2>/dev/null || true
     find /sys/fs/cgroup -depth -type d -path '*kubepods*' -exec rmdir {} + 2>/dev/null || true
@@ -202,13 +207,13 @@ remove_network() {
     for pod in "$SANDBOXES"/*; do rm -f "/var/lib/cni/results/"*"-$(basename "$pod")-"*; done
     [ -s "$STATE/xtables" ] || rm -f /run/xtables.lock
     if grep -q ' api.cloudmesh$' /etc/hosts; then
-        # Written into, as in a container the file itself cannot be replaced.
+        # The file is overwritten, as it cannot be replaced in a container.
         others=$(grep -v ' api.cloudmesh$' /etc/hosts)
         printf '%s\n' "$others" >/etc/hosts
     fi
 }
 
-# Folders that the host had before are emptied of what is ours, and made anew by `restore_places` where they had been empty.
+# Removes the folders of Kubernetes. `restore_places` creates those again that the host had before and that were empty.
 remove_files() {
     rm -f "$RESULTS_RULE"
     for path in /etc/kubernetes "$KUBELET" /run/flannel /usr/libexec/kubernetes /run/cloudmesh /opt/cloudmesh \

@@ -26,7 +26,7 @@ def test_nomad_is_told_that_workers_want_hosts_of_their_own(hosts, apart):
 
 @pytest.mark.parametrize(("hosts", "apart"), [((), False), (("a", "b"), True)])
 def test_spark_on_kubernetes_is_told_what_keeps_executors_apart(hosts, apart):
-    (driver,) = kubernetes_spark_job.spark_job(submission(*hosts))["spec"]["template"]["spec"]["containers"]
+    (driver,) = kubernetes_spark_job.build_spark_job(submission(*hosts))["spec"]["template"]["spec"]["containers"]
     template = "spark.kubernetes.executor.podTemplateFile=/opt/cloudmesh/apart.yaml"
     assert (template in driver["args"]) is apart
 

@@ -1,4 +1,4 @@
-"""The API of Kubernetes, by the `kubernetes` client; see `api_client.py` for how it is reached."""
+"""KubernetesEngine: everything that `providers.base.Engine` asks of a cluster, done through the API of Kubernetes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cloudmesh.cluster.core.model import JobStatus, Node, Volume
 from cloudmesh.cluster.providers.base import Chunk, NativeSubmission, ResultLocation, Submission, is_spark
 from cloudmesh.cluster.providers.kubernetes import (
     api_client,
-    bootstrap_tokens,
+    credentials,
     driver_admission,
     indexed_jobs,
     native,
@@ -25,7 +25,7 @@ from cloudmesh.cluster.providers.kubernetes import (
     requests,
 )
 from cloudmesh.cluster.providers.kubernetes.api_client import call
-from cloudmesh.cluster.providers.kubernetes.jobs import LIVING, JobStore
+from cloudmesh.cluster.providers.kubernetes.jobs import UNFINISHED, JobStore
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_NAMESPACE
 from cloudmesh.cluster.providers.kubernetes.submit import JobObjects, without_secrets
 from cloudmesh.cluster.providers.kubernetes.volumes import VolumeStore
@@ -34,7 +34,7 @@ from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.native import NativeJob
 
 if TYPE_CHECKING:
-    from kubernetes import client
+    from kubernetes.client import ApiClient
 
     from cloudmesh.cluster.core.cluster_spec import ClusterSecrets
     from cloudmesh.cluster.ssh.connection import Connection
@@ -46,197 +46,208 @@ _TOKEN_LIFETIME = datetime.timedelta(minutes=10)
 
 @contextmanager
 def open_engine(server: Connection, secrets: ClusterSecrets) -> Iterator[KubernetesEngine]:
-    """Yield the API of the cluster that `server` belongs to, reached through SSH."""
-    with api_client.open_client(server, secrets) as found:
-        yield KubernetesEngine(found)
+    """Yield the engine of the cluster that `server` belongs to; its API is reached through SSH."""
+    with api_client.open_client(server, secrets) as client:
+        yield KubernetesEngine(client)
 
 
 class KubernetesEngine:
-    """Kubernetes' part of `providers.base.Engine`, which says what each method does."""
+    """The engine of one Kubernetes cluster; `providers.base.Engine` says what each method does.
+
+    Args:
+        client: the API client.
+    """
 
     spark_overhead_mb = 0
 
-    def __init__(self, its: client.ApiClient) -> None:
-        self._its = its
-        self._jobs = JobStore(its)
-        self._volumes = VolumeStore(its)
-        self._names: dict[str, str] = {}
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+        self._jobs = JobStore(client)
+        self._volumes = VolumeStore(client)
+        self._operator_names: dict[str, str] = {}  # what the operator calls each node
 
     @contextmanager
     def invitation(self) -> Iterator[str]:
-        """Yield a token that lets hosts in: ten minutes at most, and no longer than the block."""
-        token = bootstrap_tokens.new_token()
-        body = bootstrap_tokens.token_secret(token, datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME)
-        secrets = requests.collection("v1", "secrets", bootstrap_tokens.NAMESPACE)
-        call(self._its, secrets.create(body))
+        """Yield a bootstrap token with which hosts can join until the block ends, at most for ten minutes."""
+        token = credentials.generate_token()
+        expires = datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME
+        secret = credentials.build_token_secret(token, expires)
+        collection = requests.collection("v1", "secrets", credentials.BOOTSTRAP_NAMESPACE)
+        call(self._client, collection.create(secret))
         try:
             yield token
         finally:
             with suppress(NotFoundError):
-                call(self._its, secrets.delete(body["metadata"]["name"]))
+                call(self._client, collection.delete(secret["metadata"]["name"]))
 
     def nodes(self) -> tuple[Node, ...]:
-        """Return every host that Kubernetes knows, with what its jobs leave free."""
-        return tuple(sorted(self._hosts(self._pods_of_all(LIVING)), key=lambda node: node.name))
+        """Return every node, with what its pods leave free, sorted by name."""
+        return tuple(sorted(self._parse_nodes(self._list_all_pods(UNFINISHED)), key=lambda node: node.name))
 
     def drain(self, node: Node, seconds: float) -> None:
-        """Move executors away from `node`, and wait for the other tasks on it, which can go nowhere else."""
-        self._cordon(node, True)
+        """Evict the executors on `node`, and wait for the other tasks on it, which cannot be moved."""
+        self._set_unschedulable(node, True)
         deadline = time.monotonic() + seconds
-        while busy := self._jobs_on(node):
-            for pod in busy:
+        while pods := self._list_job_pods_on(node):
+            for pod in pods:
                 if pod_status.is_replaceable(pod):
-                    self._evict(pod["metadata"]["name"])
+                    with suppress(NotFoundError):
+                        call(self._client, requests.PODS.evict(pod["metadata"]["name"]))
             if time.monotonic() > deadline:
-                self._cordon(node, False)
-                names = ", ".join(sorted({pod_status.job_of(pod) or pod["metadata"]["name"] for pod in busy}))
+                self._set_unschedulable(node, False)
+                names = ", ".join(sorted({pod_status.job_of(pod) or pod["metadata"]["name"] for pod in pods}))
                 raise ApiError(f"jobs are still on it after {seconds:.0f} s: {names}")
             time.sleep(_POLL_SECONDS)
 
     def remove_node(self, node: Node) -> None:
-        """Strike `node` off the list."""
+        """Delete `node` from the engine's list."""
         with suppress(NotFoundError):
-            call(self._its, requests.NODES.delete(node.id))
+            call(self._client, requests.NODES.delete(node.id))
 
     def specification(self, submission: Submission[JobSpec]) -> Mapping[str, Any]:
-        """Return the objects of the job, without its secrets."""
+        """Return the objects of the job, except its Secrets."""
         return without_secrets(submission)
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        """Run the job once: a Job of the same name is never replaced."""
-        found = self._jobs.find(submission.id)
-        turn = driver_admission.ALONE if found else self._turn(submission)
-        objects = JobObjects(self._its, submission, turn)
-        found = found or self._begun(objects, submission.id)
-        if pod_status.annotation(found, pod_spec.DIGEST) != submission.digest:
+        """Run the job once: a job that exists is never replaced."""
+        root = self._jobs.find(submission.id)
+        admission = driver_admission.ALONE if root else self._admit(submission)
+        objects = JobObjects(self._client, submission, admission)
+        root = root or self._create_root(objects, submission.id)
+        if pod_status.annotation(root, pod_spec.DIGEST) != submission.digest:
             raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
-        objects.completed(found)
+        objects.create_rest_and_start(root)
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
-        """Apply the objects in their order."""
-        for thing in job.objects:
-            native.apply(self._its, thing)
-            yield NativeSubmission(native.title(thing), thing["metadata"]["name"] if native.is_followed(thing) else "")
+        """Apply the objects one after the other."""
+        for manifest in job.objects:
+            native.apply(self._client, manifest)
+            job_id = manifest["metadata"]["name"] if native.can_be_followed(manifest) else ""
+            yield NativeSubmission(native.kubectl_name(manifest), job_id)
 
     def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
-        """Return the objects as the API server would have them."""
-        items = [native.apply(self._its, thing, dry=True) for thing in job.objects]
+        """Return the objects as the API server would store them."""
+        items = [native.apply(self._client, manifest, dry=True) for manifest in job.objects]
         return {"apiVersion": "v1", "kind": "List", "items": items}
 
     def jobs(self) -> tuple[JobStatus, ...]:
-        """Return every job in our namespace that Kubernetes still knows, the newest first."""
-        return tuple(map(self._by_name, self._jobs.all()))
+        """Return every job in our namespace that Kubernetes still has, the newest first."""
+        return tuple(map(self._with_operator_names, self._jobs.all()))
 
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks."""
-        return self._by_name(self._jobs.told(job_id))
+        return self._with_operator_names(self._jobs.status(job_id))
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
-        """Yield the output of driver or pods; with `follow`, until they end, and that of those that are tried next."""
-        return self._jobs.output(job_id, follow)
+        """Yield the output of the job's leading pods; with `follow`, until the job ends, including further attempts."""
+        return self._jobs.read_output(job_id, follow)
 
     def stop(self, job_id: str) -> None:
         """End the job and all its tasks."""
-        self._jobs.end(job_id)
+        self._jobs.stop(job_id)
 
     def results(self, job_id: str) -> tuple[ResultLocation, ...]:
-        """Return where the tasks of a job have left their results: of each task, its last attempt."""
-        known = {node.id: node for node in self.nodes()}
-        every = pod_spec.HOST_RESULTS
-        found = [
-            ResultLocation(each.task, known[each.host], f"{every}/{pod_spec.results_path(job_id, each.task, each.pod)}")
-            for each in self._jobs.placed(job_id)
-            if each.host in known
+        """Return where the tasks of a job have left their results; of each task, its last attempt."""
+        nodes_by_id = {node.id: node for node in self.nodes()}
+        directory = pod_spec.HOST_RESULTS
+        locations = [
+            ResultLocation(
+                placement.task,
+                nodes_by_id[placement.host],
+                f"{directory}/{pod_spec.results_path(job_id, placement.task, placement.pod)}",
+            )
+            for placement in self._jobs.task_placements(job_id)
+            if placement.host in nodes_by_id
         ]
         if self._jobs.has_failed(job_id):
-            # Kubernetes has forgotten those of its tasks that still ran then.
-            found += [ResultLocation("", node, f"{every}/{job_id}") for node in known.values() if node.cores]
-        return tuple(found)
+            # Kubernetes has deleted the pods that were still running when the job failed: they may have run anywhere.
+            locations += [
+                ResultLocation("", node, f"{directory}/{job_id}") for node in nodes_by_id.values() if node.cores
+            ]
+        return tuple(locations)
 
     def address(self, job_id: str, port: str) -> str:
-        """Return by what name and number pods reach a port of the job's first task."""
-        (container,) = self._jobs.first(job_id)["spec"]["template"]["spec"]["containers"]
-        numbers = {each["name"]: each.get("value") for each in container.get("env", [])}
-        number = numbers.get(indexed_jobs.port_variable(port))
+        """Return "HOST:PORT" by which other pods reach the port called `port` of the job's first task."""
+        (container,) = self._jobs.read_root(job_id)["spec"]["template"]["spec"]["containers"]
+        environment = {variable["name"]: variable.get("value") for variable in container.get("env", [])}
+        number = environment.get(indexed_jobs.port_variable(port))
         if not number:
             raise NotFoundError(f"job {job_id} has no port {port!a}")
         return f"{indexed_jobs.hostname(job_id, job_id, 0)}:{number}"
 
     def secret(self, job_id: str) -> str:
         """Return the secret that only the tasks of a job have."""
-        found = call(self._its, requests.SECRETS.read(pod_spec.secret_name(job_id)))
-        return base64.b64decode(found["data"][pod_spec.SECRET]).decode()
+        secret = call(self._client, requests.SECRETS.read(pod_spec.tasks_secret_name(job_id)))
+        return base64.b64decode(secret["data"][pod_spec.SECRET]).decode()
 
     def purge_expired(self) -> None:
-        """End what still goes on of jobs that have ended, and jobs that can never begin.
+        """End what jobs that have ended left running, and jobs that can never start.
 
-        Kubernetes forgets those that have ended by itself when it is time.
+        Kubernetes itself deletes the jobs whose time to live is over.
         """
-        self._jobs.end_leftovers()
+        self._jobs.stop_leftovers()
 
     def volumes(self) -> tuple[Volume, ...]:
-        """Return the places for data, by name."""
+        """Return the volumes of the cluster, sorted by name."""
         return self._volumes.all()
 
-    def put_volume(self, place: Volume) -> None:
-        """Keep a place."""
-        self._volumes.put(place)
+    def put_volume(self, volume: Volume) -> None:
+        """Store a volume."""
+        self._volumes.put(volume)
 
     def remove_volume(self, name: str) -> None:
-        """Forget a place that no job has mounted."""
+        """Remove a volume that no job has mounted."""
         self._volumes.remove(name)
 
-    def _turn(self, submission: Submission[JobSpec]) -> driver_admission.Admission:
-        """Return when a new job may begin."""
+    def _admit(self, submission: Submission[JobSpec]) -> driver_admission.Admission:
+        """Return when and where the driver of a new Spark job may start; for other jobs it has no meaning."""
         if not is_spark(submission):
             return driver_admission.ALONE
-        living = self._pods_of_all(LIVING)
-        hosts = self._hosts([pod for pod in living if not pod_status.label(pod, pod_spec.ROLE)])
-        known = driver_admission.unfinished_spark_jobs(call(self._its, requests.JOBS.list())["items"], living)
-        return driver_admission.admit(
-            *spark.spark_requests(submission.job), [host for host in hosts if host.status == "ready"], known
-        )
+        pods = self._list_all_pods(UNFINISHED)
+        without_spark = [pod for pod in pods if not pod_status.label(pod, pod_spec.ROLE)]
+        ready = [node for node in self._parse_nodes(without_spark) if node.status == "ready"]
+        jobs = driver_admission.find_unfinished_spark_jobs(call(self._client, requests.JOBS.list())["items"], pods)
+        return driver_admission.admit(*spark.spark_requests(submission.job), ready, jobs)
 
-    def _begun(self, objects: JobObjects, job_id: str) -> dict[str, Any]:
+    def _create_root(self, objects: JobObjects, job_id: str) -> dict[str, Any]:
+        """Create the root Job, or return the existing one."""
         try:
-            return objects.begun()
+            return objects.create_root()
         except ApiError:
-            # The answer may have been lost after the job was taken, or another was quicker.
-            found = self._jobs.find(job_id)
-            if found is None:
+            # The answer may have been lost after the Job was created, or another submission was faster.
+            root = self._jobs.find(job_id)
+            if root is None:
                 raise
-            return found
+            return root
 
-    def _by_name(self, job: JobStatus) -> JobStatus:
-        """Return a job whose hosts are called what the operator calls them."""
-        if {task.host for task in job.tasks if task.host} - self._names.keys():
-            self._names |= {each["metadata"]["name"]: nodes.name(each) for each in self._full_nodes()}
-        tasks = (replace(task, host=self._names.get(task.host, task.host)) for task in job.tasks)
+    def _with_operator_names(self, job: JobStatus) -> JobStatus:
+        """Return the job with its hosts as the operator calls them, instead of the names of their nodes."""
+        if {task.host for task in job.tasks if task.host} - self._operator_names.keys():
+            self._operator_names |= {node["metadata"]["name"]: nodes.operator_name(node) for node in self._list_nodes()}
+        tasks = (replace(task, host=self._operator_names.get(task.host, task.host)) for task in job.tasks)
         return replace(job, tasks=tuple(tasks))
 
-    def _hosts(self, those: Sequence[Mapping[str, Any]]) -> list[Node]:
-        """Return every host, with what `those` pods leave free."""
-        return [nodes.node(each, those) for each in self._full_nodes()]
+    def _parse_nodes(self, pods: Sequence[Mapping[str, Any]]) -> list[Node]:
+        """Return every node, with what `pods` leave free."""
+        return [nodes.parse_node(node, pods) for node in self._list_nodes()]
 
-    def _full_nodes(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = call(self._its, requests.NODES.list())["items"]
-        return found
+    def _list_nodes(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = call(self._client, requests.NODES.list())["items"]
+        return items
 
-    def _pods_of_all(self, fields: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = call(self._its, requests.PODS_OF_ALL.list(fields=fields))["items"]
-        return found
+    def _list_all_pods(self, fields: str) -> list[dict[str, Any]]:
+        """Return the pods of all namespaces that match a field selector."""
+        items: list[dict[str, Any]] = call(self._client, requests.ALL_PODS.list(fields=fields))["items"]
+        return items
 
-    def _jobs_on(self, node: Node) -> list[dict[str, Any]]:
-        here = self._pods_of_all(f"spec.nodeName={node.id},{LIVING}")
+    def _list_job_pods_on(self, node: Node) -> list[dict[str, Any]]:
+        """Return the pods of jobs on a node that have not ended."""
+        pods = self._list_all_pods(f"spec.nodeName={node.id},{UNFINISHED}")
         return [
             pod
-            for pod in here
+            for pod in pods
             if pod["metadata"]["namespace"] == JOBS_NAMESPACE and not pod_status.is_daemonset_pod(pod)
         ]
 
-    def _cordon(self, node: Node, cordoned: bool) -> None:
-        call(self._its, requests.NODES.patch(node.id, {"spec": {"unschedulable": cordoned}}))
-
-    def _evict(self, pod: str) -> None:
-        with suppress(NotFoundError):
-            call(self._its, requests.PODS.evict(pod))
+    def _set_unschedulable(self, node: Node, unschedulable: bool) -> None:
+        call(self._client, requests.NODES.patch(node.id, {"spec": {"unschedulable": unschedulable}}))

@@ -1,6 +1,6 @@
-"""How the API of a cluster is reached and asked: through SSH, with a certificate made for one command; and its errors.
+"""The connection to the API of a cluster, through SSH, with a certificate that is issued for one command.
 
-The only importer of the `kubernetes` client's transport, and the place where its errors are mapped.
+Only this module uses the transport of the `kubernetes` client, and it translates all its errors to ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import urllib3
-from kubernetes import client
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.client.exceptions import ApiException
 
 from cloudmesh.cluster.core import certificates
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# kubeadm gives this group all rights, by a binding that can be taken back.
+# kubeadm gives this group all rights, by a role binding that can be deleted.
 _ADMINISTRATORS = "kubeadm:cluster-admins"
 _LIFETIME = datetime.timedelta(days=7)
 _SERVER_NAME = "kubernetes"
@@ -39,45 +39,46 @@ _PATIENCE_SECONDS = 60.0
 
 
 class ConflictError(ApiError):
-    """What was to be made is there already."""
+    """The object to create exists already."""
 
 
 def administrator_certificate(secrets: ClusterSecrets) -> certificates.KeyPair:
-    """Return a certificate that may do everything, for one command."""
+    """Return a new certificate and key with all rights in the cluster; they are valid for a week."""
     authority = certificates.KeyPair(secrets.engine["ca"].encode(), secrets.engine["ca_key"].encode())
     return certificates.issue(authority, "cloudmesh-operator", organization=_ADMINISTRATORS, lifetime=_LIFETIME)
 
 
 @contextmanager
-def open_client(server: Connection, secrets: ClusterSecrets) -> Iterator[client.ApiClient]:
-    """Yield a client of the API of the cluster that `server` belongs to; keys stay in memory."""
+def open_client(server: Connection, secrets: ClusterSecrets) -> Iterator[ApiClient]:
+    """Yield a client of the API of the cluster that `server` belongs to; its key stays in memory."""
     credential = administrator_certificate(secrets)
     context = client_context(
         secrets.engine["ca"].encode(), credential.certificate, credential.key, purpose="the Kubernetes API"
     )
-    with server.forward("127.0.0.1", API_PORT) as tunnel:
-        configuration = client.Configuration(host=f"https://127.0.0.1:{tunnel.port}")
-        with client.ApiClient(configuration) as found:
-            # The client itself takes certificates from files only, and would ask a proxy of the environment.
-            found.rest_client.pool_manager = urllib3.PoolManager(
-                ssl_context=context, server_hostname=_SERVER_NAME, retries=False, maxsize=8
-            )
-            yield found
+    with (
+        server.forward("127.0.0.1", API_PORT) as tunnel,
+        ApiClient(Configuration(host=f"https://127.0.0.1:{tunnel.port}")) as client,
+    ):
+        # The client itself reads certificates only from files, and would use a proxy that the environment names.
+        client.rest_client.pool_manager = urllib3.PoolManager(
+            ssl_context=context, server_hostname=_SERVER_NAME, retries=False, maxsize=8
+        )
+        yield client
 
 
-def call(its: client.ApiClient, request: Request) -> Any:
+def call(client: ApiClient, request: Request) -> Any:
     """Return the answer to a request, as plain lists and dictionaries.
 
-    An API that is restarting is asked again.
+    If the API does not answer, as when it is being restarted, the request is sent up to three times.
 
     Raises:
-        NotFoundError: there is no such thing.
-        ConflictError: there is such a thing already.
-        ApiError: the API refused, or does not answer.
+        NotFoundError: the object does not exist.
+        ConflictError: the object exists already.
+        ApiError: the API refused the request, or did not answer.
     """
     for attempt in range(1, _TRIES + 1):
         try:
-            return json.loads(stream(its, request, _TIMEOUT).data)
+            return json.loads(open_stream(client, request, _TIMEOUT).data)
         except _SilentError:
             if attempt == _TRIES:
                 raise
@@ -88,10 +89,16 @@ def call(its: client.ApiClient, request: Request) -> Any:
     raise AssertionError("unreachable")
 
 
-def stream(its: client.ApiClient, request: Request, timeout: tuple[int, int] | None = None) -> urllib3.HTTPResponse:
-    """Return the answer to a request unread, which takes what time it takes; raises what `asked` does."""
+def open_stream(client: ApiClient, request: Request, timeout: tuple[int, int] | None = None) -> urllib3.HTTPResponse:
+    """Return the answer to a request before its body is read. Raises the same errors as `call`.
+
+    Args:
+        client: the API client.
+        request: what to ask.
+        timeout: seconds to connect, and to wait for more of the answer; None: wait for ever.
+    """
     try:
-        return _send(its, request, timeout)
+        return _send(client, request, timeout)
     except ApiException as error:
         raise _translate(error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -99,7 +106,7 @@ def stream(its: client.ApiClient, request: Request, timeout: tuple[int, int] | N
 
 
 def call_with_retry(request: Callable[[], T]) -> T:
-    """Return the request's result; an API that is away is waited for, a minute at most."""
+    """Return what `request` returns; while the API does not answer, call it again, for at most a minute."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -110,14 +117,14 @@ def call_with_retry(request: Callable[[], T]) -> T:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _send(its: client.ApiClient, request: Request, timeout: tuple[int, int] | None) -> urllib3.HTTPResponse:
-    headers = {**its.default_headers, "Accept": "application/json"}
+def _send(client: ApiClient, request: Request, timeout: tuple[int, int] | None) -> urllib3.HTTPResponse:
+    headers = {**client.default_headers, "Accept": "application/json"}
     if request.content_type:
         headers["Content-Type"] = request.content_type
-    url = f"{its.configuration.host}{request.target}"
-    answer = its.call_api(request.method, url, headers, request.body, _request_timeout=timeout)
+    url = f"{client.configuration.host}{request.target}"
+    answer = client.call_api(request.method, url, headers, request.body, _request_timeout=timeout)
     if not 200 <= answer.status <= 299:
-        # The client gives back refusals as it does answers; the exception takes the body that has been read.
+        # The client returns a refusal like any answer. ApiException needs the body to have been read.
         answer.read()
         raise ApiException(http_resp=answer)
     response: urllib3.HTTPResponse = answer.response
@@ -125,20 +132,20 @@ def _send(its: client.ApiClient, request: Request, timeout: tuple[int, int] | No
 
 
 class _SilentError(ApiError):
-    """The API did not answer, or said that it cannot now."""
+    """The API did not answer, or said that it cannot answer now."""
 
 
 def _translate(error: ApiException) -> Exception:
     text = f"Kubernetes: {_cause(error)}"
     if error.status in (404, 409):
         return NotFoundError(text) if error.status == 404 else ConflictError(text)
-    passing = not error.status or error.status == 429 or error.status >= 500
-    return _SilentError(text) if passing else ApiError(text)
+    is_passing = not error.status or error.status == 429 or error.status >= 500
+    return _SilentError(text) if is_passing else ApiError(text)
 
 
 def _cause(error: ApiException) -> str:
     try:
-        said = " ".join(json.loads(error.body)["message"].split())
-        return f"{said} (HTTP {error.status})"
+        message = " ".join(json.loads(error.body)["message"].split())
+        return f"{message} (HTTP {error.status})"
     except (TypeError, ValueError, KeyError, AttributeError):
         return f"{error.reason or 'no answer from its API'} (HTTP {error.status})"

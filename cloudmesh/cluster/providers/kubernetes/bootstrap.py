@@ -1,4 +1,4 @@
-"""The configuration of a host's part of Kubernetes, as Python objects. Pure: nothing here reaches a host.
+"""Builds the configuration files with which a host becomes part of a Kubernetes cluster.
 
 Source of the keys: kubeadm.k8s.io/v1beta4, kubelet.config.k8s.io/v1beta1, apiserver.config.k8s.io/v1; Kubernetes 1.36.
 """
@@ -14,13 +14,13 @@ from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.model import Host, Role
 
 API_PORT, KUBELET_PORT, PROXY_PORT = 6443, 10250, 10256
-# What must be free: the API, the kubelet, controller manager, scheduler, etcd's two, kube-proxy's health.
+# Ports that must be free: API, kubelet, controller manager, scheduler, etcd (two), and the health of kube-proxy.
 PORTS = (API_PORT, KUBELET_PORT, 10257, 10259, 2379, 2380, PROXY_PORT)
 POD_NETWORK, SERVICE_NETWORK = "10.244.0.0/16", "10.96.0.0/16"
-# Where there are several servers, hosts know the API by a name that stands for all of them (in /etc/hosts).
+# If there are several servers, hosts reach the API by this name, which /etc/hosts maps to all of them.
 API_NAME = "api.cloudmesh"
 SOCKET = "/run/cloudmesh/containerd.sock"
-# Input of the host script, relative to its folder: who lets a host in.
+# An input file of the host script, relative to its folder: the kubeconfig with which a host joins.
 INVITATION = "invitation.json"
 _CONFIG = "/etc/cloudmesh/cluster"
 _DATA = "/var/lib/cloudmesh"
@@ -28,25 +28,24 @@ _AUDIT = "/var/log/kubernetes"
 _PLUGINS = "/var/lib/kubelet/volumeplugins"
 _TAINT = "node-role.kubernetes.io/control-plane"
 _LIFETIME = "87600h"
-# What a host must have left, or no job begins on it.
-_LEAST = {
+# With less than this, a host accepts no more pods, and the kubelet evicts some of those that it has.
+_EVICTION_LIMITS = {
     "memory.available": "100Mi",
     "nodefs.available": "1Gi",
     "imagefs.available": "1Gi",
     "nodefs.inodesFree": "5%",
     "imagefs.inodesFree": "5%",
 }
-_GATES = {"PodLogsQuerySplitStreams": True}
-# What the control plane asks for, CPU in thousandths: less than kubeadm says, so that a small server has room for jobs.
-_SHARES = {
+_FEATURE_GATES = {"PodLogsQuerySplitStreams": True}
+# What the pods of the control plane request: less than kubeadm has, so that a small server has room for jobs.
+_CONTROL_PLANE_REQUESTS = {
     "kube-apiserver": {"cpu": "150m", "memory": "320Mi"},
     "kube-controller-manager": {"cpu": "50m", "memory": "80Mi"},
     "kube-scheduler": {"cpu": "25m", "memory": "50Mi"},
     "etcd": {"cpu": "100m", "memory": "100Mi"},
 }
-
-# Slow machines get there too; kubeadm itself would wait a minute for an answer of the API, and four for what runs.
-_PATIENCE = {
+# Long enough for slow machines. By default, kubeadm waits one minute for an answer of the API, and four for the rest.
+_TIMEOUTS = {
     "controlPlaneComponentHealthCheck": "8m0s",
     "kubeletHealthCheck": "8m0s",
     "kubernetesAPICall": "5m0s",
@@ -57,85 +56,91 @@ _PATIENCE = {
 
 
 def node_name(host: Host) -> str:
-    """Return the name of a host's node, an RFC 1123 subdomain."""
+    """Return the name of a host's node, which must be an RFC 1123 subdomain."""
     return re.sub(r"[^a-z0-9.-]+", "-", str(host).lower()).strip("-.")
 
 
-def endpoint(design: ClusterSpec) -> str:
-    """Return where the hosts find the API: "HOST:PORT"."""
-    return f"{API_NAME if len(design.servers) > 1 else design.servers[0]}:{API_PORT}"
+def endpoint(spec: ClusterSpec) -> str:
+    """Return "HOST:PORT" at which the hosts of the cluster reach the API."""
+    return f"{API_NAME if len(spec.servers) > 1 else spec.servers[0]}:{API_PORT}"
 
 
-def init(design: ClusterSpec, member: HostPlan, *, token: str, images: str) -> list[dict[str, Any]]:
-    """Return what `kubeadm init` makes the first server of.
+def init(spec: ClusterSpec, plan: HostPlan, *, token: str, images: str) -> list[dict[str, Any]]:
+    """Return the documents of the configuration file of `kubeadm init`, which starts the first server.
 
     Args:
-        design: the cluster.
-        member: the first server.
-        token: kubeadm insists on one; it is nobody's, and ends within a minute.
-        images: where all images are; empty: where kubeadm looks for them.
+        spec: the cluster.
+        plan: the first server.
+        token: a bootstrap token, which kubeadm requires. Nobody uses it, and it expires within a minute.
+        images: the repository of the images of the control plane; empty: the one that kubeadm uses by default.
     """
     return [
         _kubeadm(
             "InitConfiguration",
             bootstrapTokens=[{"token": token, "ttl": "1m0s", "usages": ["authentication"]}],
-            localAPIEndpoint={"advertiseAddress": member.facts.address, "bindPort": API_PORT},
-            nodeRegistration=_registration(member),
+            localAPIEndpoint={"advertiseAddress": plan.facts.address, "bindPort": API_PORT},
+            nodeRegistration=_build_registration(plan),
             patches={"directory": f"{_CONFIG}/patches"},
             skipPhases=["show-join-command"],
-            timeouts=_PATIENCE,
+            timeouts=_TIMEOUTS,
         ),
-        _cluster(design, images),
-        _kubelet(),
-        _proxy(),
+        _build_cluster_configuration(spec, images),
+        _build_kubelet_configuration(),
+        _build_proxy_configuration(),
     ]
 
 
-def join(member: HostPlan) -> dict[str, Any]:
-    """Return what `kubeadm join` makes a host part of the cluster with.
+def join(plan: HostPlan) -> dict[str, Any]:
+    """Return the configuration of `kubeadm join`, with which a host joins the cluster.
 
-    The API is known by a file that came through SSH and holds the cluster's certificate authority itself, which says
-    more than its hash: nothing is asked of the network that anyone else could answer.
+    The file INVITATION, which comes through SSH, names the API and contains the certificate authority of the cluster
+    itself. So kubeadm does not have to fetch the authority over a network on which others could answer.
     """
     fields: dict[str, Any] = {
-        "nodeRegistration": _registration(member),
+        "nodeRegistration": _build_registration(plan),
         "discovery": {"file": {"kubeConfigPath": INVITATION}},
-        "timeouts": _PATIENCE,
+        "timeouts": _TIMEOUTS,
         "patches": {"directory": f"{_CONFIG}/patches"},
     }
-    if member.role is Role.SERVER:
-        point = {"advertiseAddress": member.facts.address, "bindPort": API_PORT}
-        fields["controlPlane"] = {"localAPIEndpoint": point}
+    if plan.role is Role.SERVER:
+        api = {"advertiseAddress": plan.facts.address, "bindPort": API_PORT}
+        fields["controlPlane"] = {"localAPIEndpoint": api}
     return _kubeadm("JoinConfiguration", **fields)
 
 
-def ignored(member: HostPlan) -> list[str]:
-    """Return the checks of kubeadm's that do not count: ours come before, and know more of small and old hosts."""
-    return ["NumCPU", "Mem"] + ["SystemVerification"] * (member.facts.cgroup == 1)
+def ignored(plan: HostPlan) -> list[str]:
+    """Return the names of the preflight checks of kubeadm whose failure is ignored.
+
+    `hosts/preflight.py` has checked the host before, with limits that small hosts meet. The check SystemVerification
+    refuses hosts with control groups of version 1.
+    """
+    return ["NumCPU", "Mem"] + ["SystemVerification"] * (plan.facts.cgroup == 1)
 
 
 def patches(servers: int) -> dict[str, dict[str, Any]]:
-    """Return what is different from kubeadm's own pods, by the name of the patch file.
+    """Return the patches for the pods that kubeadm creates, by the names of their files.
 
     Args:
-        servers: of the cluster; each has a name server, or at least as many hosts.
+        servers: how many servers the cluster has. The cluster runs as many name servers, each on another host.
     """
-
-    def of(name: str, resources: Mapping[str, str]) -> dict[str, Any]:
-        return {"spec": {"containers": [{"name": name, "resources": {"requests": dict(resources)}}]}}
-
-    found = {f"{name}+strategic.json": of(name, resources) for name, resources in _SHARES.items()}
-    dns = of("coredns", {"cpu": "20m", "memory": "70Mi"})
-    apart = {
+    files = {
+        f"{name}+strategic.json": _build_requests_patch(name, requests)
+        for name, requests in _CONTROL_PLANE_REQUESTS.items()
+    }
+    dns = _build_requests_patch("coredns", {"cpu": "20m", "memory": "70Mi"})
+    not_beside = {
         "labelSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
         "topologyKey": "kubernetes.io/hostname",
     }
-    dns["spec"]["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
-    return {**found, "corednsdeployment+strategic.json": {"spec": {"replicas": servers, "template": dns}}}
+    dns["spec"]["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [not_beside]}}
+    return {**files, "corednsdeployment+strategic.json": {"spec": {"replicas": servers, "template": dns}}}
 
 
 def authentication() -> dict[str, Any]:
-    """Return that the API answers nobody without a credential, but the kubelet, which asks whether it is well."""
+    """Return the configuration by which the API answers requests without a credential only on whether it is healthy.
+
+    The kubelet asks this to check the API server's pod.
+    """
     paths = [{"path": path} for path in ("/livez", "/readyz", "/healthz")]
     return {
         "apiVersion": "apiserver.config.k8s.io/v1",
@@ -145,7 +150,7 @@ def authentication() -> dict[str, Any]:
 
 
 def audit() -> dict[str, Any]:
-    """Return what is kept of who did what: every change, and every look at a secret, without its content."""
+    """Return the audit policy: every change and every read of a secret is logged, without its content."""
     secrets = [{"group": "", "resources": ["secrets"]}]
     return {
         "apiVersion": "audit.k8s.io/v1",
@@ -161,17 +166,21 @@ def audit() -> dict[str, Any]:
     }
 
 
-def _cluster(design: ClusterSpec, images: str) -> dict[str, Any]:
-    name, _, _ = endpoint(design).rpartition(":")
+def _build_requests_patch(container: str, requests: Mapping[str, str]) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": container, "resources": {"requests": dict(requests)}}]}}
+
+
+def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, Any]:
+    name, _, _ = endpoint(spec).rpartition(":")
     fields = _kubeadm(
         "ClusterConfiguration",
         kubernetesVersion=f"v{KUBERNETES.version}",
-        clusterName=design.cluster,
-        controlPlaneEndpoint=endpoint(design),
+        clusterName=spec.cluster,
+        controlPlaneEndpoint=endpoint(spec),
         networking={"podSubnet": POD_NETWORK, "serviceSubnet": SERVICE_NETWORK},
         apiServer={
-            "certSANs": [name, "127.0.0.1", *design.servers],
-            "extraArgs": _arguments(
+            "certSANs": [name, "127.0.0.1", *spec.servers],
+            "extraArgs": _build_arguments(
                 {
                     "authentication-config": f"{_CONFIG}/kubernetes/authentication.json",
                     "audit-policy-file": f"{_CONFIG}/kubernetes/audit.json",
@@ -179,17 +188,17 @@ def _cluster(design: ClusterSpec, images: str) -> dict[str, Any]:
                     "audit-log-maxage": "30",
                     "audit-log-maxbackup": "5",
                     "audit-log-maxsize": "100",
-                    "feature-gates": ",".join(f"{gate}={str(on).lower()}" for gate, on in _GATES.items()),
+                    "feature-gates": ",".join(f"{gate}={str(on).lower()}" for gate, on in _FEATURE_GATES.items()),
                     "profiling": "false",
                 }
             ),
             "extraVolumes": [
-                _volume("cloudmesh", f"{_CONFIG}/kubernetes", "Directory", read_only=True),
-                _volume("audit", _AUDIT, "DirectoryOrCreate", read_only=False),
+                _build_host_volume("cloudmesh", f"{_CONFIG}/kubernetes", "Directory", read_only=True),
+                _build_host_volume("audit", _AUDIT, "DirectoryOrCreate", read_only=False),
             ],
         },
-        controllerManager={"extraArgs": _arguments({"profiling": "false", "flex-volume-plugin-dir": _PLUGINS})},
-        scheduler={"extraArgs": _arguments({"profiling": "false"})},
+        controllerManager={"extraArgs": _build_arguments({"profiling": "false", "flex-volume-plugin-dir": _PLUGINS})},
+        scheduler={"extraArgs": _build_arguments({"profiling": "false"})},
         etcd={"local": {"dataDir": f"{_DATA}/etcd"}},
         encryptionAlgorithm="ECDSA-P256",
         certificateValidityPeriod=_LIFETIME,
@@ -197,18 +206,18 @@ def _cluster(design: ClusterSpec, images: str) -> dict[str, Any]:
     return {**fields, "imageRepository": images} if images else fields
 
 
-def _kubelet() -> dict[str, Any]:
+def _build_kubelet_configuration() -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cgroupDriver": "systemd",
-        # Hosts with version 1 control groups are told so when they are prepared; elsewhere it means nothing.
+        # The operator of a host with version 1 control groups is told so; on other hosts this has no effect.
         "failCgroupV1": False,
         "failSwapOn": False,
-        "featureGates": _GATES,
+        "featureGates": _FEATURE_GATES,
         "systemReserved": {"memory": "384Mi"},
-        # By default in shares of the disk: of a large one, tens of gigabytes would lie idle and jobs be driven out.
-        "evictionHard": _LEAST,
+        # The defaults are shares of the disk: pods would be evicted from a large disk with tens of gigabytes free.
+        "evictionHard": _EVICTION_LIMITS,
         "imageGCHighThresholdPercent": 95,
         "imageGCLowThresholdPercent": 90,
         "containerLogMaxSize": "100Mi",
@@ -217,10 +226,10 @@ def _kubelet() -> dict[str, Any]:
     }
 
 
-def _proxy() -> dict[str, Any]:
-    """Return kube-proxy's configuration.
+def _build_proxy_configuration() -> dict[str, Any]:
+    """Return the configuration of kube-proxy.
 
-    It leaves the kernel's settings alone, as they would outlive the cluster, and tells no other host how it is.
+    It does not change settings of the kernel, as they would outlive the cluster, and shows its health to no other host.
     """
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -232,13 +241,13 @@ def _proxy() -> dict[str, Any]:
     }
 
 
-def _registration(member: HostPlan) -> dict[str, Any]:
+def _build_registration(plan: HostPlan) -> dict[str, Any]:
     return {
-        "name": node_name(member.host),
+        "name": node_name(plan.host),
         "criSocket": f"unix://{SOCKET}",
-        "kubeletExtraArgs": _arguments({"node-ip": member.facts.address}),
+        "kubeletExtraArgs": _build_arguments({"node-ip": plan.facts.address}),
         "imagePullSerial": False,
-        "taints": [] if member.takes_jobs else [{"key": _TAINT, "effect": "NoSchedule"}],
+        "taints": [] if plan.takes_jobs else [{"key": _TAINT, "effect": "NoSchedule"}],
     }
 
 
@@ -246,9 +255,9 @@ def _kubeadm(kind: str, **fields: Any) -> dict[str, Any]:
     return {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": kind, **fields}
 
 
-def _arguments(values: Mapping[str, str]) -> list[dict[str, str]]:
+def _build_arguments(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _volume(name: str, path: str, kind: str, *, read_only: bool) -> dict[str, Any]:
+def _build_host_volume(name: str, path: str, kind: str, *, read_only: bool) -> dict[str, Any]:
     return {"name": name, "hostPath": path, "mountPath": path, "pathType": kind, "readOnly": read_only}

@@ -1,4 +1,4 @@
-"""What every cluster of ours runs and allows, beside what kubeadm puts there. Pure."""
+"""The objects that every cluster of ours has, in addition to those that kubeadm creates."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _RBAC = "rbac.authorization.k8s.io"
 
 
 def network(image: str) -> list[dict[str, Any]]:
-    """Return flannel, the network among the pods.
+    """Return the objects of flannel, the network between pods.
 
     Args:
-        image: of flanneld.
+        image: the image of flanneld.
     """
     rules = [
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
@@ -26,24 +26,24 @@ def network(image: str) -> list[dict[str, Any]]:
     ]
     settings = {"Network": POD_NETWORK, "EnableNFTables": False, "Backend": {"Type": "vxlan"}}
     return [
-        _namespace(NETWORK_NAMESPACE, "privileged"),
-        _object("v1", "ServiceAccount", "flannel", NETWORK_NAMESPACE),
-        _object(f"{_RBAC}/v1", "ClusterRole", "flannel", rules=rules),
-        _binding("ClusterRole", "flannel", "flannel", NETWORK_NAMESPACE),
-        _object("v1", "ConfigMap", "flannel", NETWORK_NAMESPACE, data={"net-conf.json": json.dumps(settings)}),
-        _daemon(image),
+        _build_namespace(NETWORK_NAMESPACE, "privileged"),
+        _build_object("v1", "ServiceAccount", "flannel", NETWORK_NAMESPACE),
+        _build_object(f"{_RBAC}/v1", "ClusterRole", "flannel", rules=rules),
+        _build_binding("ClusterRole", "flannel", "flannel", NETWORK_NAMESPACE),
+        _build_object("v1", "ConfigMap", "flannel", NETWORK_NAMESPACE, data={"net-conf.json": json.dumps(settings)}),
+        _build_daemonset(image),
     ]
 
 
 def jobs() -> list[dict[str, Any]]:
-    """Return the place for jobs, their results and what is known of storage, and the account of drivers.
+    """Return the namespaces for jobs and for volumes, the volume for results, and the account of Spark drivers.
 
-    That may make executors, and nothing else.
+    The account can create executors, and nothing else.
     """
-    everything = ["create", "get", "list", "watch", "patch", "delete", "deletecollection"]
+    all_verbs = ["create", "get", "list", "watch", "patch", "delete", "deletecollection"]
     rules = [
-        {"apiGroups": [""], "resources": ["pods"], "verbs": everything},
-        # Spark asks for what it may have left of these when it ends.
+        {"apiGroups": [""], "resources": ["pods"], "verbs": all_verbs},
+        # When Spark ends, it deletes such objects of its job, in case there are any.
         {
             "apiGroups": [""],
             "resources": ["services", "configmaps"],
@@ -52,27 +52,27 @@ def jobs() -> list[dict[str, Any]]:
         {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["list", "deletecollection"]},
     ]
     return [
-        _namespace(JOBS_NAMESPACE, "baseline"),
-        _object("v1", "ServiceAccount", JOBS_ACCOUNT, JOBS_NAMESPACE),
-        # Executors are pods of this one; they have no business with the API.
-        _object("v1", "ServiceAccount", "default", JOBS_NAMESPACE, automountServiceAccountToken=False),
-        _object(f"{_RBAC}/v1", "Role", JOBS_ACCOUNT, JOBS_NAMESPACE, rules=rules),
-        _binding("Role", JOBS_ACCOUNT, JOBS_ACCOUNT, JOBS_NAMESPACE),
-        *volumes.results_objects(),
-        _namespace(volumes.NAMESPACE, "restricted"),
+        _build_namespace(JOBS_NAMESPACE, "baseline"),
+        _build_object("v1", "ServiceAccount", JOBS_ACCOUNT, JOBS_NAMESPACE),
+        # Executors run with this account; they do not need the API.
+        _build_object("v1", "ServiceAccount", "default", JOBS_NAMESPACE, automountServiceAccountToken=False),
+        _build_object(f"{_RBAC}/v1", "Role", JOBS_ACCOUNT, JOBS_NAMESPACE, rules=rules),
+        _build_binding("Role", JOBS_ACCOUNT, JOBS_ACCOUNT, JOBS_NAMESPACE),
+        *volumes.build_results_volume(),
+        _build_namespace(volumes.NAMESPACE, "restricted"),
     ]
 
 
-def _daemon(image: str) -> dict[str, Any]:
+def _build_daemonset(image: str) -> dict[str, Any]:
     labels = {"app": "flannel"}
-    field = {"fieldRef": {"fieldPath": "status.hostIP"}}
+    host_address = {"fieldRef": {"fieldPath": "status.hostIP"}}
     mounts = {"run": "/run/flannel", "settings": "/etc/kube-flannel", "lock": "/run/xtables.lock"}
     container = {
         "name": "flannel",
         "image": image,
         "args": ["--ip-masq", "--kube-subnet-mgr", "--iface=$(HOST_ADDRESS)"],
         "env": [
-            {"name": "HOST_ADDRESS", "valueFrom": field},
+            {"name": "HOST_ADDRESS", "valueFrom": host_address},
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         ],
@@ -94,18 +94,19 @@ def _daemon(image: str) -> dict[str, Any]:
     }
     template = {"metadata": {"labels": labels}, "spec": pod}
     spec = {"selector": {"matchLabels": labels}, "template": template}
-    return _object("apps/v1", "DaemonSet", "flannel", NETWORK_NAMESPACE, spec=spec)
+    return _build_object("apps/v1", "DaemonSet", "flannel", NETWORK_NAMESPACE, spec=spec)
 
 
-def _namespace(name: str, security: str) -> dict[str, Any]:
-    found = _object("v1", "Namespace", name)
-    found["metadata"]["labels"] = {"pod-security.kubernetes.io/enforce": security}
-    return found
+def _build_namespace(name: str, security: str) -> dict[str, Any]:
+    """Return a namespace; `security` is the Pod Security Standard that its pods must meet: "baseline"."""
+    namespace = _build_object("v1", "Namespace", name)
+    namespace["metadata"]["labels"] = {"pod-security.kubernetes.io/enforce": security}
+    return namespace
 
 
-def _binding(kind: str, role: str, account: str, namespace: str) -> dict[str, Any]:
-    """Return what gives a role to an account; in the whole cluster where it is a ClusterRole."""
-    return _object(
+def _build_binding(kind: str, role: str, account: str, namespace: str) -> dict[str, Any]:
+    """Return the binding that gives a role to a service account; a ClusterRole holds in the whole cluster."""
+    return _build_object(
         f"{_RBAC}/v1",
         f"{kind}Binding",
         role,
@@ -115,6 +116,6 @@ def _binding(kind: str, role: str, account: str, namespace: str) -> dict[str, An
     )
 
 
-def _object(version: str, kind: str, name: str, namespace: str = "", **fields: Any) -> dict[str, Any]:
+def _build_object(version: str, kind: str, name: str, namespace: str = "", **fields: Any) -> dict[str, Any]:
     metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}

@@ -1,7 +1,9 @@
-"""The configuration of the cluster's own containerd, and of the pods' network devices. Pure.
+"""Builds the configuration of the cluster's own containerd, and of the network devices of pods.
 
-It is an instance beside the one that a host may have: its socket, state and data are its own, so that nothing of the
-host's is changed. Source of the keys: containerd 1.6 and 1.7, `config.toml` version 2, and its `hosts.toml`.
+This containerd runs beside the one that a host may have. It has its own socket, state and data, so that it changes
+nothing of the host's containerd.
+
+Source of the keys: containerd 1.6 and 1.7, `config.toml` version 2, and its `hosts.toml`.
 """
 
 from __future__ import annotations
@@ -19,16 +21,17 @@ _CONFIG = "/etc/cloudmesh/cluster"
 _CRI = "io.containerd.grpc.v1.cri"
 
 
-def containerd(member: HostPlan) -> dict[str, Any]:
-    """Return containerd's configuration on a host."""
+def containerd(plan: HostPlan) -> dict[str, Any]:
+    """Return the configuration of containerd on a host, the content of its `config.toml`."""
     runc = {
         "runtime_type": "io.containerd.runc.v2",
         "options": {"SystemdCgroup": True, "Root": "/run/cloudmesh/runc"},
     }
     cri = {
         "sandbox_image": reference("pause", UPSTREAM),
-        # A host that may not lower the score by which the kernel chooses what to kill would start no pod at all.
-        "restrict_oom_score_adj": not member.facts.raises_limits,
+        # Root in some containers may not lower the score by which the kernel selects the process to kill when memory
+        # runs out. Without this setting, no pod would start there.
+        "restrict_oom_score_adj": not plan.facts.raises_limits,
         "cni": {"bin_dir": "/opt/cloudmesh/cni", "conf_dir": f"{_CONFIG}/cni"},
         "registry": {"config_path": f"{_CONFIG}/certs.d"},
         "containerd": {"default_runtime_name": "runc", "runtimes": {"runc": runc}},
@@ -43,12 +46,13 @@ def containerd(member: HostPlan) -> dict[str, Any]:
     }
 
 
-def registries(design: ClusterSpec) -> dict[str, dict[str, Any]]:
-    """Return how images are pulled, by the name of their registry: from the cluster's own, with the host's certificate.
+def registries(spec: ClusterSpec) -> dict[str, dict[str, Any]]:
+    """Return how images of a registry are pulled, the content of `hosts.toml`, by the name of the registry.
 
-    It is asked for upstream's images too, and upstream only for those that it does not have.
+    Images of the cluster's registry are pulled with the certificate of the host. The images of UPSTREAM are also
+    pulled from the cluster's registry, if it has them, and otherwise from UPSTREAM itself.
     """
-    ours = f"https://{design.registry}"
+    ours = f"https://{spec.registry}"
     access = {
         "capabilities": ["pull", "resolve"],
         "ca": f"{_CONFIG}/ca.pem",
@@ -56,14 +60,15 @@ def registries(design: ClusterSpec) -> dict[str, dict[str, Any]]:
     }
     mirror = {**access, "override_path": True}
     return {
-        # As the last resort too, which else would be asked without a certificate, and its answer told as the cause.
-        design.registry: {"server": ours, **access, "host": {ours: access}},
+        # "server", which is tried last, has the same access: otherwise it would be asked without a certificate, and its
+        # refusal would be reported as the cause of a failure.
+        spec.registry: {"server": ours, **access, "host": {ours: access}},
         UPSTREAM: {"server": f"https://{UPSTREAM}", "host": {f"{ours}/v2/{REPOSITORY}": mirror}},
     }
 
 
 def network() -> dict[str, Any]:
-    """Return how a pod gets its network device."""
+    """Return the CNI configuration, by which a pod gets its network device."""
     delegate = {"hairpinMode": True, "isDefaultGateway": True}
     return {
         "name": "cloudmesh",
@@ -76,7 +81,7 @@ def network() -> dict[str, Any]:
 
 
 def toml(table: Mapping[str, Any]) -> bytes:
-    """Return `table` as TOML; its values are strings, numbers, booleans, lists of them, and tables."""
+    """Return `table` as TOML. Its values may be strings, numbers, booleans, lists of these, and tables."""
     return "".join(f"{line}\n" for line in _lines(table, ())).encode()
 
 

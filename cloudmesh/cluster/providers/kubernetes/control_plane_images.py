@@ -1,7 +1,7 @@
-"""The images of the control plane and the pod network, composed of engine files and put into the cluster's registry.
+"""Makes the images of the control plane and the pod network from binaries, and puts them into the cluster's registry.
 
-No other registry and no `ctr import` takes part: an image is a layer with one program in it. Only kube-proxy and
-flanneld call other programs, and lie on a base that the operator's Docker engine builds.
+Neither another registry nor `ctr import` is needed: each image is one layer with one program in it. Only kube-proxy and
+flanneld call other programs; their images are based on one that the operator's Docker daemon builds.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class ControlPlaneImage:
     """An image of one program.
 
     Attributes:
-        name: as kubeadm names it.
-        tag: the version that kubeadm asks for.
-        program: where the program is in the image; the engine's file has the same name.
-        on_base: whether it calls programs of `BASE`.
-        user: that it runs as; empty: root.
+        name: what kubeadm calls the image.
+        tag: the version that kubeadm requires.
+        program: the path of the program in the image; the name of its binary is the last part.
+        on_base: whether the image is based on `BASE`, as it needs the programs there.
+        user: the user that runs the program; empty: root.
     """
 
     name: str
@@ -52,11 +52,11 @@ class ControlPlaneImage:
 
     @property
     def file(self) -> str:
-        """The engine's file."""
+        """The name of the binary."""
         return self.program.rpartition("/")[2]
 
     def settings(self) -> dict[str, Any]:
-        """Return what an image's configuration says of how it runs."""
+        """Return the part of the image's configuration that says how the program is run."""
         user = {"User": self.user} if self.user else {}
         return {"Entrypoint": [self.program], "Cmd": None, "Env": [_PATH], **user}
 
@@ -72,36 +72,38 @@ IMAGES = (
     ControlPlaneImage("etcd", "3.6.8-0", "/usr/local/bin/etcd"),
     ControlPlaneImage("flannel", "v0.28.4", "/opt/bin/flanneld", on_base=True),
 )
-"""What `kubeadm config images list` names, in its order, and flannel."""
+"""The images that `kubeadm config images list` prints, in the same order, and flannel."""
 
 
 def reference(name: str, repository: str = REPOSITORY) -> str:
-    """Return "REPOSITORY/NAME:TAG" of one of `IMAGES`; KeyError if there is no such image."""
+    """Return "REPOSITORY/NAME:TAG" of one of `IMAGES`; KeyError if none has this name."""
     return {image.name: f"{repository}/{image.name}:{image.tag}" for image in IMAGES}[name]
 
 
 def deliver_images(
     registry: Registry, bundle: BinaryBundle, repository: str = REPOSITORY, *, report: Report, base: str = ""
 ) -> None:
-    """Put every image of `IMAGES` into the registry; nothing is built or sent that is there.
+    """Put every image of `IMAGES` into the registry, except those that it has already.
 
     Args:
-        registry: of the cluster.
-        bundle: the engine's files.
-        repository: what the images' names begin with: kubeadm's `imageRepository` below the registry's address.
-        report: where progress goes.
-        base: tag of the image, in the operator's Docker engine, to build `BASE` on; empty: the usual Debian base.
+        registry: the registry of the cluster.
+        bundle: the binaries.
+        repository: what the names of the images begin with: kubeadm's `imageRepository` without the registry's address.
+        report: where progress is reported.
+        base: the tag of an image in the operator's Docker daemon to build `BASE` on; empty: the usual Debian image.
 
     Raises:
-        ImageError: the base could not be built or pushed, or the registry does not answer.
+        ImageError: `BASE` could not be built or pushed, or the registry does not answer.
     """
     files = {file.name: file for file in bundle.files}
-    below = BASE.tag(base)
-    contents = {image: _content(image, files, below) for image in IMAGES}
-    wanted = [image for image in IMAGES if registry.content(f"{repository}/{image.name}", image.tag) != contents[image]]
-    if any(image.on_base for image in wanted):
-        _deliver_base(registry, below, base, report)
-    for image, layer in _packed(wanted, files):
+    base_tag = BASE.tag(base)
+    contents = {image: _describe_content(image, files, base_tag) for image in IMAGES}
+    missing = [
+        image for image in IMAGES if registry.content(f"{repository}/{image.name}", image.tag) != contents[image]
+    ]
+    if any(image.on_base for image in missing):
+        _deliver_base(registry, base_tag, base, report)
+    for image, layer in _pack_layers(missing, files):
         report.step("images", f"send {image.name} to the cluster")
         registry.put_image(
             f"{repository}/{image.name}",
@@ -110,18 +112,18 @@ def deliver_images(
             image.settings(),
             content=contents[image],
             arch=bundle.arch,
-            base=_split(below) if image.on_base else None,
+            base=_split(base_tag) if image.on_base else None,
         )
     report.done("images", f"{bundle.engine} {bundle.version}")
 
 
-def _content(image: ControlPlaneImage, files: Mapping[str, BinaryFile], base: str) -> str:
-    """Return what decides what the image holds."""
+def _describe_content(image: ControlPlaneImage, files: Mapping[str, BinaryFile], base: str) -> str:
+    """Return a text that is different if the image has other content; the registry stores it with the image."""
     return f"{image.program} sha256:{files[image.file].sha256}" + (f" on {base}" if image.on_base else "")
 
 
 def _deliver_base(registry: Registry, tag: str, base: str, report: Report) -> None:
-    """See to it that the registry has the base; no Docker engine is asked where it has."""
+    """Put the base into the registry; if it is there already, no Docker daemon is needed."""
     if not registry.has_manifest(*_split(tag)):
         build_image(BASE, report=report, base=base)
         push(tag, registry.port, report=report)
@@ -132,17 +134,17 @@ def _split(tag: str) -> tuple[str, str]:
     return repository, version
 
 
-def _packed(
+def _pack_layers(
     images: Iterable[ControlPlaneImage], files: Mapping[str, BinaryFile]
 ) -> Iterator[tuple[ControlPlaneImage, layers.Layer]]:
-    """Yield each image's layer, a temporary file, while the next ones are being compressed."""
+    """Yield each image with its layer, a temporary file, while the next layers are being compressed."""
     with (
         tempfile.TemporaryDirectory(prefix="cloudmesh-images.", dir=roomy_directory()) as directory,
         ThreadPoolExecutor(_COMPRESSORS) as pool,
     ):
 
-        def packed(image: ControlPlaneImage) -> tuple[ControlPlaneImage, layers.Layer]:
+        def pack(image: ControlPlaneImage) -> tuple[ControlPlaneImage, layers.Layer]:
             target = Path(directory, image.name)
             return image, layers.pack_program(files[image.file].path, image.program, target)
 
-        yield from pool.map(packed, images)
+        yield from pool.map(pack, images)

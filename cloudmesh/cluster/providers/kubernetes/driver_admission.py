@@ -1,10 +1,16 @@
-"""When, and where, the drivers of Spark jobs begin, so that their executors have room. Pure.
+"""Decides how many drivers of Spark jobs may run at the same time, so that their executors have room.
 
-A driver asks for its executors when it runs. Without a bound, the drivers of many jobs would fill the hosts, and each
-would wait for executors for ever. So every job comes with a number: so many drivers may run when its own begins, itself
-included, that they have room as a whole, whichever of the jobs they are. The scheduler itself keeps to it: to spread
-the drivers over domains, of which the whole cluster is one and another is missing. What waits is begun by it as soon
-as one ends, with nobody of ours there.
+The problem: a driver that runs requests its executors one by one. If many jobs were submitted at once, their drivers
+could take all the room there is, and each would wait for executors for ever.
+
+The solution: when a job is submitted, a limit is computed for it: its driver may start only while fewer than so many
+drivers run. The limit is the number of jobs that have room together, drivers and executors, even if these are the
+largest jobs.
+
+The scheduler of Kubernetes itself enforces the limit, so that a waiting driver starts as soon as another job ends, and
+no program of ours has to run for that. The limit is written as a topology spread constraint: drivers must be spread
+evenly over two domains with a difference of at most the limit. One domain is the whole cluster, the other one does not
+exist and always has no driver; so the difference is the number of drivers in the cluster.
 """
 
 from __future__ import annotations
@@ -19,159 +25,181 @@ from cloudmesh.cluster.providers.kubernetes import pod_status, status
 from cloudmesh.cluster.providers.kubernetes.pod_spec import DRIVER, JOB, ROLE, STOPPED
 from cloudmesh.cluster.spec.spark import ResourceRequest
 
-# Annotation of a Spark job: its number, and what its driver and its executors need.
+# Annotation of a Spark job: its limit of drivers, and the resources of its driver and its executors.
 ADMISSION = "cloudmesh/turn"
-# Every host has this label, with the same value.
-_CLUSTER = "kubernetes.io/os"
+# Every host has this label with the same value, so that the whole cluster is one domain.
+_CLUSTER_LABEL = "kubernetes.io/os"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 class Admission(NamedTuple):
-    """When and where a driver may begin.
+    """When and where the driver of a job may start.
 
     Attributes:
-        together: how many drivers may run then, itself included.
-        never_beside: jobs that wait, and that were given a number which is too high beside this one.
-        never_on: hosts that alone have room for an executor, and would have none beside the driver.
+        max_drivers: how many drivers may run then, this one included.
+        never_beside: ids of waiting jobs whose limit was computed before this job came and is too high beside it; their
+            drivers and this one never run at the same time.
+        never_on: names of the nodes on which the driver must not run. Each is the only node with room for an executor
+            of this job, and would have none beside the driver.
     """
 
-    together: int = 1
+    max_drivers: int = 1
     never_beside: tuple[str, ...] = ()
     never_on: tuple[str, ...] = ()
 
 
+# The driver runs only while no other driver does.
 ALONE = Admission()
 
 
 class UnfinishedSparkJob(NamedTuple):
-    """A Spark job that has not ended."""
+    """A Spark job that has not ended.
+
+    Attributes:
+        id: the job.
+        max_drivers: its limit, see `Admission`.
+        driver: the resources of its driver.
+        executors: the resources of its executors.
+        has_started: whether its driver has been assigned to a node.
+    """
 
     id: str
-    together: int
+    max_drivers: int
     driver: ResourceRequest
     executors: ResourceRequest
-    begun: bool
+    has_started: bool
 
 
 def admit(
-    driver: ResourceRequest, executors: ResourceRequest, hosts: Sequence[Node], others: Sequence[UnfinishedSparkJob]
+    driver: ResourceRequest, executors: ResourceRequest, nodes: Sequence[Node], others: Sequence[UnfinishedSparkJob]
 ) -> Admission:
-    """Return when and where a new job may begin.
+    """Return when and where the driver of a new job may start.
 
     Args:
-        driver: what it needs.
-        executors: what they need.
-        hosts: with what all but Spark jobs leave free.
-        others: Spark jobs that have not ended.
+        driver: the resources of its driver.
+        executors: the resources of its executors.
+        nodes: the nodes of the cluster; what is free on them is what everything except Spark jobs leaves.
+        others: the Spark jobs that have not ended.
     """
-    every = [(driver, executors), *((each.driver, each.executors) for each in others)]
-    largest = ResourceRequest(1, max(ask.cores for _, ask in every), max(ask.memory_mb for _, ask in every))
-    # Room where no executor fits is no room: drivers would take it beside the other.
-    fit = [host for host in hosts if _has_room(host, largest)]
-    together = min(
-        _together([_cores(*asks) for asks in every], sum(int(host.free_cores) for host in fit)),
-        _together([_memory_mb(*asks) for asks in every], sum(host.free_memory_mb for host in fit)),
+    jobs = [(driver, executors), *((job.driver, job.executors) for job in others)]
+    largest = ResourceRequest(
+        1, max(request.cores for _, request in jobs), max(request.memory_mb for _, request in jobs)
     )
-    drivers = [driver, *(each.driver for each in others)]
-    hopeful = [each for each in others if not each.begun and each.together > together]
-    never_beside = (each.id for each in hopeful if _may_fill(fit, largest, drivers, each.together))
-    return Admission(together, tuple(never_beside), _never_on(driver, executors, hosts))
+    # Nodes on which the largest executor has no room do not count, although drivers could run there.
+    roomy = [node for node in nodes if _has_room(node, largest)]
+    max_drivers = min(
+        _count_fitting([_total_cores(*requests) for requests in jobs], sum(int(node.free_cores) for node in roomy)),
+        _count_fitting([_total_memory_mb(*requests) for requests in jobs], sum(node.free_memory_mb for node in roomy)),
+    )
+    drivers = [driver, *(job.driver for job in others)]
+    waiting = [job for job in others if not job.has_started and job.max_drivers > max_drivers]
+    never_beside = (job.id for job in waiting if _can_fill(roomy, largest, drivers, job.max_drivers))
+    return Admission(max_drivers, tuple(never_beside), _find_forbidden_nodes(driver, executors, nodes))
 
 
-def annotation(its: Admission, driver: ResourceRequest, executors: ResourceRequest) -> str:
-    """Return what is kept of a job, so that the next ones can be given their numbers."""
-    return json.dumps([its.together, driver, executors])
+def build_annotation(admission: Admission, driver: ResourceRequest, executors: ResourceRequest) -> str:
+    """Return the value of the annotation `ADMISSION`, which `find_unfinished_spark_jobs` reads for later jobs."""
+    return json.dumps([admission.max_drivers, driver, executors])
 
 
-def unfinished_spark_jobs(
-    jobs: Iterable[Mapping[str, Any]], living: Iterable[Mapping[str, Any]]
+def find_unfinished_spark_jobs(
+    jobs: Iterable[Mapping[str, Any]], pods: Iterable[Mapping[str, Any]]
 ) -> list[UnfinishedSparkJob]:
     """Return the Spark jobs that have not ended.
 
     Args:
-        jobs: all Jobs.
-        living: pods that have not ended.
+        jobs: all Jobs of the cluster.
+        pods: the pods that have not ended.
     """
-    begun = {pod_status.job_of(pod) for pod in living if _is_driver(pod) and pod["spec"].get("nodeName")}
-    found = []
+    started = {
+        pod_status.job_of(pod) for pod in pods if pod_status.label(pod, ROLE) == DRIVER and pod["spec"].get("nodeName")
+    }
+    unfinished = []
     for job in jobs:
-        kept = pod_status.annotation(job, ADMISSION)
-        if kept and not status.has_finished(job) and not pod_status.annotation(job, STOPPED):
-            together, driver, executors = json.loads(kept)
-            name = job["metadata"]["name"]
-            found.append(
-                UnfinishedSparkJob(name, together, ResourceRequest(*driver), ResourceRequest(*executors), name in begun)
-            )
-    return found
+        text = pod_status.annotation(job, ADMISSION)
+        if text and not status.has_finished(job) and not pod_status.annotation(job, STOPPED):
+            max_drivers, driver, executors = json.loads(text)
+            job_id = job["metadata"]["name"]
+            requests = ResourceRequest(*driver), ResourceRequest(*executors)
+            unfinished.append(UnfinishedSparkJob(job_id, max_drivers, *requests, job_id in started))
+    return unfinished
 
 
-def scheduling_rules(its: Admission) -> dict[str, Any]:
-    """Return the fields of a driver's pod that make the scheduler keep to its turn."""
+def build_scheduling_rules(admission: Admission) -> dict[str, Any]:
+    """Return the fields of a driver's pod by which the scheduler of Kubernetes enforces an admission."""
     drivers = {"matchLabels": {ROLE: DRIVER}}
     spread = {
-        "maxSkew": its.together,
+        "maxSkew": admission.max_drivers,
         "minDomains": 2,
-        "topologyKey": _CLUSTER,
+        "topologyKey": _CLUSTER_LABEL,
         "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": drivers,
-        # Drivers count wherever they are, also where this one must not be.
+        # Drivers count wherever they are, also on nodes on which this one must not run.
         "nodeAffinityPolicy": "Ignore",
     }
     affinity: dict[str, Any] = {}
-    if its.never_beside:
-        # It holds for those that come later as well: they do not begin beside this one.
-        those = [{"key": JOB, "operator": "In", "values": list(its.never_beside)}]
-        term = {"topologyKey": _CLUSTER, "labelSelector": {**drivers, "matchExpressions": those}}
+    if admission.never_beside:
+        # Kubernetes checks this rule also for pods that come later: those drivers do not start beside this one.
+        expressions = [{"key": JOB, "operator": "In", "values": list(admission.never_beside)}]
+        term = {"topologyKey": _CLUSTER_LABEL, "labelSelector": {**drivers, "matchExpressions": expressions}}
         affinity["podAntiAffinity"] = {_REQUIRED: [term]}
-    if its.never_on:
-        those = [{"key": "metadata.name", "operator": "NotIn", "values": [host]} for host in its.never_on]
-        affinity["nodeAffinity"] = {_REQUIRED: {"nodeSelectorTerms": [{"matchFields": those}]}}
+    if admission.never_on:
+        # Kubernetes accepts only one name in each of these expressions.
+        fields = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in admission.never_on]
+        affinity["nodeAffinity"] = {_REQUIRED: {"nodeSelectorTerms": [{"matchFields": fields}]}}
     return {"topologySpreadConstraints": [spread], **({"affinity": affinity} if affinity else {})}
 
 
-def _together(sizes: Iterable[int], room: int) -> int:
-    """Return how many jobs fit into `room` whichever they are, those to come being like the smallest; 1 at least."""
+def _count_fitting(sizes: Iterable[int], room: int) -> int:
+    """Return how many jobs always have room together, whichever they are; at least 1.
+
+    Args:
+        sizes: what each job needs. Jobs that come later are assumed to need as much as the smallest of these.
+        room: what there is.
+    """
     largest_first = sorted(sizes, reverse=True)
-    for number, size in enumerate(largest_first):
+    for count, size in enumerate(largest_first):
         room -= size
         if room < 0:
-            return max(1, number)
+            return max(1, count)
     return len(largest_first) + room // largest_first[-1]
 
 
-def _never_on(driver: ResourceRequest, executors: ResourceRequest, hosts: Sequence[Node]) -> tuple[str, ...]:
-    """Return the hosts that a driver must not be on; none where that would be all that could take it."""
-    fit = {host.id for host in hosts if _has_room(host, executors)}
-    beside = ResourceRequest(1, driver.cores + executors.cores, driver.memory_mb + executors.memory_mb)
-    last = [host for host in hosts if fit == {host.id} and not _has_room(host, beside)]
-    return tuple(host.id for host in last if any(_has_room(other, driver) for other in hosts if other != host))
+def _find_forbidden_nodes(
+    driver: ResourceRequest, executors: ResourceRequest, nodes: Sequence[Node]
+) -> tuple[str, ...]:
+    """Return the names of the nodes on which a driver must not run; empty if no other node had room for it."""
+    with_executor_room = {node.id for node in nodes if _has_room(node, executors)}
+    both = ResourceRequest(1, driver.cores + executors.cores, driver.memory_mb + executors.memory_mb)
+    needed = [node for node in nodes if with_executor_room == {node.id} and not _has_room(node, both)]
+    return tuple(node.id for node in needed if any(_has_room(other, driver) for other in nodes if other != node))
 
 
-def _has_room(host: Node, ask: ResourceRequest) -> bool:
-    return host.free_cores >= ask.cores and host.free_memory_mb >= ask.memory_mb
+def _has_room(node: Node, request: ResourceRequest) -> bool:
+    """Return whether one instance of `request` has room on a node."""
+    return node.free_cores >= request.cores and node.free_memory_mb >= request.memory_mb
 
 
-def _may_fill(hosts: Sequence[Node], executor: ResourceRequest, drivers: Sequence[ResourceRequest], count: int) -> bool:
-    """Return whether so many drivers could be where they leave no host with room for an executor."""
-    cores = sum(sorted((ask.cores for ask in drivers), reverse=True)[:count])
-    memory = sum(sorted((ask.memory_mb for ask in drivers), reverse=True)[:count])
-    by_cores = _filled((int(host.free_cores) - executor.cores + 1 for host in hosts), cores)
-    by_memory = _filled((host.free_memory_mb - executor.memory_mb + 1 for host in hosts), memory)
-    return by_cores + by_memory >= len(hosts)
+def _can_fill(nodes: Sequence[Node], executor: ResourceRequest, drivers: Sequence[ResourceRequest], count: int) -> bool:
+    """Return whether `count` drivers could be placed so that no node has room for an executor.
+
+    The estimate is on the safe side: it takes the largest drivers, and lets them fill nodes by cores and by memory.
+    """
+    cores = sum(sorted((request.cores for request in drivers), reverse=True)[:count])
+    memory = sum(sorted((request.memory_mb for request in drivers), reverse=True)[:count])
+    by_cores = _count_filled((int(node.free_cores) - executor.cores + 1 for node in nodes), cores)
+    by_memory = _count_filled((node.free_memory_mb - executor.memory_mb + 1 for node in nodes), memory)
+    return by_cores + by_memory >= len(nodes)
 
 
-def _filled(needed: Iterable[int], amount: int) -> int:
-    """Return how many hosts `amount` fills at most, each of which needs so much for it."""
+def _count_filled(needed: Iterable[int], amount: int) -> int:
+    """Return how many nodes `amount` can fill at most; `needed` says how much each node takes to be filled."""
     return sum(total <= amount for total in accumulate(sorted(needed)))
 
 
-def _cores(*asks: ResourceRequest) -> int:
-    return sum(ask.instances * ask.cores for ask in asks)
+def _total_cores(*requests: ResourceRequest) -> int:
+    return sum(request.instances * request.cores for request in requests)
 
 
-def _memory_mb(*asks: ResourceRequest) -> int:
-    return sum(ask.instances * ask.memory_mb for ask in asks)
-
-
-def _is_driver(pod: Mapping[str, Any]) -> bool:
-    return pod_status.label(pod, ROLE) == DRIVER
+def _total_memory_mb(*requests: ResourceRequest) -> int:
+    return sum(request.instances * request.memory_mb for request in requests)

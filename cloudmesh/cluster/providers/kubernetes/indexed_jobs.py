@@ -1,8 +1,11 @@
-"""A job that is not Spark's as Kubernetes objects. Pure.
+"""Builds the Kubernetes objects of a job that is not a Spark job.
 
-Each part is an Indexed Job, whose pods have names that other pods resolve by a Service without an address. The first
-part's Job has the name of the job, stands for it, and owns all else. A part that stays has a container that is always
-started again, whatever its exit code, and stays on its host however long that one is away.
+Each task group is an Indexed Job: Kubernetes numbers its pods, and a headless Service (one without an address) gives
+each pod a name that the other pods can resolve. The Job of the first group is the root Job: it has the name of the job
+and owns all other objects.
+
+In a job that stays (a service), each container is restarted whenever it ends, whatever its exit code, and each pod
+stays on its host, however long that host does not answer.
 """
 
 from __future__ import annotations
@@ -18,40 +21,43 @@ from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from cloudmesh.cluster.spec.task_groups import ScheduledGroup, TaskGroup, TaskLayout, schedule_groups
 
+# Annotation that Kubernetes itself gives to the pods of an Indexed Job: the number of the pod in the Job.
 INDEX = "batch.kubernetes.io/job-completion-index"
-# Annotation of a part's pods: the number of its first task.
+# Annotation of the pods of a Job: the number that the first task of the Job has in its task group.
 FIRST = "cloudmesh/first"
 _DOMAIN = f"{JOBS_NAMESPACE}.svc.cluster.local"
 _FIRST_PORT = 7100
-_ENDLESS = (1 << 31) - 1
-# The others end by themselves when the first part has; this is for those that do not.
-_LATER_SECONDS = 60
-# What programs that begin as root do at their start; of what Kubernetes gives by default, neither devices nor networks.
-_USUAL = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+_UNLIMITED = (1 << 31) - 1
+# When the first group has timed out, the other groups are ended with it. Their own limit is for when that fails.
+_EXTRA_SECONDS = 60
+# The capabilities that programs need which start as root and then change their user. The capabilities for devices and
+# networks, which containers have by default, are not among them.
+_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 
 
-def indexed_job_objects(submission: Submission[JobSpec], token: str) -> list[dict[str, Any]]:
-    """Return all that a job consists of, its own Job first; that one does not begin before it is told to.
+def build_objects(submission: Submission[JobSpec], token: str) -> list[dict[str, Any]]:
+    """Return all objects of a job: its root Job, which is suspended, its Secrets, its Service and its other Jobs.
 
     Args:
         submission: the job.
-        token: a secret that its tasks share.
+        token: the secret that its tasks share.
     """
-    shape = submission.job.layout(submission.hosts)
-    these = schedule_groups(shape.parts)
-    first, *others = (_job(submission, shape, group) for group in these)
-    first["metadata"] = pod_spec.job_metadata(submission)
-    first["metadata"]["labels"][PART] = these[0].part.name
-    first["spec"] |= {"suspend": True, "ttlSecondsAfterFinished": submission.job.ttl_seconds}
-    secrets = pod_spec.secrets(
-        submission, {pod_spec.SECRET: token, pod_spec.PEERS: "".join(_peers(submission.id, these))}
-    )
-    return [first, *secrets, _service(submission.id), *others]
+    layout = submission.job.layout(submission.hosts)
+    groups = schedule_groups(layout.parts)
+    root, *additional = (_build_job(submission, layout, group) for group in groups)
+    root["metadata"] = pod_spec.build_job_metadata(submission)
+    root["metadata"]["labels"][PART] = groups[0].part.name
+    root["spec"] |= {"suspend": True, "ttlSecondsAfterFinished": submission.job.ttl_seconds}
+    contents = {pod_spec.SECRET: token, pod_spec.PEERS: "".join(_peer_lines(submission.id, groups))}
+    return [root, *pod_spec.build_secrets(submission, contents), _build_service(submission.id), *additional]
 
 
-def ports(part: TaskGroup) -> dict[str, int]:
-    """Return the numbers of a part's ports: each task has an address of its own, so that any is free."""
-    return {name: port or _FIRST_PORT + at for at, (name, port) in enumerate(part.ports.items())}
+def assign_ports(task_group: TaskGroup) -> dict[str, int]:
+    """Return the numbers of a task group's ports by their names.
+
+    Each task has an address of its own, so that any number is free for a port without a fixed one.
+    """
+    return {name: number or _FIRST_PORT + at for at, (name, number) in enumerate(task_group.ports.items())}
 
 
 def port_variable(name: str) -> str:
@@ -59,105 +65,112 @@ def port_variable(name: str) -> str:
     return f"CMS_PORT_{name.upper()}"
 
 
-def hostname(job_id: str, job: str, index: int) -> str:
-    """Return by what name a pod of a Job is reached."""
-    return f"{job}-{index}.{job_id}.{_DOMAIN}"
+def hostname(job_id: str, kubernetes_job: str, index: int) -> str:
+    """Return the host name by which other pods reach the pod with this index in a Job."""
+    return f"{kubernetes_job}-{index}.{job_id}.{_DOMAIN}"
 
 
-def _peers(job_id: str, these: Iterable[ScheduledGroup]) -> Iterator[str]:
-    for group in these:
+def _peer_lines(job_id: str, groups: Iterable[ScheduledGroup]) -> Iterator[str]:
+    """Yield the lines of the file CMS_PEERS_FILE; see `spec/task_groups.py` for its format."""
+    for group in groups:
         for index in range(group.part.count):
-            for name, port in ports(group.part).items():
-                host = hostname(job_id, _name(job_id, group), index)
+            for name, port in assign_ports(group.part).items():
+                host = hostname(job_id, _job_name(job_id, group), index)
                 yield f"{group.part.name} {group.first + index} {name} {host}:{port}\n"
 
 
-def _name(job_id: str, group: ScheduledGroup) -> str:
-    """Return the name of a group's Job; the first one stands for the whole."""
+def _job_name(job_id: str, group: ScheduledGroup) -> str:
+    """Return the name of a group's Job; the Job of the first group is the root Job."""
     return job_id if group.leads else f"{job_id}-{group.name}"
 
 
-def _service(job_id: str) -> dict[str, Any]:
-    # Tasks find each other before they are all well, and while one of them is not.
+def _build_service(job_id: str) -> dict[str, Any]:
+    # Tasks must be able to find each other before all of them are ready, and while one of them is not.
     spec = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {JOB: job_id}}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": pod_spec.metadata(job_id), "spec": spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": pod_spec.build_metadata(job_id), "spec": spec}
 
 
-def _job(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
-    part = group.part
-    metadata = {"labels": {JOB: submission.id, PART: part.name}, "annotations": {FIRST: str(group.first)}}
-    tried = {"backoffLimit": _ENDLESS} if shape.stays else {"backoffLimitPerIndex": part.retries, "maxFailedIndexes": 0}
-    its = pod_spec.metadata(submission.id, _name(submission.id, group))
-    its["labels"][PART] = part.name
+def _build_job(submission: Submission[JobSpec], layout: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
+    task_group = group.part
+    pod_metadata = {"labels": {JOB: submission.id, PART: task_group.name}, "annotations": {FIRST: str(group.first)}}
+    if layout.stays:
+        retries: dict[str, Any] = {"backoffLimit": _UNLIMITED}
+    else:
+        retries = {"backoffLimitPerIndex": task_group.retries, "maxFailedIndexes": 0}
+    metadata = pod_spec.build_metadata(submission.id, _job_name(submission.id, group))
+    metadata["labels"][PART] = task_group.name
     spec = {
         "completionMode": "Indexed",
-        "completions": part.count,
-        "parallelism": part.count,
-        **tried,
-        "template": {"metadata": metadata, "spec": _pod(submission, shape, group)},
+        "completions": task_group.count,
+        "parallelism": task_group.count,
+        **retries,
+        "template": {"metadata": pod_metadata, "spec": _build_pod(submission, layout, group)},
     }
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": its, "spec": spec}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
-def _pod(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
-    own = {"runAsNonRoot": True} if submission.job.image in IMAGES else {}
+def _build_pod(submission: Submission[JobSpec], layout: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
+    # Images of ours name a user that is not root; images of others may need root.
+    non_root = {"runAsNonRoot": True} if submission.job.image in IMAGES else {}
     fields: dict[str, Any] = {
         "subdomain": submission.id,
         "automountServiceAccountToken": False,
-        "restartPolicy": "OnFailure" if shape.stays else "Never",
-        "securityContext": {**own, "seccompProfile": {"type": "RuntimeDefault"}},
-        # Whoever the image's user is; nobody else is in the pod.
-        "volumes": pod_spec.volumes(submission, 0o444),
+        "restartPolicy": "OnFailure" if layout.stays else "Never",
+        "securityContext": {**non_root, "seccompProfile": {"type": "RuntimeDefault"}},
+        # The user of the image is not known, so that all users may read the secrets; nobody else is in the pod.
+        "volumes": pod_spec.build_volumes(submission, 0o444),
     }
     if group.part.host:
-        fields["affinity"] = _bound(group.part.host)
+        fields["affinity"] = _bind_to_host(group.part.host)
     elif group.part.count > 1:
         fields["topologySpreadConstraints"] = [_spread(submission.id, group.part.name)]
-    if shape.stays:
-        fields["tolerations"] = pod_spec.lost_after(None)
+    if layout.stays:
+        fields["tolerations"] = pod_spec.build_tolerations(None)
     if submission.job.timeout_seconds:
-        later = 0 if group.leads else _LATER_SECONDS
-        fields["activeDeadlineSeconds"] = submission.job.timeout_seconds + later
-    return pod_spec.pod(_container(submission, shape, group), **fields)
+        extra = 0 if group.leads else _EXTRA_SECONDS
+        fields["activeDeadlineSeconds"] = submission.job.timeout_seconds + extra
+    return pod_spec.build_pod_spec(_build_container(submission, layout, group), **fields)
 
 
-def _bound(host: str) -> dict[str, Any]:
-    here = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [host]}]}
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [here]}}}
+def _bind_to_host(host: str) -> dict[str, Any]:
+    """Return the affinity of a pod that runs on this node only."""
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [host]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
 
 
-def _spread(job_id: str, part: str) -> dict[str, Any]:
-    """Return the wish that each host gets as many of a part's tasks as any other, where there is room."""
+def _spread(job_id: str, group_name: str) -> dict[str, Any]:
+    """Return the constraint that the tasks of a group are spread evenly over the nodes, as far as there is room."""
     return {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {JOB: job_id, PART: part}},
+        "labelSelector": {"matchLabels": {JOB: job_id, PART: group_name}},
     }
 
 
-def _container(submission: Submission[JobSpec], shape: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
-    part = group.part
+def _build_container(submission: Submission[JobSpec], layout: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
+    task_group = group.part
     capabilities: dict[str, Any] = {"drop": ["ALL"]}
     if submission.job.image not in IMAGES:
-        capabilities["add"] = list(_USUAL)
-    found = {
-        "name": part.name,
+        capabilities["add"] = list(_CAPABILITIES)
+    container = {
+        "name": task_group.name,
         "image": submission.image,
         "imagePullPolicy": "IfNotPresent",
-        "env": _environment(submission, group),
-        "resources": pod_spec.needs(part.cores, part.memory_mb),
+        "env": _build_environment(submission, group),
+        "resources": pod_spec.build_resources(task_group.cores, task_group.memory_mb),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": capabilities},
-        "volumeMounts": pod_spec.mounts(submission, "$(CMS_TASK)"),
+        "volumeMounts": pod_spec.build_mounts(submission, "$(CMS_TASK)"),
     }
-    for key, words in (("command", part.command), ("args", part.arguments)):
+    for key, words in (("command", task_group.command), ("args", task_group.arguments)):
         if words:
-            found[key] = [pod_spec.literal(word) for word in words]
-    return {**found, "restartPolicy": "Always"} if shape.stays else found
+            container[key] = [pod_spec.escape(word) for word in words]
+    return {**container, "restartPolicy": "Always"} if layout.stays else container
 
 
-def _environment(submission: Submission[JobSpec], group: ScheduledGroup) -> list[dict[str, Any]]:
-    part = group.part
+def _build_environment(submission: Submission[JobSpec], group: ScheduledGroup) -> list[dict[str, Any]]:
+    """Return the environment of a task; see `spec/task_groups.py` for the variables."""
+    task_group = group.part
     fixed = {
         "CMS_JOB_ID": submission.id,
         "CMS_TASK_COUNT": str(group.total),
@@ -165,16 +178,17 @@ def _environment(submission: Submission[JobSpec], group: ScheduledGroup) -> list
         "CMS_SECRET_FILE": f"{pod_spec.SECRETS_DIR}/{pod_spec.SECRET}",
         "CMS_RESULTS": pod_spec.RESULTS_DIR,
         "CMS_JOB_DIR": JOB_DIR,
-        **{port_variable(name): str(port) for name, port in ports(part).items()},
+        **{port_variable(name): str(port) for name, port in assign_ports(task_group).items()},
     }
-    number = pod_spec.downward("CMS_TASK_INDEX", f"metadata.annotations['{INDEX}']")
-    if part.count == 1:
-        number = {"name": "CMS_TASK_INDEX", "value": str(group.first)}
+    if task_group.count == 1:
+        index = {"name": "CMS_TASK_INDEX", "value": str(group.first)}
+    else:
+        index = pod_spec.build_field_variable("CMS_TASK_INDEX", f"metadata.annotations['{INDEX}']")
     return [
-        pod_spec.downward("CMS_ADDRESS", "status.podIP"),
-        pod_spec.downward("CMS_POD", "metadata.name"),
-        number,
-        *pod_spec.variables({"CMS_TASK": f"{part.name}-$(CMS_TASK_INDEX)"}),
-        *pod_spec.literals({**submission.job.env, **part.env, **fixed}),
-        *pod_spec.secret_variables(submission),
+        pod_spec.build_field_variable("CMS_ADDRESS", "status.podIP"),
+        pod_spec.build_field_variable("CMS_POD", "metadata.name"),
+        index,
+        *pod_spec.build_variables({"CMS_TASK": f"{task_group.name}-$(CMS_TASK_INDEX)"}),
+        *pod_spec.build_literal_variables({**submission.job.env, **task_group.env, **fixed}),
+        *pod_spec.build_secret_variables(submission),
     ]

@@ -1,27 +1,35 @@
-"""The jobs that Kubernetes knows: told, followed and ended through its API."""
+"""The jobs of a cluster through the API of Kubernetes: their status, their output, and how they are stopped.
+
+A job has a root Job, a Kubernetes Job of the same name. If its tasks are of several groups, each further group has an
+additional Job that the root Job owns.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.core.model import JobStatus
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk
 from cloudmesh.cluster.providers.kubernetes import logs, pod_spec, pod_status, requests, status
 from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry
 from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
 from cloudmesh.cluster.providers.kubernetes.pod_spec import EXECUTOR
+from cloudmesh.cluster.providers.kubernetes.status import TaskPlacement
 
 if TYPE_CHECKING:
-    from kubernetes import client
+    from kubernetes.client import ApiClient
 
 
-LIVING = "status.phase!=Succeeded,status.phase!=Failed"
+# Field selector of the pods that have not ended.
+UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 _Objects = list[dict[str, Any]]
 _POLL_SECONDS = 0.4
 _NEW_TASKS_SECONDS = 1.0
@@ -31,152 +39,169 @@ class JobStore:
     """The jobs in our namespace.
 
     Args:
-        its: the client.
+        client: the API client.
     """
 
-    def __init__(self, its: client.ApiClient) -> None:
-        self._its = its
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
 
     def find(self, job_id: str) -> dict[str, Any] | None:
-        """Return the Job that stands for a job; None where there is none."""
+        """Return the root Job of a job; None if there is no such job."""
         try:
-            found: dict[str, Any] = call(self._its, requests.JOBS.read(job_id))
+            job: dict[str, Any] = call(self._client, requests.JOBS.read(job_id))
         except NotFoundError:
             return None
-        return None if status.is_part(found) else found
+        return None if status.is_additional(job) else job
 
-    def first(self, job_id: str) -> dict[str, Any]:
-        """Return the Job that stands for a job; NotFoundError where there is none."""
-        found = self.find(job_id)
-        if found is None:
-            raise NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
-        return found
+    def read_root(self, job_id: str) -> dict[str, Any]:
+        """Return the root Job of a job; NotFoundError if there is no such job."""
+        root = self.find(job_id)
+        if root is None:
+            raise outcomes.no_such_job(job_id)
+        return root
 
-    def told(self, job_id: str) -> JobStatus:
-        """Return one job with its tasks."""
-        first, *others = self._parts(job_id)
-        return status.job_status(first, self.pods(job_id), time.time(), others)
+    def status(self, job_id: str) -> JobStatus:
+        """Return the status of one job with its tasks; NotFoundError if there is no such job."""
+        root, *additional = self._read_jobs(job_id)
+        return status.job_status(root, self.list_pods(job_id), time.time(), additional)
 
     def all(self) -> tuple[JobStatus, ...]:
-        """Return every job, the newest first."""
-        told = (status.job_status(first, its, time.time(), others) for first, its, others in self._every())
-        return tuple(sorted(told, key=lambda job: job.submitted, reverse=True))
+        """Return the status of every job, the newest first."""
+        statuses = (
+            status.job_status(root, pods, time.time(), additional)
+            for root, pods, additional in self._list_jobs_with_pods()
+        )
+        return tuple(sorted(statuses, key=lambda job: job.submitted, reverse=True))
 
-    def pods(self, job_id: str) -> _Objects:
+    def list_pods(self, job_id: str) -> _Objects:
         """Return the pods of a job."""
-        # A native job's pods have the label that Kubernetes gives them, those of ours have both.
+        # The pods of a native job have only the label that Kubernetes itself sets; those of other jobs have both.
         for label in (pod_spec.JOB, pod_status.NATIVE_JOB):
-            found: _Objects = call(self._its, requests.PODS.list(labels=f"{label}={job_id}"))["items"]
-            if found:
-                return found
+            pods: _Objects = call(self._client, requests.PODS.list(labels=f"{label}={job_id}"))["items"]
+            if pods:
+                return pods
         return []
 
-    def output(self, job_id: str, follow: bool) -> Iterator[Chunk]:
-        """Yield the output of driver or pods; with `follow`, until they end, and that of those that are tried next."""
-        told: set[str] = set()
-        followed = logs.Followed()
-        tasks = call_with_retry(lambda: self.first(job_id))["spec"].get("parallelism", 1)
+    def read_output(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+        """Yield the output of the job's leading pods, see `status.leading_pods`.
+
+        Args:
+            job_id: the job.
+            follow: go on until the job ends, also with pods that are started later.
+        """
+        seen: set[str] = set()
+        followed = logs.FollowedPods()
+        tasks = call_with_retry(lambda: self.read_root(job_id))["spec"].get("parallelism", 1)
         while True:
-            ended = call_with_retry(lambda: self.told(job_id)).state.ended
-            for name in [each for each in self._writing(job_id) if each not in told]:
-                told.add(name)
+            has_ended = call_with_retry(lambda: self.status(job_id)).state.ended
+            pods = status.leading_pods(call_with_retry(lambda: self.list_pods(job_id)))
+            for name in [pod["metadata"]["name"] for pod in pods if pod_status.has_started(pod)]:
+                if name in seen:
+                    continue
+                seen.add(name)
                 if follow:
-                    followed.add(PodOutput(self._its, name))
+                    followed.add(PodOutput(self._client, name))
                 else:
-                    yield from logs.written(PodOutput(self._its, name))
-            # While there are tasks that do not write yet, they are looked for.
-            yield from followed.chunks(None if followed.going >= tasks else _NEW_TASKS_SECONDS)
-            if not follow or (ended and not followed.going):
+                    yield from logs.read_written(PodOutput(self._client, name))
+            # While some tasks have no pod that writes yet, new pods are looked for in between.
+            yield from followed.read_chunks(None if followed.unfinished >= tasks else _NEW_TASKS_SECONDS)
+            if not follow or (has_ended and not followed.unfinished):
                 return
-            if not followed.going:
+            if not followed.unfinished:
                 time.sleep(_POLL_SECONDS)
 
-    def end(self, job_id: str) -> None:
-        """End a job and all its tasks: its time is over, by which it is still told and later forgotten."""
-        parts = self._parts(job_id)
-        ended = self.told(job_id).state.ended
-        self._end(parts, self.pods(job_id) if not all(map(status.has_finished, parts)) else [])
-        if ended:
+    def stop(self, job_id: str) -> None:
+        """End a job and all its tasks; of a job that has ended, end what is left. NotFoundError: there is no such job.
+
+        The Jobs get a time limit that has passed already: they stay listed until their time to live is over.
+        """
+        jobs = self._read_jobs(job_id)
+        has_ended = self.status(job_id).state.ended
+        self._stop(jobs, self.list_pods(job_id) if not all(map(status.has_finished, jobs)) else [])
+        if has_ended:
             selector = f"{pod_spec.JOB}={job_id},{pod_spec.ROLE}={EXECUTOR}"
-            call(self._its, requests.PODS.delete_all(labels=selector, fields=LIVING))
-            self._take_secrets(job_id)
+            call(self._client, requests.PODS.delete_all(labels=selector, fields=UNFINISHED))
+            self._delete_secret_variables(job_id)
 
-    def end_leftovers(self) -> None:
-        """End what still goes on of jobs that have ended with nobody there, and jobs that can never begin."""
+    def stop_leftovers(self) -> None:
+        """End the tasks and secrets that jobs left when they ended, and the jobs that can never start."""
         ended = set()
-        for first, its, others in self._every():
+        for root, pods, additional in self._list_jobs_with_pods():
             now = time.time()
-            if status.job_status(first, its, now, others).state.ended:
-                self._end([first, *others], its)
-                ended.add(first["metadata"]["name"])
-            elif why := status.why_hopeless(first, its, now):
-                self._end([first, *others], its, {pod_spec.HOPELESS: why})
-        for job_id in ended & self._with_secrets() if ended else ():
-            self._take_secrets(job_id)
+            if status.job_status(root, pods, now, additional).state.ended:
+                self._stop([root, *additional], pods)
+                ended.add(root["metadata"]["name"])
+            elif why := status.why_hopeless(root, pods, now):
+                self._stop([root, *additional], pods, {pod_spec.HOPELESS: why})
+        if ended:
+            for job_id in ended & self._list_jobs_with_secret_variables():
+                self._delete_secret_variables(job_id)
 
-    def placed(self, job_id: str) -> list[status.TaskPlacement]:
-        """Return where the tasks of a job are or were."""
-        return status.task_placements(self.first(job_id), self.pods(job_id))
+    def task_placements(self, job_id: str) -> list[TaskPlacement]:
+        """Return where the tasks of a job run or ran."""
+        return status.task_placements(self.read_root(job_id), self.list_pods(job_id))
 
     def has_failed(self, job_id: str) -> bool:
-        """Return whether a part of a job has ended otherwise than well."""
-        return any(status.has_finished(part) and not status.is_complete(part) for part in self._parts(job_id))
+        """Return whether one of the Jobs of a job has ended without being complete."""
+        return any(status.has_finished(job) and not status.is_complete(job) for job in self._read_jobs(job_id))
 
-    def _writing(self, job_id: str) -> list[str]:
-        its = call_with_retry(lambda: self.pods(job_id))
-        return [pod["metadata"]["name"] for pod in status.leading(its) if pod_status.has_started(pod)]
-
-    def _end(
-        self, parts: Sequence[Mapping[str, Any]], its: _Objects, kept: Mapping[str, str] = MappingProxyType({})
+    def _stop(
+        self, jobs: Sequence[Mapping[str, Any]], pods: _Objects, annotations: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        """End what goes on of the parts of a job, its first one in front; `kept` are annotations of that one."""
-        unfinished = [part for part in parts if not status.has_finished(part)]
+        """End those Jobs of a job that have not finished.
+
+        Args:
+            jobs: the Jobs of the job, its root Job first.
+            pods: the pods of the job.
+            annotations: more annotations for the root Job.
+        """
+        root = jobs[0]
+        unfinished = [job for job in jobs if not status.has_finished(job)]
         if unfinished:
-            # The pods go with it; where they were is kept, as they may have left results there.
-            placed = json.dumps(status.task_placements(parts[0], its))
-            self._patch(parts[0], {"metadata": {"annotations": {pod_spec.PLACED: placed, **kept}}})
-        for part in unfinished:
+            # Kubernetes deletes the pods. Where they ran is stored before, as they may have left results there.
+            placed = json.dumps(status.task_placements(root, pods))
+            self._patch(root, {"metadata": {"annotations": {pod_spec.PLACED: placed, **annotations}}})
+        for job in unfinished:
             spec = {"suspend": False, "activeDeadlineSeconds": 1}
-            self._patch(part, {"metadata": {"annotations": {pod_spec.STOPPED: "true"}}, "spec": spec})
+            self._patch(job, {"metadata": {"annotations": {pod_spec.STOPPED: "true"}}, "spec": spec})
 
-    def _with_secrets(self) -> set[str]:
-        """Return the ids of the jobs that have variables that are secrets."""
-        found = call(self._its, requests.SECRETS.list(labels=pod_spec.JOB))["items"]
-        return {
-            job_id
-            for each in found
-            if each["metadata"]["name"] == pod_spec.variables_name(job_id := pod_status.label(each, pod_spec.JOB))
-        }
+    def _list_jobs_with_secret_variables(self) -> set[str]:
+        """Return the ids of the jobs that have a Secret with environment variables."""
+        job_ids = set()
+        for secret in call(self._client, requests.SECRETS.list(labels=pod_spec.JOB))["items"]:
+            job_id = pod_status.label(secret, pod_spec.JOB)
+            if secret["metadata"]["name"] == pod_spec.variables_secret_name(job_id):
+                job_ids.add(job_id)
+        return job_ids
 
-    def _take_secrets(self, job_id: str) -> None:
-        """Delete the variables that are secrets of a job that has ended."""
+    def _delete_secret_variables(self, job_id: str) -> None:
         with suppress(NotFoundError):
-            call(self._its, requests.SECRETS.delete(pod_spec.variables_name(job_id)))
+            call(self._client, requests.SECRETS.delete(pod_spec.variables_secret_name(job_id)))
 
-    def _patch(self, job: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-        call(self._its, requests.JOBS.patch(job["metadata"]["name"], body))
+    def _patch(self, job: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        call(self._client, requests.JOBS.patch(job["metadata"]["name"], changes))
 
-    def _parts(self, job_id: str) -> _Objects:
-        """Return the Jobs of a job, the one that stands for it first."""
-        first = self.first(job_id)
-        if not pod_status.label(first, pod_spec.PART):
-            return [first]
-        found = call(self._its, requests.JOBS.list(labels=f"{pod_spec.JOB}={job_id}"))["items"]
-        return [first, *filter(status.is_part, found)]
+    def _read_jobs(self, job_id: str) -> _Objects:
+        """Return the Jobs of a job, its root Job first; NotFoundError if there is no such job."""
+        root = self.read_root(job_id)
+        if not pod_status.label(root, pod_spec.PART):
+            return [root]
+        jobs = call(self._client, requests.JOBS.list(labels=f"{pod_spec.JOB}={job_id}"))["items"]
+        return [root, *filter(status.is_additional, jobs)]
 
-    def _every(self) -> Iterator[tuple[dict[str, Any], _Objects, _Objects]]:
-        """Yield for each job the Job that stands for it, its pods, and the Jobs of its other parts."""
-        every = call(self._its, requests.JOBS.list())["items"]
-        its = _grouped(call(self._its, requests.PODS.list())["items"], pod_status.job_of)
-        others = _grouped(filter(status.is_part, every), pod_status.job_of)
-        for first in every:
-            if not status.is_part(first):
-                name = first["metadata"]["name"]
-                yield first, its.get(name, []), others.get(name, [])
+    def _list_jobs_with_pods(self) -> Iterator[tuple[dict[str, Any], _Objects, _Objects]]:
+        """Yield for each job its root Job, its pods, and its additional Jobs."""
+        jobs = call(self._client, requests.JOBS.list())["items"]
+        pods = _group_by_job(call(self._client, requests.PODS.list())["items"])
+        additional = _group_by_job(filter(status.is_additional, jobs))
+        for job in jobs:
+            if not status.is_additional(job):
+                name = job["metadata"]["name"]
+                yield job, pods[name], additional[name]
 
 
-def _grouped(things: Iterable[dict[str, Any]], key: Callable[[Mapping[str, Any]], str]) -> dict[str, _Objects]:
-    found: dict[str, _Objects] = {}
-    for each in things:
-        found.setdefault(key(each), []).append(each)
-    return found
+def _group_by_job(objects: Iterable[dict[str, Any]]) -> defaultdict[str, _Objects]:
+    groups: defaultdict[str, _Objects] = defaultdict(list)
+    for kubernetes_object in objects:
+        groups[pod_status.job_of(kubernetes_object)].append(kubernetes_object)
+    return groups

@@ -1,4 +1,4 @@
-"""The output of pods as it comes, all streams at once; taken up again where it broke off."""
+"""The output of pods: all streams at once, and continued where a stream was interrupted."""
 
 from __future__ import annotations
 
@@ -19,47 +19,60 @@ from cloudmesh.cluster.providers.kubernetes import api_client, pod_status, reque
 from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry
 
 if TYPE_CHECKING:
-    from kubernetes import client
+    from kubernetes.client import ApiClient
 
 
 STREAMS = ("stdout", "stderr")
-_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}\S+) ")
+_TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}\S+) ")
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _OVERLAP_SECONDS = 5
 _PAUSE_SECONDS = 0.3
 
 
 class BrokenOffError(ClusterError):
-    """A stream ended before the pod did; it can be asked for again."""
+    """A stream ended before the pod did; it can be read again."""
 
 
 class Source(Protocol):
-    """Where a pod's output comes from."""
+    """The output of one pod, as this module needs it; `PodOutput` reads it from the API."""
 
     def has_ended(self) -> bool:
         """Return whether the pod writes no more."""
 
     def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
-        """Yield pieces of a stream, each line with the time of its writing in front; may raise BrokenOffError."""
+        """Yield pieces of a stream.
+
+        Args:
+            stream: "stdout" or "stderr".
+            follow: go on until the pod ends.
+            since_seconds: leave out lines that are older; None: yield all.
+
+        Yields:
+            Bytes in which each line begins with the time when it was written. A piece may end within a line.
+
+        Raises:
+            BrokenOffError: the connection was lost.
+            NotFoundError: the pod has been deleted.
+        """
 
 
 class _End(NamedTuple):
-    """A stream has come to its end, well or by an error."""
+    """Says that a stream has ended, and with which error, if any."""
 
     error: ClusterError | None = None
 
 
-class Followed:
-    """The output of pods until they end; more of them may be added at any time."""
+class FollowedPods:
+    """The output of several pods until all have ended; more pods may be added at any time."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Chunk | _End] = SimpleQueue()
         self._streams = 0
 
     @property
-    def going(self) -> int:
-        """How many pods may write more."""
-        return -(-self._streams // len(STREAMS))
+    def unfinished(self) -> int:
+        """How many pods may still write."""
+        return math.ceil(self._streams / len(STREAMS))
 
     def add(self, source: Source) -> None:
         """Follow another pod."""
@@ -67,12 +80,16 @@ class Followed:
             self._streams += 1
             threading.Thread(target=_pump, args=(source, stream, self._queue.put), daemon=True).start()
 
-    def chunks(self, seconds: float | None = None) -> Iterator[Chunk]:
-        """Yield what the pods write until all have ended, or for so many seconds."""
+    def read_chunks(self, seconds: float | None = None) -> Iterator[Chunk]:
+        """Yield what the pods write until all have ended, or for at most so many seconds.
+
+        Raises:
+            ClusterError: the output of a pod could not be read.
+        """
         deadline = math.inf if seconds is None else time.monotonic() + seconds
-        while self._streams and (left := deadline - time.monotonic()) > 0:
+        while self._streams and (remaining := deadline - time.monotonic()) > 0:
             try:
-                item = self._queue.get(timeout=None if left == math.inf else left)
+                item = self._queue.get(timeout=None if remaining == math.inf else remaining)
             except Empty:
                 return
             if isinstance(item, Chunk):
@@ -83,81 +100,84 @@ class Followed:
                 self._streams -= 1
 
 
-def written(source: Source) -> Iterator[Chunk]:
-    """Yield what a pod has written so far; nothing of one that has been removed."""
+def read_written(source: Source) -> Iterator[Chunk]:
+    """Yield what a pod has written so far; nothing if the pod has been deleted."""
     with suppress(NotFoundError):
         for stream in STREAMS:
-            for data in Lines().new(source.read(stream, follow=False, since_seconds=None), to_the_end=True):
+            pieces = source.read(stream, follow=False, since_seconds=None)
+            for data in LineTracker().new_lines(pieces, to_the_end=True):
                 yield Chunk(stream, data)
 
 
 def _pump(source: Source, stream: str, put: Callable[[Chunk | _End], None]) -> None:
-    lines = Lines()
+    """Hand over what a pod writes to a stream until the pod ends, then an `_End`."""
+    tracker = LineTracker()
     try:
         while True:
-            # Asked first: what is written until then is read below.
-            ended = source.has_ended()
-            pieces = source.read(stream, follow=not ended, since_seconds=lines.overlap())
+            # This is asked before reading, so that what is written until then is certainly read.
+            has_ended = source.has_ended()
+            pieces = source.read(stream, follow=not has_ended, since_seconds=tracker.since_seconds())
             try:
-                for data in lines.new(pieces, to_the_end=ended):
+                for data in tracker.new_lines(pieces, to_the_end=has_ended):
                     put(Chunk(stream, data))
             except BrokenOffError:
-                ended = False
-            if ended:
+                has_ended = False
+            if has_ended:
                 break
             time.sleep(_PAUSE_SECONDS)
         put(_End())
-    except NotFoundError:  # the pod has been removed
+    except NotFoundError:  # the pod has been deleted
         put(_End())
     except ClusterError as error:
         put(_End(error))
 
 
-class Lines:
-    """Takes the times off the lines of a stream that may be read again, and leaves out the lines that were given."""
+class LineTracker:
+    """Removes the timestamps from the lines of a stream, and lines that were yielded when it was read before."""
 
     def __init__(self) -> None:
-        self._last = b""  # time of the last line given
-        self._same = 0  # how many lines of that time were given
+        self._last = b""  # timestamp of the last line that was yielded
+        self._same = 0  # number of lines with that timestamp that were yielded
         self._read_at = 0.0
 
-    def overlap(self) -> int | None:
-        """Return since how many seconds ago lines must be asked for, so that none is missed; None for all."""
+    def since_seconds(self) -> int | None:
+        """Return the age in seconds of the oldest lines that must be read again so that none is missed; None: all."""
         return int(time.monotonic() - self._read_at) + _OVERLAP_SECONDS if self._last else None
 
-    def new(self, pieces: Iterable[bytes], *, to_the_end: bool) -> Iterator[bytes]:
-        """Yield the lines that were not given before, in as large pieces as they come.
+    def new_lines(self, pieces: Iterable[bytes], *, to_the_end: bool) -> Iterator[bytes]:
+        """Yield the lines that were not yielded before, without their timestamps, joined to large pieces.
 
         Args:
-            pieces: of the stream.
-            to_the_end: what comes behind the last line's end is a line too, and not one that was cut.
+            pieces: what `Source.read` yields.
+            to_the_end: whether text after the last newline is a line too; otherwise it is a line that was cut.
         """
-        known, again = self._last, 0
+        # Until the first new line, `last` is the timestamp of the last old line, and `repeated` counts its lines.
+        last, repeated = self._last, 0
         for block in _whole_lines(pieces, to_the_end):
             fresh = []
             for line in _LINE.findall(block):
-                stamp = _STAMP.match(line)
-                if stamp and known:
-                    again += stamp[1] == known
-                    if stamp[1] < known or (stamp[1] == known and again <= self._same):
+                timestamp = _TIMESTAMP.match(line)
+                if timestamp and last:
+                    repeated += timestamp[1] == last
+                    if timestamp[1] < last or (timestamp[1] == last and repeated <= self._same):
                         continue
-                    known = b""
-                if stamp:
-                    self._count(stamp[1])
-                elif known:
+                    last = b""
+                if timestamp:
+                    self._count(timestamp[1])
+                elif last:
                     continue
-                fresh.append(line[stamp.end() :] if stamp else line)
+                fresh.append(line[timestamp.end() :] if timestamp else line)
             self._read_at = time.monotonic()
             if fresh:
                 yield b"".join(fresh)
 
-    def _count(self, stamp: bytes) -> None:
-        self._same = self._same + 1 if stamp == self._last else 1
-        self._last = stamp
+    def _count(self, timestamp: bytes) -> None:
+        self._same = self._same + 1 if timestamp == self._last else 1
+        self._last = timestamp
 
 
 def _whole_lines(pieces: Iterable[bytes], to_the_end: bool) -> Iterator[bytes]:
-    """Yield pieces that end with a line."""
+    """Yield the same bytes in pieces that end with a line; text after the last newline only with `to_the_end`."""
     rest = b""
     for piece in pieces:
         block, newline, rest = (rest + piece).rpartition(b"\n")
@@ -168,29 +188,29 @@ def _whole_lines(pieces: Iterable[bytes], to_the_end: bool) -> Iterator[bytes]:
 
 
 _CHUNK = 1 << 16
-_GONE = "unable to retrieve container logs"
+_DELETED = "unable to retrieve container logs"
 
 
 class PodOutput:
-    """The output of a pod; see `logs.Source`.
+    """The output of a pod, read from the API.
 
     Args:
-        its: the client.
-        pod: its name.
+        client: the API client.
+        pod: the name of the pod.
     """
 
-    def __init__(self, its: client.ApiClient, pod: str) -> None:
-        self._its = its
+    def __init__(self, client: ApiClient, pod: str) -> None:
+        self._client = client
         self._pod = pod
 
     def has_ended(self) -> bool:
         """Return whether the pod writes no more."""
-        return pod_status.has_ended(call_with_retry(lambda: call(self._its, requests.PODS.read(self._pod))))
+        return pod_status.has_ended(call_with_retry(lambda: call(self._client, requests.PODS.read(self._pod))))
 
     def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
-        """Yield pieces of a stream until it ends or breaks off."""
+        """Yield pieces of a stream; see `Source.read`."""
         options = {"sinceSeconds": since_seconds} if since_seconds else {}
-        response = call_with_retry(lambda: self._opened(follow=follow, stream=stream.capitalize(), **options))
+        response = call_with_retry(lambda: self._open(follow=follow, stream=stream.capitalize(), **options))
         try:
             yield from response.stream(_CHUNK)
         except urllib3.exceptions.HTTPError as error:
@@ -198,11 +218,11 @@ class PodOutput:
         finally:
             response.close()
 
-    def _opened(self, **options: str | int | bool) -> urllib3.HTTPResponse:
+    def _open(self, **options: str | int | bool) -> urllib3.HTTPResponse:
         try:
-            return api_client.stream(self._its, requests.PODS.log(self._pod, timestamps=True, **options))
+            return api_client.open_stream(self._client, requests.PODS.log(self._pod, timestamps=True, **options))
         except ApiError as error:
-            # Its host has driven it out, or was started anew without it.
-            if _GONE in str(error):
+            # The host has evicted the pod, or has been rebooted since.
+            if _DELETED in str(error):
                 raise NotFoundError(str(error)) from error
             raise

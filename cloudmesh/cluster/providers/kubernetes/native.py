@@ -1,4 +1,4 @@
-"""Kubernetes objects as somebody wrote them, handed over by server-side apply."""
+"""Kubernetes objects that users wrote themselves, created and changed by server-side apply."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ from cloudmesh.cluster.providers.kubernetes.api_client import call
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_NAMESPACE
 
 if TYPE_CHECKING:
-    from kubernetes import client
+    from kubernetes.client import ApiClient
 
 
-_MANAGER = "cms-cluster"
+_FIELD_MANAGER = "cms-cluster"
 
 
-def title(thing: Mapping[str, Any]) -> str:
+def kubectl_name(manifest: Mapping[str, Any]) -> str:
     """Return what kubectl calls an object: "deployment.apps/web"."""
-    group, slash, _ = thing["apiVersion"].rpartition("/")
-    return f"{thing['kind'].lower()}{'.' if slash else ''}{group}/{thing['metadata']['name']}"
+    group, slash, _ = manifest["apiVersion"].rpartition("/")
+    return f"{manifest['kind'].lower()}{'.' if slash else ''}{group}/{manifest['metadata']['name']}"
 
 
-def is_followed(thing: Mapping[str, Any]) -> bool:
-    """Return whether an object is a job that begins by itself, in the namespace whose jobs are told."""
-    is_job = thing["kind"] == "Job" and thing["apiVersion"].startswith("batch/")
-    here = thing["metadata"].get("namespace") in (None, "", JOBS_NAMESPACE)
-    return is_job and here and not (thing.get("spec") or {}).get("suspend")
+def can_be_followed(manifest: Mapping[str, Any]) -> bool:
+    """Return whether an object is a Job in our namespace, whose jobs we list, and starts without further commands."""
+    is_job = manifest["kind"] == "Job" and manifest["apiVersion"].startswith("batch/")
+    is_ours = manifest["metadata"].get("namespace") in (None, "", JOBS_NAMESPACE)
+    return is_job and is_ours and not (manifest.get("spec") or {}).get("suspend")
 
 
-def apply(its: client.ApiClient, thing: dict[str, Any], *, dry: bool = False) -> dict[str, Any]:
-    """Hand an object over; one that is there is changed to it, fields of other managers excepted.
+def apply(client: ApiClient, manifest: dict[str, Any], *, dry: bool = False) -> dict[str, Any]:
+    """Create an object, or change the existing one to it; fields of other field managers stay as they are.
 
     Args:
-        its: the client.
-        thing: the object, its names checked.
-        dry: the API server tells what it would make of it, and makes nothing.
+        client: the API client.
+        manifest: the object; its names have been checked.
+        dry: the API server only returns what it would do.
 
     Returns:
-        The object as the API server has it.
+        The object as the API server has it then.
 
     Raises:
-        ApiError: it is refused, or its kind is not known.
+        ApiError: the API server refuses the object, does not know its kind, or does not answer.
     """
-    options = {"fieldManager": _MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry else {})
+    options = {"fieldManager": _FIELD_MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry else {})
     try:
-        request = _collection_of(its, thing).apply(thing["metadata"]["name"], thing, **options)
-        made: dict[str, Any] = call(its, request)
+        collection = _find_collection(client, manifest)
+        applied: dict[str, Any] = call(client, collection.apply(manifest["metadata"]["name"], manifest, **options))
     except NotFoundError as error:
-        # Not the user's job or cluster, but a namespace or group that this manifest supposes.
-        raise ApiError(f"{title(thing)}: {error}") from error
+        # What is missing is not the job or the cluster of the user, but a namespace or group that the object refers to.
+        raise ApiError(f"{kubectl_name(manifest)}: {error}") from error
     except ApiError as error:
-        raise type(error)(f"{title(thing)}: {error}") from error
-    made["metadata"].pop("managedFields", None)
-    return made
+        raise type(error)(f"{kubectl_name(manifest)}: {error}") from error
+    applied["metadata"].pop("managedFields", None)
+    return applied
 
 
-def _collection_of(its: client.ApiClient, thing: Mapping[str, Any]) -> requests.Collection:
-    """Return where an object belongs, as the API server says of its kind."""
-    version, kind = thing["apiVersion"], thing["kind"]
+def _find_collection(client: ApiClient, manifest: Mapping[str, Any]) -> requests.Collection:
+    """Return the collection to which the API server assigns objects of this kind; ApiError if it has none."""
+    version, kind = manifest["apiVersion"], manifest["kind"]
     try:
-        known = call(its, requests.kinds(version))["resources"]
+        resources = call(client, requests.list_kinds(version))["resources"]
     except NotFoundError:
-        known = []
-    for each in known:
-        if each["kind"] == kind and "/" not in each["name"]:
-            namespace = thing["metadata"].get("namespace") or JOBS_NAMESPACE
-            return requests.collection(version, each["name"], namespace if each["namespaced"] else "")
+        resources = []
+    for resource in resources:
+        if resource["kind"] == kind and "/" not in resource["name"]:
+            namespace = manifest["metadata"].get("namespace") or JOBS_NAMESPACE
+            return requests.collection(version, resource["name"], namespace if resource["namespaced"] else "")
     raise ApiError(f"Kubernetes: there is no kind {kind!a} in {version}")

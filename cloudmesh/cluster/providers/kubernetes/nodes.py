@@ -1,4 +1,4 @@
-"""What Kubernetes says of its nodes, in the words that both engines share. Pure."""
+"""Translates what Kubernetes reports about its nodes to `Node`."""
 
 from __future__ import annotations
 
@@ -8,91 +8,105 @@ from typing import Any
 from cloudmesh.cluster.core.model import Node, Role
 from cloudmesh.cluster.providers.kubernetes.cluster_manifests import NETWORK_NAMESPACE
 from cloudmesh.cluster.providers.kubernetes.pod_spec import CORE, JOBS_NAMESPACE
-from cloudmesh.cluster.providers.kubernetes.quantity import amount
 
-# Annotations by which a node says how the operator reaches it.
+# Annotations of a node: what the operator calls the host, how the operator reaches it by SSH, and its SSH host key.
 HOST, CONTACT, HOST_KEY = "cloudmesh/host", "cloudmesh/contact", "cloudmesh/host-key"
 _SERVER = "node-role.kubernetes.io/control-plane"
-_SYSTEM = ("kube-system", NETWORK_NAMESPACE)
+_SYSTEM_NAMESPACES = ("kube-system", NETWORK_NAMESPACE)
 _MIB = 1 << 20
 
 
 def introduction(host: str, contact: str, host_key: str) -> dict[str, Any]:
-    """Return what a host says of its own node."""
+    """Return the patch that a host applies to its own node; see the annotations above."""
     return {"metadata": {"annotations": {HOST: host, CONTACT: contact, HOST_KEY: host_key}}}
 
 
-def name(full: Mapping[str, Any]) -> str:
-    """Return what the operator calls a host."""
-    its = full["metadata"]
-    return str(its.get("annotations", {}).get(HOST, its["name"]))
+def operator_name(node: Mapping[str, Any]) -> str:
+    """Return what the operator calls the host of a node; the name of the node until the host has said it."""
+    metadata = node["metadata"]
+    return str(metadata.get("annotations", {}).get(HOST, metadata["name"]))
 
 
-def node(full: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Node:
-    """Return a host as Kubernetes describes it.
+def parse_node(node: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Node:
+    """Return a node and what is free on it.
 
     Args:
-        full: the node.
-        pods: of all nodes, that have not ended.
+        node: the node as Kubernetes describes it.
+        pods: the pods of all nodes that have not ended; only they take resources.
     """
-    metadata, spec, its = full["metadata"], full["spec"], full["status"]
+    metadata, spec, status = node["metadata"], node["spec"], node["status"]
     annotations = metadata.get("annotations", {})
     takes_jobs = not any(taint["key"] == _SERVER for taint in spec.get("taints", []))
     is_server = _SERVER in metadata.get("labels", {})
-    here = [pod for pod in pods if pod["spec"].get("nodeName") == metadata["name"]]
-    cores, memory = _left(its["allocatable"], [pod for pod in here if pod["metadata"]["namespace"] in _SYSTEM])
-    free_cores, free_memory = _left(its["allocatable"], here)
-    cores = min(cores, float(amount(its["capacity"]["cpu"])))
+    own_pods = [pod for pod in pods if pod["spec"].get("nodeName") == metadata["name"]]
+    system_pods = [pod for pod in own_pods if pod["metadata"]["namespace"] in _SYSTEM_NAMESPACES]
+    cores, memory = _subtract_requests(status["allocatable"], system_pods)
+    free_cores, free_memory = _subtract_requests(status["allocatable"], own_pods)
+    cores = min(cores, _parse_quantity(status["capacity"]["cpu"]))
     return Node(
-        name=name(full),
-        address=_address(its),
+        name=operator_name(node),
+        address=_internal_address(status),
         roles=(Role.SERVER,) * is_server + (Role.WORKER,) * takes_jobs,
-        status=_status(full, here, is_server and not _has_dns(metadata["name"], pods)),
+        status=_describe_status(node, own_pods, is_server and not _has_dns(metadata["name"], pods)),
         cores=cores * takes_jobs,
         memory_mb=memory * takes_jobs,
         free_cores=min(cores, free_cores) * takes_jobs,
         free_memory_mb=min(memory, free_memory) * takes_jobs,
-        version=its.get("nodeInfo", {}).get("kubeletVersion", "").lstrip("v"),
+        version=status.get("nodeInfo", {}).get("kubeletVersion", "").lstrip("v"),
         contact=annotations.get(CONTACT, ""),
         host_key=annotations.get(HOST_KEY, ""),
         id=metadata["name"],
     )
 
 
-def _left(allocatable: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> tuple[float, int]:
-    """Return the cores, in those of jobs, and MiB that `pods` leave."""
-    cpu, memory = amount(allocatable["cpu"]), amount(allocatable["memory"])
+def _subtract_requests(allocatable: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> tuple[float, int]:
+    """Return the cores, as jobs count them (see `pod_spec.CORE`), and the MiB of memory that `pods` leave."""
+    cpu, memory = _parse_quantity(allocatable["cpu"]), _parse_quantity(allocatable["memory"])
     for pod in pods:
         for container in pod["spec"]["containers"]:
-            asked = container.get("resources", {}).get("requests", {})
-            cpu -= amount(asked.get("cpu", 0))
-            memory -= amount(asked.get("memory", 0))
+            requests = container.get("resources", {}).get("requests", {})
+            cpu -= _parse_quantity(requests.get("cpu", 0))
+            memory -= _parse_quantity(requests.get("memory", 0))
     return max(0.0, round(cpu * 1000 / CORE, 2)), max(0, int(memory / _MIB))
 
 
-def _status(full: Mapping[str, Any], here: Iterable[Mapping[str, Any]], lacks_dns: bool) -> str:
-    conditions = {each["type"]: each["status"] for each in full["status"].get("conditions", [])}
+def _parse_quantity(text: str | int) -> float:
+    """Return the number that "1500m" or "384Mi" stands for."""
+    # Imported only here, as `provider.py` needs this module, but not the `kubernetes` package, which takes 0.2 s to
+    # import. Whoever has a node to parse has imported it before; this module of it then costs nothing.
+    from kubernetes.utils.quantity import parse_quantity
+
+    return float(parse_quantity(text))
+
+
+def _describe_status(node: Mapping[str, Any], own_pods: Iterable[Mapping[str, Any]], lacks_dns: bool) -> str:
+    """Return the status of a node as users see it: "ready", or what is not as it should be."""
+    conditions = {condition["type"]: condition["status"] for condition in node["status"].get("conditions", [])}
     if conditions.get("Ready") != "True":
         return "down"
-    if HOST not in full["metadata"].get("annotations", {}):
+    if HOST not in node["metadata"].get("annotations", {}):
         return "joining"
     if conditions.get("NetworkUnavailable") != "False":
         return "no network"
-    if full["spec"].get("unschedulable"):
-        return "draining" if any(pod["metadata"]["namespace"] == JOBS_NAMESPACE for pod in here) else "drained"
+    if node["spec"].get("unschedulable"):
+        return "draining" if any(pod["metadata"]["namespace"] == JOBS_NAMESPACE for pod in own_pods) else "drained"
     return "no DNS" if lacks_dns else "ready"
 
 
 def _has_dns(server: str, pods: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the cluster's names are resolved, which jobs need: by the server's own name server where it has one."""
-    all_of_them = [pod for pod in pods if pod["metadata"].get("labels", {}).get("k8s-app") == "kube-dns"]
-    its_own = [pod for pod in all_of_them if pod["spec"].get("nodeName") == server]
+    """Return whether a name server of the cluster is ready, which jobs need.
+
+    If a name server runs on the node `server`, this one must be ready; otherwise any.
+    """
+    dns_pods = [pod for pod in pods if pod["metadata"].get("labels", {}).get("k8s-app") == "kube-dns"]
+    on_server = [pod for pod in dns_pods if pod["spec"].get("nodeName") == server]
     return any(
         condition["type"] == "Ready" and condition["status"] == "True"
-        for pod in its_own or all_of_them
+        for pod in on_server or dns_pods
         for condition in pod["status"].get("conditions", [])
     )
 
 
-def _address(its: Mapping[str, Any]) -> str:
-    return next((each["address"] for each in its.get("addresses", []) if each["type"] == "InternalIP"), "")
+def _internal_address(status: Mapping[str, Any]) -> str:
+    addresses = status.get("addresses", [])
+    return next((address["address"] for address in addresses if address["type"] == "InternalIP"), "")

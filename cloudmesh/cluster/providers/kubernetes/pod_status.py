@@ -1,6 +1,6 @@
-"""What Kubernetes says of one pod, in the words that both engines share. Pure.
+"""Reads what Kubernetes reports about one pod, and translates it to `TaskStatus` and to reasons for the user.
 
-A pod of ours has one container.
+The pods of our jobs have one container each. Of a native job's pod, the first container is read.
 """
 
 from __future__ import annotations
@@ -11,42 +11,44 @@ from datetime import datetime
 from typing import Any
 
 from cloudmesh.cluster.core.model import State, TaskStatus
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.kubernetes.indexed_jobs import FIRST, INDEX
 from cloudmesh.cluster.providers.kubernetes.pod_spec import DRIVER, EXECUTOR, JOB, PART, ROLE
-from cloudmesh.cluster.providers.outcomes import TIMED_OUT, explain_exit_code
 
-# How Kubernetes itself labels the pods of a Job.
+# The label that Kubernetes itself gives to the pods of a Job.
 NATIVE_JOB = "batch.kubernetes.io/job-name"
-# What makes a pod again, elsewhere.
+# Controllers that replace a pod of theirs that was evicted.
 _REPLACING = ("ReplicaSet", "StatefulSet", "ReplicationController")
-_UNPULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "RegistryUnavailable")
-# Else the registry could not be asked, which may pass.
-_MISSING = re.compile(r"not found|manifest unknown|does not exist|InvalidImageName")
+_NOT_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "RegistryUnavailable")
+# Any other message means that the registry could not be asked, which may pass.
+_IMAGE_MISSING = re.compile(r"not found|manifest unknown|does not exist|InvalidImageName")
+# What stands around the cause in messages about images.
 _NOISE = re.compile(
     r"Back-off pulling image \S+: \w+: |rpc error: code = \w+ desc = |"
     r"failed to pull and unpack image \S+: |failed to resolve reference \S+: "
 )
-_LACKS = re.compile(r"Insufficient ([a-z]+)")
-_TURN = re.compile(r"topology spread constraints|anti-affinity rules")  # see turns.py
+_INSUFFICIENT = re.compile(r"Insufficient ([a-z]+)")
+# The scheduler says this of the rules of `driver_admission.build_scheduling_rules`.
+_NOT_ADMITTED = re.compile(r"topology spread constraints|anti-affinity rules")
 
 
 def task_status(pod: Mapping[str, Any]) -> TaskStatus:
-    """Return a pod as a task."""
-    its = state(pod)
-    reason = why_failed(pod) if its is State.FAILED else why_waiting(pod)
-    return TaskStatus(task_name(pod), pod["spec"].get("nodeName", ""), its, exit_code(pod), reason)
+    """Return the status of the task that a pod runs."""
+    task_state = state(pod)
+    reason = why_failed(pod) if task_state is State.FAILED else why_waiting(pod)
+    return TaskStatus(task_name(pod), pod["spec"].get("nodeName", ""), task_state, exit_code(pod), reason)
 
 
 def task_name(pod: Mapping[str, Any]) -> str:
-    """Return the name of a pod's task: "driver", "executor-1", "worker-2"; of a native job's, the pod's."""
-    if part := label(pod, PART):
-        return f"{part}-{int(annotation(pod, FIRST) or 0) + int(annotation(pod, INDEX) or 0)}"
+    """Return the name of a pod's task: "driver", "executor-1", "worker-2"; of a native job, the pod's name."""
+    if group := label(pod, PART):
+        return f"{group}-{int(annotation(pod, FIRST) or 0) + int(annotation(pod, INDEX) or 0)}"
     role, number = label(pod, ROLE) or pod["metadata"]["name"], label(pod, "spark-exec-id")
     return f"{role}-{number}" if number else role
 
 
 def state(pod: Mapping[str, Any]) -> State:
-    """Return what a pod does."""
+    """Return the state of a pod's task."""
     if is_running(pod):
         return State.RUNNING
     phase = pod.get("status", {}).get("phase")
@@ -54,167 +56,167 @@ def state(pod: Mapping[str, Any]) -> State:
 
 
 def is_running(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod's process runs, as far as is known."""
-    return "running" in _container(pod)
+    """Return whether a pod's process runs, as far as Kubernetes knows."""
+    return "running" in _container_state(pod)
 
 
 def has_started(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod's process has run, so that there may be output of it."""
-    return is_running(pod) or has_ended(pod) or bool(_before(pod))
+    """Return whether a pod's process runs or has run, so that there may be output."""
+    return is_running(pod) or has_ended(pod) or bool(_previous_end(pod))
 
 
 def has_ended(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod's process has run and will write no more, unless it is started again."""
-    return "terminated" in _container(pod)
+    """Return whether a pod's process has ended, so that it writes no more unless it is restarted."""
+    return "terminated" in _container_state(pod)
 
 
 def is_silent(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod that is said to run is on a host that does not answer."""
-    going = pod.get("status", {}).get("phase") == "Running" and is_running(pod)
-    return going and conditions(pod).get("Ready", {}).get("status") != "True"
+    """Return whether a pod is reported as running, but its host does not answer."""
+    is_reported_running = pod.get("status", {}).get("phase") == "Running" and is_running(pod)
+    return is_reported_running and conditions(pod).get("Ready", {}).get("status") != "True"
 
 
-def leads(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod is of those whose end is the end of the job, and whose output is the job's."""
-    its_own = label(pod, NATIVE_JOB) or label(pod, JOB)
-    return label(pod, ROLE) != EXECUTOR and its_own == job_of(pod)
+def is_leading(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod's end decides the end of its job; see `status.leading_pods`."""
+    kubernetes_job = label(pod, NATIVE_JOB) or label(pod, JOB)
+    return label(pod, ROLE) != EXECUTOR and kubernetes_job == job_of(pod)
 
 
 def is_replaceable(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod that is evicted is soon replaced by another, and the job no worse for it."""
-    return label(pod, ROLE) == EXECUTOR or _owner(pod) in _REPLACING
+    """Return whether a pod that is evicted is soon replaced by another one, without harm to the job."""
+    return label(pod, ROLE) == EXECUTOR or _controller_kind(pod) in _REPLACING
 
 
 def is_daemonset_pod(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod belongs to its host, and is no work that could be moved or waited for."""
-    return _owner(pod) == "DaemonSet"
+    """Return whether a pod belongs to its node, so that it can neither be moved nor be waited for."""
+    return _controller_kind(pod) == "DaemonSet"
 
 
 def job_of(pod: Mapping[str, Any]) -> str:
-    """Return the id of a pod's job."""
+    """Return the id of the job that a pod, or another object of a job, belongs to; empty if there is none."""
     return label(pod, JOB) or label(pod, NATIVE_JOB)
 
 
 def why_waiting(pod: Mapping[str, Any]) -> str:
-    """Return why a pod does not run yet, in words; empty where it does, or where there is nothing to say."""
-    placed = conditions(pod).get("PodScheduled", {})
-    if placed.get("reason") == "Unschedulable":
-        why_not = placed.get("message", "")
-        if label(pod, ROLE) == DRIVER and _TURN.search(why_not):
+    """Return why a pod does not run yet, for the user; empty if it runs or no reason is known."""
+    scheduled = conditions(pod).get("PodScheduled", {})
+    if scheduled.get("reason") == "Unschedulable":
+        scheduler_message = scheduled.get("message", "")
+        if label(pod, ROLE) == DRIVER and _NOT_ADMITTED.search(scheduler_message):
             return "waits for other Spark jobs to end"
-        lacks = sorted(set(_LACKS.findall(why_not)))
-        return f"waits for room: {', '.join(lacks) or 'no host is eligible'}"
-    waiting = _container(pod).get("waiting", {})
-    said = str(waiting.get("message", ""))
+        return outcomes.waits_for_room(_INSUFFICIENT.findall(scheduler_message))
+    waiting = _container_state(pod).get("waiting", {})
+    message = str(waiting.get("message", ""))
     if waiting.get("reason") in ("ContainerCreating", "PodInitializing", None):
         return ""
-    if waiting["reason"] in _UNPULLED:
-        cause = _NOISE.sub("", said).removeprefix(f"{_image(pod)}: ")
-        return f"image {_image(pod)} could not be pulled: {cause}".rstrip(": ")
-    if before := _before(pod):
-        return f"it is started again: {_why_ended(before) or 'it ended'}"
-    return f"{waiting['reason']}: {said}".rstrip(": ")
+    if waiting["reason"] in _NOT_PULLED:
+        cause = _NOISE.sub("", message).removeprefix(f"{_image(pod)}: ")
+        return outcomes.image_not_pulled(_image(pod), cause.rstrip(": "))
+    if previous := _previous_end(pod):
+        return f"it is started again: {_why_ended(previous) or 'it ended'}"
+    return f"{waiting['reason']}: {message}".rstrip(": ")
 
 
 def lacks_image(pod: Mapping[str, Any]) -> bool:
-    """Return whether a pod waits for an image that its registry does not have."""
-    waiting = _container(pod).get("waiting", {})
-    said = f"{waiting.get('reason')} {waiting.get('message')}"
-    return waiting.get("reason") in _UNPULLED and bool(_MISSING.search(said))
+    """Return whether a pod waits for an image that does not exist in its registry."""
+    waiting = _container_state(pod).get("waiting", {})
+    text = f"{waiting.get('reason')} {waiting.get('message')}"
+    return waiting.get("reason") in _NOT_PULLED and bool(_IMAGE_MISSING.search(text))
 
 
 def accepted_at(pod: Mapping[str, Any]) -> float:
-    """Return when a host took a pod, in seconds since the epoch; 0 where none has."""
-    return seconds(pod.get("status", {}).get("startTime"))
+    """Return when a host accepted a pod, in seconds since the epoch; 0 if none has."""
+    return parse_time(pod.get("status", {}).get("startTime"))
 
 
 def why_failed(pod: Mapping[str, Any]) -> str:
-    """Return why a pod failed, in words."""
-    lost, host = conditions(pod).get("DisruptionTarget", {}), pod["spec"].get("nodeName")
-    if lost.get("status") == "True" and lost.get("reason") == "TerminationByKubelet":
-        return f"driven out by its host {host}: {lost.get('message', '')}".rstrip(": ")
-    if lost.get("status") == "True":
-        return f"its host {host} was lost"
-    if _timed_out(pod):
-        return explain_exit_code(TIMED_OUT)
-    terminated = _container(pod).get("terminated", {})
-    said = str(pod.get("status", {}).get("message", "") or terminated.get("message", ""))
-    return _why_ended(terminated) or said
+    """Return why a pod failed, for the user; empty if no reason is known."""
+    disruption, host = conditions(pod).get("DisruptionTarget", {}), pod["spec"].get("nodeName")
+    if disruption.get("status") == "True" and disruption.get("reason") == "TerminationByKubelet":
+        return f"driven out by its host {host}: {disruption.get('message', '')}".rstrip(": ")
+    if disruption.get("status") == "True":
+        return outcomes.host_lost(host)
+    if _has_timed_out(pod):
+        return outcomes.explain_exit_code(outcomes.TIMED_OUT)
+    terminated = _container_state(pod).get("terminated", {})
+    message = str(pod.get("status", {}).get("message", "") or terminated.get("message", ""))
+    return _why_ended(terminated) or message
 
 
 def exit_code(pod: Mapping[str, Any]) -> int | None:
-    """Return with what a pod's process has ended; of one that ran too long, what `timeout` says."""
-    code = _container(pod).get("terminated", {}).get("exitCode")
-    if _timed_out(pod):
-        return TIMED_OUT
+    """Return the exit code of a pod's process; None if it has not ended; 124, as `timeout` has, if it ran too long."""
+    code = _container_state(pod).get("terminated", {}).get("exitCode")
+    if _has_timed_out(pod):
+        return outcomes.TIMED_OUT
     return None if code is None else int(code)
 
 
-def began_at(pod: Mapping[str, Any]) -> float:
-    """Return when a pod's process began, in seconds since the epoch; 0 where it has not."""
-    container = _container(pod)
-    return seconds(container.get("running", container.get("terminated", {})).get("startedAt", ""))
+def started_at(pod: Mapping[str, Any]) -> float:
+    """Return when a pod's process started, in seconds since the epoch; 0 if it has not."""
+    container = _container_state(pod)
+    return parse_time(container.get("running", container.get("terminated", {})).get("startedAt", ""))
 
 
 def ended_at(pod: Mapping[str, Any]) -> float:
-    """Return when a pod's process ended, in seconds since the epoch; 0 where it has not."""
-    return seconds(_container(pod).get("terminated", {}).get("finishedAt", ""))
+    """Return when a pod's process ended, in seconds since the epoch; 0 if it has not."""
+    return parse_time(_container_state(pod).get("terminated", {}).get("finishedAt", ""))
 
 
-def age(pod: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what pods are put in order by, the oldest first."""
+def age_key(pod: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the key that sorts pods, the oldest first: when a pod was created, and its name."""
     return pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]
 
 
-def conditions(full: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return an object's conditions by their kinds."""
-    return {each["type"]: each for each in full.get("status", {}).get("conditions", [])}
+def conditions(kubernetes_object: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the conditions of an object by their types."""
+    return {condition["type"]: condition for condition in kubernetes_object.get("status", {}).get("conditions", [])}
 
 
-def annotation(full: Mapping[str, Any], name: str) -> str:
-    """Return an annotation of an object; empty where there is none."""
-    return str(full["metadata"].get("annotations", {}).get(name, ""))
+def annotation(kubernetes_object: Mapping[str, Any], name: str) -> str:
+    """Return an annotation of an object; empty if it does not have it."""
+    return str(kubernetes_object["metadata"].get("annotations", {}).get(name, ""))
 
 
-def label(full: Mapping[str, Any], name: str) -> str:
-    """Return a label of an object; empty where there is none."""
-    return str(full["metadata"].get("labels", {}).get(name, ""))
+def label(kubernetes_object: Mapping[str, Any], name: str) -> str:
+    """Return a label of an object; empty if it does not have it."""
+    return str(kubernetes_object["metadata"].get("labels", {}).get(name, ""))
 
 
-def seconds(text: str | None) -> float:
-    """Return seconds since the epoch of "2026-11-24T06:00:00Z"; 0 for none."""
+def parse_time(text: str | None) -> float:
+    """Return the seconds since the epoch of "2026-11-24T06:00:00Z"; 0 if the text is empty or None."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else 0.0
 
 
 def _why_ended(terminated: Mapping[str, Any]) -> str:
-    return explain_exit_code(terminated.get("exitCode"), out_of_memory=terminated.get("reason") == "OOMKilled")
+    is_out_of_memory = terminated.get("reason") == "OOMKilled"
+    return outcomes.explain_exit_code(terminated.get("exitCode"), out_of_memory=is_out_of_memory)
 
 
-def _timed_out(pod: Mapping[str, Any]) -> bool:
+def _has_timed_out(pod: Mapping[str, Any]) -> bool:
     return bool(pod.get("status", {}).get("reason") == "DeadlineExceeded")
 
 
 def _image(pod: Mapping[str, Any]) -> str:
-    return next((str(each["image"]) for each in pod["spec"].get("containers", [])), "")
+    return next((str(container["image"]) for container in pod["spec"].get("containers", [])), "")
 
 
-def _container(pod: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the state of a pod's only container."""
-    found: Mapping[str, Any] = _container_status(pod).get("state", {})
-    return found
+def _container_state(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state of a pod's container: one of "waiting", "running" and "terminated" with its details."""
+    container_state: Mapping[str, Any] = _container_status(pod).get("state", {})
+    return container_state
 
 
-def _before(pod: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return how a pod's process ended when it ran before."""
-    found: Mapping[str, Any] = _container_status(pod).get("lastState", {}).get("terminated", {})
-    return found
+def _previous_end(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a pod's process ended before it was restarted; empty if it was not."""
+    terminated: Mapping[str, Any] = _container_status(pod).get("lastState", {}).get("terminated", {})
+    return terminated
 
 
 def _container_status(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     return next(iter(pod.get("status", {}).get("containerStatuses", [])), {})
 
 
-def _owner(pod: Mapping[str, Any]) -> str:
-    """Return the kind of what looks after a pod."""
+def _controller_kind(pod: Mapping[str, Any]) -> str:
+    """Return the kind of the object that controls a pod; empty if none does."""
     owners = pod["metadata"].get("ownerReferences", [])
     return next((str(owner["kind"]) for owner in owners if owner.get("controller")), "")

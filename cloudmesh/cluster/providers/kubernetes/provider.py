@@ -17,11 +17,10 @@ from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider, deliver_binaries
 from cloudmesh.cluster.providers.kubernetes import (
     bootstrap,
-    bootstrap_tokens,
     cluster_manifests,
     containerd,
     control_plane_images,
-    kubeconfig,
+    credentials,
     nodes,
     pod_spec,
 )
@@ -89,7 +88,7 @@ class KubernetesProvider(Provider):
         secrets = spec.secrets.engine
         accounts = certificates.KeyPair(secrets["accounts"].encode(), secrets["accounts_key"].encode())
         flannel = control_plane_images.reference("flannel", delivery.image_repository or _PUBLIC_FLANNEL)
-        init = bootstrap.init(spec, plan, token=bootstrap_tokens.new_token(), images=delivery.image_repository)
+        init = bootstrap.init(spec, plan, token=credentials.generate_token(), images=delivery.image_repository)
         files = {
             "kubernetes/authentication.json": _json(bootstrap.authentication()),
             "kubernetes/audit.json": _json(bootstrap.audit()),
@@ -136,7 +135,7 @@ class KubernetesProvider(Provider):
         pair = administrator_certificate(spec.secrets)
         pems = {"client-certificate-data": pair.certificate, "client-key-data": pair.key}
         user = {name: b64encode(pem).decode() for name, pem in pems.items()}
-        return _json(kubeconfig.exported(spec, user, pod_spec.JOBS_NAMESPACE)) + b"\n"
+        return _json(credentials.build_exported_kubeconfig(spec, user, pod_spec.JOBS_NAMESPACE)) + b"\n"
 
     @contextmanager
     def join_credentials(self, spec: ClusterSpec, server: Connection) -> Iterator[Mapping[str, bytes]]:
@@ -144,7 +143,7 @@ class KubernetesProvider(Provider):
         from cloudmesh.cluster.providers.kubernetes import api
 
         with api.open_engine(server, spec.secrets) as engine, engine.invitation() as token:
-            yield {bootstrap.INVITATION: _json(kubeconfig.internal(spec, {"token": token}))}
+            yield {bootstrap.INVITATION: _json(credentials.build_kubeconfig(spec, {"token": token}))}
 
 
 def _notes(plan: HostPlan) -> Iterator[str]:

@@ -1,6 +1,7 @@
-"""What is asked of the API of Kubernetes, as HTTP says it. Pure; `access.py` sends it.
+"""Builds the HTTP requests to the API of Kubernetes; `api_client.call` sends them.
 
-The typed classes of the `kubernetes` client say the same, but to import them takes as long as all else of a command.
+The classes of the `kubernetes` client that build the same requests take as long to import as everything else that a
+command does, so that they are not used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from urllib.parse import quote, urlencode
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_NAMESPACE
 
 _JSON = "application/json"
-# Lists are merged by their items' keys, and null takes a field away.
+# Lists are merged by the keys of their items, and null removes a field.
 _STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 
@@ -23,8 +24,8 @@ class Request(NamedTuple):
     Attributes:
         method: "GET".
         target: path and query, quoted.
-        body: what is sent, as JSON; None for nothing.
-        content_type: what the body means.
+        body: what is sent as JSON; None: nothing.
+        content_type: the media type of the body.
     """
 
     method: str
@@ -34,7 +35,7 @@ class Request(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """The objects of one kind, all or those of a namespace.
+    """The objects of one kind, of the whole cluster or of one namespace.
 
     Attributes:
         path: where they are: "/api/v1/nodes".
@@ -43,79 +44,87 @@ class Collection(NamedTuple):
     path: str
 
     def list(self, *, labels: str = "", fields: str = "") -> Request:
-        """Ask for those that have the labels and the fields; see `kubectl get --help` for how both are written."""
-        return Request("GET", self.path + _selection(labels, fields))
+        """List the objects that match both selectors; `kubectl get --help` explains how these are written."""
+        return Request("GET", self.path + _build_selectors(labels, fields))
 
     def read(self, name: str) -> Request:
-        """Ask for one."""
-        return Request("GET", self._one(name))
+        """Read one object."""
+        return Request("GET", self._path_of(name))
 
     def log(self, name: str, **options: str | int | bool) -> Request:
-        """Ask for the output of a pod; `options` are the query's."""
-        return Request("GET", f"{self._one(name)}/log{_query(options)}")
+        """Read the output of a pod; `options` are the parameters of the query."""
+        return Request("GET", f"{self._path_of(name)}/log{_build_query(options)}")
 
-    def create(self, thing: Mapping[str, Any], *, strict: bool = False) -> Request:
-        """Make one that is not there yet; with `strict`, unknown fields are refused instead of dropped."""
-        return Request("POST", self.path + _query({"fieldValidation": "Strict"} if strict else {}), thing, _JSON)
+    def create(self, manifest: Mapping[str, Any], *, strict: bool = False) -> Request:
+        """Create an object that does not exist yet; with `strict`, unknown fields are refused and not dropped."""
+        query = _build_query({"fieldValidation": "Strict"} if strict else {})
+        return Request("POST", self.path + query, manifest, _JSON)
 
     def evict(self, name: str) -> Request:
-        """Have a pod moved away."""
+        """Evict a pod from its node."""
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
-        return Request("POST", f"{self._one(name)}/eviction", body, _JSON)
+        return Request("POST", f"{self._path_of(name)}/eviction", body, _JSON)
 
-    def replace(self, name: str, thing: Mapping[str, Any]) -> Request:
-        """Put another in the place of one that is there."""
-        return Request("PUT", self._one(name), thing, _JSON)
+    def replace(self, name: str, manifest: Mapping[str, Any]) -> Request:
+        """Replace an existing object."""
+        return Request("PUT", self._path_of(name), manifest, _JSON)
 
     def patch(self, name: str, changes: Mapping[str, Any]) -> Request:
-        """Change some fields of one that is there."""
-        return Request("PATCH", self._one(name), changes, _STRATEGIC_MERGE)
+        """Change some fields of an existing object."""
+        return Request("PATCH", self._path_of(name), changes, _STRATEGIC_MERGE)
 
-    def apply(self, name: str, thing: Mapping[str, Any], **options: str) -> Request:
-        """Have one be as `thing` says, whether it is there or not; `options` are the query's."""
-        return Request("PATCH", self._one(name) + _query(options), thing, _APPLY)
+    def apply(self, name: str, manifest: Mapping[str, Any], **options: str) -> Request:
+        """Create an object or change the existing one to `manifest`; `options` are the parameters of the query."""
+        return Request("PATCH", self._path_of(name) + _build_query(options), manifest, _APPLY)
 
     def delete(self, name: str) -> Request:
-        """Delete one."""
-        return Request("DELETE", self._one(name))
+        """Delete one object."""
+        return Request("DELETE", self._path_of(name))
 
     def delete_all(self, *, labels: str, fields: str) -> Request:
-        """Delete those that have the labels and the fields."""
-        return Request("DELETE", self.path + _selection(labels, fields))
+        """Delete the objects that match both selectors."""
+        return Request("DELETE", self.path + _build_selectors(labels, fields))
 
-    def _one(self, name: str) -> str:
+    def _path_of(self, name: str) -> str:
         return f"{self.path}/{quote(name, safe='')}"
 
 
-def kinds(version: str) -> Request:
-    """Ask what kinds there are in a version of the API ("v1", "batch/v1"), and where their objects are."""
-    return Request("GET", _base(version))
+def list_kinds(version: str) -> Request:
+    """List the kinds in a version of the API ("v1", "batch/v1") and how their collections are called."""
+    return Request("GET", _base_path(version))
 
 
 def collection(version: str, plural: str, namespace: str = "") -> Collection:
-    """Return the objects that are called `plural` in a version of the API; those of a namespace, if one is given."""
+    """Return a collection.
+
+    Args:
+        version: of the API: "v1", "batch/v1".
+        plural: the name of the collection: "pods".
+        namespace: only the objects of this namespace; empty: those of the whole cluster.
+    """
     within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    return Collection(f"{_base(version)}{within}/{plural}")
+    return Collection(f"{_base_path(version)}{within}/{plural}")
 
 
-def _base(version: str) -> str:
+def _base_path(version: str) -> str:
     return f"/{'apis' if '/' in version else 'api'}/{version}"
 
 
-def _selection(labels: str, fields: str) -> str:
-    given = {"labelSelector": labels, "fieldSelector": fields}
-    return _query({name: value for name, value in given.items() if value})
+def _build_selectors(labels: str, fields: str) -> str:
+    selectors = {"labelSelector": labels, "fieldSelector": fields}
+    return _build_query({name: value for name, value in selectors.items() if value})
 
 
-def _query(options: Mapping[str, str | int | bool]) -> str:
-    said = {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items()}
-    return f"?{urlencode(said)}" if said else ""
+def _build_query(options: Mapping[str, str | int | bool]) -> str:
+    values = {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items()}
+    return f"?{urlencode(values)}" if values else ""
 
 
+# Of the whole cluster.
 NODES = collection("v1", "nodes")
 VOLUMES = collection("v1", "persistentvolumes")
-PODS_OF_ALL = collection("v1", "pods")
-# Of the namespace that has the jobs.
+ALL_PODS = collection("v1", "pods")
+# Of the namespace of the jobs.
 JOBS = collection("batch/v1", "jobs", JOBS_NAMESPACE)
 PODS = collection("v1", "pods", JOBS_NAMESPACE)
 SECRETS = collection("v1", "secrets", JOBS_NAMESPACE)

@@ -1,8 +1,8 @@
-"""A Spark job as a Kubernetes Job. Pure.
+"""Builds the Kubernetes Job of a Spark job.
 
-One pod runs the driver in client mode; it asks the API for its executors, which are owned by it and go with it. A
-driver that fails is run again in a new pod, as often as the job says. Source of the keys: batch/v1 and Spark 4.0's
-"Running on Kubernetes".
+One pod runs the driver in client mode. The driver creates the pods of its executors through the API; they are owned by
+the driver's pod, so that Kubernetes deletes them with it. If the driver fails, Kubernetes starts it again in a new pod,
+as often as the job says. Source of the keys: batch/v1, and "Running on Kubernetes" of Spark 4.0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cloudmesh.cluster.providers.kubernetes.pod_spec import (
     RESULTS_DIR,
     ROLE,
     SECRETS_DIR,
-    literal,
+    escape,
 )
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR, SPARK_UID
 from cloudmesh.cluster.spec.spark import SparkJob, spark_requests, submit_arguments
@@ -28,30 +28,36 @@ from cloudmesh.cluster.spec.spark import SparkJob, spark_requests, submit_argume
 _DRIVER_PORT, _BLOCKS_PORT = 7078, 7079
 _EXECUTOR = "spark.kubernetes.executor"
 _SECRET_FILE = f"{SECRETS_DIR}/{pod_spec.SECRET}"
-_APART = "/opt/cloudmesh/apart.yaml"  # in the image
+# A pod template in the image of Spark, which keeps the executors of a job on different hosts.
+_ONE_PER_HOST_TEMPLATE = "/opt/cloudmesh/apart.yaml"
 
 
-def spark_job(
-    submission: Submission[SparkJob], turn: driver_admission.Admission = driver_admission.ALONE
+def build_spark_job(
+    submission: Submission[SparkJob], admission: driver_admission.Admission = driver_admission.ALONE
 ) -> dict[str, Any]:
-    """Return the Job of a submission; it does not begin before it is told to, nor before its turn."""
+    """Return the root Job of a Spark job. It is suspended; once started, its driver waits until it is admitted.
+
+    Args:
+        submission: the job.
+        admission: when and where its driver may start.
+    """
     job = submission.job
-    template = {"metadata": {"labels": {JOB: submission.id, ROLE: DRIVER}}, "spec": _pod(submission, turn)}
-    kept = {driver_admission.ADMISSION: driver_admission.annotation(turn, *spark_requests(job))}
+    pod_metadata = {"labels": {JOB: submission.id, ROLE: DRIVER}}
+    annotations = {driver_admission.ADMISSION: driver_admission.build_annotation(admission, *spark_requests(job))}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": pod_spec.job_metadata(submission, **kept),
+        "metadata": pod_spec.build_job_metadata(submission, **annotations),
         "spec": {
             "suspend": True,
             "backoffLimit": job.retries,
             "ttlSecondsAfterFinished": job.ttl_seconds,
-            "template": template,
+            "template": {"metadata": pod_metadata, "spec": _build_pod(submission, admission)},
         },
     }
 
 
-def _pod(submission: Submission[SparkJob], turn: driver_admission.Admission) -> dict[str, Any]:
+def _build_pod(submission: Submission[SparkJob], admission: driver_admission.Admission) -> dict[str, Any]:
     security = {
         "runAsUser": SPARK_UID,
         "runAsGroup": SPARK_UID,
@@ -59,19 +65,19 @@ def _pod(submission: Submission[SparkJob], turn: driver_admission.Admission) -> 
         "fsGroup": SPARK_UID,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    return pod_spec.pod(
-        _driver(submission),
+    return pod_spec.build_pod_spec(
+        _build_container(submission),
         serviceAccountName=JOBS_ACCOUNT,
         restartPolicy="Never",
         securityContext=security,
-        volumes=pod_spec.volumes(submission, 0o440),
-        **driver_admission.scheduling_rules(turn),
+        volumes=pod_spec.build_volumes(submission, 0o440),
+        **driver_admission.build_scheduling_rules(admission),
     )
 
 
-def _driver(submission: Submission[SparkJob]) -> dict[str, Any]:
+def _build_container(submission: Submission[SparkJob]) -> dict[str, Any]:
     job = submission.job
-    ask, _ = spark_requests(job)
+    request, _ = spark_requests(job)
     env = {
         "CMS_MASTER": "k8s://https://kubernetes.default.svc",
         "CMS_DRIVER_PORT": str(_DRIVER_PORT),
@@ -85,70 +91,71 @@ def _driver(submission: Submission[SparkJob]) -> dict[str, Any]:
         "name": DRIVER,
         "image": submission.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [DRIVER, *_settings(submission), *map(literal, submit_arguments(job))],
+        "args": [DRIVER, *_build_settings(submission), *map(escape, submit_arguments(job))],
         "env": [
-            pod_spec.downward("CMS_ADDRESS", "status.podIP"),
-            pod_spec.downward("CMS_POD", "metadata.name"),
-            *pod_spec.literals(env),
-            *pod_spec.secret_variables(submission),
+            pod_spec.build_field_variable("CMS_ADDRESS", "status.podIP"),
+            pod_spec.build_field_variable("CMS_POD", "metadata.name"),
+            *pod_spec.build_literal_variables(env),
+            *pod_spec.build_secret_variables(submission),
         ],
-        "resources": pod_spec.needs(ask.cores, ask.memory_mb),
+        "resources": pod_spec.build_resources(request.cores, request.memory_mb),
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": pod_spec.mounts(submission, DRIVER),
+        "volumeMounts": pod_spec.build_mounts(submission, DRIVER),
     }
 
 
-def _settings(submission: Submission[SparkJob]) -> list[str]:
-    """Return what spark-submit must know of the cluster. The job's own settings come after, and have none of these."""
-    conf = {
+def _build_settings(submission: Submission[SparkJob]) -> list[str]:
+    """Return the arguments of spark-submit that describe the cluster.
+
+    The settings of the job itself come after them; a job cannot set any of these.
+    """
+    settings = {
         "spark.kubernetes.namespace": JOBS_NAMESPACE,
         "spark.kubernetes.driver.pod.name": "$(CMS_POD)",
         "spark.kubernetes.container.image": submission.image,
         "spark.kubernetes.executor.podNamePrefix": "$(CMS_POD)",
         "spark.authenticate.secret.file": _SECRET_FILE,
-        **_executors(submission),
-        **_executor_volumes(submission),
+        **_executor_settings(submission),
+        **_executor_volume_settings(submission),
     }
-    arguments = [f"{key}={value}" for key, value in conf.items()]
-    # Kubernetes reads these twice: as arguments of the driver, and as the executors' variables.
-    arguments += [f"spark.executorEnv.{name}={literal(literal(value))}" for name, value in submission.job.env.items()]
-    return [word for argument in arguments for word in ("--conf", argument)]
+    pairs = [f"{key}={value}" for key, value in settings.items()]
+    # Kubernetes expands these values twice: as arguments of the driver, and as variables of the executors.
+    pairs += [f"spark.executorEnv.{name}={escape(escape(value))}" for name, value in submission.job.env.items()]
+    return [word for pair in pairs for word in ("--conf", pair)]
 
 
-def _executors(submission: Submission[SparkJob]) -> dict[str, str]:
-    _, ask = spark_requests(submission.job)
-    variables = pod_spec.variables_name(submission.id)
+def _executor_settings(submission: Submission[SparkJob]) -> dict[str, str]:
+    _, request = spark_requests(submission.job)
+    variables_secret = pod_spec.variables_secret_name(submission.id)
     return {
-        f"{_EXECUTOR}.secrets.{pod_spec.secret_name(submission.id)}": SECRETS_DIR,
-        **{f"{_EXECUTOR}.secretKeyRef.{name}": f"{variables}:{name}" for name in sorted(submission.secrets)},
+        f"{_EXECUTOR}.secrets.{pod_spec.tasks_secret_name(submission.id)}": SECRETS_DIR,
+        **{f"{_EXECUTOR}.secretKeyRef.{name}": f"{variables_secret}:{name}" for name in sorted(submission.secrets)},
         f"{_EXECUTOR}.disableConfigMap": "true",
-        # So that it is known where they have left results: they end by themselves when the driver does.
+        # Spark keeps the pods, so that we see where they left results. They end by themselves when the driver ends.
         f"{_EXECUTOR}.deleteOnTermination": "false",
         f"{_EXECUTOR}.label.{JOB}": submission.id,
         f"{_EXECUTOR}.label.{ROLE}": EXECUTOR,
-        f"{_EXECUTOR}.request.cores": f"{ask.cores * pod_spec.CORE}m",
-        # One on each host.
-        **({f"{_EXECUTOR}.podTemplateFile": _APART} if submission.hosts else {}),
-        "spark.executor.memoryOverhead": f"{ask.memory_mb - submission.job.executor.memory_mb}m",
+        f"{_EXECUTOR}.request.cores": f"{request.cores * pod_spec.CORE}m",
+        **({f"{_EXECUTOR}.podTemplateFile": _ONE_PER_HOST_TEMPLATE} if submission.hosts else {}),
+        "spark.executor.memoryOverhead": f"{request.memory_mb - submission.job.executor.memory_mb}m",
         "spark.executorEnv.CMS_JOB_DIR": JOB_DIR,
         "spark.executorEnv.CMS_RESULTS": RESULTS_DIR,
     }
 
 
-def _executor_volumes(submission: Submission[SparkJob]) -> dict[str, str]:
-    """Return how Spark is told of what `pods.mounts` and `pods.volumes` say of the driver."""
-    of = f"{_EXECUTOR}.volumes.persistentVolumeClaim"
-    folder = literal(
-        pod_spec.results_path(submission.id, f"{EXECUTOR}-$(SPARK_EXECUTOR_ID)", "$(SPARK_EXECUTOR_POD_NAME)")
-    )
-    conf = {
-        f"{of}.results.options.claimName": pod_spec.RESULTS_CLAIM,
-        f"{of}.results.mount.path": RESULTS_DIR,
-        f"{of}.results.mount.subPathExpr": folder,
+def _executor_volume_settings(submission: Submission[SparkJob]) -> dict[str, str]:
+    """Return the settings that give executors what `pod_spec.build_mounts` and `build_volumes` give the driver."""
+    claims = f"{_EXECUTOR}.volumes.persistentVolumeClaim"
+    task = f"{EXECUTOR}-$(SPARK_EXECUTOR_ID)"
+    folder = pod_spec.results_path(submission.id, task, "$(SPARK_EXECUTOR_POD_NAME)")
+    settings = {
+        f"{claims}.results.options.claimName": pod_spec.RESULTS_CLAIM,
+        f"{claims}.results.mount.path": RESULTS_DIR,
+        # The variables are those of the executors: Kubernetes must not expand them in the arguments of the driver.
+        f"{claims}.results.mount.subPathExpr": escape(folder),
     }
-    for name, each in pod_spec.mounts_by_name(submission).items():
-        its = f"{of}.{name}"
-        conf[f"{its}.options.claimName"] = pod_spec.claim(each.place)
-        conf[f"{its}.mount.path"] = each.mount
-        conf[f"{its}.mount.readOnly"] = str(each.read_only).lower()
-    return conf
+    for name, mount in pod_spec.name_mounts(submission).items():
+        settings[f"{claims}.{name}.options.claimName"] = pod_spec.claim_name(mount.volume)
+        settings[f"{claims}.{name}.mount.path"] = mount.mount
+        settings[f"{claims}.{name}.mount.readOnly"] = str(mount.read_only).lower()
+    return settings

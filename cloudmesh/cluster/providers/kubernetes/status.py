@@ -1,4 +1,4 @@
-"""What Kubernetes says of jobs, in the words that both engines share. Pure; see `podstatus.py` for single pods."""
+"""Translates what Kubernetes reports about jobs to `JobStatus`; see `pod_status.py` for single pods."""
 
 from __future__ import annotations
 
@@ -11,79 +11,90 @@ from cloudmesh.cluster.providers.kubernetes import pod_status
 from cloudmesh.cluster.providers.kubernetes.indexed_jobs import INDEX
 from cloudmesh.cluster.providers.kubernetes.pod_spec import DIGEST, HOPELESS, JOB, NAME, PART, PLACED, STOPPED, VOLUMES
 from cloudmesh.cluster.providers.kubernetes.pod_status import NATIVE_JOB, annotation, label
+from cloudmesh.cluster.providers.outcomes import STOPPED_ON_REQUEST
 
+# State, exit code and reason of a job.
 _Outcome = tuple[State, "int | None", str]
-_Whole = Mapping[str, Any]
+_Object = Mapping[str, Any]
 _TIMED_OUT = "DeadlineExceeded"
-_HOPE_SECONDS = 20  # two or three attempts of the kubelet
+_HOPELESS_AFTER_SECONDS = 20  # the kubelet tries to pull an image two or three times until then
 
 
-def job_status(full: _Whole, pods: Iterable[_Whole], now: float, others: Sequence[_Whole] = ()) -> JobStatus:
-    """Return a job as Kubernetes tells it.
+def job_status(root: _Object, pods: Iterable[_Object], now: float, additional: Sequence[_Object] = ()) -> JobStatus:
+    """Return the status of a job.
 
     Args:
-        full: the Job that stands for it.
-        pods: of the job, all of them.
+        root: its root Job, see `jobs.py`.
+        pods: all pods of the job.
         now: seconds since the epoch.
-        others: Jobs of its other parts.
+        additional: the additional Jobs of its other task groups.
     """
-    ordered = sorted(pods, key=pod_status.age)
-    current = _newest(leading(ordered))
-    state, exit_code, reason = _ended(full, others, ordered) or _going(full, current, ordered)
+    ordered = sorted(pods, key=pod_status.age_key)
+    current = _last_attempts(leading_pods(ordered))
+    state, exit_code, reason = _outcome_if_ended(root, additional, ordered) or _outcome_if_unfinished(
+        root, current, ordered
+    )
     return JobStatus(
-        id=full["metadata"]["name"],
-        name=annotation(full, NAME) or full["metadata"]["name"],
+        id=root["metadata"]["name"],
+        name=annotation(root, NAME) or root["metadata"]["name"],
         state=state,
-        submitted=pod_status.seconds(full["metadata"]["creationTimestamp"]),
+        submitted=pod_status.parse_time(root["metadata"]["creationTimestamp"]),
         duration=_duration(current, now),
         exit_code=exit_code,
         reason=reason,
-        digest=annotation(full, DIGEST),
-        volumes=tuple(annotation(full, VOLUMES).split()),
-        tasks=(*_forgotten_tasks(full, ordered), *map(pod_status.task_status, ordered)),
+        digest=annotation(root, DIGEST),
+        volumes=tuple(annotation(root, VOLUMES).split()),
+        tasks=(*_deleted_tasks(root, ordered), *map(pod_status.task_status, ordered)),
     )
 
 
-def leading(pods: Iterable[_Whole]) -> list[_Whole]:
-    """Return the drivers that a job has had, or the tasks of its first part, or a native job's pods, newest last."""
-    return sorted(filter(pod_status.leads, pods), key=pod_status.age)
+def leading_pods(pods: Iterable[_Object]) -> list[_Object]:
+    """Return the pods whose end is the end of the job and whose output is the job's output, the oldest first.
 
-
-def is_part(full: _Whole) -> bool:
-    """Return whether a Job is a part of another one, which stands for the whole."""
-    return label(full, JOB) not in ("", full["metadata"]["name"])
-
-
-def has_finished(full: _Whole) -> bool:
-    """Return whether a Job has nothing more to do."""
-    return bool({"Complete", "Failed"} & _true_conditions(full).keys())
-
-
-def is_complete(full: _Whole) -> bool:
-    """Return whether a Job has done what it had to do."""
-    return "Complete" in _true_conditions(full)
-
-
-def why_hopeless(full: _Whole, pods: Iterable[_Whole], now: float) -> str:
-    """Return why a job of ours that has not begun never can; empty if it may.
-
-    Kubernetes would look for ever for an image that is not there. The kubelet tries it again once or twice.
+    These are the drivers that a Spark job has had, the tasks of the first task group, or all pods of a native job.
     """
-    its = list(pods)
-    if not label(full, JOB) or any(map(pod_status.has_started, its)):
+    return sorted(filter(pod_status.is_leading, pods), key=pod_status.age_key)
+
+
+def is_additional(job: _Object) -> bool:
+    """Return whether a Job is an additional Job of a job that has another Job as its root Job."""
+    return label(job, JOB) not in ("", job["metadata"]["name"])
+
+
+def has_finished(job: _Object) -> bool:
+    """Return whether a Job has completed or failed."""
+    return bool({"Complete", "Failed"} & _true_conditions(job).keys())
+
+
+def is_complete(job: _Object) -> bool:
+    """Return whether a Job has ended successfully."""
+    return "Complete" in _true_conditions(job)
+
+
+def why_hopeless(root: _Object, pods: Iterable[_Object], now: float) -> str:
+    """Return why a job of ours that has not started can never start; empty if it still may.
+
+    Kubernetes would try for ever to pull an image that does not exist. After the kubelet has tried it two or three
+    times, the job is given up.
+    """
+    all_pods = list(pods)
+    if not label(root, JOB) or any(map(pod_status.has_started, all_pods)):
         return ""
-    late = (pod for pod in its if pod_status.accepted_at(pod) and pod_status.accepted_at(pod) < now - _HOPE_SECONDS)
-    return next((pod_status.why_waiting(pod) for pod in late if pod_status.lacks_image(pod)), "")
+    for pod in all_pods:
+        accepted = pod_status.accepted_at(pod)
+        if accepted and accepted < now - _HOPELESS_AFTER_SECONDS and pod_status.lacks_image(pod):
+            return pod_status.why_waiting(pod)
+    return ""
 
 
 class TaskPlacement(NamedTuple):
-    """Where an attempt of a task is or was.
+    """Where an attempt of a task runs or ran.
 
     Attributes:
-        pod: its name.
-        task: the task's.
-        host: the engine's name of it.
-        created: when, in Kubernetes' own words.
+        pod: the name of the pod.
+        task: the name of the task.
+        host: the name of the node.
+        created: when the pod was created, "2026-11-24T06:00:00Z".
     """
 
     pod: str
@@ -92,85 +103,95 @@ class TaskPlacement(NamedTuple):
     created: str
 
 
-def task_placements(full: _Whole, pods: Iterable[_Whole]) -> list[TaskPlacement]:
-    """Return where the tasks of a job are or were, each in its last attempt, by their names.
+def task_placements(root: _Object, pods: Iterable[_Object]) -> list[TaskPlacement]:
+    """Return where the tasks of a job run or ran, only the last attempt of each task, sorted by task.
 
     Args:
-        full: the Job that stands for it.
-        pods: of the job.
+        root: the root Job, which also stores where the tasks ran when the job was stopped.
+        pods: all pods of the job.
     """
-    found = [TaskPlacement(*fields) for fields in json.loads(annotation(full, PLACED) or "[]")]
+    placements = [TaskPlacement(*fields) for fields in json.loads(annotation(root, PLACED) or "[]")]
     for pod in filter(pod_status.has_started, pods):
-        created, name = pod_status.age(pod)
-        found.append(TaskPlacement(name, pod_status.task_name(pod), pod["spec"]["nodeName"], created))
-    last = {each.task: each for each in sorted(found, key=lambda each: (each.created, each.pod))}
-    return sorted(last.values(), key=lambda each: each.task)
+        created, name = pod_status.age_key(pod)
+        placements.append(TaskPlacement(name, pod_status.task_name(pod), pod["spec"]["nodeName"], created))
+    placements.sort(key=lambda placement: (placement.created, placement.pod))
+    last = {placement.task: placement for placement in placements}
+    return sorted(last.values(), key=lambda placement: placement.task)
 
 
-def _ended(full: _Whole, others: Sequence[_Whole], pods: Sequence[_Whole]) -> _Outcome | None:
-    """Return how the job ended, or that it is stopped; None where neither."""
-    if is_complete(full):
+def _outcome_if_ended(root: _Object, additional: Sequence[_Object], pods: Sequence[_Object]) -> _Outcome | None:
+    """Return the outcome of a job that has ended or is being stopped; None of any other."""
+    if is_complete(root):
         return State.SUCCEEDED, 0, ""
-    if why := annotation(full, HOPELESS):
+    if why := annotation(root, HOPELESS):
         return State.FAILED, None, why
-    stopped = STOPPED in full["metadata"].get("annotations", {})
-    for each in (full, *others):
-        failed = _true_conditions(each).get("Failed")
-        ours = STOPPED in each["metadata"].get("annotations", {})
-        if failed and not (ours and failed.get("reason") == _TIMED_OUT):
-            return State.FAILED, *_failure(each, pods)
-    return (State.STOPPED, None, "stopped on request") if stopped else None
+    for job in (root, *additional):
+        failed = _true_conditions(job).get("Failed")
+        # Jobs are stopped by a time limit, so that the failure of a stopped Job by its time limit is no failure.
+        if failed and not (_is_stopped(job) and failed.get("reason") == _TIMED_OUT):
+            return State.FAILED, *_explain_failure(job, pods)
+    return (State.STOPPED, None, STOPPED_ON_REQUEST) if _is_stopped(root) else None
 
 
-def _failure(failed: _Whole, pods: Sequence[_Whole]) -> tuple[int | None, str]:
-    """Return exit code and reason of a Job that failed: those of the first of its tasks whose last attempt failed."""
-    name = failed["metadata"]["name"]
-    its = _newest([pod for pod in pods if (label(pod, NATIVE_JOB) or name) == name and not _is_executor(pod)])
-    bad = [pod for pod in its if pod_status.state(pod) is State.FAILED]
-    pod = min(bad, key=pod_status.ended_at, default=None)
+def _is_stopped(job: _Object) -> bool:
+    return STOPPED in job["metadata"].get("annotations", {})
+
+
+def _explain_failure(job: _Object, pods: Sequence[_Object]) -> tuple[int | None, str]:
+    """Return exit code and reason of a Job that failed: those of its first task whose last attempt failed."""
+    name = job["metadata"]["name"]
+    own_pods = [pod for pod in pods if (label(pod, NATIVE_JOB) or name) == name and not label(pod, "spark-exec-id")]
+    failed = [pod for pod in _last_attempts(own_pods) if pod_status.state(pod) is State.FAILED]
+    pod = min(failed, key=pod_status.ended_at, default=None)
+    message = str(_true_conditions(job)["Failed"].get("message", ""))
     if pod is None:
-        return None, str(_true_conditions(failed)["Failed"].get("message", ""))
-    said = pod_status.why_failed(pod) or str(_true_conditions(failed)["Failed"].get("message", ""))
-    several = label(pod, PART) and len({pod_status.task_name(each) for each in pods}) > 1
-    return pod_status.exit_code(pod), f"{pod_status.task_name(pod)}: {said}" if several else said
+        return None, message
+    reason = pod_status.why_failed(pod) or message
+    has_several_tasks = label(pod, PART) and len({pod_status.task_name(other) for other in pods}) > 1
+    return pod_status.exit_code(pod), f"{pod_status.task_name(pod)}: {reason}" if has_several_tasks else reason
 
 
-def _is_executor(pod: _Whole) -> bool:
-    return bool(label(pod, "spark-exec-id"))
+def _outcome_if_unfinished(root: _Object, current: Sequence[_Object], pods: Sequence[_Object]) -> _Outcome:
+    """Return state and reason of a job that has not ended.
 
-
-def _going(full: _Whole, current: Sequence[_Whole], pods: Sequence[_Whole]) -> _Outcome:
-    """Return what a job does that has not ended."""
-    waits = next(filter(None, map(pod_status.why_waiting, pods)), "")
+    Args:
+        root: the root Job.
+        current: the last attempts of its leading pods.
+        pods: all its pods.
+    """
+    why_waiting = next(filter(None, map(pod_status.why_waiting, pods)), "")
     silent = next(filter(pod_status.is_silent, current), None)
     if silent:
         return State.UNKNOWN, None, f"its host {silent['spec'].get('nodeName')} does not answer"
-    # Of what has ended, Kubernetes has not said yet what follows from it.
+    # A pod that has ended counts as running here: Kubernetes has not decided yet what follows from its end.
     if any(pod_status.is_running(pod) or pod_status.has_ended(pod) for pod in current):
-        return State.RUNNING, None, waits
-    if full.get("spec", {}).get("suspend") and label(full, JOB):
+        return State.RUNNING, None, why_waiting
+    if root.get("spec", {}).get("suspend") and label(root, JOB):
         return State.QUEUED, None, "its submission was cut off: submit it again with the same --id, or stop it"
-    return State.QUEUED, None, waits
+    return State.QUEUED, None, why_waiting
 
 
-def _newest(pods: Iterable[_Whole]) -> list[_Whole]:
-    """Return the last attempt of each task."""
-    found = {(label(pod, NATIVE_JOB), annotation(pod, INDEX)): pod for pod in sorted(pods, key=pod_status.age)}
-    return list(found.values())
+def _last_attempts(pods: Iterable[_Object]) -> list[_Object]:
+    """Return the newest pod of each task."""
+    newest = {(label(pod, NATIVE_JOB), annotation(pod, INDEX)): pod for pod in sorted(pods, key=pod_status.age_key)}
+    return list(newest.values())
 
 
-def _forgotten_tasks(full: _Whole, pods: Iterable[_Whole]) -> Iterable[TaskStatus]:
-    """Yield the tasks that were ended with the job, of which Kubernetes knows no more."""
-    known = {pod["metadata"]["name"] for pod in pods}
-    for each in task_placements(full, ()):
-        if each.pod not in known:
-            yield TaskStatus(each.task, each.host, State.STOPPED)
+def _deleted_tasks(root: _Object, pods: Iterable[_Object]) -> Iterable[TaskStatus]:
+    """Yield the tasks that were ended when the job was stopped, and whose pods Kubernetes has deleted."""
+    existing = {pod["metadata"]["name"] for pod in pods}
+    for placement in task_placements(root, ()):
+        if placement.pod not in existing:
+            yield TaskStatus(placement.task, placement.host, State.STOPPED)
 
 
-def _duration(pods: Iterable[_Whole], now: float) -> float:
-    times = [(began, pod_status.ended_at(pod) or now) for pod in pods if (began := pod_status.began_at(pod))]
-    return max(0.0, max(end for _, end in times) - min(began for began, _ in times)) if times else 0.0
+def _duration(pods: Iterable[_Object], now: float) -> float:
+    """Return the seconds from the start of the first of `pods` to the end of the last one, or to `now`."""
+    times = [(started, pod_status.ended_at(pod) or now) for pod in pods if (started := pod_status.started_at(pod))]
+    return max(0.0, max(end for _, end in times) - min(started for started, _ in times)) if times else 0.0
 
 
-def _true_conditions(full: _Whole) -> dict[str, Mapping[str, Any]]:
-    return {kind: each for kind, each in pod_status.conditions(full).items() if each["status"] == "True"}
+def _true_conditions(job: _Object) -> dict[str, Mapping[str, Any]]:
+    """Return the conditions of a Job that are true, by their types."""
+    conditions = pod_status.conditions(job)
+    return {kind: condition for kind, condition in conditions.items() if condition["status"] == "True"}

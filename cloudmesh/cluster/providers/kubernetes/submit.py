@@ -1,14 +1,14 @@
-"""How the objects of a job are made, once, though it be asked twice or cut off between.
+"""Creates the Kubernetes objects of a job so that it runs exactly once, even if submission is repeated or interrupted.
 
-The Job that stands for the whole is made first, and made to wait; all else is owned by it from the beginning, so that
-nothing is ever left without it. It begins when everything is there. What was cut off before that is taken up by the
-next submission of the same job.
+The root Job, the Job that has the name of the job, is created first and is suspended. All other objects are owned by
+it, so that Kubernetes deletes them with it. When all of them exist, the root Job is started. If a submission was
+interrupted before that, the next submission of the same job creates what is missing.
 """
 
 from __future__ import annotations
 
-import secrets as random
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import ApiError
@@ -19,72 +19,76 @@ from cloudmesh.cluster.providers.kubernetes.driver_admission import ALONE, Admis
 from cloudmesh.cluster.spec.job import JobSpec
 
 if TYPE_CHECKING:
-    from kubernetes import client
+    from kubernetes.client import ApiClient
 
 
 _SECRET_BYTES = 32
-_BELONGING = {"Job": requests.JOBS, "Secret": requests.SECRETS, "Service": requests.SERVICES}
+_COLLECTIONS = {"Job": requests.JOBS, "Secret": requests.SECRETS, "Service": requests.SERVICES}
 
 
-def job_objects(submission: Submission[JobSpec], token: str, turn: Admission = ALONE) -> list[dict[str, Any]]:
-    """Return all that a job consists of, the Job that stands for it first. Pure.
+def job_objects(submission: Submission[JobSpec], token: str, admission: Admission = ALONE) -> list[dict[str, Any]]:
+    """Return all Kubernetes objects of a job, its root Job first.
 
     Args:
         submission: the job.
-        token: a secret that its tasks share.
-        turn: when it may begin, if it is Spark's.
+        token: the secret that the tasks of the job share.
+        admission: when and where the driver of a Spark job may start; other jobs ignore it.
     """
     if is_spark(submission):
-        return [spark_job.spark_job(submission, turn), *pod_spec.secrets(submission, {pod_spec.SECRET: token})]
-    return indexed_jobs.indexed_job_objects(submission, token)
+        root = spark_job.build_spark_job(submission, admission)
+        return [root, *pod_spec.build_secrets(submission, {pod_spec.SECRET: token})]
+    return indexed_jobs.build_objects(submission, token)
 
 
 def without_secrets(submission: Submission[JobSpec]) -> dict[str, Any]:
-    """Return what a job consists of without what is secret. Pure."""
-    items = [each for each in job_objects(submission, "") if each["kind"] != "Secret"]
+    """Return the objects of a job, except its Secrets, as one object: the root Job, or a List if there are several."""
+    items = [manifest for manifest in job_objects(submission, "") if manifest["kind"] != "Secret"]
     return items[0] if len(items) == 1 else {"apiVersion": "v1", "kind": "List", "items": items}
 
 
 class JobObjects:
-    """Makes the objects of a job.
+    """The objects of one submission.
 
     Args:
-        its: the client.
+        client: the API client.
         submission: the job.
-        turn: when it may begin, if it is Spark's.
+        admission: when and where the driver of a Spark job may start.
     """
 
-    def __init__(self, its: client.ApiClient, submission: Submission[JobSpec], turn: Admission) -> None:
-        self._its = its
-        self._first, *self._others = job_objects(submission, random.token_urlsafe(_SECRET_BYTES), turn)
+    def __init__(self, client: ApiClient, submission: Submission[JobSpec], admission: Admission) -> None:
+        self._client = client
+        self._root, *self._others = job_objects(submission, secrets.token_urlsafe(_SECRET_BYTES), admission)
 
-    def begun(self) -> dict[str, Any]:
-        """Make the Job that stands for the job, and return it."""
-        return self._made(self._first)
+    def create_root(self) -> dict[str, Any]:
+        """Create the root Job, suspended, and return it as the API server stored it."""
+        return self._create(self._root)
 
-    def completed(self, job: Mapping[str, Any]) -> None:
-        """Make what is missing, and let the job begin."""
-        if not job["spec"].get("suspend"):
+    def create_rest_and_start(self, root: Mapping[str, Any]) -> None:
+        """Create the objects that are missing and start the job; do nothing if it has been started before.
+
+        Args:
+            root: the root Job as the API server returned it.
+
+        Raises:
+            ApiError: an object of another owner has a name that this job needs.
+        """
+        if not root["spec"].get("suspend"):
             return
-        for thing in self._others:
-            self._made_once({**thing, "metadata": {**thing["metadata"], "ownerReferences": _owners(job)}})
-        call(self._its, requests.JOBS.patch(job["metadata"]["name"], {"spec": {"suspend": False}}))
+        name, uid = root["metadata"]["name"], root["metadata"]["uid"]
+        owners = [{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid}]
+        for manifest in self._others:
+            self._create_if_missing({**manifest, "metadata": {**manifest["metadata"], "ownerReferences": owners}}, uid)
+        call(self._client, requests.JOBS.patch(name, {"spec": {"suspend": False}}))
 
-    def _made_once(self, thing: dict[str, Any]) -> None:
+    def _create_if_missing(self, manifest: dict[str, Any], root_uid: str) -> None:
         try:
-            self._made(thing)
+            self._create(manifest)
         except ConflictError as error:
-            name = thing["metadata"]["name"]
-            found = call(self._its, _BELONGING[thing["kind"]].read(name))
-            owners: Sequence[Mapping[str, Any]] = found["metadata"].get("ownerReferences", [])
-            if thing["metadata"]["ownerReferences"][0]["uid"] not in [owner["uid"] for owner in owners]:
-                raise ApiError(f"there is a {thing['kind']} called {name} that is not this job's") from error
+            kind, name = manifest["kind"], manifest["metadata"]["name"]
+            existing = call(self._client, _COLLECTIONS[kind].read(name))
+            if root_uid not in [owner["uid"] for owner in existing["metadata"].get("ownerReferences", [])]:
+                raise ApiError(f"there is a {kind} called {name} that is not this job's") from error
 
-    def _made(self, thing: dict[str, Any]) -> dict[str, Any]:
-        made: dict[str, Any] = call(self._its, _BELONGING[thing["kind"]].create(thing, strict=True))
-        return made
-
-
-def _owners(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    its = job["metadata"]
-    return [{"apiVersion": "batch/v1", "kind": "Job", "name": its["name"], "uid": its["uid"]}]
+    def _create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        created: dict[str, Any] = call(self._client, _COLLECTIONS[manifest["kind"]].create(manifest, strict=True))
+        return created

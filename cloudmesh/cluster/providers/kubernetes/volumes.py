@@ -1,4 +1,8 @@
-"""The places for data that a cluster knows, through its API; see `storage.py` for what they are there."""
+"""The volumes of a cluster: how they are stored in Kubernetes, and how pods mount them.
+
+A volume is stored as a Secret in a namespace of its own. If it is a directory on the hosts, it also has a
+PersistentVolume and a PersistentVolumeClaim, which pods mount. See `storage/service.py` for what volumes are.
+"""
 
 from __future__ import annotations
 
@@ -12,119 +16,122 @@ from cloudmesh.cluster.core.errors import ApiError, InUseError, NotFoundError
 from cloudmesh.cluster.core.model import Volume
 from cloudmesh.cluster.providers.kubernetes import requests
 from cloudmesh.cluster.providers.kubernetes.api_client import ConflictError, call
-from cloudmesh.cluster.providers.kubernetes.jobs import LIVING
-from cloudmesh.cluster.providers.kubernetes.pod_spec import HOST_RESULTS, JOBS_NAMESPACE, RESULTS_CLAIM, claim
+from cloudmesh.cluster.providers.kubernetes.jobs import UNFINISHED
+from cloudmesh.cluster.providers.kubernetes.pod_spec import HOST_RESULTS, JOBS_NAMESPACE, RESULTS_CLAIM, claim_name
 from cloudmesh.cluster.providers.kubernetes.pod_status import job_of
 
 if TYPE_CHECKING:
-    from kubernetes import client
+    from kubernetes.client import ApiClient
 
 
-NAMESPACE = VOLUME = "cms-storage"
+NAMESPACE = VOLUME_LABEL = "cms-storage"
 _KEY = "place"
-# Kubernetes wants a size and does nothing with it here.
+# Kubernetes requires a size, and ignores it for directories of hosts.
 _SIZE = "1Ti"
 _SECRETS = requests.collection("v1", "secrets", NAMESPACE)
-_UNPROTECTED = {"metadata": {"finalizers": None}}
+_NO_FINALIZERS = {"metadata": {"finalizers": None}}
 
 
 class VolumeStore:
-    """The places of one cluster.
+    """The volumes of one cluster.
 
     Args:
-        its: the client.
+        client: the API client.
     """
 
-    def __init__(self, its: client.ApiClient) -> None:
-        self._its = its
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
 
     def all(self) -> tuple[Volume, ...]:
-        """Return every place, by name."""
-        found = call(self._its, _SECRETS.list(labels=VOLUME))["items"]
-        return tuple(sorted(map(volume_from_secret, found), key=lambda place: place.name))
+        """Return every volume, sorted by name."""
+        secrets = call(self._client, _SECRETS.list(labels=VOLUME_LABEL))["items"]
+        return tuple(sorted(map(parse_volume_secret, secrets), key=lambda volume: volume.name))
 
-    def put(self, place: Volume) -> None:
-        """Keep a place; a directory stays what it was, as jobs may have it mounted."""
-        known = next((each for each in self.all() if each.name == place.name), None)
-        if known and known.directory != place.directory:
-            raise ApiError(f"place {place.name} is another directory: remove it first, its data stays")
-        # The secret comes last: it is what says that the place is there.
-        for thing in volume_objects(place):
-            self._made(thing)
-        body = volume_secret(place)
-        call(self._its, _SECRETS.replace(place.name, body) if known else _SECRETS.create(body))
+    def put(self, volume: Volume) -> None:
+        """Store a new volume, or replace the stored one of the same name.
+
+        Raises:
+            ApiError: the stored volume has another directory, which jobs may have mounted.
+        """
+        stored = next((other for other in self.all() if other.name == volume.name), None)
+        if stored and stored.directory != volume.directory:
+            raise ApiError(f"volume {volume.name} is another directory: remove it first, its data stays")
+        for manifest in build_volume_objects(volume):
+            collection = requests.VOLUMES if manifest["kind"] == "PersistentVolume" else requests.CLAIMS
+            with suppress(ConflictError):
+                call(self._client, collection.create(manifest))
+        # The Secret comes last: the volume exists as soon as its Secret does.
+        secret = build_volume_secret(volume)
+        call(self._client, _SECRETS.replace(volume.name, secret) if stored else _SECRETS.create(secret))
 
     def remove(self, name: str) -> None:
-        """Forget a place, unless a job that runs has it mounted; NotFoundError where there is none."""
-        if name not in [place.name for place in self.all()]:
-            raise NotFoundError(f"no place {name}")
-        users = sorted({job_of(pod) for pod in self._living() if pod_mounts(pod, name)})
+        """Remove a volume from the cluster; its data stays.
+
+        Raises:
+            NotFoundError: there is no volume of this name.
+            InUseError: pods that have not ended mount it.
+        """
+        if name not in [volume.name for volume in self.all()]:
+            raise NotFoundError(f"no volume {name}: `cms cluster storage` lists those there are")
+        pods = call(self._client, requests.PODS.list(fields=UNFINISHED))["items"]
+        users = sorted({job_of(pod) for pod in pods if is_mounted_by(pod, name)})
         if users:
             raise InUseError(name, users)
-        with suppress(NotFoundError):
-            call(self._its, requests.CLAIMS.delete(claim(name)))
-            # Kubernetes would keep it for pods that have ended, and a new place of the name would be kept waiting.
-            call(self._its, requests.CLAIMS.patch(claim(name), _UNPROTECTED))
-        with suppress(NotFoundError):
-            call(self._its, requests.VOLUMES.delete(claim(name)))
-            call(self._its, requests.VOLUMES.patch(claim(name), _UNPROTECTED))
-        call(self._its, _SECRETS.delete(name))
-
-    def _made(self, thing: dict[str, Any]) -> None:
-        where = requests.VOLUMES if thing["kind"] == "PersistentVolume" else requests.CLAIMS
-        with suppress(ConflictError):
-            call(self._its, where.create(thing))
-
-    def _living(self) -> list[dict[str, Any]]:
-        found = call(self._its, requests.PODS.list(fields=LIVING))
-        return list(found["items"])
+        # While pods that have ended still refer to claim or volume, Kubernetes would only mark them for deletion, and a
+        # new volume of the same name would have to wait.
+        for collection in (requests.CLAIMS, requests.VOLUMES):
+            with suppress(NotFoundError):
+                call(self._client, collection.delete(claim_name(name)))
+                call(self._client, collection.patch(claim_name(name), _NO_FINALIZERS))
+        call(self._client, _SECRETS.delete(name))
 
 
-def results_objects() -> list[dict[str, Any]]:
-    """Return the volume that takes the results of all jobs, on each host its own."""
-    return _persistent_volume(RESULTS_CLAIM, HOST_RESULTS, {})
+def build_results_volume() -> list[dict[str, Any]]:
+    """Return PersistentVolume and claim of the directory that takes the results of all jobs; each host has its own."""
+    return _build_persistent_volume(RESULTS_CLAIM, HOST_RESULTS, {})
 
 
-def volume_objects(place: Volume) -> list[dict[str, Any]]:
-    """Return volume and claim of a place; none where it is no directory."""
-    path = place.directory
-    return _persistent_volume(claim(place.name), path, {VOLUME: place.name}) if path else []
+def build_volume_objects(volume: Volume) -> list[dict[str, Any]]:
+    """Return PersistentVolume and claim of a volume; an empty list if the volume has no directory on the hosts."""
+    path = volume.directory
+    return _build_persistent_volume(claim_name(volume.name), path, {VOLUME_LABEL: volume.name}) if path else []
 
 
-def volume_secret(place: Volume) -> dict[str, Any]:
-    """Return a place as it is kept."""
-    kept = {"kind": place.kind, "settings": dict(place.settings), "secrets": dict(place.secrets)}
+def build_volume_secret(volume: Volume) -> dict[str, Any]:
+    """Return the Secret that stores a volume."""
+    fields = {"kind": volume.kind, "settings": dict(volume.settings), "secrets": dict(volume.secrets)}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
-        "metadata": {"name": place.name, "namespace": NAMESPACE, "labels": {VOLUME: place.name}},
-        "stringData": {_KEY: json.dumps(kept, sort_keys=True)},
+        "metadata": {"name": volume.name, "namespace": NAMESPACE, "labels": {VOLUME_LABEL: volume.name}},
+        "stringData": {_KEY: json.dumps(fields, sort_keys=True)},
     }
 
 
-def volume_from_secret(kept: Mapping[str, Any]) -> Volume:
-    """Return the place that a secret keeps."""
-    return Volume(name=kept["metadata"]["labels"][VOLUME], **json.loads(base64.b64decode(kept["data"][_KEY])))
+def parse_volume_secret(secret: Mapping[str, Any]) -> Volume:
+    """Return the volume that a Secret stores; the Secret is as the API server returns it, in base64."""
+    fields = json.loads(base64.b64decode(secret["data"][_KEY]))
+    return Volume(name=secret["metadata"]["labels"][VOLUME_LABEL], **fields)
 
 
-def pod_mounts(pod: Mapping[str, Any], name: str) -> bool:
-    """Return whether a pod mounts a place."""
-    claims = (each.get("persistentVolumeClaim", {}).get("claimName") for each in pod["spec"].get("volumes", []))
-    return claim(name) in claims
+def is_mounted_by(pod: Mapping[str, Any], name: str) -> bool:
+    """Return whether a pod mounts the volume called `name`."""
+    volumes = pod["spec"].get("volumes", [])
+    return claim_name(name) in [volume.get("persistentVolumeClaim", {}).get("claimName") for volume in volumes]
 
 
-def _persistent_volume(name: str, path: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    shared = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+def _build_persistent_volume(name: str, path: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     volume = {
-        **shared,
+        **common,
         "capacity": {"storage": _SIZE},
         "persistentVolumeReclaimPolicy": "Retain",
         "claimRef": {"namespace": JOBS_NAMESPACE, "name": name},
-        # A host that lacks the directory gets no job that needs it going, instead of an empty one.
+        # With "Directory", pods do not start on a host that lacks the directory, instead of writing to an empty one.
         "hostPath": {"path": path, "type": "Directory"},
     }
-    asked = {**shared, "volumeName": name, "resources": {"requests": {"storage": _SIZE}}}
+    claim = {**common, "volumeName": name, "resources": {"requests": {"storage": _SIZE}}}
     return [
         {
             "apiVersion": "v1",
@@ -136,6 +143,6 @@ def _persistent_volume(name: str, path: str, labels: Mapping[str, str]) -> list[
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
             "metadata": {"name": name, "namespace": JOBS_NAMESPACE, "labels": dict(labels)},
-            "spec": asked,
+            "spec": claim,
         },
     ]

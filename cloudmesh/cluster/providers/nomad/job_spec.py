@@ -84,7 +84,7 @@ def build_group(
         "Networks": [network],
         "ReschedulePolicy": {"Attempts": 0, "Unlimited": False},
         "EphemeralDisk": {"SizeMB": 300},
-        "Volumes": {mount.place: _build_volume_request(mount.place, mount.read_only) for mount in submission.volumes},
+        "Volumes": {mount.volume: _build_volume_request(mount.volume, mount.read_only) for mount in submission.volumes},
     }
 
 
@@ -115,7 +115,7 @@ def build_task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: 
         "Resources": {"CPU": cpu, "MemoryMB": memory_mb},
         "Templates": [build_template(token, f"secrets/{TOKEN}")],
         "VolumeMounts": [
-            {"Volume": mount.place, "Destination": mount.mount, "ReadOnly": mount.read_only}
+            {"Volume": mount.volume, "Destination": mount.mount, "ReadOnly": mount.read_only}
             for mount in submission.volumes
         ],
         "KillTimeout": 10 * SECOND,

@@ -1,4 +1,4 @@
-"""The control plane's images, put into a real registry without a Docker engine."""
+"""The control plane's images, put into a real registry without a Docker daemon."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[RegistryProcess]:
 
 @pytest.fixture
 def registry(server: RegistryProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """A registry that has the base already, and no Docker engine within reach."""
+    """A registry that has the base already, and no Docker daemon within reach."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     registry = Registry(server.port)
     (tmp_path / "iptables").write_bytes(b"iptables")
@@ -105,7 +105,7 @@ def test_each_image_is_one_program_that_it_runs(
         config, members, contents = pulled(server, reference(image.name))
         below = PROGRAMS if image.on_base else {}
         assert contents == {**below, image.program: image.file.encode() * 100}
-        assert {(one.mode, one.uid, one.gid) for one in members} == {(0o755, 0, 0)}
+        assert {(member.mode, member.uid, member.gid) for member in members} == {(0o755, 0, 0)}
         assert config["config"]["Entrypoint"] == [image.program]
         assert not config["config"]["Cmd"]
         assert (config["os"], config["architecture"]) == ("linux", "amd64")

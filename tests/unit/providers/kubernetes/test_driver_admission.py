@@ -15,8 +15,8 @@ GIB = 1024
 
 
 def host(cores: float = 2, memory_mb: int = 4 * GIB, name: str = "h") -> Node:
-    its = {"cores": cores, "memory_mb": memory_mb, "free_cores": cores, "free_memory_mb": memory_mb}
-    return Node(name, "10.0.0.1", (Role.WORKER,), "ready", id=name, **its)
+    resources = {"cores": cores, "memory_mb": memory_mb, "free_cores": cores, "free_memory_mb": memory_mb}
+    return Node(name, "10.0.0.1", (Role.WORKER,), "ready", id=name, **resources)
 
 
 def ask(cores: int = 1, count: int = 1, memory_mb: int = GIB) -> ResourceRequest:
@@ -44,15 +44,15 @@ def waiting(
     ],
 )
 def test_as_many_run_as_have_room_with_all_their_executors(hosts, executors, together):
-    assert driver_admission.admit(ask(), executors, hosts, []).together == together
+    assert driver_admission.admit(ask(), executors, hosts, []).max_drivers == together
 
 
 def test_the_largest_jobs_must_have_room_beside_each_other():
     large = waiting("large", 1, ask(2), ask(2, count=2))
     hosts = [host(4)] * 3
-    assert driver_admission.admit(ask(), ask(), hosts, []).together == 6
-    assert driver_admission.admit(ask(), ask(), hosts, [large]).together == 4
-    assert driver_admission.admit(ask(), ask(), hosts, [large, large]).together == 2
+    assert driver_admission.admit(ask(), ask(), hosts, []).max_drivers == 6
+    assert driver_admission.admit(ask(), ask(), hosts, [large]).max_drivers == 4
+    assert driver_admission.admit(ask(), ask(), hosts, [large, large]).max_drivers == 2
 
 
 def test_jobs_that_wait_and_were_given_a_higher_number_do_not_begin_beside_one_that_they_would_choke():
@@ -62,7 +62,7 @@ def test_jobs_that_wait_and_were_given_a_higher_number_do_not_begin_beside_one_t
     # Beside it, others have room for an executor wherever they are; or they have not.
     assert driver_admission.admit(ask(), ask(count=6), hosts, small)[:2] == (3, ())
     many = [waiting(f"w{number}", 6, ask(), ask()) for number in range(5)]
-    assert driver_admission.admit(ask(4), ask(4), hosts, many)[:2] == (3, tuple(each.id for each in many))
+    assert driver_admission.admit(ask(4), ask(4), hosts, many)[:2] == (3, tuple(job.id for job in many))
     assert driver_admission.admit(
         ask(memory_mb=4 * GIB), ask(memory_mb=4 * GIB, count=2), hosts, small
     ).never_beside == ("waits",)
@@ -72,7 +72,7 @@ def test_jobs_that_wait_and_were_given_a_higher_number_do_not_begin_beside_one_t
     ("cores", "kept_away"), [((4, 2), ["h0"]), ((5, 2), []), ((4, 4), []), ((4, 0), []), ((3, 2), [])]
 )
 def test_a_driver_is_not_where_alone_its_executors_have_room(cores, kept_away):
-    hosts = [host(each, name=f"h{number}") for number, each in enumerate(cores)]
+    hosts = [host(cores_of_host, name=f"h{number}") for number, cores_of_host in enumerate(cores)]
     assert list(driver_admission.admit(ask(), ask(4), hosts, []).never_on) == kept_away
 
 
@@ -87,37 +87,42 @@ def spread(count: int, hosts: int) -> set[tuple[int, ...]]:
 def test_wherever_the_drivers_are_an_executor_has_room(cores, hosts):
     sizes = itertools.product(range(1, cores + 1), range(1, cores + 1), range(1, cores * hosts + 1))
     for driver, executor, count in sizes:
-        asked = ask(driver), ask(executor, count)
+        requests = ask(driver), ask(executor, count)
         nodes = [host(cores, 99 * GIB)] * hosts
-        if why_spark_unschedulable(*asked, nodes):
+        if why_spark_unschedulable(*requests, nodes):
             continue
-        drivers = driver_admission.admit(*asked, nodes, []).together
+        drivers = driver_admission.admit(*requests, nodes, []).max_drivers
         for way in spread(drivers, hosts):
             if all(number * driver <= cores for number in way):
-                assert any(cores - number * driver >= executor for number in way), (asked, way)
+                assert any(cores - number * driver >= executor for number in way), (requests, way)
 
 
 def test_a_job_tells_what_the_next_ones_reckon_with_until_it_has_ended():
     job = SparkJob("pi", main=Path("/pi.py"))
-    made = spark_job.spark_job(Submission("pi-1", job, "i", "d"), driver_admission.Admission(3))
+    job_object = spark_job.build_spark_job(Submission("pi-1", job, "i", "d"), driver_admission.Admission(3))
     driver = {"metadata": {"labels": {pod_spec.JOB: "pi-1", pod_spec.ROLE: pod_spec.DRIVER}}, "spec": {}}
-    (found,) = driver_admission.unfinished_spark_jobs([made], [driver])
-    assert (found.id, found.together, found.driver.cores, found.begun) == ("pi-1", 3, 1, False)
+    (unfinished,) = driver_admission.find_unfinished_spark_jobs([job_object], [driver])
+    assert (unfinished.id, unfinished.max_drivers, unfinished.driver.cores, unfinished.has_started) == (
+        "pi-1",
+        3,
+        1,
+        False,
+    )
     driver["spec"]["nodeName"] = "h1"
-    assert driver_admission.unfinished_spark_jobs([made], [driver])[0].begun
-    over = {**made, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
-    assert driver_admission.unfinished_spark_jobs([over, {"metadata": {"name": "native"}}], []) == []
+    assert driver_admission.find_unfinished_spark_jobs([job_object], [driver])[0].has_started
+    over = {**job_object, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+    assert driver_admission.find_unfinished_spark_jobs([over, {"metadata": {"name": "native"}}], []) == []
 
 
 def test_the_scheduler_is_told_of_the_whole_cluster_as_one_of_two_domains():
-    its = driver_admission.Admission(3, ("a", "b"), ("h1", "h2"))
-    pod = spark_job.spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), its)
-    its = pod["spec"]["template"]["spec"]
-    (rule,) = its["topologySpreadConstraints"]
+    admission = driver_admission.Admission(3, ("a", "b"), ("h1", "h2"))
+    job_object = spark_job.build_spark_job(Submission("pi-1", SparkJob("pi", main=Path("/pi.py")), "i", "d"), admission)
+    pod = job_object["spec"]["template"]["spec"]
+    (rule,) = pod["topologySpreadConstraints"]
     assert (rule["maxSkew"], rule["minDomains"], rule["whenUnsatisfiable"]) == (3, 2, "DoNotSchedule")
     assert rule["labelSelector"]["matchLabels"] == {pod_spec.ROLE: "driver"}
-    (term,) = its["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert term["labelSelector"]["matchExpressions"][0]["values"] == ["a", "b"]
-    (term,) = its["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    assert [each["values"] for each in term["matchFields"]] == [["h1"], ["h2"]]  # Kubernetes takes one name in each
+    (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert [expression["values"] for expression in term["matchFields"]] == [["h1"], ["h2"]]
     assert rule["nodeAffinityPolicy"] == "Ignore"

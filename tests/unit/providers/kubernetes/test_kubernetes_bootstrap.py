@@ -1,4 +1,4 @@
-"""What kubeadm, the kubelet, containerd and kubectl are told."""
+"""The configuration of kubeadm, the kubelet, containerd and kubectl."""
 
 import base64
 import json
@@ -8,27 +8,26 @@ import pytest
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
-from cloudmesh.cluster.core.context import Context, SshSettings
 from cloudmesh.cluster.core.model import Facts, Host, Role
-from cloudmesh.cluster.providers.kubernetes import bootstrap, bootstrap_tokens, containerd, kubeconfig
+from cloudmesh.cluster.providers.base import Delivery
+from cloudmesh.cluster.providers.kubernetes import bootstrap, containerd, credentials
 from cloudmesh.cluster.providers.kubernetes.provider import KubernetesProvider
 
 SERVERS = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
 
 
 @pytest.fixture(scope="module")
-def provider(tmp_path_factory):
-    settings = SshSettings(tmp_path_factory.mktemp("ssh") / "known_hosts")
-    return KubernetesProvider(Context(settings, report=None, operator="me@here"))
+def provider():
+    return KubernetesProvider()
 
 
 @pytest.fixture(scope="module")
 def secrets(provider):
-    return ClusterSecrets(certificates.new_authority("c"), provider._new_secrets())
+    return ClusterSecrets(certificates.new_authority("c"), provider.new_secrets())
 
 
 @pytest.fixture
-def design(secrets):
+def spec(secrets):
     return ClusterSpec("c", "1", "kubernetes", SERVERS[:1], secrets)
 
 
@@ -37,23 +36,23 @@ def three(secrets):
     return ClusterSpec("c", "1", "kubernetes", SERVERS, secrets)
 
 
-def member(role: Role = Role.SERVER, *, name: str = "h1", takes_jobs: bool = True, **facts: object) -> HostPlan:
+def plan(role: Role = Role.SERVER, *, name: str = "h1", takes_jobs: bool = True, **facts: object) -> HostPlan:
     fields = {"machine_id": "m", "hostname": "h", "address": "10.0.0.1", "os": "debian-13", "arch": "amd64"}
-    found = Facts(**fields, cores=2, memory_mb=4000, disk_free_mb=9000, clock=0, skew=0, **facts)
-    return HostPlan(Host(name), found, role, takes_jobs, "ops@h1:22", "ssh-ed25519 AAAA")
+    facts_of_host = Facts(**fields, cores=2, memory_mb=4000, disk_free_mb=9000, clock=0, skew=0, **facts)
+    return HostPlan(Host(name), facts_of_host, role, takes_jobs, "ops@h1:22", "ssh-ed25519 AAAA")
 
 
 def cluster_of(documents):
-    return next(each for each in documents if each["kind"] == "ClusterConfiguration")
+    return next(document for document in documents if document["kind"] == "ClusterConfiguration")
 
 
-def initial(design: ClusterSpec, images: str = "") -> dict:
+def cluster_configuration(spec: ClusterSpec, images: str = "") -> dict:
     """What `kubeadm init` is told of the cluster."""
-    return cluster_of(bootstrap.init(design, member(), token=bootstrap_tokens.new_token(), images=images))
+    return cluster_of(bootstrap.init(spec, plan(), token=credentials.generate_token(), images=images))
 
 
 def arguments(component):
-    return {each["name"]: each["value"] for each in component["extraArgs"]}
+    return {argument["name"]: argument["value"] for argument in component["extraArgs"]}
 
 
 @pytest.mark.parametrize(
@@ -69,12 +68,12 @@ def test_a_node_has_a_name_that_kubernetes_takes(host, name):
     assert bootstrap.node_name(host) == name
 
 
-def test_nobody_without_a_credential_is_answered_but_on_whether_the_api_is_well(design):
-    made = bootstrap.authentication()
-    assert [each["path"] for each in made["anonymous"]["conditions"]] == ["/livez", "/readyz", "/healthz"]
-    its = arguments(initial(design)["apiServer"])
-    assert its["authentication-config"].endswith("authentication.json")
-    assert its["audit-log-path"]
+def test_nobody_without_a_credential_is_answered_but_on_whether_the_api_is_well(spec):
+    configuration = bootstrap.authentication()
+    assert [path["path"] for path in configuration["anonymous"]["conditions"]] == ["/livez", "/readyz", "/healthz"]
+    arguments_of_api = arguments(cluster_configuration(spec)["apiServer"])
+    assert arguments_of_api["authentication-config"].endswith("authentication.json")
+    assert arguments_of_api["audit-log-path"]
 
 
 def test_every_change_is_in_the_audit_log_and_no_content_of_a_secret():
@@ -83,51 +82,51 @@ def test_every_change_is_in_the_audit_log_and_no_content_of_a_secret():
     assert {rule["level"] for rule in rules} == {"None", "Metadata"}
 
 
-def test_images_come_from_the_cluster_or_from_where_kubeadm_looks(design):
-    ours = initial(design, "10.0.0.1:5443/kubernetes")
-    theirs = initial(design)
-    assert ours["imageRepository"] == "10.0.0.1:5443/kubernetes"
-    assert "imageRepository" not in theirs
+def test_images_come_from_the_cluster_or_from_where_kubeadm_looks(spec):
+    from_cluster = cluster_configuration(spec, "10.0.0.1:5443/kubernetes")
+    from_default = cluster_configuration(spec)
+    assert from_cluster["imageRepository"] == "10.0.0.1:5443/kubernetes"
+    assert "imageRepository" not in from_default
 
 
 def test_a_server_that_takes_no_jobs_is_tainted_and_one_that_does_is_not():
-    tainted = bootstrap.join(member(takes_jobs=False))["nodeRegistration"]["taints"]
-    assert [taint["effect"] for taint in tainted] == ["NoSchedule"]
-    assert bootstrap.join(member())["nodeRegistration"]["taints"] == []
+    taints = bootstrap.join(plan(takes_jobs=False))["nodeRegistration"]["taints"]
+    assert [taint["effect"] for taint in taints] == ["NoSchedule"]
+    assert bootstrap.join(plan())["nodeRegistration"]["taints"] == []
 
 
 def test_a_worker_is_no_control_plane():
-    assert "controlPlane" in bootstrap.join(member(Role.SERVER))
-    assert "controlPlane" not in bootstrap.join(member(Role.WORKER))
+    assert "controlPlane" in bootstrap.join(plan(Role.SERVER))
+    assert "controlPlane" not in bootstrap.join(plan(Role.WORKER))
 
 
 def test_only_where_control_groups_are_old_the_check_of_them_is_left_out():
-    assert "SystemVerification" in bootstrap.ignored(member(cgroup=1))
-    assert "SystemVerification" not in bootstrap.ignored(member(cgroup=2))
+    assert "SystemVerification" in bootstrap.ignored(plan(cgroup=1))
+    assert "SystemVerification" not in bootstrap.ignored(plan(cgroup=2))
 
 
-def test_only_what_is_there_is_said(provider, design):
-    plain = provider._files(design, member(cgroup=2))["notes"]
-    odd = provider._files(design, member(cgroup=1, raises_limits=False))["notes"].decode().splitlines()
+def test_only_what_is_there_is_said(provider, spec):
+    plain = provider.host_files(spec, plan(cgroup=2), Delivery())["notes"]
+    odd = provider.host_files(spec, plan(cgroup=1, raises_limits=False), Delivery())["notes"].decode().splitlines()
     assert plain == b""
     assert ["control groups" in odd[0], "CAP_SYS_RESOURCE" in odd[1]] == [True, True]
 
 
-def test_several_servers_are_known_by_one_name_on_every_host(provider, design, three):
-    assert bootstrap.endpoint(design) == "10.0.0.1:6443"
+def test_several_servers_are_known_by_one_name_on_every_host(provider, spec, three):
+    assert bootstrap.endpoint(spec) == "10.0.0.1:6443"
     assert bootstrap.endpoint(three) == "api.cloudmesh:6443"
-    assert provider._files(three, member(Role.WORKER))["api"].decode().split() == [
+    assert provider.host_files(three, plan(Role.WORKER), Delivery())["api"].decode().split() == [
         word for address in SERVERS for word in (address, "api.cloudmesh")
     ]
-    assert "api" not in provider._files(design, member())
-    names = initial(three)["apiServer"]["certSANs"]
+    assert "api" not in provider.host_files(spec, plan(), Delivery())
+    names = cluster_configuration(three)["apiServer"]["certSANs"]
     assert {"api.cloudmesh", *SERVERS} <= set(names)
 
 
-def test_no_key_of_an_authority_leaves_the_servers(provider, design):
-    worker = provider._files(design, member(Role.WORKER))
+def test_no_key_of_an_authority_leaves_the_servers(provider, spec):
+    worker = provider.host_files(spec, plan(Role.WORKER), Delivery())
     assert not any(b"PRIVATE" in content for content in worker.values())
-    server = provider._files(design, member(Role.SERVER))
+    server = provider.host_files(spec, plan(Role.SERVER), Delivery())
     assert {name for name, content in server.items() if b"PRIVATE" in content} == {
         "pki/ca.key",
         "pki/front-proxy-ca.key",
@@ -137,35 +136,37 @@ def test_no_key_of_an_authority_leaves_the_servers(provider, design):
 
 
 def test_a_token_lets_in_nodes_until_its_moment():
-    token = bootstrap_tokens.new_token()
-    made = bootstrap_tokens.token_secret(token, datetime(2026, 11, 24, 6, 10, tzinfo=timezone.utc))
+    token = credentials.generate_token()
+    secret_object = credentials.build_token_secret(token, datetime(2026, 11, 24, 6, 10, tzinfo=timezone.utc))
     identity, _, secret = token.partition(".")
     assert (len(identity), len(secret)) == (6, 16)
-    assert made["metadata"]["name"] == f"bootstrap-token-{identity}"
-    assert made["stringData"]["expiration"] == "2026-11-24T06:10:00Z"
-    assert made["stringData"]["auth-extra-groups"] == "system:bootstrappers:kubeadm:default-node-token"
-    assert bootstrap_tokens.new_token() != token
+    assert secret_object["metadata"]["name"] == f"bootstrap-token-{identity}"
+    assert secret_object["stringData"]["expiration"] == "2026-11-24T06:10:00Z"
+    assert secret_object["stringData"]["auth-extra-groups"] == "system:bootstrappers:kubeadm:default-node-token"
+    assert credentials.generate_token() != token
 
 
-def test_an_invitation_has_the_authority_itself(design):
-    made = kubeconfig.internal(design, {"token": "t"})
-    its = made["clusters"][0]["cluster"]
-    assert base64.b64decode(its["certificate-authority-data"]).decode() == design.secrets.engine["ca"]
-    assert its["server"] == "https://10.0.0.1:6443"
+def test_an_invitation_has_the_authority_itself(spec):
+    kubeconfig = credentials.build_kubeconfig(spec, {"token": "t"})
+    cluster = kubeconfig["clusters"][0]["cluster"]
+    assert base64.b64decode(cluster["certificate-authority-data"]).decode() == spec.secrets.engine["ca"]
+    assert cluster["server"] == "https://10.0.0.1:6443"
 
 
-def test_upstreams_images_are_asked_of_the_cluster_first_with_the_hosts_certificate(design):
-    how = containerd.registries(design)[containerd.UPSTREAM]
-    assert how["server"] == "https://registry.k8s.io"
-    (mirror,) = how["host"]
+def test_upstreams_images_are_asked_of_the_cluster_first_with_the_hosts_certificate(spec):
+    hosts = containerd.registries(spec)[containerd.UPSTREAM]
+    assert hosts["server"] == "https://registry.k8s.io"
+    (mirror,) = hosts["host"]
     assert mirror == "https://10.0.0.1:5443/v2/kubernetes"
-    assert how["host"][mirror]["client"] == [["/etc/cloudmesh/cluster/host.pem", "/etc/cloudmesh/cluster/host-key.pem"]]
+    assert hosts["host"][mirror]["client"] == [
+        ["/etc/cloudmesh/cluster/host.pem", "/etc/cloudmesh/cluster/host-key.pem"]
+    ]
 
 
 @pytest.mark.parametrize("raises", [True, False])
 def test_containerd_lowers_no_score_where_it_may_not(raises):
-    made = containerd.containerd(member(raises_limits=raises))
-    assert made["plugins"]["io.containerd.grpc.v1.cri"]["restrict_oom_score_adj"] is not raises
+    configuration = containerd.containerd(plan(raises_limits=raises))
+    assert configuration["plugins"]["io.containerd.grpc.v1.cri"]["restrict_oom_score_adj"] is not raises
 
 
 def test_toml_is_read_back_as_it_was():
@@ -174,7 +175,7 @@ def test_toml_is_read_back_as_it_was():
     assert tomllib.loads(containerd.toml(table).decode()) == table
 
 
-def test_what_kubeadm_reads_is_several_documents(provider, design):
-    text = provider._files(design, member())["init.yaml"].decode()
+def test_what_kubeadm_reads_is_several_documents(provider, spec):
+    text = provider.host_files(spec, plan(), Delivery())["init.yaml"].decode()
     kinds = [json.loads(part)["kind"] for part in text.split("\n---\n")]
     assert kinds == ["InitConfiguration", "ClusterConfiguration", "KubeletConfiguration", "KubeProxyConfiguration"]

@@ -1,4 +1,4 @@
-"""A pod's output, taken up again where it broke off."""
+"""The output of a pod, continued where the connection was lost."""
 
 from collections.abc import Iterable
 
@@ -34,14 +34,14 @@ class Pod:
 
 
 def output(pod: Pod) -> bytes:
-    followed = logs.Followed()
+    followed = logs.FollowedPods()
     followed.add(pod)
-    return b"".join(chunk.data for chunk in followed.chunks() if chunk.stream == "stdout")
+    return b"".join(chunk.data for chunk in followed.read_chunks() if chunk.stream == "stdout")
 
 
 def test_lines_lose_their_times_and_nothing_else():
     pod = Pod([line(1, "a"), line(1, ""), line(2, "  b\r"), b"no time\n"])
-    assert list(logs.written(pod)) == [Chunk("stdout", data) for data in (b"a\n", b"\n", b"  b\r\n", b"no time\n")]
+    assert list(logs.read_written(pod)) == [Chunk("stdout", data) for data in (b"a\n", b"\n", b"  b\r\n", b"no time\n")]
 
 
 def test_what_was_given_is_not_given_again():

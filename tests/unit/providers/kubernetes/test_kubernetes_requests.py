@@ -1,4 +1,4 @@
-"""What the API of Kubernetes is asked, and what becomes of its answers, over a real HTTP server."""
+"""Requests to the API of Kubernetes and the handling of its answers, with a real HTTP server."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from kubernetes import client
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers.kubernetes import api_client, logs, native, requests
 from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
-from cloudmesh.cluster.providers.kubernetes.requests import JOBS, NODES, PODS, PODS_OF_ALL, SECRETS, VOLUMES, Request
+from cloudmesh.cluster.providers.kubernetes.requests import ALL_PODS, JOBS, NODES, PODS, SECRETS, VOLUMES, Request
 
-THING = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "finalizers": None}}
+MANIFEST = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "finalizers": None}}
 STRICT = "fieldValidation=Strict"
 OURS = "/namespaces/cms-jobs"
 
@@ -35,7 +35,7 @@ class Received(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer in pieces, between which the server waits for `goes_on`; without a status it hangs up at once."""
+    """An answer in pieces, between which the server waits for `resume`; without a status it hangs up at once."""
 
     status: int = 200
     pieces: tuple[bytes, ...] = (b'{"items": []}',)
@@ -50,13 +50,13 @@ class Server(http.server.ThreadingHTTPServer):
         self.received: list[Received] = []
         self.answers: list[Answer] = []
         self.last = Answer()
-        self.goes_on = threading.Event()
-        self.its = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{self.server_port}"))
-        self.its.rest_client.pool_manager = urllib3.PoolManager(retries=False)
+        self.resume = threading.Event()
+        self.client = client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{self.server_port}"))
+        self.client.rest_client.pool_manager = urllib3.PoolManager(retries=False)
 
     @property
-    def asked(self) -> list[str]:
-        return [each.what for each in self.received]
+    def requested(self) -> list[str]:
+        return [request.what for request in self.received]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -65,9 +65,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        said = json.loads(body) if body else None
+        content = json.loads(body) if body else None
         what = f"{self.command} {self.path}"
-        self.server.received.append(Received(what, self.headers["Content-Type"], said, self.headers["Accept"]))
+        self.server.received.append(Received(what, self.headers["Content-Type"], content, self.headers["Accept"]))
         self.send(self.server.answers.pop(0) if self.server.answers else self.server.last)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - the names are http.server's
@@ -82,7 +82,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with suppress(ConnectionError):  # who asked may have given up
             for number, piece in enumerate(answer.pieces):
                 if number:
-                    self.server.goes_on.wait(10)
+                    self.server.resume.wait(10)
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             if not answer.breaks_off:
                 self.wfile.write(b"0\r\n\r\n")
@@ -94,11 +94,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(api_client, "_PAUSE_SECONDS", 0)
-    with Server() as found:
-        threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
-        with found.its:
-            yield found
-        found.shutdown()
+    with Server() as fake_server:
+        threading.Thread(target=fake_server.serve_forever, args=(0.01,), daemon=True).start()
+        with fake_server.client:
+            yield fake_server
+        fake_server.shutdown()
 
 
 def message(text: str) -> tuple[bytes]:
@@ -107,43 +107,43 @@ def message(text: str) -> tuple[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("asking", "what"),
+    ("api_request", "what"),
     [
         (NODES.list(), "GET /api/v1/nodes"),
-        (PODS_OF_ALL.list(fields="a!=b,c!=d"), "GET /api/v1/pods?fieldSelector=a%21%3Db%2Cc%21%3Dd"),
+        (ALL_PODS.list(fields="a!=b,c!=d"), "GET /api/v1/pods?fieldSelector=a%21%3Db%2Cc%21%3Dd"),
         (PODS.list(labels="a=b"), f"GET /api/v1{OURS}/pods?labelSelector=a%3Db"),
         (JOBS.read("a"), f"GET /apis/batch/v1{OURS}/jobs/a"),
         (PODS.log("a", follow=False, sinceSeconds=7), f"GET /api/v1{OURS}/pods/a/log?follow=false&sinceSeconds=7"),
         (VOLUMES.delete("a"), "DELETE /api/v1/persistentvolumes/a"),
         (PODS.delete_all(labels="a", fields="b"), f"DELETE /api/v1{OURS}/pods?labelSelector=a&fieldSelector=b"),
-        (requests.kinds("v1"), "GET /api/v1"),
-        (requests.kinds("apps/v1"), "GET /apis/apps/v1"),
+        (requests.list_kinds("v1"), "GET /api/v1"),
+        (requests.list_kinds("apps/v1"), "GET /apis/apps/v1"),
     ],
 )
-def test_what_only_asks_or_deletes_sends_nothing(server: Server, asking: Request, what: str) -> None:
-    api_client.call(server.its, asking)
+def test_what_only_asks_or_deletes_sends_nothing(server: Server, api_request: Request, what: str) -> None:
+    api_client.call(server.client, api_request)
     assert server.received == [(what, None, None, "application/json")]
 
 
 @pytest.mark.parametrize(
-    ("telling", "what", "meaning"),
+    ("api_request", "what", "meaning"),
     [
-        (JOBS.create(THING), f"POST /apis/batch/v1{OURS}/jobs", "json"),
-        (JOBS.create(THING, strict=True), f"POST /apis/batch/v1{OURS}/jobs?{STRICT}", "json"),
-        (SECRETS.replace("a", THING), f"PUT /api/v1{OURS}/secrets/a", "json"),
-        (NODES.patch("a", THING), "PATCH /api/v1/nodes/a", "strategic-merge-patch+json"),
-        (JOBS.apply("a", THING, dryRun="All"), f"PATCH /apis/batch/v1{OURS}/jobs/a?dryRun=All", "apply-patch+yaml"),
+        (JOBS.create(MANIFEST), f"POST /apis/batch/v1{OURS}/jobs", "json"),
+        (JOBS.create(MANIFEST, strict=True), f"POST /apis/batch/v1{OURS}/jobs?{STRICT}", "json"),
+        (SECRETS.replace("a", MANIFEST), f"PUT /api/v1{OURS}/secrets/a", "json"),
+        (NODES.patch("a", MANIFEST), "PATCH /api/v1/nodes/a", "strategic-merge-patch+json"),
+        (JOBS.apply("a", MANIFEST, dryRun="All"), f"PATCH /apis/batch/v1{OURS}/jobs/a?dryRun=All", "apply-patch+yaml"),
     ],
 )
 def test_what_is_sent_arrives_whole_and_says_what_it_means(
-    server: Server, telling: Request, what: str, meaning: str
+    server: Server, api_request: Request, what: str, meaning: str
 ) -> None:
-    api_client.call(server.its, telling)
-    assert server.received == [(what, f"application/{meaning}", THING, "application/json")]
+    api_client.call(server.client, api_request)
+    assert server.received == [(what, f"application/{meaning}", MANIFEST, "application/json")]
 
 
 def test_a_pod_is_evicted_by_an_object_of_its_name(server: Server) -> None:
-    api_client.call(server.its, PODS.evict("a"))
+    api_client.call(server.client, PODS.evict("a"))
     (received,) = server.received
     assert received.what == f"POST /api/v1{OURS}/pods/a/eviction"
     assert received.body == {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}}
@@ -153,9 +153,9 @@ def test_a_pod_is_evicted_by_an_object_of_its_name(server: Server) -> None:
     ("name", "quoted"), [("a/../b", "a%2F..%2Fb"), ("é ?#%", "%C3%A9%20%3F%23%25"), ("s:a", "s%3Aa")]
 )
 def test_a_name_leads_nowhere_else(server: Server, name: str, quoted: str) -> None:
-    api_client.call(server.its, SECRETS.delete(name))
-    api_client.call(server.its, requests.collection("v1", "secrets", name).read(name))
-    assert server.asked == [
+    api_client.call(server.client, SECRETS.delete(name))
+    api_client.call(server.client, requests.collection("v1", "secrets", name).read(name))
+    assert server.requested == [
         f"DELETE /api/v1{OURS}/secrets/{quoted}",
         f"GET /api/v1/namespaces/{quoted}/secrets/{quoted}",
     ]
@@ -177,9 +177,9 @@ def test_a_refusal_is_told_in_the_apis_words_and_not_asked_for_again(
 ) -> None:
     server.last = Answer(status, message("there is\n  something"))
     with pytest.raises(kind, match=rf"^Kubernetes: there is something \(HTTP {status}\)$") as raised:
-        api_client.call(server.its, JOBS.create(THING))
+        api_client.call(server.client, JOBS.create(MANIFEST))
     assert type(raised.value) is kind
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_a_refusal_is_told_in_the_apis_words_and_not_asked_for_again(
 )
 def test_an_api_that_is_restarting_is_asked_again(server: Server, passing: Answer) -> None:
     server.answers = [passing, passing]
-    assert api_client.call(server.its, NODES.list()) == {"items": []}
-    assert len(server.asked) == 3
+    assert api_client.call(server.client, NODES.list()) == {"items": []}
+    assert len(server.requested) == 3
 
 
 @pytest.mark.parametrize(
@@ -204,31 +204,34 @@ def test_an_api_that_is_restarting_is_asked_again(server: Server, passing: Answe
 def test_an_api_that_stays_away_is_told_after_three_attempts(server: Server, lasting: Answer, why: str) -> None:
     server.last = lasting
     with pytest.raises(ApiError, match=f"^Kubernetes: {why}"):
-        api_client.call(server.its, NODES.list())
-    assert len(server.asked) == 3
+        api_client.call(server.client, NODES.list())
+    assert len(server.requested) == 3
 
 
 def test_the_output_of_a_pod_is_there_as_soon_as_it_is_written(server: Server) -> None:
     server.last = Answer(pieces=(b"first\n", b"second\n"))
-    pieces = iter(PodOutput(server.its, "a").read("stderr", follow=True, since_seconds=None))
+    pieces = iter(PodOutput(server.client, "a").read("stderr", follow=True, since_seconds=None))
     assert next(pieces) == b"first\n"
-    server.goes_on.set()
+    server.resume.set()
     assert list(pieces) == [b"second\n"]
-    assert server.asked == [f"GET /api/v1{OURS}/pods/a/log?timestamps=true&follow=true&stream=Stderr"]
+    assert server.requested == [f"GET /api/v1{OURS}/pods/a/log?timestamps=true&follow=true&stream=Stderr"]
 
 
 def test_an_answer_is_waited_for_so_long_and_output_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_client, "_TIMEOUT", (1, 0.2))
     server.last = Answer(pieces=(b"first\n", b"second\n"))
     with pytest.raises(ApiError, match=r"^Kubernetes: no answer from its API \(.*timed out"):
-        api_client.call(server.its, NODES.list())
-    threading.Timer(0.6, server.goes_on.set).start()
-    assert list(PodOutput(server.its, "a").read("stdout", follow=True, since_seconds=None)) == [b"first\n", b"second\n"]
+        api_client.call(server.client, NODES.list())
+    threading.Timer(0.6, server.resume.set).start()
+    assert list(PodOutput(server.client, "a").read("stdout", follow=True, since_seconds=None)) == [
+        b"first\n",
+        b"second\n",
+    ]
 
 
 def test_output_that_breaks_off_is_known_from_output_that_ends(server: Server) -> None:
     server.last = Answer(pieces=(b"first\n",), breaks_off=True)
-    pieces = iter(PodOutput(server.its, "a").read("stdout", follow=True, since_seconds=7))
+    pieces = iter(PodOutput(server.client, "a").read("stdout", follow=True, since_seconds=7))
     assert next(pieces) == b"first\n"
     with pytest.raises(logs.BrokenOffError):
         next(pieces)
@@ -240,7 +243,7 @@ def test_output_that_breaks_off_is_known_from_output_that_ends(server: Server) -
 def test_the_output_of_a_pod_that_is_gone_is_not_found(server: Server, status: int, text: str) -> None:
     server.last = Answer(status, message(text))
     with pytest.raises(NotFoundError, match=text):
-        list(PodOutput(server.its, "a").read("stdout", follow=False, since_seconds=None))
+        list(PodOutput(server.client, "a").read("stdout", follow=False, since_seconds=None))
 
 
 @pytest.mark.parametrize(
@@ -254,29 +257,29 @@ def test_the_output_of_a_pod_that_is_gone_is_not_found(server: Server, status: i
 def test_a_native_object_is_applied_where_the_api_has_its_kind(
     server: Server, metadata: dict[str, str], namespaced: bool, path: str
 ) -> None:
-    known = [{"kind": "Job", "name": "jobs/status", "namespaced": False}]
-    known.append({"kind": "Job", "name": "jobs", "namespaced": namespaced})
-    thing = {**THING, "metadata": metadata}
-    made = {**thing, "metadata": {**metadata, "managedFields": []}}
-    server.answers = [Answer(pieces=(json.dumps(each).encode(),)) for each in ({"resources": known}, made)]
-    assert native.apply(server.its, thing) == thing
-    assert server.asked == ["GET /apis/batch/v1", f"PATCH /apis/batch/v1{path}?fieldManager=cms-cluster&{STRICT}"]
-    assert server.received[1][1:3] == ("application/apply-patch+yaml", thing)
+    resources = [{"kind": "Job", "name": "jobs/status", "namespaced": False}]
+    resources.append({"kind": "Job", "name": "jobs", "namespaced": namespaced})
+    manifest = {**MANIFEST, "metadata": metadata}
+    applied = {**manifest, "metadata": {**metadata, "managedFields": []}}
+    server.answers = [Answer(pieces=(json.dumps(answer).encode(),)) for answer in ({"resources": resources}, applied)]
+    assert native.apply(server.client, manifest) == manifest
+    assert server.requested == ["GET /apis/batch/v1", f"PATCH /apis/batch/v1{path}?fieldManager=cms-cluster&{STRICT}"]
+    assert server.received[1][1:3] == ("application/apply-patch+yaml", manifest)
 
 
 PROGRAM = """
 import sys
 from kubernetes import client
-import cloudmesh.cluster.kubernetes.provider
-from cloudmesh.cluster.kubernetes.api import KubernetesApi
-with client.ApiClient(client.Configuration(host=sys.argv[1])) as its:
-    api = KubernetesApi(its)
-    assert api.jobs() == api.nodes() == api.volumes() == ()
+import cloudmesh.cluster.providers.kubernetes.provider
+from cloudmesh.cluster.providers.kubernetes.api import KubernetesEngine
+with client.ApiClient(client.Configuration(host=sys.argv[1])) as api_client:
+    engine = KubernetesEngine(api_client)
+    assert engine.jobs() == engine.nodes() == engine.volumes() == ()
 print(*(name for name in sys.modules if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))))
 """
 
 
 def test_a_command_does_not_wait_for_classes_that_it_does_not_use(server: Server) -> None:
-    host = server.its.configuration.host
+    host = server.client.configuration.host
     done = subprocess.run([sys.executable, "-c", PROGRAM, host], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == ""
