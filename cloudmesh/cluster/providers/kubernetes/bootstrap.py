@@ -65,7 +65,7 @@ def endpoint(spec: ClusterSpec) -> str:
     return f"{API_NAME if len(spec.servers) > 1 else spec.servers[0]}:{API_PORT}"
 
 
-def init(spec: ClusterSpec, plan: HostPlan, *, token: str, images: str) -> list[dict[str, Any]]:
+def build_init_documents(spec: ClusterSpec, plan: HostPlan, *, token: str, images: str) -> list[dict[str, Any]]:
     """Return the documents of the configuration file of `kubeadm init`, which starts the first server.
 
     Args:
@@ -90,7 +90,7 @@ def init(spec: ClusterSpec, plan: HostPlan, *, token: str, images: str) -> list[
     ]
 
 
-def join(plan: HostPlan) -> dict[str, Any]:
+def build_join_configuration(plan: HostPlan) -> dict[str, Any]:
     """Return the configuration of `kubeadm join`, with which a host joins the cluster.
 
     The file INVITATION, which comes through SSH, names the API and contains the certificate authority of the cluster
@@ -108,7 +108,7 @@ def join(plan: HostPlan) -> dict[str, Any]:
     return _kubeadm("JoinConfiguration", **fields)
 
 
-def ignored(plan: HostPlan) -> list[str]:
+def list_ignored_checks(plan: HostPlan) -> list[str]:
     """Return the names of the preflight checks of kubeadm whose failure is ignored.
 
     `hosts/preflight.py` has checked the host before, with limits that small hosts meet. The check SystemVerification
@@ -117,7 +117,7 @@ def ignored(plan: HostPlan) -> list[str]:
     return ["NumCPU", "Mem"] + ["SystemVerification"] * (plan.facts.cgroup == 1)
 
 
-def patches(servers: int) -> dict[str, dict[str, Any]]:
+def build_patches(servers: int) -> dict[str, dict[str, Any]]:
     """Return the patches for the pods that kubeadm creates, by the names of their files.
 
     Args:
@@ -136,7 +136,7 @@ def patches(servers: int) -> dict[str, dict[str, Any]]:
     return {**files, "corednsdeployment+strategic.json": {"spec": {"replicas": servers, "template": dns}}}
 
 
-def authentication() -> dict[str, Any]:
+def build_authentication_configuration() -> dict[str, Any]:
     """Return the configuration by which the API answers requests without a credential only on whether it is healthy.
 
     The kubelet asks this to check the API server's pod.
@@ -149,7 +149,7 @@ def authentication() -> dict[str, Any]:
     }
 
 
-def audit() -> dict[str, Any]:
+def build_audit_policy() -> dict[str, Any]:
     """Return the audit policy: every change and every read of a secret is logged, without its content."""
     secrets = [{"group": "", "resources": ["secrets"]}]
     return {

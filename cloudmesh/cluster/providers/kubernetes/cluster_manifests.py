@@ -13,7 +13,7 @@ NETWORK_NAMESPACE = "kube-flannel"
 _RBAC = "rbac.authorization.k8s.io"
 
 
-def network(image: str) -> list[dict[str, Any]]:
+def build_network_manifests(image: str) -> list[dict[str, Any]]:
     """Return the objects of flannel, the network between pods.
 
     Args:
@@ -35,7 +35,7 @@ def network(image: str) -> list[dict[str, Any]]:
     ]
 
 
-def jobs() -> list[dict[str, Any]]:
+def build_jobs_manifests() -> list[dict[str, Any]]:
     """Return the namespaces for jobs and for volumes, the volume for results, and the account of Spark drivers.
 
     The account can create executors, and nothing else.

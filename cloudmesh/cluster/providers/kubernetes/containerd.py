@@ -21,7 +21,7 @@ _CONFIG = "/etc/cloudmesh/cluster"
 _CRI = "io.containerd.grpc.v1.cri"
 
 
-def containerd(plan: HostPlan) -> dict[str, Any]:
+def build_configuration(plan: HostPlan) -> dict[str, Any]:
     """Return the configuration of containerd on a host, the content of its `config.toml`."""
     runc = {
         "runtime_type": "io.containerd.runc.v2",
@@ -46,7 +46,7 @@ def containerd(plan: HostPlan) -> dict[str, Any]:
     }
 
 
-def registries(spec: ClusterSpec) -> dict[str, dict[str, Any]]:
+def build_registry_configurations(spec: ClusterSpec) -> dict[str, dict[str, Any]]:
     """Return how images of a registry are pulled, the content of `hosts.toml`, by the name of the registry.
 
     Images of the cluster's registry are pulled with the certificate of the host. The images of UPSTREAM are also
@@ -67,7 +67,7 @@ def registries(spec: ClusterSpec) -> dict[str, dict[str, Any]]:
     }
 
 
-def network() -> dict[str, Any]:
+def build_cni_configuration() -> dict[str, Any]:
     """Return the CNI configuration, by which a pod gets its network device."""
     delegate = {"hairpinMode": True, "isDefaultGateway": True}
     return {
@@ -80,7 +80,7 @@ def network() -> dict[str, Any]:
     }
 
 
-def toml(table: Mapping[str, Any]) -> bytes:
+def to_toml(table: Mapping[str, Any]) -> bytes:
     """Return `table` as TOML. Its values may be strings, numbers, booleans, lists of these, and tables."""
     return "".join(f"{line}\n" for line in _lines(table, ())).encode()
 

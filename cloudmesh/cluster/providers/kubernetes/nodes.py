@@ -16,7 +16,7 @@ _SYSTEM_NAMESPACES = ("kube-system", NETWORK_NAMESPACE)
 _MIB = 1 << 20
 
 
-def introduction(host: str, contact: str, host_key: str) -> dict[str, Any]:
+def build_annotations_patch(host: str, contact: str, host_key: str) -> dict[str, Any]:
     """Return the patch that a host applies to its own node; see the annotations above."""
     return {"metadata": {"annotations": {HOST: host, CONTACT: contact, HOST_KEY: host_key}}}
 

@@ -63,19 +63,19 @@ class KubernetesProvider(Provider):
 
     def host_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
         """Return the configuration of containerd, the kubelet and kubeadm, and on servers what `kubeadm init` needs."""
-        introduction = nodes.introduction(str(plan.host), plan.contact, plan.host_key)
+        introduction = nodes.build_annotations_patch(str(plan.host), plan.contact, plan.host_key)
         files = {
             "node": bootstrap.node_name(plan.host).encode(),
             "node.json": _json(introduction),
-            "ignored": ",".join(bootstrap.ignored(plan)).encode(),
+            "ignored": ",".join(bootstrap.list_ignored_checks(plan)).encode(),
             "notes": "".join(f"{note}\n" for note in _notes(plan)).encode(),
-            "containerd.toml": containerd.toml(containerd.containerd(plan)),
-            "cni/10-cloudmesh.conflist": _json(containerd.network()),
-            "join.json": _json(bootstrap.join(plan)),
+            "containerd.toml": containerd.to_toml(containerd.build_configuration(plan)),
+            "cni/10-cloudmesh.conflist": _json(containerd.build_cni_configuration()),
+            "join.json": _json(bootstrap.build_join_configuration(plan)),
         }
-        for name, how in containerd.registries(spec).items():
-            files[f"hosts/{name}.toml"] = containerd.toml(how)
-        for name, patch in bootstrap.patches(len(spec.servers)).items():
+        for name, how in containerd.build_registry_configurations(spec).items():
+            files[f"hosts/{name}.toml"] = containerd.to_toml(how)
+        for name, patch in bootstrap.build_patches(len(spec.servers)).items():
             files[f"patches/{name}"] = _json(patch)
         for unit in ("cloudmesh-containerd.service", "cloudmesh-kubelet.service"):
             files[f"units/{unit}"] = host_script.load(f"kubernetes/{unit}").encode()
@@ -88,16 +88,21 @@ class KubernetesProvider(Provider):
         secrets = spec.secrets.engine
         accounts = certificates.KeyPair(secrets["accounts"].encode(), secrets["accounts_key"].encode())
         flannel = control_plane_images.reference("flannel", delivery.image_repository or _PUBLIC_FLANNEL)
-        init = bootstrap.init(spec, plan, token=credentials.generate_token(), images=delivery.image_repository)
+        init = bootstrap.build_init_documents(
+            spec, plan, token=credentials.generate_token(), images=delivery.image_repository
+        )
         files = {
-            "kubernetes/authentication.json": _json(bootstrap.authentication()),
-            "kubernetes/audit.json": _json(bootstrap.audit()),
+            "kubernetes/authentication.json": _json(bootstrap.build_authentication_configuration()),
+            "kubernetes/audit.json": _json(bootstrap.build_audit_policy()),
             "init.yaml": b"\n---\n".join(map(_json, init)),
             "manifests.json": _json(
                 {
                     "apiVersion": "v1",
                     "kind": "List",
-                    "items": [*cluster_manifests.network(flannel), *cluster_manifests.jobs()],
+                    "items": [
+                        *cluster_manifests.build_network_manifests(flannel),
+                        *cluster_manifests.build_jobs_manifests(),
+                    ],
                 }
             ),
             "pki/sa.key": accounts.key,

@@ -48,7 +48,7 @@ def cluster_of(documents):
 
 def cluster_configuration(spec: ClusterSpec, images: str = "") -> dict:
     """What `kubeadm init` is told of the cluster."""
-    return cluster_of(bootstrap.init(spec, plan(), token=credentials.generate_token(), images=images))
+    return cluster_of(bootstrap.build_init_documents(spec, plan(), token=credentials.generate_token(), images=images))
 
 
 def arguments(component):
@@ -69,7 +69,7 @@ def test_a_node_has_a_name_that_kubernetes_takes(host, name):
 
 
 def test_nobody_without_a_credential_is_answered_but_on_whether_the_api_is_well(spec):
-    configuration = bootstrap.authentication()
+    configuration = bootstrap.build_authentication_configuration()
     assert [path["path"] for path in configuration["anonymous"]["conditions"]] == ["/livez", "/readyz", "/healthz"]
     arguments_of_api = arguments(cluster_configuration(spec)["apiServer"])
     assert arguments_of_api["authentication-config"].endswith("authentication.json")
@@ -77,7 +77,7 @@ def test_nobody_without_a_credential_is_answered_but_on_whether_the_api_is_well(
 
 
 def test_every_change_is_in_the_audit_log_and_no_content_of_a_secret():
-    rules = bootstrap.audit()["rules"]
+    rules = bootstrap.build_audit_policy()["rules"]
     assert rules[-1] == {"level": "Metadata"}
     assert {rule["level"] for rule in rules} == {"None", "Metadata"}
 
@@ -90,19 +90,19 @@ def test_images_come_from_the_cluster_or_from_where_kubeadm_looks(spec):
 
 
 def test_a_server_that_takes_no_jobs_is_tainted_and_one_that_does_is_not():
-    taints = bootstrap.join(plan(takes_jobs=False))["nodeRegistration"]["taints"]
+    taints = bootstrap.build_join_configuration(plan(takes_jobs=False))["nodeRegistration"]["taints"]
     assert [taint["effect"] for taint in taints] == ["NoSchedule"]
-    assert bootstrap.join(plan())["nodeRegistration"]["taints"] == []
+    assert bootstrap.build_join_configuration(plan())["nodeRegistration"]["taints"] == []
 
 
 def test_a_worker_is_no_control_plane():
-    assert "controlPlane" in bootstrap.join(plan(Role.SERVER))
-    assert "controlPlane" not in bootstrap.join(plan(Role.WORKER))
+    assert "controlPlane" in bootstrap.build_join_configuration(plan(Role.SERVER))
+    assert "controlPlane" not in bootstrap.build_join_configuration(plan(Role.WORKER))
 
 
 def test_only_where_control_groups_are_old_the_check_of_them_is_left_out():
-    assert "SystemVerification" in bootstrap.ignored(plan(cgroup=1))
-    assert "SystemVerification" not in bootstrap.ignored(plan(cgroup=2))
+    assert "SystemVerification" in bootstrap.list_ignored_checks(plan(cgroup=1))
+    assert "SystemVerification" not in bootstrap.list_ignored_checks(plan(cgroup=2))
 
 
 def test_only_what_is_there_is_said(provider, spec):
@@ -154,7 +154,7 @@ def test_an_invitation_has_the_authority_itself(spec):
 
 
 def test_upstreams_images_are_asked_of_the_cluster_first_with_the_hosts_certificate(spec):
-    hosts = containerd.registries(spec)[containerd.UPSTREAM]
+    hosts = containerd.build_registry_configurations(spec)[containerd.UPSTREAM]
     assert hosts["server"] == "https://registry.k8s.io"
     (mirror,) = hosts["host"]
     assert mirror == "https://10.0.0.1:5443/v2/kubernetes"
@@ -165,14 +165,14 @@ def test_upstreams_images_are_asked_of_the_cluster_first_with_the_hosts_certific
 
 @pytest.mark.parametrize("raises", [True, False])
 def test_containerd_lowers_no_score_where_it_may_not(raises):
-    configuration = containerd.containerd(plan(raises_limits=raises))
+    configuration = containerd.build_configuration(plan(raises_limits=raises))
     assert configuration["plugins"]["io.containerd.grpc.v1.cri"]["restrict_oom_score_adj"] is not raises
 
 
 def test_toml_is_read_back_as_it_was():
     tomllib = pytest.importorskip("tomllib")
     table = {"version": 2, "a b": {"x.y": True, "list": [["c", "k"]], "deep": {"s": 'q"\\', "n": 1}}, "z": {"k": "é"}}
-    assert tomllib.loads(containerd.toml(table).decode()) == table
+    assert tomllib.loads(containerd.to_toml(table).decode()) == table
 
 
 def test_what_kubeadm_reads_is_several_documents(provider, spec):

@@ -77,7 +77,7 @@ def test_a_driver_has_no_rights_on_its_host():
 
 
 def test_drivers_may_make_pods_in_their_own_namespace_and_read_no_secret():
-    manifests = cluster_manifests.jobs()
+    manifests = cluster_manifests.build_jobs_manifests()
     (role,) = [manifest for manifest in manifests if manifest["kind"] == "Role"]
     assert role["metadata"]["namespace"] == pod_spec.JOBS_NAMESPACE
     assert not any("secrets" in rule["resources"] or "*" in rule["resources"] for rule in role["rules"])

@@ -159,7 +159,7 @@ def test_a_driver_that_was_lost_with_its_host_says_so():
 
 
 def host(*conditions: dict, annotated: bool = True, server: bool = True, **spec: object) -> dict:
-    annotations = nodes.introduction("h1:22", "ops@h1:22", "ssh-ed25519 AAAA")["metadata"]["annotations"]
+    annotations = nodes.build_annotations_patch("h1:22", "ops@h1:22", "ssh-ed25519 AAAA")["metadata"]["annotations"]
     labels = {"node-role.kubernetes.io/control-plane": ""} if server else {}
     return {
         "metadata": {"name": "h1", "labels": labels, "annotations": annotations if annotated else {}},
