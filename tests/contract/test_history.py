@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,8 @@ def test_the_secrets_of_a_job_that_nobody_watched_are_gone_when_it_has_ended(clu
 
 def test_a_job_and_its_results_are_kept_for_its_time_to_live_and_no_longer(cluster, left, tmp_path):
     assert wait_until(lambda: "left-brief" not in list_jobs(cluster), SHORT_TTL + 60), "never: the job is forgotten"
-    assert time.time() - left["left-brief"]["submitted"] >= SHORT_TTL
+    submitted = datetime.fromisoformat(left["left-brief"]["submitted"].replace("Z", "+00:00"))
+    assert time.time() - submitted.timestamp() >= SHORT_TTL
     outcome = cluster.cms("get", "left-brief", str(tmp_path / "brief"))
     assert outcome.status == 3
     assert outcome.stderr.splitlines()[-1].startswith("ERROR: no job left-brief")
