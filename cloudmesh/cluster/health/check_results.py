@@ -192,7 +192,7 @@ def check_volume(volume: Volume, names: Mapping[str, str], reports: Mapping[str,
     writers = {number for number, access in accesses.items() if "failed" not in access}
     for number, access in accesses.items():
         if "failed" in access:
-            remedy = f"look at the place on {names[number]}: is it mounted, and writable for user id 185?"
+            remedy = f"look at the volume on {names[number]}: is it mounted, and writable for user id 185?"
             yield CheckResult(check, names[number], FAILED, access["failed"], remedy)
             continue
         seen = set(access["seen"]) - {number}

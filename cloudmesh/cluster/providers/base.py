@@ -71,7 +71,7 @@ class Submission(Generic[AnyJob_co]):
 
 
 def is_spark(submission: Submission[JobSpec]) -> TypeGuard[Submission[SparkJob]]:
-    """Return whether the job is Spark's; any other is what `jobs.layout` makes of it."""
+    """Return whether the job is Spark's; any other kind says itself of which tasks it is made."""
     return isinstance(submission.job, SparkJob)
 
 

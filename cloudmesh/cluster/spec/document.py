@@ -93,12 +93,12 @@ class Document:
         """Return the single value at a path, which must be there, with its parameters not filled in."""
         node = self.find(*path)
         assert isinstance(node, Scalar)  # noqa: S101 - a model has read it
-        return replace(node, place=self.locate(*path))
+        return replace(node, location=self.locate(*path))
 
     def locate(self, *path: str | int) -> SourceLocation:
         """Return the file, line and field of a path; for a missing field, the line of what it is missing from."""
         node = [node for node in self._walk(path) if node is not None][-1]
-        return node.place.at(_field_name(path))
+        return node.location.at(_field_name(path))
 
     def plain(self, *path: str | int, substitute: Substitute | None = None, without: str = "") -> Any:
         """Return the value at a path as dict, list, `Word` or None, all its parameters filled in.
@@ -141,8 +141,8 @@ class Document:
         # pydantic marks an error in a mapping's key by a last step "[key]".
         path = tuple(step for step in details["loc"] if step != "[key]")
         if isinstance(error, FieldError):
-            place = self.locate(*path, *error.path)
-            return (place if error.field is None else place.at(error.field)).error(str(error))
+            location = self.locate(*path, *error.path)
+            return (location if error.field is None else location.at(error.field)).error(str(error))
         return self.locate(*path).error(str(error) if error else _message(details["type"], details))
 
     def _walk(self, path: FieldPath) -> Iterator[YamlNode | None]:
@@ -173,17 +173,17 @@ def _message(kind: str, details: ErrorDetails) -> str:
 
 def _convert(node: YamlNode, path: FieldPath, substitute: Substitute | None, budget: Iterator[int]) -> Any:
     if next(budget, None) is None:
-        raise node.place.at(_field_name(path)).error("holds too many values, by aliases")
+        raise node.location.at(_field_name(path)).error("holds too many values, by aliases")
     if isinstance(node, Items):
         return [_convert(item, (*path, index), substitute, budget) for index, item in enumerate(node.items)]
     if isinstance(node, Table):
         return {key: _convert(value, (*path, key), substitute, budget) for key, value in node.entries.items()}
     if node.kind == "null":
         return None
-    place = node.place.at(_field_name(path))
+    location = node.location.at(_field_name(path))
     if problem := flaw(node.text):
-        raise place.error(problem)
-    scalar = substitute(replace(node, place=place)) if substitute else node
+        raise location.error(problem)
+    scalar = substitute(replace(node, location=location)) if substitute else node
     return Word(scalar.text, scalar.kind)
 
 

@@ -63,12 +63,12 @@ class Secret:
     """A named secret and the environment variables that the job gets from it.
 
     Attributes:
-        places: the lines of the job file that name the variables.
+        locations: the lines of the job file that name the variables.
     """
 
     name: str
     env: tuple[str, ...]
-    places: tuple[SourceLocation, ...] = field(default=(), compare=False, repr=False)
+    locations: tuple[SourceLocation, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,11 @@ def _without_arguments(job: NativeJob, arguments: Sequence[str]) -> NativeJob:
 
 
 def _from_application(job: str, arguments: Sequence[str]) -> SparkJob:
-    place = SourceLocation("submit")
+    location = SourceLocation("submit")
     if problem := local_files.path_flaw(job, local_files.MAIN_SUFFIXES):
-        raise place.error(problem)
+        raise location.error(problem)
     files = local_files.LocalFiles(Path.cwd())
-    path = files.find(job, place)
+    path = files.find(job, location)
     files.check_together()
-    main_class = local_files.read_main_class(path, place) if path.suffix == ".jar" else ""
+    main_class = local_files.read_main_class(path, location) if path.suffix == ".jar" else ""
     return SparkJob(names.label_from(path.name), main=path, main_class=main_class, arguments=tuple(arguments))

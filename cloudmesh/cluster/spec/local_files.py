@@ -40,7 +40,7 @@ class LocalFiles:
         self._folder = folder
         self._paths: list[tuple[SourceLocation, Path]] = []
 
-    def find(self, text: str, place: SourceLocation) -> Path:
+    def find(self, text: str, location: SourceLocation) -> Path:
         """Return the regular file that a path names, links followed.
 
         Args:
@@ -51,8 +51,8 @@ class LocalFiles:
             UsageError: there is no such file, or it cannot be read.
         """
         path = self._folder / local_path(text)
-        _check_readable(path, place)
-        self._paths.append((place, path))
+        _check_readable(path, location)
+        self._paths.append((location, path))
         return path
 
     def check_together(self) -> None:
@@ -63,34 +63,34 @@ class LocalFiles:
         """
         total = 0
         names: dict[str, SourceLocation] = {}
-        for place, path in self._paths:
+        for location, path in self._paths:
             if path.name in names:
-                raise place.error(
+                raise location.error(
                     f"{path.name} is also the name of {names[path.name].field}; names must differ, folders are not kept"
                 )
-            names[path.name] = place
+            names[path.name] = location
             total += path.stat().st_size
             if total > MAX_TOTAL_MB << 20:
-                raise place.error(
+                raise location.error(
                     f"with {path.name} the job's files are {total >> 20} MiB; {MAX_TOTAL_MB} MiB can travel with a job"
                 )
 
 
-def _check_readable(path: Path, place: SourceLocation) -> None:
+def _check_readable(path: Path, location: SourceLocation) -> None:
     try:
         if path.is_dir():
-            raise place.error(f"{path} is a directory: name its files, or a .zip of it")
+            raise location.error(f"{path} is a directory: name its files, or a .zip of it")
         if not path.exists():
-            raise place.error(f"{path} does not exist")
+            raise location.error(f"{path} does not exist")
         if not path.is_file():
-            raise place.error(f"{path} is no regular file")
+            raise location.error(f"{path} is no regular file")
         with path.open("rb"):
             pass
     except OSError as error:
-        raise place.error(f"{path} cannot be read: {error.strerror}") from error
+        raise location.error(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_main_class(jar: Path, place: SourceLocation) -> str:
+def read_main_class(jar: Path, location: SourceLocation) -> str:
     """Return the main class that a jar's manifest names.
 
     Raises:
@@ -104,11 +104,11 @@ def read_main_class(jar: Path, place: SourceLocation) -> str:
     except KeyError:
         text = ""
     except (BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-        raise place.error(f"{jar.name} is not a jar: {error}") from error
+        raise location.error(f"{jar.name} is not a jar: {error}") from error
     # A line that begins with a blank continues the line before.
     match = re.search(r"^Main-Class:\s*([\w.$]+)\s*$", re.sub(r"\r?\n ", "", text), re.MULTILINE)
     if not match:
-        raise place.error(
+        raise location.error(
             f"{jar.name} has no Main-Class in its manifest; name the class in spec.mainClass of a job file"
         )
     return match[1]

@@ -61,42 +61,44 @@ def check_nomad(job: Mapping[str, Any], source: str) -> str:
     Raises:
         UsageError: the job has no ID, the ID is not an RFC 1123 label, or the namespace is not the default one.
     """
-    place, job_id = SourceLocation(source), job.get("ID")
+    location, job_id = SourceLocation(source), job.get("ID")
     if not isinstance(job_id, str):
-        raise place.error("this Nomad job has no ID")
+        raise location.error("this Nomad job has no ID")
     if job.get("Namespace") not in (None, "", "default"):
-        raise place.error("jobs run in Nomad's namespace default: leave the job's own out")
-    return _check_name(place, names.check, job_id, "job id")
+        raise location.error("jobs run in Nomad's namespace default: leave the job's own out")
+    return _check_name(location, names.check, job_id, "job id")
 
 
 def _from_json(text: str, source: str) -> NativeJob | None:
-    place = SourceLocation(source)
+    location = SourceLocation(source)
 
     def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
             keys = [key for key, _ in pairs]
-            raise place.error(f"{quoted(next(key for key in keys if keys.count(key) > 1))} is given a second time")
+            raise location.error(f"{quoted(next(key for key in keys if keys.count(key) > 1))} is given a second time")
         return value
 
     def refuse_constant(word: str) -> None:
-        raise place.error(f"is not JSON: {word}")
+        raise location.error(f"is not JSON: {word}")
 
     try:
         value = json.loads(text, object_pairs_hook=read_object, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         raise SourceLocation(source, error.lineno).error(f"is not JSON: {error.msg}") from None
     except (RecursionError, ValueError):
-        raise place.error("is nested too deep, or holds a number that is too long") from None
+        raise location.error("is nested too deep, or holds a number that is too long") from None
     if not isinstance(value, dict):
-        raise place.error("must be a mapping")
+        raise location.error("must be a mapping")
     if _is_ours(value.get("apiVersion")):
         return None
     if "apiVersion" in value:
-        return NativeJob(source, "kubernetes", tuple(_find_objects(value, place)))
+        return NativeJob(source, "kubernetes", tuple(_find_objects(value, location)))
     job = value.get("Job", value)
     if not isinstance(job, dict) or not ("Job" in value or "TaskGroups" in value):
-        raise place.error("is no job: a Nomad job has Job or TaskGroups, a Kubernetes manifest has apiVersion and kind")
+        raise location.error(
+            "is no job: a Nomad job has Job or TaskGroups, a Kubernetes manifest has apiVersion and kind"
+        )
     check_nomad(job, source)
     return NativeJob(source, "nomad", (job,))
 
@@ -108,7 +110,7 @@ def _from_yaml(text: str, source: str) -> NativeJob | None:
     if not isinstance(version, Scalar) or _is_ours(version.text):
         return None
     budget = iter(range(_MAX_VALUES))
-    objects = [value for node in documents for value in _find_objects(_convert_to_json(node, budget), node.place)]
+    objects = [value for node in documents for value in _find_objects(_convert_to_json(node, budget), node.location)]
     return NativeJob(source, "kubernetes", tuple(objects))
 
 
@@ -116,45 +118,45 @@ def _is_ours(version: object) -> bool:
     return isinstance(version, str) and version.partition("/")[0] == API_VERSION.partition("/")[0]
 
 
-def _find_objects(value: Any, place: SourceLocation) -> Iterator[dict[str, Any]]:
+def _find_objects(value: Any, location: SourceLocation) -> Iterator[dict[str, Any]]:
     """Yield Kubernetes' objects; those in a list (kind: PodList) one by one.
 
     Raises:
         UsageError: a value is not a Kubernetes object, or its name could not stand in a URL's path.
     """
     if not isinstance(value, dict):
-        raise place.error("must be a mapping")
+        raise location.error("must be a mapping")
     for field in ("apiVersion", "kind"):
         if not isinstance(value.get(field), str):
-            raise place.error(f"{field} is missing, which every Kubernetes object has")
+            raise location.error(f"{field} is missing, which every Kubernetes object has")
     if _is_ours(value["apiVersion"]):
-        raise place.error("a file holds either a job file or Kubernetes manifests")
+        raise location.error("a file holds either a job file or Kubernetes manifests")
     if value["kind"].endswith("List") and isinstance(value.get("items"), list):
         for item in value["items"]:
-            yield from _find_objects(item, place)
+            yield from _find_objects(item, location)
         return
     metadata = value.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        raise place.error(f"this {quoted(value['kind'])} has no metadata.name")
+        raise location.error(f"this {quoted(value['kind'])} has no metadata.name")
     for part in value["apiVersion"].split("/", 1):
-        _check_name(place, names.check_object_name, part, "apiVersion")
-    _check_name(place, names.check_object_name, metadata["name"], "metadata.name")
+        _check_name(location, names.check_object_name, part, "apiVersion")
+    _check_name(location, names.check_object_name, metadata["name"], "metadata.name")
     if metadata.get("namespace") is not None:
-        _check_name(place, names.check_object_name, str(metadata["namespace"]), "metadata.namespace")
+        _check_name(location, names.check_object_name, str(metadata["namespace"]), "metadata.namespace")
     yield value
 
 
-def _check_name(place: SourceLocation, check: Any, name: str, what: str) -> str:
+def _check_name(location: SourceLocation, check: Any, name: str, what: str) -> str:
     try:
         return str(check(name, what))
     except UsageError as error:
-        raise place.error(str(error)) from None
+        raise location.error(str(error)) from None
 
 
 def _convert_to_json(node: YamlNode, budget: Iterator[int]) -> Any:
     """Return a document as the values that JSON has."""
     if next(budget, None) is None:
-        raise node.place.error("holds too many values, by aliases")
+        raise node.location.error("holds too many values, by aliases")
     if isinstance(node, Items):
         return [_convert_to_json(item, budget) for item in node.items]
     if isinstance(node, Table):
@@ -179,5 +181,5 @@ def _parse_number(scalar: Scalar) -> int | float | str:
         number: int | float = construct(ScalarNode("", scalar.text))
         json.dumps(number, allow_nan=False)
     except ValueError:
-        raise scalar.place.error(f"{quoted(scalar.text)} is no number") from None
+        raise scalar.location.error(f"{quoted(scalar.text)} is no number") from None
     return number

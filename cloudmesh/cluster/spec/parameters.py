@@ -36,7 +36,7 @@ class Parameter:
     choices: tuple[Scalar, ...]
     default: Scalar | None
     required: bool
-    place: SourceLocation
+    location: SourceLocation
 
     def accept(self, value: Scalar) -> Scalar:
         """Return a value with the type of this parameter.
@@ -56,14 +56,14 @@ class Parameter:
         if self.kind == "string":
             return replace(value, kind="str")
         expected = {"int": "a whole number", "float": "a number", "bool": "true or false"}[self.kind]
-        raise value.place.error(f"must be {expected}, not {quoted(text)}")
+        raise value.location.error(f"must be {expected}, not {quoted(text)}")
 
     def _accept_choice(self, value: Scalar) -> Scalar:
         for choice in self.choices:
             if choice.text == value.text:
                 return replace(value, kind=choice.kind)
         allowed = ", ".join(choice.text for choice in self.choices)
-        raise value.place.error(f"must be one of {allowed}, not {quoted(value.text)}")
+        raise value.location.error(f"must be one of {allowed}, not {quoted(value.text)}")
 
 
 def _is_float(text: str) -> bool:
@@ -88,8 +88,8 @@ def build_parameters(declarations: Mapping[str, ParameterDeclaration], document:
 
 def _build_parameter(name: str, declaration: ParameterDeclaration, document: Document) -> Parameter:
     choices = tuple(document.scalar("params", name, "choices", index) for index in range(len(declaration.choices)))
-    place = document.locate("params", name)
-    parameter = Parameter(name, declaration.type, choices, None, declaration.required, place)
+    location = document.locate("params", name)
+    parameter = Parameter(name, declaration.type, choices, None, declaration.required, location)
     if declaration.default is None:
         return parameter
     return replace(parameter, default=parameter.accept(document.scalar("params", name, "default")))
@@ -119,15 +119,15 @@ def settle(parameters: Mapping[str, Parameter], given: Mapping[str, Scalar], job
     for name, value in given.items():
         if name not in parameters:
             problem = f"{job_file} declares no such parameter; {suggestion(name, parameters)}"
-            raise value.place.at(quoted(name)).error(problem)
+            raise value.location.at(quoted(name)).error(problem)
         if problem := flaw(value.text):
-            raise value.place.error(problem)
+            raise value.location.error(problem)
     values = {name: parameter.default for name, parameter in parameters.items()}
     values |= {name: parameters[name].accept(value) for name, value in given.items()}
     missing = [name for name, parameter in parameters.items() if parameter.required and values[name] is None]
     if missing:
         options = " ".join(f"--param={name}=VALUE" for name in missing)
-        raise parameters[missing[0]].place.error(f"has no value; give {options}")
+        raise parameters[missing[0]].location.error(f"has no value; give {options}")
     return Parameters(values)
 
 
@@ -146,13 +146,13 @@ class Parameters:
         """
         whole = _REFERENCE.fullmatch(value.text)
         if whole and not whole[1]:
-            parameter = self._find(whole, value.place)
-            result = Scalar(parameter.text, parameter.kind, value.place)
+            parameter = self._find(whole, value.location)
+            result = Scalar(parameter.text, parameter.kind, value.location)
         else:
             result = replace(value, text=self._expand(value))
         self.expanded += len(result.text)
         if len(result.text) > MAX_TEXT or self.expanded > MAX_TOTAL:
-            raise value.place.error("is too long: 64 KiB for one value and 1 MiB in all are the limit")
+            raise value.location.error("is too long: 64 KiB for one value and 1 MiB in all are the limit")
         return result
 
     def _expand(self, value: Scalar) -> str:
@@ -160,7 +160,7 @@ class Parameters:
         end = 0
         size = 0
         for match in _REFERENCE.finditer(value.text):
-            part = match[0][1:] if match[1] else self._find(match, value.place).text
+            part = match[0][1:] if match[1] else self._find(match, value.location).text
             parts += [value.text[end : match.start()], part]
             end = match.end()
             size += len(part)
@@ -168,15 +168,15 @@ class Parameters:
                 break
         return "".join([*parts, value.text[end:]])
 
-    def _find(self, match: re.Match[str], place: SourceLocation) -> Scalar:
+    def _find(self, match: re.Match[str], location: SourceLocation) -> Scalar:
         name = match[2]
         if not match[3]:
-            raise place.error(f"{quoted(match[0])} has no closing brace")
+            raise location.error(f"{quoted(match[0])} has no closing brace")
         if name not in self.values:
-            raise place.error(f"no parameter {quoted(name)} under params; {suggestion(name, self.values)}")
+            raise location.error(f"no parameter {quoted(name)} under params; {suggestion(name, self.values)}")
         value = self.values[name]
         if value is None:
-            raise place.error(f"the parameter {name} has no value; give --param={name}=VALUE or a default")
+            raise location.error(f"the parameter {name} has no value; give --param={name}=VALUE or a default")
         return value
 
 

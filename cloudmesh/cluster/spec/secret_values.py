@@ -38,25 +38,25 @@ def collect_values(
     for secret in (secret for job in jobs for secret in job.secrets):
         for index, variable in enumerate(secret.env):
             if variable not in values:
-                place = secret.places[index] if secret.places else SourceLocation(f"secret {secret.name}")
-                values[variable] = _find_value(secret, variable, place, [given, environment], ask)
+                location = secret.locations[index] if secret.locations else SourceLocation(f"secret {secret.name}")
+                values[variable] = _find_value(secret, variable, location, [given, environment], ask)
     if sum(len(value.encode()) for value in values.values()) > MAX_TOTAL:
         raise UsageError(f"the secrets are longer than {MAX_TOTAL >> 10} KiB in all, more than the engines keep")
     return values
 
 
 def _find_value(
-    secret: Secret, variable: str, place: SourceLocation, sources: Iterable[Mapping[str, str]], ask: Ask | None
+    secret: Secret, variable: str, location: SourceLocation, sources: Iterable[Mapping[str, str]], ask: Ask | None
 ) -> str:
     value = next((source[variable] for source in sources if variable in source), None)
     if value is None and ask:
         value = ask(f"{variable} of secret {secret.name}") or None
     if value is None:
-        raise place.error(
+        raise location.error(
             f"{variable} of secret {secret.name} has no value: set it in the environment, or in a file, --secrets=FILE"
         )
     if problem := flaw(value):
-        raise place.error(f"the value of {variable} {problem}")
+        raise location.error(f"the value of {variable} {problem}")
     return value
 
 
@@ -77,8 +77,8 @@ def from_file(path: str) -> dict[str, str]:
     except UsageError as error:
         # Its message may show what is in the file.
         line = re.match(rf"{re.escape(path)}:([0-9]+):", str(error))
-        place = SourceLocation(path, int(line[1]) if line else 0)
-    raise place.error("is neither a mapping of names to single values, in YAML or JSON, nor lines KEY=VALUE")
+        location = SourceLocation(path, int(line[1]) if line else 0)
+    raise location.error("is neither a mapping of names to single values, in YAML or JSON, nor lines KEY=VALUE")
 
 
 def open_to_others(path: str) -> bool:

@@ -181,14 +181,14 @@ class SparkJobFile(JobFile):
         """Return the job, with its local files found."""
         spec = self.spec
         match = _IN_IMAGE.fullmatch(spec.main_application_file)
-        place = document.locate("spec", "mainApplicationFile")
-        main = None if match else local.find(spec.main_application_file, place)
+        location = document.locate("spec", "mainApplicationFile")
+        main = None if match else local.find(spec.main_application_file, location)
         is_class_in_jar = main is not None and main.suffix == ".jar" and not spec.main_class
         job = SparkJob(
             **common_values(self.metadata, spec, document),
             main=main,
             main_in_image=match[1] if match else "",
-            main_class=read_main_class(main, place) if main and is_class_in_jar else spec.main_class,
+            main_class=read_main_class(main, location) if main and is_class_in_jar else spec.main_class,
             spark_conf=spec.spark_conf,
             deps=Dependencies(
                 jars=find_files(local, document, spec.deps.jars, "spec", "deps", "jars"),

@@ -57,7 +57,7 @@ class Scalar:
 
     text: str
     kind: str
-    place: SourceLocation
+    location: SourceLocation
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Items:
     """A list."""
 
     items: tuple[YamlNode, ...]
-    place: SourceLocation
+    location: SourceLocation
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Table:
     """A mapping, in the order of the file."""
 
     entries: dict[str, YamlNode]
-    place: SourceLocation
+    location: SourceLocation
 
 
 YamlNode = Scalar | Items | Table
@@ -124,16 +124,16 @@ def content(source: str) -> str:
         UsageError: the file cannot be read, is larger than 1 MiB, or is not UTF-8 text.
     """
     path = local_path(source)
-    place = SourceLocation(source)
+    location = SourceLocation(source)
     try:
         if not path.is_file():
-            raise place.error("is no regular file" if path.exists() else "no such file")
+            raise location.error("is no regular file" if path.exists() else "no such file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise place.error(f"cannot be read: {error.strerror}") from error
+        raise location.error(f"cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise place.error("is larger than 1 MiB, which no such file should be")
+        raise location.error("is larger than 1 MiB, which no such file should be")
     return _decode(data, source)
 
 
@@ -234,15 +234,15 @@ class _Builder:
             raise self._place(event).error(f"*{event.anchor} refers to nothing that is complete above it") from None
 
     def _scalar(self, event: Any) -> Scalar:
-        place = self._place(event)
+        location = self._place(event)
         if event.tag in (None, "!"):
             # Dates and the like are text here.
             core = _CORE_TAG.fullmatch(self._resolver.resolve(_yaml().ScalarNode, event.value, event.implicit))
-            return Scalar(event.value, core[1] if core else "str", place)
+            return Scalar(event.value, core[1] if core else "str", location)
         core = _CORE_TAG.fullmatch(event.tag)
         if core is None:
-            raise place.error(f"the tag {quoted(event.tag)} is not supported")
-        return Scalar(event.value, core[1], place)
+            raise location.error(f"the tag {quoted(event.tag)} is not supported")
+        return Scalar(event.value, core[1], location)
 
     def _items(self, event: Any, depth: int) -> Items:
         children = self._children("SequenceEndEvent")
@@ -258,7 +258,7 @@ class _Builder:
                 raise self._place(child).error(f"{quoted(key.text)} is given a second time")
             value = self._node(next(self._events), depth + 1)
             # An alias has the line where it is used, not where it was defined.
-            entries[key.text] = replace(value, place=self._place(child))
+            entries[key.text] = replace(value, location=self._place(child))
         return Table(entries, self._place(event))
 
     def _children(self, end: str) -> Iterator[Any]:

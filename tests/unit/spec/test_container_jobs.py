@@ -54,7 +54,7 @@ def test_every_field_arrives() -> None:
         timeout_seconds=9,
         ttl_seconds=600,
     )
-    assert [place.line for place in job.secrets[0].places] == [13, 13]
+    assert [location.line for location in job.secrets[0].locations] == [13, 13]
 
 
 def test_what_is_described_loads_as_the_same_job() -> None:

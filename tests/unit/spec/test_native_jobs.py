@@ -198,7 +198,7 @@ def test_a_secret_file_is_the_owners_alone_and_never_written_over(tmp_path: Path
     for link in (path, str(tmp_path / "link")):
         if link != path:
             Path(link).symlink_to(tmp_path / "nowhere")
-        for refuse in (private_file.check, lambda place: private_file.write(place, b"y")):
+        for refuse in (private_file.check, lambda location: private_file.write(location, b"y")):
             with pytest.raises(UsageError, match="exists already"):
                 refuse(link)
     assert Path(path).read_bytes() == b"x"
