@@ -10,6 +10,7 @@ from cloudmesh.cluster.core.errors import ApiError, UnknownOutcomeError
 from cloudmesh.cluster.core.model import JobStatus, State
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.providers.base import Chunk, Engine
+from cloudmesh.cluster.providers.retrying import retry_for
 
 OutputHandler = Callable[[Chunk], None]
 
@@ -104,13 +105,7 @@ def _get_job_with_retry(engine: Engine, job_id: str) -> JobStatus:
     Raises:
         UnknownOutcomeError: it did not answer for a minute.
     """
-    deadline = time.monotonic() + _SILENCE_SECONDS
-    while True:
-        try:
-            return engine.job(job_id)
-        except ApiError as error:
-            if time.monotonic() > deadline:
-                raise UnknownOutcomeError(
-                    f"job {job_id}: its outcome is not known, the engine is silent: {error}"
-                ) from error
-        time.sleep(_POLL_SECONDS)
+    try:
+        return retry_for(lambda: engine.job(job_id), ApiError, seconds=_SILENCE_SECONDS, pause_seconds=_POLL_SECONDS)
+    except ApiError as error:
+        raise UnknownOutcomeError(f"job {job_id}: its outcome is not known, the engine is silent: {error}") from error

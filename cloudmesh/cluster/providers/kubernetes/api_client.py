@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +17,7 @@ from kubernetes.client.exceptions import ApiException
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.providers import retrying
 from cloudmesh.cluster.providers.kubernetes.bootstrap import API_PORT
 from cloudmesh.cluster.ssh.tls import client_context
 
@@ -76,17 +76,14 @@ def call(client: ApiClient, request: Request) -> Any:
         ConflictError: the object exists already.
         ApiError: the API refused the request, or did not answer.
     """
-    for attempt in range(1, _TRIES + 1):
+
+    def send() -> Any:
         try:
             return json.loads(open_stream(client, request, _TIMEOUT).data)
-        except _SilentError:
-            if attempt == _TRIES:
-                raise
         except urllib3.exceptions.HTTPError as error:
-            if attempt == _TRIES:
-                raise _SilentError(f"Kubernetes: no answer from its API ({error})") from error
-        time.sleep(_PAUSE_SECONDS)
-    raise AssertionError("unreachable")
+            raise _SilentError(f"Kubernetes: no answer from its API ({error})") from error
+
+    return retrying.retry_attempts(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
 
 
 def open_stream(client: ApiClient, request: Request, timeout: tuple[int, int] | None = None) -> urllib3.HTTPResponse:
@@ -107,14 +104,11 @@ def open_stream(client: ApiClient, request: Request, timeout: tuple[int, int] | 
 
 def call_with_retry(request: Callable[[], T]) -> T:
     """Return what `request` returns; while the API does not answer, call it again, for at most a minute."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return request()
-        except _SilentError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_PAUSE_SECONDS)
+    return retrying.retry_for(request, _SilentError, seconds=_PATIENCE_SECONDS, pause_seconds=_PAUSE_SECONDS)
+
+
+def _is_silence(error: BaseException) -> bool:
+    return isinstance(error, _SilentError)
 
 
 def _send(client: ApiClient, request: Request, timeout: tuple[int, int] | None) -> urllib3.HTTPResponse:
