@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from cloudmesh.cluster.core.model import ClusterInfo, Host
 from cloudmesh.cluster.lifecycle import install, plan
 from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
-from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
-from cloudmesh.cluster.providers.open_cluster import OpenCluster, describe
+from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
+from cloudmesh.cluster.providers.open_cluster import OpenCluster
 
 _UNDO = "remove"
 
@@ -46,15 +46,7 @@ def add(opened: OpenCluster, hosts: Sequence[Host]) -> ClusterInfo:
         LockedError: another operator is changing the cluster or a host.
         HostsError: hosts that failed, each with its cause; the others are in.
     """
-    run = _start(opened, hosts)
-    with run.stack:
-        perform(checks(PHASES), run)
-        if not run.pending:
-            run.context.report.note(f"cluster {run.cluster}: these hosts are in and healthy, nothing to do")
-        perform(changes(PHASES), run)
-        info = describe(opened.context, opened.provider, opened.spec, opened.server)
-        opened.context.report.note(f"cluster {info.name} is ready: {info.provider}, hosts {len(info.nodes)}")
-        return info
+    return install.install_hosts(PHASES, _start(opened, hosts), "these hosts")
 
 
 def plan_add(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep, ...]:

@@ -12,9 +12,8 @@ from cloudmesh.cluster.core.model import ClusterInfo, Host
 from cloudmesh.cluster.hosts.local import container_config, local_hosts
 from cloudmesh.cluster.lifecycle import install, plan
 from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
-from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
+from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
 from cloudmesh.cluster.providers.base import Provider
-from cloudmesh.cluster.providers.open_cluster import describe
 
 _UNDO = "kill"
 
@@ -92,14 +91,7 @@ def create(
     if not hosts:
         hosts = local_hosts.create(cluster, nodes, debian=debian, report=context.report)
     run = Creation(context, provider, cluster, hosts, images, servers=servers)
-    with run.stack:
-        perform(checks(PHASES), run)
-        if not run.pending:
-            context.report.note(f"cluster {cluster}: all hosts are in and healthy, nothing to do")
-        perform(changes(PHASES), run)
-        info = describe(context, provider, run.spec, run.server)
-        context.report.note(f"cluster {info.name} is ready: {info.provider}, hosts {len(info.nodes)}")
-        return info
+    return install.install_hosts(PHASES, run, "all hosts")
 
 
 def plan_create(

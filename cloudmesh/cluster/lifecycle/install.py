@@ -10,19 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cloudmesh.cluster import binaries
 from cloudmesh.cluster.binaries import BinaryBundle
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
-from cloudmesh.cluster.core.model import Facts, Host
+from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host
 from cloudmesh.cluster.hosts import facts, lock, volumes
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.lifecycle import plan
+from cloudmesh.cluster.lifecycle.phases import Phase, changes, checks, perform
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
+from cloudmesh.cluster.providers.open_cluster import describe
 from cloudmesh.cluster.ssh import parallel
 
 if TYPE_CHECKING:
@@ -93,6 +95,28 @@ class Installation:
 
 
 # --- checks: nothing is changed --------------------------------------------------------------------------------------
+
+
+AnyInstallation = TypeVar("AnyInstallation", bound=Installation)
+
+
+def install_hosts(phases: Sequence[Phase[AnyInstallation]], run: AnyInstallation, subject: str) -> ClusterInfo:
+    """Perform all phases, and return the cluster as it is then.
+
+    Args:
+        phases: those of `create` or `add`.
+        run: with its hosts, not connected yet.
+        subject: what the hosts of the run are called where nothing has to be done: "all hosts".
+    """
+    report = run.context.report
+    with run.stack:
+        perform(checks(phases), run)
+        if not run.pending:
+            report.note(f"cluster {run.cluster}: {subject} are in and healthy, nothing to do")
+        perform(changes(phases), run)
+        info = describe(run.context, run.provider, run.spec, run.server)
+        report.note(f"cluster {info.name} is ready: {info.provider}, hosts {len(info.nodes)}")
+        return info
 
 
 def connect(run: Installation) -> None:
