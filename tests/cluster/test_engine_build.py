@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support.silent import Silent
 
 from cloudmesh.cluster.binaries.provision import list_files, provide
+from cloudmesh.cluster.core.report import Silence
 
 pytestmark = pytest.mark.cluster
 
@@ -28,7 +28,7 @@ provide("nomad", report=Printed())
 
 
 def test_the_binary_runs_says_its_version_and_needs_no_library() -> None:
-    bundle = provide("nomad", report=Silent())
+    bundle = provide("nomad", report=Silence())
     nomad = bundle.files[0].path
 
     version = subprocess.run([nomad, "version"], capture_output=True, text=True, check=True).stdout
@@ -38,10 +38,10 @@ def test_the_binary_runs_says_its_version_and_needs_no_library() -> None:
 
 
 def test_a_copy_of_the_cache_gives_the_same_binary_as_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = provide("nomad", report=Silent())
+    first = provide("nomad", report=Silence())
     mirror = first.files[0].path.parents[3]
     monkeypatch.setenv("CLOUDMESH_CLUSTER_CACHE", str(tmp_path))
-    second = provide("nomad", mirror=str(mirror), report=Silent())
+    second = provide("nomad", mirror=str(mirror), report=Silence())
 
     assert second.files[0].sha256 == first.files[0].sha256
     assert second.files[0].path.is_relative_to(tmp_path)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from support.hosts import make_unique_name
-from support.silent import Silent
 from support.waiting import wait_until
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import UnreachableError
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config, local_hosts
 from cloudmesh.cluster.ssh.connect import connect
@@ -31,7 +31,7 @@ def docker() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Host, ...]]:
-    yield local_hosts.create(NAME, 2, report=Silent())
+    yield local_hosts.create(NAME, 2, report=Silence())
     local_hosts.destroy(NAME)
 
 
@@ -46,7 +46,7 @@ def run(host: Host, settings: SshSettings, script: str, timeout: float = 60) -> 
 
 
 def create_again(name: str = NAME, nodes: int = 2) -> tuple[Host, ...]:
-    return local_hosts.create(name, nodes, report=Silent())
+    return local_hosts.create(name, nodes, report=Silence())
 
 
 def list_cgroups(container_id: str) -> list[Path]:
@@ -165,7 +165,7 @@ def test_nothing_is_left_after_destroy(docker: Any) -> None:
 def test_debian_12_boots_too(settings: SshSettings) -> None:
     name = f"{NAME}b"
     try:
-        (host,) = local_hosts.create(name, 1, debian="12", report=Silent())
+        (host,) = local_hosts.create(name, 1, debian="12", report=Silence())
         release = run(host, settings, ". /etc/os-release; echo $VERSION_ID; systemctl is-system-running")
         assert release == "12\nrunning"
     finally:

@@ -13,9 +13,9 @@ from contract.test_containers import write_job_file
 from support import snapshot
 from support.cms import Operator
 from support.hosts import ContainerHost, make_unique_name, start_hosts
-from support.silent import Silent
 from support.snapshot import Snapshot
 
+from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.docker_daemon import debian_base
 from cloudmesh.cluster.images import catalog
 
@@ -74,7 +74,7 @@ class Story:
 @pytest.fixture(scope="module", params=PROVIDERS)
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     name = make_unique_name("residue")
-    image = debian_base.base_image(catalog.RELEASE, report=Silent())
+    image = debian_base.base_image(catalog.RELEASE, report=Silence())
     file = write_job_file(tmp_path_factory.mktemp("job"), image=image, **JOB)
     with start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), RELEASES) as group:
         with_docker = group.hosts[-1]

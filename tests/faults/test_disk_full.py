@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.hosts import ContainerHost, prepare_local_cluster
-from support.silent import Silent
 
 from cloudmesh.cluster.binaries.provision import provide
+from cloudmesh.cluster.core.report import Silence
 
 pytestmark = pytest.mark.cluster
 
@@ -30,7 +30,7 @@ def list_engine(host: ContainerHost) -> str:
 
 
 def test_a_full_disk_is_told_nothing_is_left_half_and_with_room_the_same_command_finishes(tmp_path: Path) -> None:
-    (nomad,) = provide("nomad", report=Silent()).files
+    (nomad,) = provide("nomad", report=Silence()).files
     whole = f"{nomad.sha256}\nnomad"
     with prepare_local_cluster("fdisk", 2, tmp_path) as cluster:
         cluster.boot_hosts()

@@ -13,11 +13,11 @@ from threading import Thread
 
 import pytest
 from support.hosts import prepare_local_cluster
-from support.silent import Silent
 
 from cloudmesh.cluster.binaries import cache
 from cloudmesh.cluster.binaries.pinned import NOMAD
 from cloudmesh.cluster.binaries.provision import provide
+from cloudmesh.cluster.core.report import Silence
 
 pytestmark = pytest.mark.cluster
 
@@ -57,7 +57,7 @@ def serve(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
 @pytest.fixture
 def mirror(tmp_path: Path) -> Path:
     """Return a folder with a copy of the cached bundle."""
-    provide("nomad", report=Silent())
+    provide("nomad", report=Silence())
     shutil.copytree(cache.cache_directory() / BUNDLE, tmp_path / "mirror" / BUNDLE)
     return tmp_path / "mirror"
 

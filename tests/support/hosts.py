@@ -22,13 +22,13 @@ from typing import Any
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import HostError
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config, containers, local_hosts
 from cloudmesh.cluster.hosts.local.host_image import host_image
 from cloudmesh.cluster.ssh.connect import connect
 from support import nft
 from support.cms import USER, Operator, Outcome, Running
-from support.silent import Silent
 from support.waiting import wait_until
 
 LABEL = "cloudmesh.test"
@@ -149,7 +149,7 @@ class LocalCluster:
 
     def boot_hosts(self) -> None:
         """Make the hosts, and no cluster of them yet."""
-        local_hosts.create(self.name, self.nodes, report=Silent())
+        local_hosts.create(self.name, self.nodes, report=Silence())
 
     @contextmanager
     def start_create(self, *more: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
@@ -247,7 +247,7 @@ def start_hosts(
     try:
         key = folder / "key"
         with ThreadPoolExecutor() as pool:
-            images = {release: host_image(client, release, report=Silent()) for release in sorted(set(releases))}
+            images = {release: host_image(client, release, report=Silence()) for release in sorted(set(releases))}
             plan = containers.plan_new_hosts(client, name, next(iter(images.values())), "")
             key.touch(0o600)
             key.write_text(plan.private_key)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local.host_image import host_image
-from support.silent import Silent
 
 
 def read_ruleset(container: str, labels: Mapping[str, str]) -> str:
@@ -37,7 +37,7 @@ def _provide_image(client: Any) -> str:
     """Return the tag of a host's image with nft in it, made if it is not there."""
     import docker.errors
 
-    base = host_image(client, "13", report=Silent())
+    base = host_image(client, "13", report=Silence())
     tag = f"cloudmesh/test-nft:{base.partition(':')[2]}"
     try:
         client.images.get(tag)

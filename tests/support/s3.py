@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cloudmesh.cluster.binaries import cache, go_build
 from cloudmesh.cluster.binaries.pinned import Build, EngineSpec
-from support.silent import Silent
+from cloudmesh.cluster.core.report import Silence
 from support.waiting import wait_until
 
 ACCESS_KEY = "cms-test"
@@ -75,7 +75,7 @@ def _provide_program() -> Path:
         program.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=program.parent) as work:
             arch = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-            go_build.build(_SPEC, arch, Path(work), Path(work), Silent())
+            go_build.build(_SPEC, arch, Path(work), Path(work), Silence())
             (Path(work) / "versitygw").replace(program)
     return program
 

@@ -8,9 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.silent import Silent
-
 from cloudmesh.cluster.binaries import cache
+from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.docker_daemon.debian_base import base_image
 
@@ -35,7 +34,7 @@ class System:
 
 def provide_system() -> System:
     """Return the files, made by this machine's Docker daemon if they are not in the cache."""
-    tag = base_image(_RELEASE, report=Silent())
+    tag = base_image(_RELEASE, report=Silence())
     client = docker_client.connect(timeout=1200)
     try:
         base = client.images.get(tag).id

@@ -13,6 +13,7 @@
     ├── BinaryError              1   the engine's binaries could not be fetched, built or verified
     │   └── SourceUnavailableError   (binaries/cache.py) one source does not have the binaries
     ├── ImageError               1   an image could not be built, pushed or found
+    │   └── NoDaemonError            (docker_daemon/docker_client.py) no Docker daemon runs on the operator's machine
     ├── BrokenOffError               (providers/kubernetes/logs.py) a log stream ended before the pod did
     └── ApiError                 1   the engine's API refused a request or did not answer
         ├── InUseError           1   a volume cannot be removed: jobs use it

@@ -12,6 +12,11 @@ from cloudmesh.cluster.core.errors import ImageError
 
 _SOCKET = Path("/var/run/docker.sock")
 _MAX_CAUSE = 400
+_NOTHING_LISTENS = ("No such file or directory", "Connection refused")
+
+
+class NoDaemonError(ImageError):
+    """Nothing listens where the Docker daemon should be: none runs."""
 
 
 def connect(*, timeout: float = 120.0) -> Any:
@@ -21,7 +26,8 @@ def connect(*, timeout: float = 120.0) -> Any:
         timeout: seconds without an answer of the Docker daemon after which a request fails.
 
     Raises:
-        ImageError: no Docker daemon answers, or this user may not use it.
+        NoDaemonError: no Docker daemon runs.
+        ImageError: it does not answer, or this user may not use it.
     """
     import docker
 
@@ -42,7 +48,8 @@ def translate_errors(doing: str = "") -> Iterator[None]:
         doing: what is being done, which the message names before the cause.
 
     Raises:
-        ImageError: the block raised an exception of the SDK.
+        NoDaemonError: no Docker daemon runs.
+        ImageError: the block raised another exception of the SDK.
     """
     import docker.errors
     import requests
@@ -52,12 +59,12 @@ def translate_errors(doing: str = "") -> Iterator[None]:
     except docker.errors.APIError as error:
         raise ImageError(_one_line(doing, str(error.explanation or error))) from error
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise ImageError(_one_line(doing, _explain_unreachable(error))) from error
+        kind = NoDaemonError if any(sign in str(error) for sign in _NOTHING_LISTENS) else ImageError
+        raise kind(_one_line(doing, _explain_silence(str(error)))) from error
 
 
-def _explain_unreachable(error: Exception) -> str:
-    """Return why the Docker daemon does not answer, and what to do."""
-    text = str(error)
+def _explain_silence(text: str) -> str:
+    """Return why the Docker daemon does not answer, and what to do, by the text of the SDK's exception."""
     where = os.environ.get("DOCKER_HOST", "") or str(_SOCKET)
     if "Permission denied" in text:
         return f"no permission to use the Docker engine at {where}: join the group docker, or run as root"

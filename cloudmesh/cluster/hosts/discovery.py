@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ClusterError, HostsError, NotFoundError
+from cloudmesh.cluster.core.errors import ClusterError, HostsError, ImageError, NotFoundError
 from cloudmesh.cluster.core.model import Host, Marker, Node, Role
 from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.hosts.local import local_hosts
@@ -79,11 +79,12 @@ def find(context: Context, cluster: str) -> DiscoveredCluster:
     Raises:
         NotFoundError: none of the hosts that answered belongs to it.
         HostsError: the operator named hosts, and none of them answered.
+        ImageError: the Docker daemon is silent, so that the cluster may be one of local hosts.
         ClusterError: there are two clusters of that name.
     """
     unreachable: dict[str, ClusterError] = {}
-    near, far = candidates(context)
-    for hosts in (near, far):
+    candidates = list_candidates(context)
+    for hosts in (candidates.near, candidates.far):
         survey = _survey_hosts(context, hosts)
         unreachable |= survey.unreachable
         matches = [discovered for discovered in survey.clusters if discovered.cluster == cluster]
@@ -100,7 +101,11 @@ def find(context: Context, cluster: str) -> DiscoveredCluster:
     named = {str(host) for host in context.hosts}
     if named and named <= set(unreachable):
         raise HostsError({name: unreachable[name] for name in sorted(named)})
-    raise NotFoundError(_explain_not_found(cluster, [*near, *far], unreachable))
+    if candidates.docker_silence:
+        raise ImageError(
+            f"cluster {cluster} may be one of local hosts, which could not be asked for: {candidates.docker_silence}"
+        )
+    raise NotFoundError(_explain_not_found(cluster, [*candidates.near, *candidates.far], unreachable))
 
 
 def find_all(context: Context) -> list[DiscoveredCluster]:
@@ -109,21 +114,42 @@ def find_all(context: Context) -> list[DiscoveredCluster]:
     Raises:
         HostsError: the operator named hosts, none of them answered, and no cluster was discovered on other hosts.
     """
-    near, far = candidates(context)
-    survey = _survey_hosts(context, (*near, *far))
+    candidates = list_candidates(context)
+    survey = _survey_hosts(context, (*candidates.near, *candidates.far))
+    if candidates.docker_silence:
+        context.report.note(f"local hosts could not be asked for: {candidates.docker_silence}")
     named = {str(host) for host in context.hosts}
     if named and named <= set(survey.unreachable) and not survey.clusters:
         raise HostsError({name: survey.unreachable[name] for name in sorted(named)})
     return survey.clusters
 
 
-def candidates(context: Context) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
-    """Return the hosts to ask: those that the operator named and local hosts; and others of the known_hosts file."""
+@dataclass(frozen=True)
+class Candidates:
+    """The hosts that may belong to a cluster.
+
+    Attributes:
+        near: those that the operator named, and local hosts.
+        far: others of the known_hosts file.
+        docker_silence: why it is not known which local hosts there are; None where it is known.
+    """
+
+    near: tuple[Host, ...]
+    far: tuple[Host, ...]
+    docker_silence: ImageError | None = None
+
+
+def list_candidates(context: Context) -> Candidates:
+    """Return the hosts to ask which cluster they belong to."""
     near = dict.fromkeys(context.hosts)
-    for hosts in local_hosts.find().values():
-        near.update(dict.fromkeys(hosts))
+    docker_silence = None
+    try:
+        for hosts in local_hosts.find().values():
+            near.update(dict.fromkeys(hosts))
+    except ImageError as error:
+        docker_silence = error
     far = [host for host in known_hosts.hosts(context.settings.known_hosts) if host not in near]
-    return tuple(near), tuple(far)
+    return Candidates(tuple(near), tuple(far), docker_silence)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cloudmesh.cluster.docker_daemon import debian_base, docker_client
 from cloudmesh.cluster.hosts.local import container_config, host_image, local_hosts
 
 
-class Silent:
+class Silence:
     def step(self, where: str, what: str) -> None: ...
 
     def done(self, where: str, what: str = "") -> None: ...
@@ -99,18 +99,18 @@ def test_an_engine_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("nodes", [0, -1, 65])
 def test_an_impossible_number_of_hosts_is_refused(nodes: int) -> None:
     with pytest.raises(UsageError, match="local hosts"):
-        local_hosts.create("x", nodes, report=Silent())
+        local_hosts.create("x", nodes, report=Silence())
 
 
 def test_bad_cluster_names_are_refused() -> None:
-    for act in (lambda: local_hosts.create("A_b", 1, report=Silent()), lambda: local_hosts.destroy("a/b")):
+    for act in (lambda: local_hosts.create("A_b", 1, report=Silence()), lambda: local_hosts.destroy("a/b")):
         with pytest.raises(UsageError, match="cluster name"):
             act()
 
 
 def test_an_unknown_debian_release_is_refused() -> None:
     with pytest.raises(UsageError, match="'11'"):
-        debian_base.base_image("11", report=Silent())
+        debian_base.base_image("11", report=Silence())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes user")

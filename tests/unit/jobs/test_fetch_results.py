@@ -9,12 +9,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from support.silent import Silent
 from support.sshd import MARKS, Sshd, home, server
 
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import HostError, HostsError, UnreachableError
 from cloudmesh.cluster.core.model import Marker, Node, Role
+from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
 from cloudmesh.cluster.jobs import results
 from cloudmesh.cluster.providers.base import ResultLocation
@@ -30,7 +30,7 @@ NODE = Node("n1", ADDRESS, (Role.WORKER,), "ready")
 @pytest.fixture
 def bring(server):
     """Bring what tasks have left, given as folders by task, into a folder."""
-    context = Context(server.settings(), Silent(), "tester")
+    context = Context(server.settings(), Silence(), "tester")
     with connect(server.host(), server.settings()) as connection:
         marker = Marker("c", "1", "nomad", Role.WORKER, ADDRESS, (ADDRESS,))
         discovered = DiscoveredCluster("c", {connection.host: marker}, {connection.host: connection})

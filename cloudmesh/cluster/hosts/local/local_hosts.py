@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core import names
-from cloudmesh.cluster.core.errors import HostError, HostsError, ImageError, UsageError
+from cloudmesh.cluster.core.errors import HostError, HostsError, UsageError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config, containers
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.core.report import Report
 
 MAX_NODES = 64
-_FIND_SECONDS = 20.0
+_FIND_SECONDS = 60.0  # a Docker daemon that writes an image of gigabytes may be silent for half a minute
 _LOCK_DIR = "/var/run"  # is locked itself: every user may open this directory, so no lock file is needed
 
 
@@ -59,24 +59,25 @@ def create(cluster: str, nodes: int, *, debian: str = "13", report: Report) -> t
 
 
 def find(cluster: str = "") -> dict[str, tuple[Host, ...]]:
-    """Return local hosts by cluster; none where no Docker daemon answers.
+    """Return local hosts by cluster; none where there is no Docker daemon that this user may use.
 
     A host that does not run is listed too, with a port at which nothing answers.
 
     Args:
         cluster: only the hosts of this cluster; empty: of all clusters.
+
+    Raises:
+        ImageError: the Docker daemon did not answer, so that it is not known which local hosts there are.
     """
     if not docker_client.within_reach():
         return {}
     try:
         client = docker_client.connect(timeout=_FIND_SECONDS)
-    except ImageError:
+    except docker_client.NoDaemonError:
         return {}
     try:
         with docker_client.translate_errors():
             return containers.hosts_of(client, containers.list_containers(client, cluster))
-    except ImageError:
-        return {}
     finally:
         client.close()
 
