@@ -9,6 +9,7 @@ from contextlib import suppress
 from cloudmesh.cluster.core.errors import ApiError, UnknownOutcomeError
 from cloudmesh.cluster.core.model import JobStatus, State
 from cloudmesh.cluster.core.report import Report
+from cloudmesh.cluster.jobs.engine_jobs import clear_ended
 from cloudmesh.cluster.providers.base import Chunk, Engine
 from cloudmesh.cluster.providers.retrying import retry_for
 
@@ -16,18 +17,18 @@ OutputHandler = Callable[[Chunk], None]
 
 _SILENCE_SECONDS = 60.0  # for so long the engine may not answer before a job's outcome counts as unknown
 _POLL_SECONDS = 0.5
-_TIDY_SECONDS = 20.0
+_CLEAR_SECONDS = 20.0
 
 
 def wait_until_running(engine: Engine, job_id: str, report: Report) -> JobStatus:
     """Report what the job waits for until it is no longer queued; return its status then."""
     reported = None
-    purged = time.monotonic()
+    cleared = time.monotonic()
     while (status := engine.job(job_id)).state is State.QUEUED:
         if status.reason != reported:
             reported = status.reason
             report.step("job", f"{job_id} {_describe(status)}")
-        purged = _purge_now_and_then(engine, purged)
+        cleared = _clear_now_and_then(engine, cleared)
         time.sleep(_POLL_SECONDS)
     report.done("job", f"{job_id} {status.state}")
     return status
@@ -59,7 +60,7 @@ def wait_for_all(engine: Engine, job_ids: Sequence[str], report: Report) -> tupl
     """
     reported: dict[str, str] = {}
     finished: dict[str, JobStatus] = {}
-    purged = time.monotonic()
+    cleared = time.monotonic()
     while waiting := [job_id for job_id in job_ids if job_id not in finished]:
         for job_id in waiting:
             status = _get_job_with_retry(engine, job_id)
@@ -70,21 +71,21 @@ def wait_for_all(engine: Engine, job_ids: Sequence[str], report: Report) -> tupl
             elif reported.get(job_id) != _describe(status):
                 reported[job_id] = _describe(status)
                 report.step(job_id, reported[job_id])
-        purged = _purge_now_and_then(engine, purged)
+        cleared = _clear_now_and_then(engine, cleared)
         time.sleep(_POLL_SECONDS if len(finished) < len(job_ids) else 0)
     return tuple(finished[job_id] for job_id in job_ids)
 
 
-def _purge_now_and_then(engine: Engine, last: float) -> float:
-    """Let the engine end jobs that can never begin, unless it did so recently.
+def _clear_now_and_then(engine: Engine, last: float) -> float:
+    """End jobs that can never begin, unless that was done recently.
 
     Returns:
-        The time of the last purge by the monotonic clock: now, or `last`.
+        The time of the last clearance by the monotonic clock: now, or `last`.
     """
-    if time.monotonic() < last + _TIDY_SECONDS:
+    if time.monotonic() < last + _CLEAR_SECONDS:
         return last
     with suppress(ApiError):
-        engine.purge_expired()
+        clear_ended(engine)
     return time.monotonic()
 
 

@@ -12,6 +12,7 @@ from cloudmesh.cluster.core.errors import ApiError, ClusterError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Volume
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.jobs import capacity, job_image
+from cloudmesh.cluster.jobs.engine_jobs import clear_ended, submit_once
 from cloudmesh.cluster.jobs.follow import OutputHandler, follow_to_end, wait_for_all, wait_until_running
 from cloudmesh.cluster.providers.base import Engine, Mount, NativeSubmission, Submission, is_spark
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
@@ -99,7 +100,7 @@ class JobService:
             UnknownOutcomeError: the engine went away while the job ran.
         """
         identity = _job_id(job, job_id)
-        with self._purged_engine() as engine:
+        with self._cleared_engine() as engine:
             prepared = self._prepare(engine, job, identity, secrets or {}, hosts)
             self._send(engine, [prepared])
             if not output:
@@ -122,7 +123,7 @@ class JobService:
             ClusterError: as for `submit`; one that could never run keeps all from being sent.
         """
         checked = {names.check(job_id, "job id"): job for job_id, job in jobs.items()}
-        with self._purged_engine() as engine:
+        with self._cleared_engine() as engine:
             self._send(engine, [self._prepare(engine, job, job_id, secrets or {}) for job_id, job in checked.items()])
             if follow:
                 return wait_for_all(engine, list(checked), self._context.report)
@@ -176,7 +177,7 @@ class JobService:
 
     def jobs(self) -> tuple[JobStatus, ...]:
         """Return every job that the engine still knows, the newest first."""
-        with self._purged_engine() as engine:
+        with self._cleared_engine() as engine:
             return engine.jobs()
 
     def job(self, job_id: str) -> JobStatus:
@@ -203,7 +204,7 @@ class JobService:
 
     def stop(self, job_id: str) -> JobStatus:
         """End a job and all its tasks; nothing to do where it has ended."""
-        with self._purged_engine() as engine:
+        with self._cleared_engine() as engine:
             engine.stop(names.check(job_id, "job id"))
             return engine.job(job_id)
 
@@ -215,12 +216,12 @@ class JobService:
             )
 
     @contextmanager
-    def _purged_engine(self) -> Iterator[Engine]:
-        """Yield the engine's API, once jobs whose time to live is over have been purged; best effort."""
+    def _cleared_engine(self) -> Iterator[Engine]:
+        """Yield the engine's API, once nothing is left of ended jobs that should not be; best effort."""
         with self._open_engine() as engine:
-            # The next command purges again.
+            # The next command does it again.
             with suppress(ApiError):
-                engine.purge_expired()
+                clear_ended(engine)
             yield engine
 
     def _prepare(
@@ -261,7 +262,7 @@ class JobService:
         with delivery.open_registry(self._server, self._spec) as to:
             for submission, bundle, source in jobs:
                 image = job_image.deliver(to, registry, source, submission.id, bundle, self._context)
-                engine.submit(replace(submission, image=image))
+                submit_once(engine, replace(submission, image=image))
                 report.done("job", f"{submission.id} submitted")
 
 

@@ -89,6 +89,18 @@ class ResultLocation(NamedTuple):
     path: str
 
 
+class Leftover(NamedTuple):
+    """A job of a job file that has ended, or can never begin, and of which tasks or secrets are still there.
+
+    Attributes:
+        job_id: its id.
+        why_hopeless: why it can never begin; empty where it has ended.
+    """
+
+    job_id: str
+    why_hopeless: str = ""
+
+
 class NativeSubmission(NamedTuple):
     """What an engine has taken of a job in its own language.
 
@@ -123,7 +135,10 @@ class Engine(Protocol):
         """Return the job as the engine would get it; nothing is sent."""
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        """Run the job; the same submission again is the same job, ClusterError where another job has its id."""
+        """Run the job; ApiError where the engine has a job of its id, which stays as it is."""
+
+    def resume(self, submission: Submission[JobSpec]) -> None:
+        """Finish a submission of the same job that was cut off; nothing is done where it was complete."""
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
         """Hand a job in the engine's own language over as it is, part by part; UsageError where it is malformed."""
@@ -140,8 +155,13 @@ class Engine(Protocol):
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         """Yield the output of the driver, or of a native job's tasks; with `follow`, until it ends."""
 
-    def stop(self, job_id: str) -> None:
-        """End the job and all its tasks; of one that has ended, whatever is left."""
+    def stop(self, job_id: str, why_hopeless: str = "") -> None:
+        """End the job and all its tasks; of one that has ended, whatever is left.
+
+        Args:
+            job_id: of the job.
+            why_hopeless: why the job failed though nobody stopped it: it could never begin.
+        """
 
     def results(self, job_id: str) -> tuple[ResultLocation, ...]:
         """Return where the tasks of a job, ended or not, have left what they wrote to $CMS_RESULTS."""
@@ -152,11 +172,11 @@ class Engine(Protocol):
     def secret(self, job_id: str) -> str:
         """Return the secret that only the tasks of a job have, see CMS_SECRET_FILE in `spec.task_groups`."""
 
-    def purge_expired(self) -> None:
-        """Forget the jobs that ended longer ago than their time to live, with all that is theirs.
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """Return the jobs of which something is left, and those that can never begin, as there is no such image."""
 
-        A job that can never begin, as there is no such image, is ended after a while, where the engine does not do so.
-        """
+    def forget_expired(self) -> None:
+        """Forget the jobs that ended longer ago than their time to live, where the engine does not by itself."""
 
     def volumes(self) -> tuple[Volume, ...]:
         """Return the volumes that the cluster knows, by name."""

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
-from cloudmesh.cluster.core.errors import ClusterError
+from cloudmesh.cluster.core.errors import ApiError
 from cloudmesh.cluster.core.model import JobStatus, Node, Role, State, TaskStatus, Volume
 from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.providers.base import (
     Chunk,
     Delivery,
     Engine,
+    Leftover,
     NativeSubmission,
     Provider,
     ResultLocation,
@@ -60,9 +61,12 @@ class MemoryEngine:
         return {"id": submission.id, "image": submission.image}
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        present = self.submitted.setdefault(submission.id, submission)
-        if present.digest != submission.digest:
-            raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
+        if submission.id in self.submitted:
+            raise ApiError(f"there is a job {submission.id}")
+        self.submitted[submission.id] = submission
+
+    def resume(self, submission: Submission[JobSpec]) -> None:
+        """Nothing is cut off here."""
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
         yield NativeSubmission(job.source)
@@ -93,7 +97,7 @@ class MemoryEngine:
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         yield Chunk("stdout", f"output of {job_id}\n".encode())
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, why_hopeless: str = "") -> None:
         self.stopped.add(job_id)
 
     def results(self, job_id: str) -> tuple[ResultLocation, ...]:
@@ -105,7 +109,10 @@ class MemoryEngine:
     def secret(self, job_id: str) -> str:
         return f"secret of {job_id}"
 
-    def purge_expired(self) -> None:
+    def leftovers(self) -> tuple[Leftover, ...]:
+        return ()
+
+    def forget_expired(self) -> None:
         """Nothing expires here."""
 
     def volumes(self) -> tuple[Volume, ...]:

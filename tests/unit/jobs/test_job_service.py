@@ -15,7 +15,7 @@ from cloudmesh.cluster.core.model import JobStatus, State, Volume
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.jobs import follow, job_image
 from cloudmesh.cluster.jobs.service import JobService
-from cloudmesh.cluster.providers.base import Submission
+from cloudmesh.cluster.providers.base import Leftover, Submission
 from cloudmesh.cluster.spec.container import ContainerJob
 from cloudmesh.cluster.spec.job import JobSpec, Secret, VolumeClaim
 from cloudmesh.cluster.spec.job_bundle import JobBundle, make_bundle
@@ -47,7 +47,7 @@ class Engine:
             raise said
         return JobStatus(job_id, job_id, said, reason="exit code 3" if said is State.FAILED else "")
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, why_hopeless: str = "") -> None:
         self.stopped.append(job_id)
 
 
@@ -126,14 +126,14 @@ def test_the_digest_is_that_of_the_job_as_its_file_says_whatever_the_storage_com
 def test_a_secret_without_a_value_and_an_unknown_storage_are_refused_before_anything_is_sent() -> None:
     secret = ContainerJob("j", image="debian", secrets=(Secret("s3", ("KEY", "WORD")),))
     with pytest.raises(UsageError, match="its secrets need a value for KEY, WORD"):
-        workload(_Tidy()).submit(secret, job_id="x")
+        workload(_Busy()).submit(secret, job_id="x")
     with pytest.raises(NotFoundError, match="storage gone"):
         workload(Engine()).dryrun(ContainerJob("j", image="debian", storage=(VolumeClaim("gone", "/x"),)))
 
 
-class _Tidy(Engine):
-    def purge_expired(self) -> None:
-        raise ApiError("what cannot be tidied now can be later")
+class _Busy(Engine):
+    def leftovers(self) -> tuple[Leftover, ...]:
+        raise ApiError("what cannot be cleared now can be later")
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,18 @@ def test_jobs_are_followed_together_and_each_is_told_and_cleaned_up_when_it_ends
 
 def test_a_job_that_waits_is_ended_by_the_engine_if_it_can_never_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hopeless(Engine):
-        def purge_expired(self) -> None:
-            self.script["a"].append(State.FAILED)
+        def leftovers(self) -> tuple[Leftover, ...]:
+            return (Leftover("a", "there is no such image"),)
+
+        def stop(self, job_id: str, why_hopeless: str = "") -> None:
+            super().stop(job_id)
+            if why_hopeless:
+                self.script[job_id].append(State.FAILED)
+
+        def forget_expired(self) -> None:
+            pass
 
     monkeypatch.setattr(follow, "_POLL_SECONDS", 0)
-    monkeypatch.setattr(follow, "_TIDY_SECONDS", 0)
+    monkeypatch.setattr(follow, "_CLEAR_SECONDS", 0)
     assert follow.wait_until_running(cast(Any, Hopeless({"a": [State.QUEUED]})), "a", Told()).state is State.FAILED
     assert follow.wait_for_all(cast(Any, Hopeless({"a": [State.QUEUED]})), ["a"], Told())[0].state is State.FAILED

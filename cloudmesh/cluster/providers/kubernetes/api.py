@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
-from cloudmesh.cluster.providers.base import Chunk, NativeSubmission, ResultLocation, Submission, is_spark
+from cloudmesh.cluster.providers.base import Chunk, Leftover, NativeSubmission, ResultLocation, Submission, is_spark
 from cloudmesh.cluster.providers.kubernetes import (
     api_client,
     credentials,
@@ -109,14 +109,14 @@ class KubernetesEngine:
         return without_secrets(submission)
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        """Run the job once: a job that exists is never replaced."""
-        root = self._jobs.find(submission.id)
-        admission = driver_admission.ALONE if root else self._admit(submission)
-        objects = JobObjects(self._client, submission, admission)
-        root = root or self._create_root(objects, submission.id)
-        if pod_status.annotation(root, pod_spec.DIGEST) != submission.digest:
-            raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
-        objects.create_rest_and_start(root)
+        """Run the job; the API server refuses to replace one that exists."""
+        objects = JobObjects(self._client, submission, self._admit(submission))
+        objects.create_rest_and_start(objects.create_root())
+
+    def resume(self, submission: Submission[JobSpec]) -> None:
+        """Create the objects of the job that are missing, and start it where it has not been."""
+        objects = JobObjects(self._client, submission, driver_admission.ALONE)
+        objects.create_rest_and_start(self._jobs.read_root(submission.id))
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
         """Apply the objects one after the other."""
@@ -142,9 +142,9 @@ class KubernetesEngine:
         """Yield the output of the job's leading pods; with `follow`, until the job ends, including further attempts."""
         return self._jobs.read_output(job_id, follow)
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End the job and all its tasks."""
-        self._jobs.stop(job_id)
+        self._jobs.stop(job_id, why_hopeless)
 
     def results(self, job_id: str) -> tuple[ResultLocation, ...]:
         """Return where the tasks of a job have left their results; of each task, its last attempt."""
@@ -180,12 +180,12 @@ class KubernetesEngine:
         secret = call(self._client, requests.SECRETS.read(pod_spec.tasks_secret_name(job_id)))
         return base64.b64decode(secret["data"][pod_spec.SECRET]).decode()
 
-    def purge_expired(self) -> None:
-        """End what jobs that have ended left running, and jobs that can never start.
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """Return the jobs that have ended and have tasks or secrets left, and those that can never begin."""
+        return tuple(self._jobs.leftovers())
 
-        Kubernetes itself deletes the jobs whose time to live is over.
-        """
-        self._jobs.stop_leftovers()
+    def forget_expired(self) -> None:
+        """Do nothing: Kubernetes itself deletes the jobs whose time to live is over."""
 
     def volumes(self) -> tuple[Volume, ...]:
         """Return the volumes of the cluster, sorted by name."""
@@ -208,17 +208,6 @@ class KubernetesEngine:
         ready = [node for node in self._parse_nodes(without_spark) if node.status == "ready"]
         jobs = driver_admission.find_unfinished_spark_jobs(call(self._client, requests.JOBS.list())["items"], pods)
         return driver_admission.admit(*spark.spark_requests(submission.job), ready, jobs)
-
-    def _create_root(self, objects: JobObjects, job_id: str) -> dict[str, Any]:
-        """Create the root Job, or return the existing one."""
-        try:
-            return objects.create_root()
-        except ApiError:
-            # The answer may have been lost after the Job was created, or another submission was faster.
-            root = self._jobs.find(job_id)
-            if root is None:
-                raise
-            return root
 
     def _with_operator_names(self, job: JobStatus) -> JobStatus:
         """Return the job with its hosts as the operator calls them, instead of the names of their nodes."""

@@ -11,13 +11,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.core.model import JobStatus
 from cloudmesh.cluster.providers import outcomes
-from cloudmesh.cluster.providers.base import Chunk
+from cloudmesh.cluster.providers.base import Chunk, Leftover
 from cloudmesh.cluster.providers.kubernetes import logs, pod_spec, pod_status, requests, status
 from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry
 from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
@@ -110,32 +109,37 @@ class JobStore:
             if not followed.unfinished:
                 time.sleep(_POLL_SECONDS)
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End a job and all its tasks; of a job that has ended, end what is left. NotFoundError: there is no such job.
 
         The Jobs get a time limit that has passed already: they stay listed until their time to live is over.
+
+        Args:
+            job_id: the job.
+            why_hopeless: why the job could never begin; empty: it has begun, or the user stops it.
         """
         jobs = self._read_jobs(job_id)
         has_ended = self.status(job_id).state.ended
-        self._stop(jobs, self.list_pods(job_id) if not all(map(status.has_finished, jobs)) else [])
+        annotations = {pod_spec.HOPELESS: why_hopeless} if why_hopeless else {}
+        self._stop(jobs, self.list_pods(job_id) if not all(map(status.has_finished, jobs)) else [], annotations)
         if has_ended:
             selector = f"{pod_spec.JOB}={job_id},{pod_spec.ROLE}={EXECUTOR}"
             call(self._client, requests.PODS.delete_all(labels=selector, fields=UNFINISHED))
             self._delete_secret_variables(job_id)
 
-    def stop_leftovers(self) -> None:
-        """End the tasks and secrets that jobs left when they ended, and the jobs that can never start."""
-        ended = set()
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield the jobs that have ended and have tasks or secrets left, and those that can never begin."""
+        ended: dict[str, bool] = {}  # whether all Jobs of a job have finished, by the job's id
         for root, pods, additional in self._list_jobs_with_pods():
             now = time.time()
             if status.job_status(root, pods, now, additional).state.ended:
-                self._stop([root, *additional], pods)
-                ended.add(root["metadata"]["name"])
+                ended[root["metadata"]["name"]] = all(map(status.has_finished, [root, *additional]))
             elif why := status.why_hopeless(root, pods, now):
-                self._stop([root, *additional], pods, {pod_spec.HOPELESS: why})
-        if ended:
-            for job_id in ended & self._list_jobs_with_secret_variables():
-                self._delete_secret_variables(job_id)
+                yield Leftover(root["metadata"]["name"], why)
+        with_secrets = self._list_jobs_with_secret_variables() if ended else ()
+        for job_id, has_finished in ended.items():
+            if not has_finished or job_id in with_secrets:
+                yield Leftover(job_id)
 
     def task_placements(self, job_id: str) -> list[TaskPlacement]:
         """Return where the tasks of a job run or ran."""
@@ -145,9 +149,7 @@ class JobStore:
         """Return whether one of the Jobs of a job has ended without being complete."""
         return any(status.has_finished(job) and not status.is_complete(job) for job in self._read_jobs(job_id))
 
-    def _stop(
-        self, jobs: Sequence[Mapping[str, Any]], pods: _Objects, annotations: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
+    def _stop(self, jobs: Sequence[Mapping[str, Any]], pods: _Objects, annotations: Mapping[str, str]) -> None:
         """End those Jobs of a job that have not finished.
 
         Args:

@@ -12,7 +12,7 @@ from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
 from cloudmesh.cluster.providers import outcomes
-from cloudmesh.cluster.providers.base import Chunk, NativeSubmission, ResultLocation, Submission, is_spark
+from cloudmesh.cluster.providers.base import Chunk, Leftover, NativeSubmission, ResultLocation, Submission, is_spark
 from cloudmesh.cluster.providers.nomad import api_client, bootstrap, native, nodes, spark_job, status, task_group_job
 from cloudmesh.cluster.providers.nomad.api_client import call, call_with_retry
 from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, RESULTS
@@ -71,22 +71,18 @@ class NomadEngine:
         return {"Job": spark_job.spark_job(submission) if is_spark(submission) else task_group_job.job(submission)}
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        """Run the job once: Nomad is told to refuse it where a job of its id is there already."""
-        job = self._find_job(submission.id)
-        if job is None:
-            self._secrets.store_secrets(submission)
-            body = {**self.specification(submission), "EnforceIndex": True, "JobModifyIndex": 0}
-            try:
-                call(lambda: self._client.job.register_job(submission.id, body))
-                return
-            except ApiError:
-                # The answer may have been lost after Nomad took the job, or another operator was quicker.
-                job = self._find_job(submission.id)
-                if job is None:
-                    self._secrets.delete_secrets(submission.id)
-                    raise
-        if (job["Meta"] or {}).get(DIGEST) != submission.digest:
-            raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
+        """Run the job; Nomad is told to refuse it where a job of its id is there already."""
+        self._secrets.store_secrets(submission)
+        body = {**self.specification(submission), "EnforceIndex": True, "JobModifyIndex": 0}
+        try:
+            call(lambda: self._client.job.register_job(submission.id, body))
+        except ApiError:
+            if self._find_job(submission.id) is None:
+                self._secrets.delete_secrets(submission.id)
+            raise
+
+    def resume(self, submission: Submission[JobSpec]) -> None:
+        """Do nothing: Nomad takes a job in one request, after its secrets."""
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
         """Register the job, as `nomad job run` does; it replaces another of its id.
@@ -133,7 +129,7 @@ class NomadEngine:
                 return
             time.sleep(_POLL_SECONDS)
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End the job and all its tasks; of a job that has ended, the workers that still run or wait."""
         job = self._get_job(job_id)
         from_job_file = DIGEST in (job["Meta"] or {})
@@ -170,9 +166,13 @@ class NomadEngine:
         """Return the secret that only the tasks of a job have."""
         return self._secrets.read_token(job_id)
 
-    def purge_expired(self) -> None:
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """Return the jobs whose first group has ended and whose others run, and ended jobs that have secrets."""
+        return tuple(self._secrets.leftovers())
+
+    def forget_expired(self) -> None:
         """Remove the jobs that ended longer ago than their time to live, with all that belongs to them."""
-        self._secrets.purge_expired(time.time())
+        self._secrets.forget_expired(time.time())
 
     def volumes(self) -> tuple[Volume, ...]:
         """Return the volumes of the cluster, sorted by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nomad.api.exceptions import VariableConflict
 
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError
-from cloudmesh.cluster.providers.base import Submission
+from cloudmesh.cluster.providers.base import Leftover, Submission
 from cloudmesh.cluster.providers.nomad import job_spec, status
 from cloudmesh.cluster.providers.nomad.api_client import RawRequests, call
 from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, TTL
@@ -65,49 +65,49 @@ class JobSecrets:
         with suppress(NotFoundError):
             call(lambda: self._client.variable.delete_variable(job_spec.build_variable_path(job_id)))
 
-    def purge_expired(self, now: float) -> None:
-        """Remove what jobs made of job files have left, as far as it is due.
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield the jobs made of job files whose first group alone has ended, and ended ones that have secrets."""
+        summaries = [summary for summary in self._list_jobs() if _is_from_job_file(summary)]
+        ended = [summary["ID"] for summary in summaries if summary["Status"] == "dead"]
+        with_secrets = self._list_secrets() if ended else ()
+        for job_id in [summary["ID"] for summary in summaries if status.is_over(summary)]:
+            yield Leftover(job_id)
+        for job_id in ended:
+            if job_id in with_secrets:
+                yield Leftover(job_id)
 
-        Jobs whose first group has ended are stopped, with their other groups. Jobs that have ended lose their secrets.
-        Those that ended longer ago than their time to live are removed, with their results.
+    def forget_expired(self, now: float) -> None:
+        """Remove jobs made of job files that ended longer ago than their time to live, with their results.
+
+        The secrets of jobs that were never submitted go as well; a job that is about to be has an hour's time.
 
         Args:
             now: seconds since the epoch.
         """
-        listed = RawRequests("jobs", self._client).ask("get", params={"meta": "true"})
-        summaries = [summary for summary in listed if DIGEST in (summary.get("Meta") or {})]
-        ended = [summary for summary in summaries if summary["Status"] == "dead"]
+        summaries = self._list_jobs()
         for summary in summaries:
-            if status.is_over(summary):
-                call(partial(self._client.job.deregister_job, summary["ID"], purge=False))
-        if not ended:
-            return
-        prefix = job_spec.build_variable_path("")
-        variables = call(lambda: self._client.variables.get_variables(prefix=prefix))
-        stored_at = {
-            variable["Path"].removeprefix(prefix): variable["ModifyTime"] / _NANOSECONDS for variable in variables
-        }
-        self._delete_orphaned_secrets(stored_at, {summary["ID"] for summary in listed}, now)
-        for summary in ended:
+            if not _is_from_job_file(summary) or summary["Status"] != "dead":
+                continue
             job_id, ttl = summary["ID"], float(summary["Meta"].get(TTL, _DEFAULT_TTL_SECONDS))
-            if job_id in stored_at:
-                self.delete_secrets(job_id)
             # No job ends before it is submitted, so that for most no further request is needed.
             if summary["SubmitTime"] / _NANOSECONDS + ttl <= now and self._find_end_time(job_id) + ttl <= now:
                 with suppress(NotFoundError):
                     self._purge(job_id)
-
-    def _delete_orphaned_secrets(self, stored_at: Mapping[str, float], job_ids: Set[str], now: float) -> None:
-        """Delete the secrets of jobs that were never submitted; a job that is about to be has an hour's time.
-
-        Args:
-            stored_at: when secrets were stored, in seconds since the epoch, by the id of their job.
-            job_ids: of all jobs that Nomad has.
-            now: seconds since the epoch.
-        """
-        for job_id, since in stored_at.items():
-            if job_id not in job_ids and since + _ORPHAN_SECONDS < now:
+        job_ids = {summary["ID"] for summary in summaries}
+        for job_id, stored_at in self._list_secrets().items():
+            if job_id not in job_ids and stored_at + _ORPHAN_SECONDS < now:
                 self.delete_secrets(job_id)
+
+    def _list_jobs(self) -> list[dict[str, Any]]:
+        """Return Nomad's list of jobs, each with its "Meta"."""
+        summaries: list[dict[str, Any]] = RawRequests("jobs", self._client).ask("get", params={"meta": "true"})
+        return summaries
+
+    def _list_secrets(self) -> dict[str, float]:
+        """Return when the secrets of jobs were stored, in seconds since the epoch, by the id of their job."""
+        prefix = job_spec.build_variable_path("")
+        variables = call(lambda: self._client.variables.get_variables(prefix=prefix))
+        return {variable["Path"].removeprefix(prefix): variable["ModifyTime"] / _NANOSECONDS for variable in variables}
 
     def _find_end_time(self, job_id: str) -> float:
         """Return when a job ended, in seconds since the epoch; 0 where it never had an allocation."""
@@ -126,3 +126,8 @@ class JobSecrets:
     def _list_allocations(self, job_id: str) -> list[Mapping[str, Any]]:
         allocations: list[Mapping[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
         return allocations
+
+
+def _is_from_job_file(summary: Mapping[str, Any]) -> bool:
+    """Return whether a job of Nomad's list was made of a job file."""
+    return DIGEST in (summary.get("Meta") or {})
