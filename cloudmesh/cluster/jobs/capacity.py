@@ -57,7 +57,7 @@ def why_tasks_unschedulable(layout: TaskLayout, nodes: Sequence[Node]) -> str:
         layout: the job's task groups.
         nodes: the nodes that take jobs.
     """
-    for group in layout.parts:
+    for group in layout.groups:
         request = ResourceRequest(group.count, group.cores, group.memory_mb)
         allowed = [node for node in nodes if _may_run_on(group, node)]
         if not allowed and group.host:
@@ -68,9 +68,9 @@ def why_tasks_unschedulable(layout: TaskLayout, nodes: Sequence[Node]) -> str:
         if fitting < group.count:
             return _say_too_many(f"{_describe(group)}s", request, fitting)
     # Groups bound to a host are placed first, then single tasks: the last group is not placed in different ways.
-    groups = sorted(layout.parts, key=lambda group: (not group.host, group.count > 1, -group.memory_mb))
+    groups = sorted(layout.groups, key=lambda group: (not group.host, group.count > 1, -group.memory_mb))
     if not _fit_together(groups, nodes):
-        tasks = " and ".join(f"{group.count} {_describe(group)}s" for group in layout.parts)
+        tasks = " and ".join(f"{group.count} {_describe(group)}s" for group in layout.groups)
         return f"{tasks} have room on the hosts by themselves, but not all together"
     return ""
 

@@ -1,4 +1,4 @@
-"""Jobs of kinds HadoopJob and HadoopService, and their parts. See images/hadoop/hadoop.py for the other end.
+"""Jobs of kinds HadoopJob and HadoopService, and their task groups. See images/hadoop/hadoop.py for the other end.
 
 A HadoopJob is a cluster of its own: HDFS and YARN come up for it and go with it. A HadoopService is the same and stays,
 with its data in a volume on the hosts; a HadoopJob whose storage is a volume of a service runs there, as a client.
@@ -149,7 +149,7 @@ class HadoopService(JobSpec):
 
 
 def _job_layout(job: HadoopJob) -> TaskLayout:
-    """Return the parts of a HadoopJob; of one whose storage has come to be that of a service, its client."""
+    """Return the task groups of a HadoopJob; of one whose storage has come to be that of a service, its client."""
     plan = _job_plan(job)
     if hadoop_client.URI in job.env:
         needs = replace(job.head, memory_mb=job.head.memory_mb // 2)
@@ -160,7 +160,7 @@ def _job_layout(job: HadoopJob) -> TaskLayout:
 
 
 def _service_layout(job: HadoopService, hosts: Sequence[str]) -> TaskLayout:
-    """Return the parts of a HadoopService: a worker on each of the hosts, and the head on the first of them."""
+    """Return the task groups of a HadoopService: a worker on each of the hosts, and the head on the first of them."""
     conf = {**job.conf, "dfs.replication": str(job.replication)}
     plan = _plan(job.worker.instances, _SHARED_MASTERS, conf) | {"stays": True}
     first = (
@@ -173,11 +173,11 @@ def _service_layout(job: HadoopService, hosts: Sequence[str]) -> TaskLayout:
     head_ports = _HEAD_PORTS if job.yarn else HDFS_PORTS
     head = _task_group("head", job.head, plan, {name: numbers[name] for name in head_ports})
     worker = _task_group("worker", job.worker, plan, {**{name: numbers[name] for name in _BLOCK_PORTS}, **computing})
-    parts = (head, *[worker] * job.worker.instances)
+    groups = (head, *[worker] * job.worker.instances)
     # While no hosts are given yet, what matters is how many tasks there are.
-    bound = zip(parts, (*hosts[:1], *hosts) or [""] * len(parts), strict=True)
+    bound = zip(groups, (*hosts[:1], *hosts) or [""] * len(groups), strict=True)
     data = {"CMS_DATA": job.storage[0].mount}
-    return TaskLayout(tuple(replace(part, host=host, env={**part.env, **data}) for part, host in bound), stays=True)
+    return TaskLayout(tuple(replace(group, host=host, env={**group.env, **data}) for group, host in bound), stays=True)
 
 
 def _job_plan(job: HadoopJob) -> dict[str, Any]:

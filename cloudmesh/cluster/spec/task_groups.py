@@ -53,11 +53,11 @@ class TaskLayout:
     """The task groups of a job.
 
     Attributes:
-        parts: the groups. The job has ended when all tasks of the first group have; its output is theirs.
+        groups: its groups. The job has ended when all tasks of the first group have; its output is theirs.
         stays: whether the job is a service. Its tasks are started again whenever they end, on the same hosts.
     """
 
-    parts: tuple[TaskGroup, ...]
+    groups: tuple[TaskGroup, ...]
     stays: bool = False
 
 
@@ -66,14 +66,14 @@ class ScheduledGroup:
     """A task group as an engine runs it.
 
     Attributes:
-        part: the group; it has one task if other groups have the same name.
+        task_group: the group; it has one task if other groups have the same name.
         name: unique in the job: "worker", or "worker-2" if several groups are called so.
         first: the number of its first task among all tasks of groups with the same name.
         total: how many tasks the groups with the same name have together.
         leads: whether the job ends with this group.
     """
 
-    part: TaskGroup
+    task_group: TaskGroup
     name: str
     first: int
     total: int
@@ -82,12 +82,12 @@ class ScheduledGroup:
     @property
     def alone(self) -> bool:
         """Whether no other group has the same name."""
-        return self.name == self.part.name
+        return self.name == self.task_group.name
 
 
-def schedule_groups(parts: Iterable[TaskGroup]) -> list[ScheduledGroup]:
+def schedule_groups(task_groups: Iterable[TaskGroup]) -> list[ScheduledGroup]:
     """Return the groups with unique names; groups of the same name are split into their single tasks."""
-    groups = list(parts)
+    groups = list(task_groups)
     same_name = Counter(group.name for group in groups)
     total: Counter[str] = Counter()
     for group in groups:
@@ -96,9 +96,9 @@ def schedule_groups(parts: Iterable[TaskGroup]) -> list[ScheduledGroup]:
     scheduled: list[ScheduledGroup] = []
     for group in groups:
         shares_name = same_name[group.name] > 1
-        for part in [replace(group, count=1)] * group.count if shares_name else [group]:
-            first = next_number[part.name]
-            name = f"{part.name}-{first}" if shares_name else part.name
-            scheduled.append(ScheduledGroup(part, name, first, total[part.name], leads=not scheduled))
-            next_number[part.name] += part.count
+        for task_group in [replace(group, count=1)] * group.count if shares_name else [group]:
+            first = next_number[task_group.name]
+            name = f"{task_group.name}-{first}" if shares_name else task_group.name
+            scheduled.append(ScheduledGroup(task_group, name, first, total[task_group.name], leads=not scheduled))
+            next_number[task_group.name] += task_group.count
     return scheduled

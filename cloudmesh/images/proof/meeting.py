@@ -19,14 +19,14 @@ REPORT_SECONDS = 45.0  # for everything that a task does after the meeting
 Message = dict[str, Any]
 
 
-def sealed(message: Message) -> bytes:
+def sign(message: Message) -> bytes:
     """Return the message as a line of JSON, signed with the job's secret."""
     body = json.dumps(message)
     return json.dumps({"body": body, "mac": _mac(body)}).encode() + b"\n"
 
 
-def opened(line: bytes) -> Message:
-    """Return the message of a line that `sealed` made.
+def verify(line: bytes) -> Message:
+    """Return the message of a line that `sign` made.
 
     Raises:
         ValueError: the line is not JSON, or the signature is not that of this job's secret.
@@ -48,9 +48,9 @@ def ask(address: str, message: Message, timeout: float = SECONDS) -> Message:
     """Send a message to the task at HOST:PORT, and return the answer."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=timeout) as connection:
-        connection.sendall(sealed(message))
+        connection.sendall(sign(message))
         with connection.makefile("rb") as answer:
-            return opened(answer.readline())
+            return verify(answer.readline())
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -74,10 +74,10 @@ class Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Answer a message; one that is not of this job gets no answer."""
         try:
-            message = opened(self.rfile.readline(1 << 20))
+            message = verify(self.rfile.readline(1 << 20))
         except (ValueError, KeyError, OSError):
             return
-        self.wfile.write(sealed(self.server.answer(message)))  # type: ignore[attr-defined]
+        self.wfile.write(sign(self.server.answer(message)))  # type: ignore[attr-defined]
 
 
 class Meeting:

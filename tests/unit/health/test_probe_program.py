@@ -94,7 +94,7 @@ def test_who_has_not_the_jobs_secret_is_not_let_in(probes, tmp_path):
 
 
 def test_the_job_has_a_task_on_each_of_its_hosts_and_knows_which_is_where():
-    groups = ProbeJob("test", programs=(PROGRAM,), hosts=3).layout(("b", "a", "c")).parts
+    groups = ProbeJob("test", programs=(PROGRAM,), hosts=3).layout(("b", "a", "c")).groups
     assert [(group.name, group.host, group.env["CMS_PROBE"]) for group in groups] == [
         ("head", "b", "0"),
         ("probe", "a", "1"),

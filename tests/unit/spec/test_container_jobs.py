@@ -92,9 +92,9 @@ def test_a_wrong_field_is_named_with_its_line(spec: str, said: str) -> None:
     assert str(caught.value).startswith(said)
 
 
-def test_the_tasks_are_one_part_bound_to_no_host() -> None:
+def test_the_tasks_are_one_group_bound_to_no_host() -> None:
     job = made("  image: a\n  count: 3\n  ports: [http]\n  command: [x]\n  arguments: [y]\n  retries: 2\n")
-    (part,) = job.layout().parts
-    assert (part.name, part.count, part.cores, part.memory_mb, part.retries) == ("task", 3, 1, 1024, 2)
-    assert (part.command, part.arguments, part.ports, part.host) == (("x",), ("y",), {"http": 0}, "")
+    (group,) = job.layout().groups
+    assert (group.name, group.count, group.cores, group.memory_mb, group.retries) == ("task", 3, 1, 1024, 2)
+    assert (group.command, group.arguments, group.ports, group.host) == (("x",), ("y",), {"http": 0}, "")
     assert job.hosts_wanted == SparkJob("s").hosts_wanted == 0

@@ -30,9 +30,9 @@ def made(kind: str, spec: str, *arguments: str) -> JobSpec:
     return job
 
 
-def plan(part: task_groups.Part) -> dict[str, object]:
+def plan(task_group: task_groups.TaskGroup) -> dict[str, object]:
     """Return what the image is told to do."""
-    plan: dict[str, object] = json.loads(part.env["CMS_HADOOP"])
+    plan: dict[str, object] = json.loads(task_group.env["CMS_HADOOP"])
     return plan
 
 
@@ -83,7 +83,7 @@ def test_a_job_is_a_head_whose_program_is_the_job_and_workers() -> None:
     job = made(
         "HadoopJob", "  jar: x.jar\n  arguments: [a]\n  input: [in.txt]\n  worker: {instances: 3}\n  retries: 2\n"
     )
-    head, worker = job.layout().parts
+    head, worker = job.layout().groups
     assert (head.name, head.count, head.retries, head.arguments) == ("head", 1, 2, ("head",))
     assert (worker.name, worker.count, worker.retries, worker.arguments) == ("worker", 3, 0, ("worker",))
     assert not job.layout().stays
@@ -97,7 +97,7 @@ def test_steps_run_one_after_another_with_the_class_of_the_job_or_their_own() ->
     job = made("HadoopJob", "  jar: examples\n  mainClass: a.B\n  steps: [{arguments: [x]}, {mainClass: c.D}]\n")
     assert isinstance(job, HadoopJob)
     assert job.steps == (Step("", ("x",)), Step("c.D"))
-    steps = plan(job.layout().parts[0])["steps"]
+    steps = plan(job.layout().groups[0])["steps"]
     assert isinstance(steps, list)
     assert [(step["class"], step["arguments"]) for step in steps] == [("a.B", ["x"]), ("c.D", [])]
 
@@ -109,28 +109,28 @@ def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_t
     assert job.hosts_wanted == 3
     layout = job.layout(["h1", "h2", "h3"])
     assert layout.stays
-    assert [(part.name, part.host) for part in layout.parts] == [
+    assert [(group.name, group.host) for group in layout.groups] == [
         ("head", "h1"),
         ("worker", "h1"),
         ("worker", "h2"),
         ("worker", "h3"),
     ]
-    numbers = [*layout.parts[0].ports.values(), *filter(None, layout.parts[1].ports.values())]
+    numbers = [*layout.groups[0].ports.values(), *filter(None, layout.groups[1].ports.values())]
     assert len(set(numbers)) == 8
     assert all(10000 <= number < 20000 for number in numbers)
     # What clients need not know is on any port that is free.
-    assert {name for name, number in layout.parts[1].ports.items() if not number} >= {"nodemanager", "shuffle"}
+    assert {name for name, number in layout.groups[1].ports.items() if not number} >= {"nodemanager", "shuffle"}
     assert job.layout(["h1", "h2", "h3"]) == layout
-    assert {part.env["CMS_DATA"] for part in layout.parts} == {"/data"}
+    assert {group.env["CMS_DATA"] for group in layout.groups} == {"/data"}
 
 
 def test_a_service_without_yarn_keeps_files_and_takes_less() -> None:
     storage = "  storage: [{name: data, mount: /data}]\n"
     whole, files = (made("HadoopService", f"{storage}  yarn: {yarn}\n") for yarn in ("true", "false"))
-    head, worker, _ = files.layout(["h1", "h2"]).parts
+    head, worker, _ = files.layout(["h1", "h2"]).groups
     assert (set(head.ports), set(worker.ports)) == ({"kdc", "namenode"}, {"datanode", "blocks"})
     assert (head.memory_mb, worker.memory_mb) == (1024, 768)
-    its_head, its_worker, _ = whole.layout(["h1", "h2"]).parts
+    its_head, its_worker, _ = whole.layout(["h1", "h2"]).groups
     assert (its_head.memory_mb, its_worker.memory_mb) == (1536, 2048)
     # Clients find it where they find any other.
     assert head.ports.items() < its_head.ports.items()
@@ -139,10 +139,10 @@ def test_a_service_without_yarn_keeps_files_and_takes_less() -> None:
 def test_a_job_on_a_service_is_a_client_alone_with_half_of_what_a_head_gets() -> None:
     given = made("HadoopJob", "  jar: examples\n  program: pi\n  head: {memory: 2g}\n  retries: 1\n")
     resolved = replace(given, env=hadoop_client.computing("fs", lambda port: f"h:{len(port)}", "a secret").env)
-    (client,) = resolved.layout().parts
+    (client,) = resolved.layout().groups
     assert (client.name, client.count, client.memory_mb, client.retries) == ("client", 1, 1024, 1)
     assert (client.arguments, client.ports) == (("client",), {})
-    assert plan(client) == plan(given.layout().parts[0])
+    assert plan(client) == plan(given.layout().groups[0])
 
 
 @pytest.mark.parametrize(

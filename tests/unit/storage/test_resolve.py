@@ -165,7 +165,7 @@ def test_a_hadoop_job_runs_in_the_service_whose_volume_it_names():
     resolved = resolve.resolve(job, [FILES], lambda job_id, port: f"{job_id}.host:{len(port)}")
     assert resolved.job.arguments == ("hdfs://hdfs/in/a",)
     assert "hdfs.host:15" in resolved.job.env["CMS_HADOOP_HEAD"]  # the ResourceManager
-    assert [group.name for group in resolved.job.layout().parts] == ["client"]
+    assert [group.name for group in resolved.job.layout().groups] == ["client"]
     assert list(resolved.secrets.values()) == ["very-secret"]
     assert "very-secret" not in repr(resolved)
 

@@ -43,10 +43,10 @@ def build_objects(submission: Submission[JobSpec], token: str) -> list[dict[str,
         token: the secret that its tasks share.
     """
     layout = submission.job.layout(submission.hosts)
-    groups = schedule_groups(layout.parts)
+    groups = schedule_groups(layout.groups)
     root, *additional = (_build_job(submission, layout, group) for group in groups)
     root["metadata"] = pod_spec.build_job_metadata(submission)
-    root["metadata"]["labels"][PART] = groups[0].part.name
+    root["metadata"]["labels"][PART] = groups[0].task_group.name
     root["spec"] |= {"suspend": True, "ttlSecondsAfterFinished": submission.job.ttl_seconds}
     contents = {pod_spec.SECRET: token, pod_spec.PEERS: "".join(_peer_lines(submission.id, groups))}
     return [root, *pod_spec.build_secrets(submission, contents), _build_service(submission.id), *additional]
@@ -73,10 +73,10 @@ def hostname(job_id: str, kubernetes_job: str, index: int) -> str:
 def _peer_lines(job_id: str, groups: Iterable[ScheduledGroup]) -> Iterator[str]:
     """Yield the lines of the file CMS_PEERS_FILE; see `spec/task_groups.py` for its format."""
     for group in groups:
-        for index in range(group.part.count):
-            for name, port in assign_ports(group.part).items():
+        for index in range(group.task_group.count):
+            for name, port in assign_ports(group.task_group).items():
                 host = hostname(job_id, _job_name(job_id, group), index)
-                yield f"{group.part.name} {group.first + index} {name} {host}:{port}\n"
+                yield f"{group.task_group.name} {group.first + index} {name} {host}:{port}\n"
 
 
 def _job_name(job_id: str, group: ScheduledGroup) -> str:
@@ -91,7 +91,7 @@ def _build_service(job_id: str) -> dict[str, Any]:
 
 
 def _build_job(submission: Submission[JobSpec], layout: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
-    task_group = group.part
+    task_group = group.task_group
     pod_metadata = {"labels": {JOB: submission.id, PART: task_group.name}, "annotations": {FIRST: str(group.first)}}
     if layout.stays:
         retries: dict[str, Any] = {"backoffLimit": _UNLIMITED}
@@ -120,10 +120,10 @@ def _build_pod(submission: Submission[JobSpec], layout: TaskLayout, group: Sched
         # The user of the image is not known, so that all users may read the secrets; nobody else is in the pod.
         "volumes": pod_spec.build_volumes(submission, 0o444),
     }
-    if group.part.host:
-        fields["affinity"] = _bind_to_host(group.part.host)
-    elif group.part.count > 1:
-        fields["topologySpreadConstraints"] = [_spread(submission.id, group.part.name)]
+    if group.task_group.host:
+        fields["affinity"] = _bind_to_host(group.task_group.host)
+    elif group.task_group.count > 1:
+        fields["topologySpreadConstraints"] = [_spread(submission.id, group.task_group.name)]
     if layout.stays:
         fields["tolerations"] = pod_spec.build_tolerations(None)
     if submission.job.timeout_seconds:
@@ -149,7 +149,7 @@ def _spread(job_id: str, group_name: str) -> dict[str, Any]:
 
 
 def _build_container(submission: Submission[JobSpec], layout: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
-    task_group = group.part
+    task_group = group.task_group
     capabilities: dict[str, Any] = {"drop": ["ALL"]}
     if submission.job.image not in IMAGES:
         capabilities["add"] = list(_CAPABILITIES)
@@ -170,7 +170,7 @@ def _build_container(submission: Submission[JobSpec], layout: TaskLayout, group:
 
 def _build_environment(submission: Submission[JobSpec], group: ScheduledGroup) -> list[dict[str, Any]]:
     """Return the environment of a task; see `spec/task_groups.py` for the variables."""
-    task_group = group.part
+    task_group = group.task_group
     fixed = {
         "CMS_JOB_ID": submission.id,
         "CMS_TASK_COUNT": str(group.total),

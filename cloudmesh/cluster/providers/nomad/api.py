@@ -153,7 +153,7 @@ class NomadEngine:
         )
 
     def address(self, job_id: str, port: str) -> str:
-        """Return where the first task of the job's first part listens, from Nomad's service of that port."""
+        """Return where the first task of the job's first task group listens, from Nomad's service of that port."""
         job = self._get_job(job_id)
         tag = f"{job['TaskGroups'][0]['Tasks'][0]['Name']} 0 {port}"
         services = api_client.RawRequests("service", self._client)
