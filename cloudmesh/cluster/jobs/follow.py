@@ -9,9 +9,9 @@ from contextlib import suppress
 from cloudmesh.cluster.core.errors import ApiError, UnknownOutcomeError
 from cloudmesh.cluster.core.model import JobStatus, State
 from cloudmesh.cluster.core.report import Report
+from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.jobs.engine_jobs import clear_ended
 from cloudmesh.cluster.providers.base import Chunk, Engine
-from cloudmesh.cluster.providers.retrying import retry_for
 
 OutputHandler = Callable[[Chunk], None]
 
@@ -107,6 +107,11 @@ def _get_job_with_retry(engine: Engine, job_id: str) -> JobStatus:
         UnknownOutcomeError: it did not answer for a minute.
     """
     try:
-        return retry_for(lambda: engine.job(job_id), ApiError, seconds=_SILENCE_SECONDS, pause_seconds=_POLL_SECONDS)
+        return retry(
+            lambda: engine.job(job_id),
+            lambda error: isinstance(error, ApiError),
+            seconds=_SILENCE_SECONDS,
+            pause_seconds=_POLL_SECONDS,
+        )
     except ApiError as error:
         raise UnknownOutcomeError(f"job {job_id}: its outcome is not known, the engine is silent: {error}") from error

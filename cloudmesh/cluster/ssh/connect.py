@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import socket
 import subprocess
 import threading
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import HostError, UnreachableError, UsageError
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.ssh import authentication, host_list, known_hosts, ssh_config
 from cloudmesh.cluster.ssh.connection import Connection, Link, translate_errors
 from cloudmesh.cluster.ssh.host_keys import HostKeys
@@ -106,29 +106,41 @@ def _exchange_keys(
     Raises:
         UnreachableError: there was no way to the host, or the key exchange failed.
     """
+    return retry(
+        lambda: _exchange_keys_once(host, target, settings, host_keys),
+        lambda error: isinstance(error, _HungUpError),
+        attempts=_ATTEMPTS,
+        pause_seconds=0.2,
+        grows=True,
+    )
+
+
+class _HungUpError(UnreachableError):
+    """The server closed the connection at once."""
+
+
+def _exchange_keys_once(
+    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys
+) -> tuple[paramiko.Transport, Callable[[], None]]:
     import paramiko
 
     from cloudmesh.cluster.ssh.ordered_transport import OrderedTransport
 
-    for attempt in range(_ATTEMPTS):
-        stream, release = _open_stream(host, target, settings)
-        start = time.monotonic()
-        transport = OrderedTransport(stream)
-        timeout = settings.connect_timeout
-        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
-        host_keys.prefer_known_types(transport)
-        try:
-            transport.start_client(timeout=2 * timeout)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            transport.close()
-            release()
-            is_final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
-            if is_final or time.monotonic() - start > timeout / 2 or attempt == _ATTEMPTS - 1:
-                raise UnreachableError(str(host), _explain_failed_handshake(target, error)) from error
-        else:
-            return transport, release
-        time.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, is no secret
-    raise AssertionError("unreachable")
+    stream, release = _open_stream(host, target, settings)
+    start = time.monotonic()
+    transport = OrderedTransport(stream)
+    timeout = settings.connect_timeout
+    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+    host_keys.prefer_known_types(transport)
+    try:
+        transport.start_client(timeout=2 * timeout)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        transport.close()
+        release()
+        is_final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
+        kind = UnreachableError if is_final or time.monotonic() - start > timeout / 2 else _HungUpError
+        raise kind(str(host), _explain_failed_handshake(target, error)) from error
+    return transport, release
 
 
 def _explain_failed_handshake(target: Target, error: Exception) -> str:

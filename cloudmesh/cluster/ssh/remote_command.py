@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cloudmesh.cluster.core.retrying import retry
+
 if TYPE_CHECKING:
     import paramiko
     from typing_extensions import Buffer
@@ -162,14 +164,12 @@ def _open_channel(transport: paramiko.Transport, timeout: float) -> paramiko.Cha
     """Open a channel. Where sshd refuses, try again for a while: MaxSessions still counts sessions that just ended."""
     import paramiko
 
-    deadline = time.monotonic() + _REFUSAL_SECONDS
-    while True:
-        try:
-            return transport.open_session(timeout=timeout)
-        except paramiko.ChannelException:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    return retry(
+        lambda: transport.open_session(timeout=timeout),
+        lambda error: isinstance(error, paramiko.ChannelException),
+        seconds=_REFUSAL_SECONDS,
+        pause_seconds=0.05,
+    )
 
 
 class OutputStream(io.RawIOBase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -10,6 +9,7 @@ from dataclasses import replace
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import ClusterError, InUseError, NotFoundError
 from cloudmesh.cluster.core.model import Host, Volume
+from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import lock
 from cloudmesh.cluster.hosts.discovery import connection_to, hosts_of
 from cloudmesh.cluster.hosts.volumes import apply_on_host
@@ -104,13 +104,10 @@ def _remove_from_engine(engine: Engine, name: str) -> None:
     jobs = engine.jobs()
     if users := [job.id for job in jobs if name in job.volumes and not job.state.ended]:
         raise InUseError(name, users)
-    ended, deadline = {job.id for job in jobs if job.state.ended}, time.monotonic() + _ENDING_SECONDS
-    while True:
-        try:
-            engine.remove_volume(name)
-            return
-        except InUseError as error:
-            # The last tasks of a job that has ended take a moment to end.
-            if not ended.issuperset(error.jobs) or time.monotonic() > deadline:
-                raise
-        time.sleep(_POLL_SECONDS)
+    ended = {job.id for job in jobs if job.state.ended}
+
+    def is_ending(error: BaseException) -> bool:
+        """Whether only the last tasks of jobs that have ended use it, which take a moment to end."""
+        return isinstance(error, InUseError) and ended.issuperset(error.jobs)
+
+    retry(lambda: engine.remove_volume(name), is_ending, seconds=_ENDING_SECONDS, pause_seconds=_POLL_SECONDS)

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import HostError, ImageError
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts.local import container_config
 from cloudmesh.cluster.ssh.connect import connect
 from cloudmesh.cluster.ssh.host_script import load
@@ -119,18 +121,12 @@ def remove_if_present(remove: Callable[[], object]) -> None:
     """Call `remove`, and accept that somebody else has removed the same thing or is removing it."""
     import docker.errors
 
-    for attempt in range(5):
-        try:
-            remove()
-        except docker.errors.NotFound:
-            return
-        except docker.errors.APIError as error:
-            # Conflict: it, or the last container that uses it, is being removed, which takes a moment.
-            if error.status_code != 409 or attempt == 4:
-                raise
-            time.sleep(0.5)
-        else:
-            return
+    def is_conflict(error: BaseException) -> bool:
+        """Whether it, or the last container that uses it, is being removed, which takes a moment."""
+        return isinstance(error, docker.errors.APIError) and error.status_code == 409
+
+    with suppress(docker.errors.NotFound):
+        retry(remove, is_conflict, attempts=5, pause_seconds=0.5)
 
 
 def boot(client: Any, name: str, private_key: str, report: Report) -> None:

@@ -17,7 +17,7 @@ from kubernetes.client.exceptions import ApiException
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
-from cloudmesh.cluster.providers import retrying
+from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.providers.kubernetes.bootstrap import API_PORT
 from cloudmesh.cluster.ssh.tls import client_context
 
@@ -83,7 +83,7 @@ def call(client: ApiClient, request: Request) -> Any:
         except urllib3.exceptions.HTTPError as error:
             raise _SilentError(f"Kubernetes: no answer from its API ({error})") from error
 
-    return retrying.retry_attempts(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
+    return retry(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
 
 
 def open_stream(client: ApiClient, request: Request, timeout: tuple[int, int] | None = None) -> urllib3.HTTPResponse:
@@ -104,7 +104,7 @@ def open_stream(client: ApiClient, request: Request, timeout: tuple[int, int] | 
 
 def call_with_retry(request: Callable[[], T]) -> T:
     """Return what `request` returns; while the API does not answer, call it again, for at most a minute."""
-    return retrying.retry_for(request, _SilentError, seconds=_PATIENCE_SECONDS, pause_seconds=_PAUSE_SECONDS)
+    return retry(request, _is_silence, seconds=_PATIENCE_SECONDS, pause_seconds=_PAUSE_SECONDS)
 
 
 def _is_silence(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from nomad.api.base import Requester
 from nomad.api.exceptions import BadRequestNomadException, BaseNomadException, URLNotFoundNomadException
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
-from cloudmesh.cluster.providers import retrying
+from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.providers.nomad import bootstrap
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS = 15
+_TRIES = 3
+_PATIENCE_SECONDS = 60.0
 _REQUEST_ERRORS = (BaseNomadException, requests.RequestException, OSError)
 
 
@@ -52,7 +54,7 @@ def call(request: Callable[[], T]) -> T:
         ApiError: Nomad refused the request, or did not answer.
     """
     try:
-        return retrying.retry_attempts(request, _is_temporary)
+        return retry(request, _is_temporary, attempts=_TRIES)
     except URLNotFoundNomadException as error:
         raise NotFoundError(_describe_error(error)) from error
     except BadRequestNomadException as error:
@@ -63,7 +65,7 @@ def call(request: Callable[[], T]) -> T:
 
 def call_with_retry(request: Callable[[], T]) -> T:
     """Return the answer to a request like `call`, but go on for a minute after an ApiError."""
-    return retrying.retry_for(partial(call, request), ApiError)
+    return retry(partial(call, request), lambda error: isinstance(error, ApiError), seconds=_PATIENCE_SECONDS)
 
 
 class RawRequests(Requester):  # type: ignore[misc]  # it is not typed
