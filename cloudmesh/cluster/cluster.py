@@ -160,16 +160,8 @@ class Cluster:
         parsed = cluster._parse(hosts)
         # They are the cluster's: it is found by them, whatever else is known.
         cluster.context = replace(cluster.context, hosts=(*cluster.context.hosts, *parsed))
-        create.create(
-            cluster.context,
-            load_provider(provider),
-            cluster.name,
-            parsed,
-            servers=servers,
-            nodes=nodes,
-            debian=debian,
-            images=images,
-        )
+        request = create.Request(cluster.name, load_provider(provider), parsed, servers, nodes, debian, images)
+        create.create(cluster.context, request)
         return cluster
 
     @classmethod
@@ -261,7 +253,7 @@ class Cluster:
         """
         if verb == "create":
             provider = load_provider(options.pop("provider", "nomad"))
-            return create.plan_create(self.context, provider, self.name, self._parse(hosts), **options)
+            return create.plan_create(self.context, create.Request(self.name, provider, self._parse(hosts), **options))
         if verb == "kill":
             with discovery.find(self.context, self.name) as discovered:
                 return kill.plan_kill(self.context, discovered)

@@ -59,23 +59,13 @@ PHASES: tuple[Phase[Creation], ...] = (
 )
 
 
-def create(
-    context: Context,
-    provider: Provider,
-    cluster: str,
-    hosts: Sequence[Host] = (),
-    *,
-    servers: int = 1,
-    nodes: int = 1,
-    debian: str = "13",
-    images: Sequence[str] = (),
-) -> ClusterInfo:
-    """Make a cluster of `hosts`, or finish one that was begun.
+@dataclass(frozen=True)
+class Request:
+    """What the operator asks of `create`.
 
-    Args:
-        context: the operator's side.
+    Attributes:
+        cluster: the cluster's name.
         provider: of the kind wanted.
-        cluster: its name.
         hosts: servers first; none: local hosts are made, containers that stand for machines.
         servers: 1, 3 or 5.
         nodes: how many local hosts.
@@ -83,51 +73,66 @@ def create(
         images: names of our images that are built and delivered along the way.
 
     Raises:
-        UsageError: a bad name or number; nothing was done.
+        UsageError: the name is not valid, or the number of servers does not fit the hosts.
+    """
+
+    cluster: str
+    provider: Provider
+    hosts: Sequence[Host] = ()
+    servers: int = 1
+    nodes: int = 1
+    debian: str = "13"
+    images: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        names.check(self.cluster, "cluster name")
+        check_server_count(self.servers, len(self.hosts) or self.nodes)
+
+    def start(self, context: Context, hosts: Sequence[Host]) -> Creation:
+        """Return a run that makes the cluster of these hosts."""
+        return Creation(context, self.provider, self.cluster, hosts, self.images, servers=self.servers)
+
+
+def create(context: Context, request: Request) -> ClusterInfo:
+    """Make a cluster, or finish one that was begun.
+
+    Args:
+        context: the operator's side.
+        request: which cluster, of which hosts.
+
+    Raises:
         LockedError: another operator is changing the cluster or a host.
         HostsError: hosts that failed, each with its cause; the others are in.
     """
-    _check(cluster, servers, len(hosts) or nodes)
-    if not hosts:
-        hosts = local_hosts.create(cluster, nodes, debian=debian, report=context.report)
-    run = Creation(context, provider, cluster, hosts, images, servers=servers)
-    return install.install_hosts(PHASES, run, "all hosts")
+    hosts = request.hosts or local_hosts.create(
+        request.cluster, request.nodes, debian=request.debian, report=context.report
+    )
+    return install.install_hosts(PHASES, request.start(context, hosts), "all hosts")
 
 
-def plan_create(
-    context: Context,
-    provider: Provider,
-    cluster: str,
-    hosts: Sequence[Host] = (),
-    *,
-    servers: int = 1,
-    nodes: int = 1,
-    debian: str = "13",
-    images: Sequence[str] = (),
-) -> tuple[PlannedStep, ...]:
+def plan_create(context: Context, request: Request) -> tuple[PlannedStep, ...]:
     """Return what `create` would do on each host; the hosts are looked at and nothing is changed.
 
     The arguments and errors are those of `create`.
     """
-    _check(cluster, servers, len(hosts) or nodes)
-    if not hosts:
-        context.report.note(f"would make {nodes} local hosts of Debian {debian}, and of them a {provider.kind} cluster")
-        return tuple(
-            PlannedStep(container_config.name_of(cluster, number), "boot", "make a container and boot it", _UNDO)
-            for number in range(1, nodes + 1)
+    if not request.hosts:
+        kind = request.provider.kind
+        context.report.note(
+            f"would make {request.nodes} local hosts of Debian {request.debian}, and of them a {kind} cluster"
         )
-    run = Creation(context, provider, cluster, hosts, images, servers=servers)
+        return tuple(
+            PlannedStep(
+                container_config.name_of(request.cluster, number), "boot", "make a container and boot it", _UNDO
+            )
+            for number in range(1, request.nodes + 1)
+        )
+    run = request.start(context, request.hosts)
     with run.stack:
         perform(checks(PHASES), run)
         steps = planned_steps(PHASES, run)
         for host in run.pending:
             names_of_phases = ", ".join(step.phase for step in steps if step.host == str(host.host))
             context.report.note(f"{host.host}: would {names_of_phases} as {host.role} at {host.facts.address}")
-        for image in images:
+        for image in request.images:
             context.report.note(f"{image}: would be built and delivered")
         return steps
-
-
-def _check(cluster: str, servers: int, hosts: int) -> None:
-    names.check(cluster, "cluster name")
-    check_server_count(servers, hosts)
