@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ClusterError, HostsError, NotFoundError, UsageError
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import Host, Node, Role
 from cloudmesh.cluster.hosts import lock
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
@@ -18,6 +19,7 @@ from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import parallel
 
 _DRAIN_SECONDS = 300.0
+_POLL_SECONDS = 0.4
 _UNDO = "add"
 
 
@@ -148,10 +150,25 @@ def _node_of(host: Host, nodes: Sequence[Node], discovered: DiscoveredCluster) -
 def _drain_node(run: Removal, node: Node) -> None:
     run.context.report.step(node.name, "drain")
     try:
-        run.engine.drain(node, _DRAIN_SECONDS)
+        _move_jobs_away(run.engine, node)
     except ClusterError as error:
         if not run.force:
             raise ClusterError(
                 f"{node.name}: not removed, its jobs cannot be moved away: {error}; --force removes it"
             ) from error
         run.context.report.note(f"{node.name}: {error}")
+
+
+def _move_jobs_away(engine: Engine, node: Node) -> None:
+    """Send `node` no more jobs, move away the tasks that can move, and wait for the end of others, such as drivers.
+
+    Raises:
+        ApiError: a service is bound to the node, or a job still runs there in the end; the node takes jobs again.
+    """
+    engine.begin_drain(node)
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while job_ids := engine.move_jobs(node):
+        if time.monotonic() > deadline:
+            engine.end_drain(node)
+            raise ApiError(f"after {_DRAIN_SECONDS:.0f} s these jobs still run on it: {', '.join(job_ids)}")
+        time.sleep(_POLL_SECONDS)

@@ -125,8 +125,14 @@ class Engine(Protocol):
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that the engine knows."""
 
-    def drain(self, node: Node, seconds: float) -> None:
-        """Move the jobs away from `node` and send it no more; ApiError where that takes longer than `seconds`."""
+    def begin_drain(self, node: Node) -> None:
+        """Send `node` no more jobs; ApiError where a service is bound to it."""
+
+    def move_jobs(self, node: Node) -> tuple[str, ...]:
+        """Move away what can move, of a node that is being drained; return the ids of the jobs that still run there."""
+
+    def end_drain(self, node: Node) -> None:
+        """Let `node` take jobs again."""
 
     def remove_node(self, node: Node) -> None:
         """Take `node` off the engine's list."""

@@ -51,8 +51,18 @@ class MemoryEngine:
     def nodes(self) -> tuple[Node, ...]:
         return self.workers
 
-    def drain(self, node: Node, seconds: float) -> None:
-        self.workers = tuple(replace(worker, status="drained") for worker in self.workers if worker == node)
+    def begin_drain(self, node: Node) -> None:
+        self._set_status(node, "drained")
+
+    def move_jobs(self, node: Node) -> tuple[str, ...]:
+        return tuple(job_id for job_id in self.submitted if job_id not in self.stopped)
+
+    def end_drain(self, node: Node) -> None:
+        self._set_status(node, "ready")
+
+    def _set_status(self, node: Node, status: str) -> None:
+        workers = self.workers
+        self.workers = tuple(replace(worker, status=status) if worker.id == node.id else worker for worker in workers)
 
     def remove_node(self, node: Node) -> None:
         self.workers = tuple(worker for worker in self.workers if worker.id != node.id)

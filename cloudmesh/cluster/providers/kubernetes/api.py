@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import datetime
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
 from cloudmesh.cluster.providers.base import Chunk, Leftover, NativeSubmission, ResultLocation, Submission, is_spark
 from cloudmesh.cluster.providers.kubernetes import (
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
 
 
-_POLL_SECONDS = 0.4
 _TOKEN_LIFETIME = datetime.timedelta(minutes=10)
 
 
@@ -84,20 +82,21 @@ class KubernetesEngine:
         """Return every node, with what its pods leave free, sorted by name."""
         return tuple(sorted(self._parse_nodes(self._list_all_pods(UNFINISHED)), key=lambda node: node.name))
 
-    def drain(self, node: Node, seconds: float) -> None:
-        """Evict the executors on `node`, and wait for the other tasks on it, which cannot be moved."""
+    def begin_drain(self, node: Node) -> None:
+        """Send `node` no more pods."""
         self._set_unschedulable(node, True)
-        deadline = time.monotonic() + seconds
-        while pods := self._list_job_pods_on(node):
-            for pod in pods:
-                if pod_status.is_replaceable(pod):
-                    with suppress(NotFoundError):
-                        call(self._client, requests.PODS.evict(pod["metadata"]["name"]))
-            if time.monotonic() > deadline:
-                self._set_unschedulable(node, False)
-                names = ", ".join(sorted({pod_status.job_of(pod) or pod["metadata"]["name"] for pod in pods}))
-                raise ApiError(f"jobs are still on it after {seconds:.0f} s: {names}")
-            time.sleep(_POLL_SECONDS)
+
+    def move_jobs(self, node: Node) -> tuple[str, ...]:
+        """Evict the executors on `node`; return the jobs that have pods there: other tasks cannot be moved."""
+        pods = self._list_job_pods_on(node)
+        for pod in filter(pod_status.is_replaceable, pods):
+            with suppress(NotFoundError):
+                call(self._client, requests.PODS.evict(pod["metadata"]["name"]))
+        return tuple(sorted({pod_status.job_of(pod) or pod["metadata"]["name"] for pod in pods}))
+
+    def end_drain(self, node: Node) -> None:
+        """Let `node` take pods again."""
+        self._set_unschedulable(node, False)
 
     def remove_node(self, node: Node) -> None:
         """Delete `node` from the engine's list."""

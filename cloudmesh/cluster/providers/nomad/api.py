@@ -57,9 +57,17 @@ class NomadEngine:
         unsorted = (nodes.read_node(node, allocations, servers) for node in details)
         return tuple(sorted(unsorted, key=lambda node: node.name))
 
-    def drain(self, node: Node, seconds: float) -> None:
-        """Send `node` no more jobs, move away what can move, and wait for the rest to end."""
-        nodes.drain(self._client, node, seconds)
+    def begin_drain(self, node: Node) -> None:
+        """Send `node` no more jobs."""
+        nodes.begin_drain(self._client, node)
+
+    def move_jobs(self, node: Node) -> tuple[str, ...]:
+        """Move away from `node` the tasks that can move; return the ids of the jobs that still run there."""
+        return nodes.move_jobs(self._client, node)
+
+    def end_drain(self, node: Node) -> None:
+        """Let `node` take jobs again."""
+        nodes.end_drain(self._client, node)
 
     def remove_node(self, node: Node) -> None:
         """Remove `node` from Nomad's list, with its host volumes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -86,35 +85,34 @@ def _sum_resources(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tu
     return cpu, memory_mb
 
 
-_POLL_SECONDS = 0.4
 # A deadline would end the drivers, and Nomad would run them a second time elsewhere.
 _WITHOUT_DEADLINE = {"Deadline": 0, "IgnoreSystemJobs": False}
 
 
-def drain(client: nomad.Nomad, node: Node, seconds: float) -> None:
-    """Send `node` no more jobs, move away the tasks that can move, and wait for the end of others, such as drivers.
-
-    Raises:
-        ApiError: a service is bound to the node, or a job still runs there after `seconds`; the node takes jobs again.
-    """
+def begin_drain(client: nomad.Nomad, node: Node) -> None:
+    """Send `node` no more jobs; ApiError where a service is bound to it."""
     allocations = _list_live_allocations(client, node)
     bound = sorted({str(entry["JobID"]) for entry in allocations if _is_service(entry) and is_bound(entry)})
     if bound:
         raise ApiError(f"services are bound to it, and have data there: {', '.join(bound)}: stop them first")
     call(lambda: client.node.drain_node_with_spec(node.id, drain_spec=_WITHOUT_DEADLINE))
-    deadline = time.monotonic() + seconds
-    moved: set[str] = set()
-    while allocations := _list_live_allocations(client, node):
-        for allocation in allocations:
-            # By itself, Nomad leaves a batch job's tasks where they are; Spark goes on without one worker.
-            if can_move(allocation) and allocation["ID"] not in moved:
-                call(partial(client.allocation.stop_allocation, allocation["ID"]))
-                moved.add(allocation["ID"])
-        if time.monotonic() > deadline:
-            call(lambda: client.node.drain_node_with_spec(node.id, drain_spec=None, mark_eligible=True))
-            job_ids = ", ".join(sorted({str(allocation["JobID"]) for allocation in allocations}))
-            raise ApiError(f"after {seconds:.0f} s these jobs still run on it: {job_ids}")
-        time.sleep(_POLL_SECONDS)
+
+
+def move_jobs(client: nomad.Nomad, node: Node) -> tuple[str, ...]:
+    """Move away the tasks that can move; return the ids of the jobs that still run there, such as those with drivers.
+
+    By itself, Nomad leaves a batch job's tasks where they are; Spark goes on without one worker.
+    """
+    allocations = _list_live_allocations(client, node)
+    for allocation in allocations:
+        if can_move(allocation) and allocation["DesiredStatus"] == "run":
+            call(partial(client.allocation.stop_allocation, allocation["ID"]))
+    return tuple(sorted({str(allocation["JobID"]) for allocation in allocations}))
+
+
+def end_drain(client: nomad.Nomad, node: Node) -> None:
+    """Let `node` take jobs again."""
+    call(lambda: client.node.drain_node_with_spec(node.id, drain_spec=None, mark_eligible=True))
 
 
 def _list_live_allocations(client: nomad.Nomad, node: Node) -> list[Mapping[str, Any]]:

@@ -1,0 +1,81 @@
+"""Jobs move away from a host that is taken out, on any engine; where they cannot, the host takes jobs again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from support.memory_engine.provider import MemoryEngine
+
+from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.errors import ApiError, ClusterError
+from cloudmesh.cluster.core.model import Node
+from cloudmesh.cluster.core.report import Silence
+from cloudmesh.cluster.lifecycle import remove
+
+
+@dataclass
+class Engine(MemoryEngine):
+    """An engine whose jobs leave a node one by one as it is asked; with `stubborn`, the last one stays."""
+
+    jobs_there: list[str] = field(default_factory=list)
+    stubborn: bool = False
+    bound: bool = False
+
+    def begin_drain(self, node: Node) -> None:
+        if self.bound:
+            raise ApiError("services are bound to it")
+        super().begin_drain(node)
+
+    def move_jobs(self, node: Node) -> tuple[str, ...]:
+        there = tuple(self.jobs_there)
+        if len(there) > self.stubborn:
+            self.jobs_there.pop(0)
+        return there
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time that passes only while something sleeps."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
+
+
+def drain(engine: Engine, *, force: bool = False) -> None:
+    opened = SimpleNamespace(context=Context(cast(Any, None), Silence(), "me@here"))
+    run = remove.Removal(cast(Any, opened), engine, (), force)
+    remove._drain_node(run, engine.workers[0])
+
+
+def test_a_host_is_drained_when_its_last_job_has_left() -> None:
+    engine = Engine(jobs_there=["a", "b"])
+    drain(engine)
+    assert engine.jobs_there == []
+    assert engine.workers[0].status == "drained"
+
+
+def test_a_host_whose_jobs_do_not_leave_takes_jobs_again_and_the_jobs_are_named(clock: list[float]) -> None:
+    engine = Engine(jobs_there=["a", "b"], stubborn=True)
+    with pytest.raises(ClusterError, match=r"one: not removed, .*after 300 s these jobs still run on it: b; --force"):
+        drain(engine)
+    assert engine.workers[0].status == "ready"
+    assert 300 < clock[0] < 302
+
+
+@pytest.mark.parametrize(
+    "engine", [Engine(jobs_there=["a"], stubborn=True), Engine(bound=True)], ids=["job", "service"]
+)
+def test_with_force_a_host_is_given_up_with_its_jobs(engine: Engine) -> None:
+    drain(engine, force=True)
+
+
+def test_a_host_with_a_service_of_its_own_is_not_drained() -> None:
+    engine = Engine(bound=True)
+    with pytest.raises(ClusterError, match="services are bound to it"):
+        drain(engine)
+    assert engine.workers[0].status == "ready"
