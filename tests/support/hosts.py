@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloudmesh.cluster.core import archive
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import HostError
 from cloudmesh.cluster.core.model import Host
@@ -280,7 +281,7 @@ def _start_host(client: Any, name: str, plan: containers.NewHostPlan, image: str
         "/etc/cloudmesh-local/": ("", 0o755),
         "/etc/cloudmesh-local/resolv.conf": (plan.given.resolv_conf, 0o644),
     }
-    client.api.put_archive(container, "/", container_config.pack(files))
+    client.api.put_archive(container, "/", archive.pack(files))
     host = ContainerHost(client.containers.get(name), port, address)
     host.container.start()
     _wait_until_booted(Host(name, "root", port, address="127.0.0.1", private_key=plan.private_key))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
-import re
-import tarfile
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import ImageError
-from cloudmesh.cluster.docker_daemon import debian_base, docker_client
+from cloudmesh.cluster.docker_daemon import debian_base, docker_client, image_build
 from cloudmesh.cluster.images import catalog
 
 if TYPE_CHECKING:
@@ -20,8 +16,6 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.core.report import Report
 
 
-_STEP = re.compile(r"Step (\d+/\d+) : (.*)")
-_LAST_LINES = 15
 _SILENCE_SECONDS = 900.0  # a build step may work that long without any output
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 _ARGUMENTS = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_TRUSTED_HOST", "MAVEN_MIRROR_URL")
@@ -63,8 +57,7 @@ def build_image(image: catalog.Image, *, report: Report, base: str = "", ca_bund
         if not debian_base.image_exists(client, tag):
             context = pack_context(image.context(), _read_ca_bundle(ca_bundle))
             base = base or debian_base.base_image(catalog.RELEASE, report=report)
-            with docker_client.translate_errors(f"building {tag}"):
-                _follow(name, _start_build(client, tag, context, base), report)
+            image_build.build(client, name, tag, context, {"BASE": base, **_build_arguments()}, report)
             report.done(name, tag)
         return tag
     finally:
@@ -72,51 +65,8 @@ def build_image(image: catalog.Image, *, report: Report, base: str = "", ca_bund
 
 
 def pack_context(files: Mapping[str, bytes], ca_bundle: bytes) -> bytes:
-    """Return the build context as a tar archive. Scripts in it are executable, however they were installed."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for file, content in {**files, **({"ca-bundle.pem": ca_bundle} if ca_bundle else {})}.items():
-            entry = tarfile.TarInfo(file)
-            entry.size = len(content)
-            entry.mode = 0o755 if content.startswith(b"#!") else 0o644
-            tar.addfile(entry, io.BytesIO(content))
-    return archive.getvalue()
-
-
-def _start_build(client: Any, tag: str, context: bytes, base: str) -> Iterable[Mapping[str, Any]]:
-    """Start the build and return the Docker daemon's events about it."""
-    events: Iterable[Mapping[str, Any]] = client.api.build(
-        fileobj=io.BytesIO(context),
-        custom_context=True,
-        tag=tag,
-        buildargs={"BASE": base, **_build_arguments()},
-        rm=True,
-        forcerm=True,
-        decode=True,
-    )
-    return events
-
-
-def _follow(name: str, events: Iterable[Mapping[str, Any]], report: Report) -> None:
-    """Report the steps of a build until it has ended.
-
-    Raises:
-        ImageError: the build failed.
-    """
-    last: deque[str] = deque(maxlen=_LAST_LINES)
-    for event in events:
-        for line in str(event.get("stream", "")).splitlines():
-            if step := _STEP.match(line):
-                report.step(name, f"{step[1]} {_shorten(step[2])}")
-            if line.strip():
-                last.append(re.sub(r"\x1b\[[0-9;]*m", "", line.rstrip()))
-        if "error" in event:
-            raise ImageError("\n".join((f"image {name} could not be built; its last lines:", *last, event["error"])))
-
-
-def _shorten(instruction: str) -> str:
-    text = " ".join(instruction.split())
-    return text if len(text) <= 60 else text[:59] + "…"
+    """Return the build context of an image's files and of the certificate authorities, if there are any."""
+    return image_build.pack_context({**files, "ca-bundle.pem": ca_bundle} if ca_bundle else files)
 
 
 def _build_arguments() -> dict[str, str]:

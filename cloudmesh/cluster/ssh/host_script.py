@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import shlex
-import tarfile
 from collections.abc import Mapping
 from importlib import resources
 
+from cloudmesh.cluster.core import archive
 from cloudmesh.cluster.core.report import Report
 
 # Runs on the host as root. On stdin are $1 bytes of script, then $2 bytes of tar archive; $3 is the verb. Both lengths
@@ -49,13 +48,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     """Return a tar archive of `files` (contents by name, which may have '/') with mode 0600; b"" for no files."""
     if not files:
         return b""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o600
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+    return archive.pack({name: (content, 0o600) for name, content in files.items()})
 
 
 class ScriptOutput:

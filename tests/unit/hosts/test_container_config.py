@@ -11,6 +11,7 @@ from importlib import resources
 
 import pytest
 
+from cloudmesh.cluster.core import archive
 from cloudmesh.cluster.core.errors import ImageError, UsageError
 from cloudmesh.cluster.docker_daemon import debian_base, docker_client
 from cloudmesh.cluster.hosts.local import container_config, host_image, local_hosts
@@ -63,13 +64,13 @@ def test_sshd_is_published_on_loopback_only() -> None:
 
 
 def test_packed_files_have_their_modes() -> None:
-    archive = container_config.pack({"/root/.ssh/": ("", 0o700), "/root/.ssh/key": ("secret", 0o600)})
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+    packed = archive.pack({"/root/.ssh/": ("", 0o700), "/root/.ssh/key": ("secret", 0o600)})
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         assert [(member.name, member.mode, member.isdir()) for member in tar] == [
             ("root/.ssh", 0o700, True),
             ("root/.ssh/key", 0o600, False),
         ]
-    assert container_config.first_file(container_config.pack({"/key": ("secret", 0o600)})) == "secret"
+    assert container_config.first_file(archive.pack({"/key": ("secret", 0o600)})) == "secret"
 
 
 def test_the_build_context_is_the_same_each_time_and_without_the_engine_setup() -> None:

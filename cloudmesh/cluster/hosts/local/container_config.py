@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import ipaddress
 import tarfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,24 +130,6 @@ def _build_volume_mount(name: str, what: str, target: str) -> dict[str, Any]:
         "Target": target,
         "VolumeOptions": {"Labels": labels},
     }
-
-
-def pack(files: Mapping[str, tuple[str, int]]) -> bytes:
-    """Return a tar archive of files and directories that belong to root, to be unpacked at /.
-
-    Args:
-        files: text and mode by path; a path that ends in "/" is a directory.
-    """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, (text, mode) in files.items():
-            member = tarfile.TarInfo(path.strip("/"))
-            member.mode = mode
-            if path.endswith("/"):
-                member.type = tarfile.DIRTYPE
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return buffer.getvalue()
 
 
 def first_file(archive: bytes) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudmesh.cluster.core import archive
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import HostError, ImageError
 from cloudmesh.cluster.core.model import Host
@@ -252,7 +253,7 @@ def make_host(client: Any, name: str, plan: NewHostPlan) -> None:
         "/etc/cloudmesh-local/": ("", 0o755),
         "/etc/cloudmesh-local/resolv.conf": (plan.given.resolv_conf, 0o644),
     }
-    api.put_archive(container, "/", container_config.pack(files))
+    api.put_archive(container, "/", archive.pack(files))
 
 
 def _find_or_create_network(client: Any, cluster: str) -> tuple[str, str]:

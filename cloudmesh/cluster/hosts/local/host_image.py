@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.docker_daemon.debian_base import base_image, image_exists
+from cloudmesh.cluster.docker_daemon.image_build import build, pack_context
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.report import Report
-
-_LAST_LINES = 8
 
 
 def host_image(client: Any, debian: str, *, report: Report) -> str:
@@ -38,45 +34,14 @@ def host_image(client: Any, debian: str, *, report: Report) -> str:
     if not image_exists(client, tag):
         where = f"local-host-{debian}"
         report.step(where, "build")
-        _build(client, context, base, tag)
+        build(client, where, tag, context, {"BASE": base}, report)
         report.done(where)
     return tag
 
 
 def build_context() -> bytes:
     """Return the build context as a tar archive; equal files give equal archives."""
-    buffer = io.BytesIO()
     folder = resources.files("cloudmesh.images") / "local"
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
-            # the two scripts are not part of the image
-            if not file.is_file() or file.name in ("docker-engine.sh", "booted.sh"):
-                continue
-            content = file.read_bytes()
-            member = tarfile.TarInfo(file.name)
-            member.size, member.mode = len(content), 0o755 if content.startswith(b"#!") else 0o644
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def _build(client: Any, context: bytes, base: str, tag: str) -> None:
-    """Build the image `tag` from the base image `base`.
-
-    Raises:
-        ImageError: the build failed; the message has its last lines.
-    """
-    lines: list[str] = []
-    with docker_client.translate_errors(f"building {tag}"):
-        for event in client.api.build(
-            fileobj=io.BytesIO(context),
-            custom_context=True,
-            tag=tag,
-            buildargs={"BASE": base},
-            rm=True,
-            forcerm=True,
-            decode=True,
-        ):
-            if "error" in event:
-                shown = " | ".join([*lines[-_LAST_LINES:], event["error"].strip()])
-                raise ImageError(f"building {tag} failed: {shown}")
-            lines += [line for line in event.get("stream", "").splitlines() if line.strip()]
+    files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    not_in_image = ("docker-engine.sh", "booted.sh")
+    return pack_context({name: files[name] for name in sorted(files) if name not in not_in_image})
