@@ -140,11 +140,10 @@ class NomadEngine:
     def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End the job and all its tasks; of a job that has ended, the workers that still run or wait."""
         job = self._get_job(job_id)
-        from_job_file = DIGEST in (job["Meta"] or {})
-        ended_by_itself = job["Status"] == "dead" and not from_job_file
-        if not job["Stop"] and not ended_by_itself:
+        # Nothing of a job that is dead runs or waits; to stop it would make "stopped" of one that failed.
+        if not job["Stop"] and job["Status"] != "dead":
             call(lambda: self._client.job.deregister_job(job_id, purge=False))
-        if from_job_file:
+        if DIGEST in (job["Meta"] or {}):
             self._secrets.delete_secrets(job_id)
 
     def results(self, job_id: str) -> tuple[ResultLocation, ...]:
