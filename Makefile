@@ -9,7 +9,7 @@ DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Docke
 export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-tools slow-parts engines images unit clusters clear-tests test-kubernetes test-vm demo bench \
+.PHONY: help setup check test test-tools slow-parts engines images unit clusters clear-tests test-faults test-kubernetes test-vm demo bench \
 	docs clean
 
 help: ## show the targets
@@ -49,11 +49,14 @@ images:
 	$(BIN)/cms cluster image build
 
 # Unit tests wait more than they work, and have what the tests on clusters leave of the processors.
-test: slow-parts test-tools clear-tests ## all tests; those on real clusters of local hosts take most of an hour
+test: slow-parts test-tools clear-tests ## unit tests, and those on real clusters of local hosts; three quarters of an hour
 	@$(MAKE) --no-print-directory -j 2 unit clusters
 
 clusters:
-	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m cluster $(TESTS)
+	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m "cluster and not faults" $(TESTS)
+
+test-faults: slow-parts test-tools clear-tests ## hosts, clients, links, disks and mirrors that fail, on real clusters
+	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m faults $(TESTS)
 
 test-kubernetes: slow-parts clear-tests ## the cases that both providers share, on Kubernetes
 	TEST_PROVIDERS=kubernetes $(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m cluster tests/contract \

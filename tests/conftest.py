@@ -36,6 +36,13 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> ByCluster:
     return ByCluster(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what is in tests/faults."""
+    if "/faults/" in item.nodeid:
+        item.add_marker("faults")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest together, and leave the order as it is otherwise."""
