@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from support.clock import Clock, provide_clock
 from support.memory_engine.provider import MemoryEngine
 
 from cloudmesh.cluster.core.context import Context
@@ -37,13 +37,8 @@ class Engine(MemoryEngine):
         return there
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Time that passes only while something sleeps."""
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    return now
+__all__ = ["provide_clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def drain(engine: Engine, *, force: bool = False) -> None:
@@ -59,12 +54,12 @@ def test_a_host_is_drained_when_its_last_job_has_left() -> None:
     assert engine.workers[0].status == "drained"
 
 
-def test_a_host_whose_jobs_do_not_leave_takes_jobs_again_and_the_jobs_are_named(clock: list[float]) -> None:
+def test_a_host_whose_jobs_do_not_leave_takes_jobs_again_and_the_jobs_are_named(clock: Clock) -> None:
     engine = Engine(jobs_there=["a", "b"], stubborn=True)
     with pytest.raises(ClusterError, match=r"one: not removed, .*after 300 s these jobs still run on it: b; --force"):
         drain(engine)
     assert engine.workers[0].status == "ready"
-    assert 300 < clock[0] < 302
+    assert 300 < clock.now < 302
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import requests
 from nomad.api.exceptions import (
@@ -13,27 +11,13 @@ from nomad.api.exceptions import (
     URLNotFoundNomadException,
     VariableConflict,
 )
+from support.clock import Clock, provide_clock
 
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError
 from cloudmesh.cluster.providers.nomad.api_client import MalformedError, call, call_with_retry
 
-
-class Clock:
-    """Time that passes only while something sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
-    monkeypatch.setattr(time, "sleep", clock.sleep)
-    return clock
+__all__ = ["provide_clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 class Failing:
