@@ -36,7 +36,7 @@ def provide(engine: str, *, arch: str = "amd64", mirror: str = "", report: Repor
 
 
 def obtain(spec: EngineSpec, *, arch: str, mirror: str, report: Report) -> BinaryBundle:
-    """Do what `provide` does, for any `EngineSpec`."""
+    """Do what `provide` does, for any `EngineSpec`; raises the same errors."""
     if arch not in _ARCHITECTURES:
         raise UsageError(f"architecture {arch!a} is not known: use {' or '.join(_ARCHITECTURES)}")
     mirror_source = sources.Mirror(mirror) if mirror else None

@@ -202,7 +202,12 @@ def start_registry(run: Installation) -> None:
 
 
 def deliver_binaries(run: Installation) -> None:
-    """Send the engine's binaries to the registry, from which the hosts fetch them."""
+    """Send the engine's binaries to the registry, from which the hosts fetch them.
+
+    Raises:
+        BinaryError: no source has the binaries.
+        HostError: the registry on the first server did not take them.
+    """
     if run.binaries_in_progress is None:
         return
     bundle = run.binaries_in_progress.result()

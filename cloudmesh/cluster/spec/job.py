@@ -119,6 +119,9 @@ class JobSpec:
 
         Args:
             hosts: the engine's names of the nodes for the job's tasks, if its tasks are bound to nodes.
+
+        Raises:
+            NotImplementedError: it is a SparkJob.
         """
         raise NotImplementedError(f"a {self.kind} has no layout of tasks")
 

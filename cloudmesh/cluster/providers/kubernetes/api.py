@@ -166,7 +166,11 @@ class KubernetesEngine:
         return tuple(locations)
 
     def address(self, job_id: str, port: str) -> str:
-        """Return "HOST:PORT" by which other pods reach the port called `port` of the job's first task."""
+        """Return "HOST:PORT" by which other pods reach the port called `port` of the job's first task.
+
+        Raises:
+            NotFoundError: there is no such job, or it has no such port.
+        """
         (container,) = self._jobs.read_root(job_id)["spec"]["template"]["spec"]["containers"]
         environment = {variable["name"]: variable.get("value") for variable in container.get("env", [])}
         number = environment.get(indexed_jobs.port_variable(port))

@@ -208,7 +208,12 @@ class PodOutput:
         return pod_status.has_ended(call_with_retry(lambda: call(self._client, requests.PODS.read(self._pod))))
 
     def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
-        """Yield pieces of a stream; see `Source.read`."""
+        """Yield pieces of a stream; see `Source.read`.
+
+        Raises:
+            BrokenOffError: the API server ended the stream before the pod did.
+            NotFoundError: the pod has been deleted.
+        """
         options = {"sinceSeconds": since_seconds} if since_seconds else {}
         response = call_with_retry(lambda: self._open(follow=follow, stream=stream.capitalize(), **options))
         try:

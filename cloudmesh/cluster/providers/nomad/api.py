@@ -120,7 +120,7 @@ class NomadEngine:
         return tuple(sorted(filter(None, statuses), key=lambda job: job.submitted, reverse=True))
 
     def job(self, job_id: str) -> JobStatus:
-        """Return one job with its tasks."""
+        """Return one job with its tasks; NotFoundError where there is none."""
         job = self._find_status(job_id)
         if job is None:
             raise outcomes.no_such_job(job_id)
@@ -160,7 +160,12 @@ class NomadEngine:
         )
 
     def address(self, job_id: str, port: str) -> str:
-        """Return where the first task of the job's first task group listens, from Nomad's service of that port."""
+        """Return where the first task of the job's first task group listens, from Nomad's service of that port.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ApiError: it does not run now, or has no such port.
+        """
         job = self._get_job(job_id)
         tag = f"{job['TaskGroups'][0]['Tasks'][0]['Name']} 0 {port}"
         services = api_client.RawRequests("service", self._client)
