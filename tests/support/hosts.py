@@ -268,7 +268,7 @@ def start_hosts(
 def _start_host(client: Any, name: str, plan: containers.NewHostPlan, image: str, sudo_asks: bool) -> ContainerHost:
     port, address = _find_free_port(), container_config.address_of(plan.subnet, container_config.index_of(name))
     config = container_config.container_config(
-        name, image, plan.given.capabilities, modules=Path("/lib/modules").is_dir()
+        name, image, plan.docker.capabilities, modules=Path("/lib/modules").is_dir()
     )
     config["Labels"] = {LABEL: plan.cluster}
     config["HostConfig"]["PortBindings"]["22/tcp"][0]["HostPort"] = str(port)
@@ -279,7 +279,7 @@ def _start_host(client: Any, name: str, plan: containers.NewHostPlan, image: str
         "/root/.ssh/": ("", 0o700),
         "/root/.ssh/authorized_keys": (public_key, 0o600),
         "/etc/cloudmesh-local/": ("", 0o755),
-        "/etc/cloudmesh-local/resolv.conf": (plan.given.resolv_conf, 0o644),
+        "/etc/cloudmesh-local/resolv.conf": (plan.docker.resolv_conf, 0o644),
     }
     client.api.put_archive(container, "/", archive.pack(files))
     host = ContainerHost(client.containers.get(name), port, address)

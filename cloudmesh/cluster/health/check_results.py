@@ -37,7 +37,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class HostHealth:
-    """What a host reports about itself (`cloudmesh/images/host/proof.sh`).
+    """What a host reports about itself (`cloudmesh/images/host/health.sh`).
 
     Attributes:
         skew: the host's clock minus the operator's, in seconds.
@@ -147,7 +147,7 @@ def _check_answer(check: str, name: str, why: str, remedy: str) -> CheckResult:
 # --- what the tasks report about network and volumes ------------------------------------------------------------------
 
 ProbeReport = Mapping[str, Any]
-"""What a task printed, a line of `cloudmesh/images/proof/probe.py`."""
+"""What a task printed, a line of `cloudmesh/images/cluster_test/probe.py`."""
 
 
 def missing_task(name: str, why: str) -> CheckResult:

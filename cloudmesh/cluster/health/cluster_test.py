@@ -110,7 +110,7 @@ class ClusterTest:
         folders = "".join(f"{volume.settings['path']}\n" for volume in self._volumes if volume.kind == "directory")
         inputs = {"registry": f"{self._info.registry}\n".encode(), "places": folders.encode()}
         before = time.time()
-        body = host_script.load("host/lib.sh", "host/proof.sh")
+        body = host_script.load("host/lib.sh", "host/health.sh")
         result = connection.run(body, files=inputs, timeout=_LOOK_SECONDS)
         try:
             return check_results.parse(result.facts, (before + time.time()) / 2)
@@ -200,6 +200,6 @@ def _spark_results(check: str, able: Sequence[Node], run: JobRun) -> Iterator[Ch
 @contextmanager
 def _programs(*names: str) -> Iterator[tuple[Path, ...]]:
     """Yield the paths of programs of ours, wherever this package is installed."""
-    folder = importlib.resources.files("cloudmesh.images").joinpath("proof")
+    folder = importlib.resources.files("cloudmesh.images").joinpath("cluster_test")
     with ExitStack() as stack:
         yield tuple(stack.enter_context(importlib.resources.as_file(folder.joinpath(name))) for name in names)

@@ -17,7 +17,7 @@ _HEAD, _OTHER = "head", "probe"
 
 @dataclass(frozen=True)
 class ProbeJob(JobSpec):
-    """A job that runs the probe (`cloudmesh/images/proof/probe.py`) on each host.
+    """A job that runs the probe (`cloudmesh/images/cluster_test/probe.py`) on each host.
 
     Attributes:
         image: the image that has Python for the probe.

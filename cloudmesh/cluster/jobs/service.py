@@ -105,7 +105,7 @@ class JobService:
             self._send(engine, [prepared])
             if not output:
                 return engine.job(identity)
-            if not is_spark(prepared.submission) and job.layout(prepared.submission.hosts).stays:
+            if not is_spark(prepared.submission) and job.layout(prepared.submission.hosts).is_service:
                 return wait_until_running(engine, identity, self._context.report)
             return follow_to_end(engine, identity, output, self._context.report)
 

@@ -177,7 +177,9 @@ def _service_layout(job: HadoopService, hosts: Sequence[str]) -> TaskLayout:
     # While no hosts are given yet, what matters is how many tasks there are.
     bound = zip(groups, (*hosts[:1], *hosts) or [""] * len(groups), strict=True)
     data = {"CMS_DATA": job.storage[0].mount}
-    return TaskLayout(tuple(replace(group, host=host, env={**group.env, **data}) for group, host in bound), stays=True)
+    return TaskLayout(
+        tuple(replace(group, host=host, env={**group.env, **data}) for group, host in bound), is_service=True
+    )
 
 
 def _job_plan(job: HadoopJob) -> dict[str, Any]:

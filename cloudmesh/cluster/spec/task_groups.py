@@ -54,11 +54,11 @@ class TaskLayout:
 
     Attributes:
         groups: its groups. The job has ended when all tasks of the first group have; its output is theirs.
-        stays: whether the job is a service. Its tasks are started again whenever they end, on the same hosts.
+        is_service: whether the job is a service. Its tasks are started again whenever they end, on the same hosts.
     """
 
     groups: tuple[TaskGroup, ...]
-    stays: bool = False
+    is_service: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class ScheduledGroup:
         name: unique in the job: "worker", or "worker-2" if several groups are called so.
         first: the number of its first task among all tasks of groups with the same name.
         total: how many tasks the groups with the same name have together.
-        leads: whether the job ends with this group.
+        is_leader: whether the job ends with this group.
     """
 
     task_group: TaskGroup
     name: str
     first: int
     total: int
-    leads: bool
+    is_leader: bool
 
     @property
     def alone(self) -> bool:
@@ -99,6 +99,6 @@ def schedule_groups(task_groups: Iterable[TaskGroup]) -> list[ScheduledGroup]:
         for task_group in [replace(group, count=1)] * group.count if shares_name else [group]:
             first = next_number[task_group.name]
             name = f"{task_group.name}-{first}" if shares_name else task_group.name
-            scheduled.append(ScheduledGroup(task_group, name, first, total[task_group.name], leads=not scheduled))
+            scheduled.append(ScheduledGroup(task_group, name, first, total[task_group.name], is_leader=not scheduled))
             next_number[task_group.name] += task_group.count
     return scheduled

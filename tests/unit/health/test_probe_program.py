@@ -14,7 +14,7 @@ from support.sshd import free_port
 
 from cloudmesh.cluster.health.probe_job import ProbeJob
 
-PROGRAM = Path(__file__).resolve().parents[3] / "cloudmesh" / "images" / "proof" / "probe.py"
+PROGRAM = Path(__file__).resolve().parents[3] / "cloudmesh" / "images" / "cluster_test" / "probe.py"
 
 
 class Probes:

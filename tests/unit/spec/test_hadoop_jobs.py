@@ -86,7 +86,7 @@ def test_a_job_is_a_head_whose_program_is_the_job_and_workers() -> None:
     head, worker = job.layout().groups
     assert (head.name, head.count, head.retries, head.arguments) == ("head", 1, 2, ("head",))
     assert (worker.name, worker.count, worker.retries, worker.arguments) == ("worker", 3, 0, ("worker",))
-    assert not job.layout().stays
+    assert not job.layout().is_service
     assert job.hosts_wanted == 0
     assert plan(head)["steps"] == [{"jar": "/opt/cloudmesh/job/x.jar", "class": "", "arguments": ["a"]}]
     assert (plan(head)["input"], plan(head)["workers"], plan(head)["fetch"]) == (["in.txt"], 3, False)
@@ -108,7 +108,7 @@ def test_a_service_has_a_worker_on_each_of_its_hosts_and_ports_that_are_always_t
     assert (job.replication, job.storage) == (3, (VolumeClaim("data", "/data"),))
     assert job.hosts_wanted == 3
     layout = job.layout(["h1", "h2", "h3"])
-    assert layout.stays
+    assert layout.is_service
     assert [(group.name, group.host) for group in layout.groups] == [
         ("head", "h1"),
         ("worker", "h1"),

@@ -41,15 +41,15 @@ def parse(text: str, argv: Sequence[str], name: str) -> dict[str, Any] | None:
     from docopt import DocoptExit, docopt
 
     text = plain(text)
-    own = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
-    wants_help = "-h" in own or own[:1] == ["help"]
+    arguments = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
+    wants_help = "-h" in arguments or arguments[:1] == ["help"]
     try:
         return dict(docopt(text, argv=["-h"] if wants_help else list(argv)))
     except DocoptExit as error:
         cause = str(error).splitlines()[0]
         if not cause or cause.lower().startswith("usage:"):
-            cause = _diagnose(text, own)
-        raise UsageError(f"{printable(cause)}\n{_forms(text, own, name)}") from None
+            cause = _diagnose(text, arguments)
+        raise UsageError(f"{printable(cause)}\n{_forms(text, arguments, name)}") from None
     except SystemExit:
         return None  # docopt has printed the help
 
@@ -72,18 +72,18 @@ def forms(text: str) -> dict[str, str]:
 
 
 def _diagnose(text: str, argv: Sequence[str]) -> str:
-    known = forms(text)
-    verb = _verb(known, argv)
+    usage_forms = forms(text)
+    verb = _verb(usage_forms, argv)
     if not verb:
         words = [word for word in argv if not word.startswith("-")]
         what = f"unknown command {words[0]!r}" if words else "no command given"
-        return f"{what}; the commands are {', '.join(known)}"
+        return f"{what}; the commands are {', '.join(usage_forms)}"
     for option in (word.partition("=")[0] for word in argv if word.startswith("--")):
         if not any(known_option.startswith(option) for known_option in _options(text)):
             return f"unknown option {option}"
-        if option in _others_options(verb, known):
+        if option in _others_options(verb, usage_forms):
             return f"option {option} is not one of '{verb}'"
-    if " -n NAME" in known[verb] and not any(word.startswith(("-n", "--n")) for word in argv):
+    if " -n NAME" in usage_forms[verb] and not any(word.startswith(("-n", "--n")) for word in argv):
         return f"'{verb}' needs the cluster's name: -n NAME"
     return f"the arguments do not fit '{verb}'"
 
@@ -92,17 +92,17 @@ def _options(text: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", text))
 
 
-def _others_options(verb: str, known: dict[str, str]) -> set[str]:
+def _others_options(verb: str, usage_forms: dict[str, str]) -> set[str]:
     """Options that some form names and this one does not; what no form names is common to all that take [options]."""
-    return _options("".join(known.values())) - _options(known[verb]) - {"--name"}
+    return _options("".join(usage_forms.values())) - _options(usage_forms[verb]) - {"--name"}
 
 
 def _forms(text: str, argv: Sequence[str], name: str) -> str:
-    known = forms(text)
-    verb = _verb(known, argv)
-    usage = re.sub(rf"^{name} ", f"cms {name} ", textwrap.dedent(known[verb]), flags=re.MULTILINE) if verb else ""
+    usage_forms = forms(text)
+    verb = _verb(usage_forms, argv)
+    usage = re.sub(rf"^{name} ", f"cms {name} ", textwrap.dedent(usage_forms[verb]), flags=re.MULTILINE) if verb else ""
     return (f"Usage:\n{textwrap.indent(usage, '  ')}" if usage else "") + f"Help: cms help {name}"
 
 
-def _verb(known: dict[str, str], argv: Sequence[str]) -> str:
-    return next((word for word in argv if word in known), "")
+def _verb(usage_forms: dict[str, str], argv: Sequence[str]) -> str:
+    return next((word for word in argv if word in usage_forms), "")

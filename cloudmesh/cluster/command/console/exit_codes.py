@@ -98,8 +98,8 @@ def _argv(args: str, name: str) -> Sequence[str]:
 
 def _interactive() -> bool:
     """Whether the shell goes on to ask for commands at a terminal."""
-    own = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
-    return ("-i" in own or len(sys.argv) == 1) and sys.stdin is not None and sys.stdin.isatty()
+    arguments = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    return ("-i" in arguments or len(sys.argv) == 1) and sys.stdin is not None and sys.stdin.isatty()
 
 
 def _error(line: str) -> None:

@@ -214,7 +214,7 @@ class NewHostPlan:
         image: tag of the hosts' image.
         network: name of the cluster's Docker network.
         subnet: address range of that network, as CIDR.
-        given: what the Docker daemon's machine gives to containers.
+        docker: what the Docker daemon's machine gives to containers.
         private_key: the operator's private key, in OpenSSH's format.
     """
 
@@ -222,15 +222,15 @@ class NewHostPlan:
     image: str
     network: str
     subnet: str
-    given: container_config.DockerCapabilities
+    docker: container_config.DockerCapabilities
     private_key: str
 
 
 def plan_new_hosts(client: Any, cluster: str, image: str, private_key: str) -> NewHostPlan:
     """Create the network that new hosts need, and the operator's key if `private_key` is empty; return the plan."""
     network, subnet = _find_or_create_network(client, cluster)
-    given = _probe_capabilities(client, cluster, image)
-    return NewHostPlan(cluster, image, network, subnet, given, private_key or _generate_key()[0])
+    capabilities = _probe_capabilities(client, cluster, image)
+    return NewHostPlan(cluster, image, network, subnet, capabilities, private_key or _generate_key()[0])
 
 
 def make_host(client: Any, name: str, plan: NewHostPlan) -> None:
@@ -238,7 +238,7 @@ def make_host(client: Any, name: str, plan: NewHostPlan) -> None:
     api = client.api
     host_key, host_public = _generate_key()
     config = container_config.container_config(
-        name, plan.image, plan.given.capabilities, modules=Path("/lib/modules").is_dir()
+        name, plan.image, plan.docker.capabilities, modules=Path("/lib/modules").is_dir()
     )
     config["Labels"] = {container_config.LABEL: plan.cluster, container_config.HOST_KEY_LABEL: host_public}
     address = container_config.address_of(plan.subnet, container_config.index_of(name))
@@ -251,7 +251,7 @@ def make_host(client: Any, name: str, plan: NewHostPlan) -> None:
         "/etc/ssh/ssh_host_ed25519_key": (host_key, 0o600),
         "/etc/ssh/ssh_host_ed25519_key.pub": (f"{host_public}\n", 0o644),
         "/etc/cloudmesh-local/": ("", 0o755),
-        "/etc/cloudmesh-local/resolv.conf": (plan.given.resolv_conf, 0o644),
+        "/etc/cloudmesh-local/resolv.conf": (plan.docker.resolv_conf, 0o644),
     }
     api.put_archive(container, "/", archive.pack(files))
 
@@ -269,10 +269,10 @@ def _find_or_create_network(client: Any, cluster: str) -> tuple[str, str]:
             return network.name, str(subnet)
         network.remove()
     labels = {container_config.LABEL: cluster}
-    trial = client.networks.create(name, labels=labels)
-    trial.reload()
-    pool = {key: value for key, value in trial.attrs["IPAM"]["Config"][0].items() if key in ("Subnet", "Gateway")}
-    trial.remove()
+    first = client.networks.create(name, labels=labels)
+    first.reload()
+    pool = {key: value for key, value in first.attrs["IPAM"]["Config"][0].items() if key in ("Subnet", "Gateway")}
+    first.remove()
     labels[_SUBNET_LABEL] = pool["Subnet"]
     client.networks.create(name, labels=labels, ipam={"Driver": "default", "Config": [pool]})
     return name, str(pool["Subnet"])

@@ -81,7 +81,7 @@ def _peer_lines(job_id: str, groups: Iterable[ScheduledGroup]) -> Iterator[str]:
 
 def _job_name(job_id: str, group: ScheduledGroup) -> str:
     """Return the name of a group's Job; the Job of the first group is the root Job."""
-    return job_id if group.leads else f"{job_id}-{group.name}"
+    return job_id if group.is_leader else f"{job_id}-{group.name}"
 
 
 def _build_service(job_id: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _build_service(job_id: str) -> dict[str, Any]:
 def _build_job(submission: Submission[JobSpec], layout: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     task_group = group.task_group
     pod_metadata = {"labels": {JOB: submission.id, PART: task_group.name}, "annotations": {FIRST: str(group.first)}}
-    if layout.stays:
+    if layout.is_service:
         retries: dict[str, Any] = {"backoffLimit": _UNLIMITED}
     else:
         retries = {"backoffLimitPerIndex": task_group.retries, "maxFailedIndexes": 0}
@@ -115,7 +115,7 @@ def _build_pod(submission: Submission[JobSpec], layout: TaskLayout, group: Sched
     fields: dict[str, Any] = {
         "subdomain": submission.id,
         "automountServiceAccountToken": False,
-        "restartPolicy": "OnFailure" if layout.stays else "Never",
+        "restartPolicy": "OnFailure" if layout.is_service else "Never",
         "securityContext": {**non_root, "seccompProfile": {"type": "RuntimeDefault"}},
         # The user of the image is not known, so that all users may read the secrets; nobody else is in the pod.
         "volumes": pod_spec.build_volumes(submission, 0o444),
@@ -124,10 +124,10 @@ def _build_pod(submission: Submission[JobSpec], layout: TaskLayout, group: Sched
         fields["affinity"] = _bind_to_host(group.task_group.host)
     elif group.task_group.count > 1:
         fields["topologySpreadConstraints"] = [_spread(submission.id, group.task_group.name)]
-    if layout.stays:
+    if layout.is_service:
         fields["tolerations"] = pod_spec.build_tolerations(None)
     if submission.job.timeout_seconds:
-        extra = 0 if group.leads else _EXTRA_SECONDS
+        extra = 0 if group.is_leader else _EXTRA_SECONDS
         fields["activeDeadlineSeconds"] = submission.job.timeout_seconds + extra
     return pod_spec.build_pod_spec(_build_container(submission, layout, group), **fields)
 
@@ -165,7 +165,7 @@ def _build_container(submission: Submission[JobSpec], layout: TaskLayout, group:
     for key, words in (("command", task_group.command), ("args", task_group.arguments)):
         if words:
             container[key] = [pod_spec.escape(word) for word in words]
-    return {**container, "restartPolicy": "Always"} if layout.stays else container
+    return {**container, "restartPolicy": "Always"} if layout.is_service else container
 
 
 def _build_environment(submission: Submission[JobSpec], group: ScheduledGroup) -> list[dict[str, Any]]:

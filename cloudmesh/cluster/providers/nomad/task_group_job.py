@@ -32,9 +32,9 @@ def job(submission: Submission[JobSpec]) -> dict[str, Any]:
     """Return the Nomad job of a submission."""
     layout = submission.job.layout(submission.hosts)
     groups = [_build_group(submission, layout, group) for group in schedule_groups(layout.groups)]
-    nomad_job = job_spec.build_job(submission, "service" if layout.stays else "batch", groups)
+    nomad_job = job_spec.build_job(submission, "service" if layout.is_service else "batch", groups)
     # Deployments give up after a time. Without them, a service is placed as soon as its host is there.
-    return {**nomad_job, "Update": {"MaxParallel": 0}} if layout.stays else nomad_job
+    return {**nomad_job, "Update": {"MaxParallel": 0}} if layout.is_service else nomad_job
 
 
 def build_service_name(job_id: str) -> str:
@@ -49,19 +49,19 @@ def _build_index(group: ScheduledGroup) -> str:
 
 def _build_group(submission: Submission[JobSpec], layout: TaskLayout, group: ScheduledGroup) -> dict[str, Any]:
     task_group = group.task_group
-    timeout_seconds = 0 if layout.stays or not group.leads else submission.job.timeout_seconds
+    timeout_seconds = 0 if layout.is_service or not group.is_leader else submission.job.timeout_seconds
     ports = {**task_group.ports, **({_CLOCK: 0} if timeout_seconds else {})}
     nomad_group = job_spec.build_group(submission, group.name, task_group.count, ports)
     nomad_group |= {
-        "RestartPolicy": _ENDLESS if layout.stays else job_spec.build_restart_policy(task_group.retries),
+        "RestartPolicy": _ENDLESS if layout.is_service else job_spec.build_restart_policy(task_group.retries),
         "Services": [_build_port_service(submission.id, group, port) for port in task_group.ports],
         "Tasks": [_build_task(submission, group, timeout_seconds)],
     }
     if task_group.host:
         nomad_group["Constraints"] = [{"LTarget": HOST, "RTarget": task_group.host, "Operand": "="}]
-    elif layout.stays:
+    elif layout.is_service:
         nomad_group["ReschedulePolicy"] = {"Unlimited": True, "Delay": 10 * SECOND, "DelayFunction": "constant"}
-    if group.leads and not layout.stays:
+    if group.is_leader and not layout.is_service:
         nomad_group["Disconnect"] = job_spec.build_disconnect_policy(task_group.retries)
     if task_group.count > 1 and not task_group.host:
         nomad_group["Spreads"] = [{"Attribute": HOST, "Weight": 100}]

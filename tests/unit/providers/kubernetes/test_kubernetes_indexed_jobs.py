@@ -30,8 +30,8 @@ def env(job: dict) -> dict[str, dict]:
 
 @pytest.fixture
 def build(monkeypatch):
-    def build_groups(*groups: TaskGroup, stays: bool = False) -> dict[str, dict]:
-        monkeypatch.setattr(ContainerJob, "layout", lambda job, hosts=(): TaskLayout(groups, stays))
+    def build_groups(*groups: TaskGroup, is_service: bool = False) -> dict[str, dict]:
+        monkeypatch.setattr(ContainerJob, "layout", lambda job, hosts=(): TaskLayout(groups, is_service))
         return build_by_name(submission())
 
     return build_groups
@@ -102,7 +102,7 @@ def test_parts_of_the_same_name_have_names_and_numbers_of_their_own(build):
 
 
 def test_what_stays_is_started_again_however_it_ended_and_leaves_no_host_that_is_away(build):
-    pod_of_task = pod(build(TaskGroup("head", 1, 1, 64, host="h1"), stays=True)["Job/web-1"])
+    pod_of_task = pod(build(TaskGroup("head", 1, 1, 64, host="h1"), is_service=True)["Job/web-1"])
     assert (pod_of_task["restartPolicy"], pod_of_task["containers"][0]["restartPolicy"]) == ("OnFailure", "Always")
     assert all("tolerationSeconds" not in toleration for toleration in pod_of_task["tolerations"])
 

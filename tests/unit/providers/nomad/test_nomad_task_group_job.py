@@ -29,8 +29,8 @@ def build(**fields) -> dict:
 def build_layout(monkeypatch: pytest.MonkeyPatch):
     """Return the job that a layout comes to, whatever kind makes it."""
 
-    def make(*parts: TaskGroup, stays: bool = False, **fields) -> dict:
-        monkeypatch.setattr(ContainerJob, "layout", lambda *_: TaskLayout(parts, stays))
+    def make(*groups: TaskGroup, is_service: bool = False, **fields) -> dict:
+        monkeypatch.setattr(ContainerJob, "layout", lambda *_: TaskLayout(groups, is_service))
         return build(**fields)
 
     return make
@@ -149,7 +149,7 @@ def test_parts_of_one_name_are_counted_through(build_layout):
 
 
 def test_a_service_is_started_again_without_end(build_layout):
-    job = build_layout(TaskGroup("head", 1, 1, 64), stays=True, timeout_seconds=9)
+    job = build_layout(TaskGroup("head", 1, 1, 64), is_service=True, timeout_seconds=9)
     assert job["Type"] == "service"
     assert job["Update"]["MaxParallel"] == 0
     [group] = job["TaskGroups"]
