@@ -59,12 +59,17 @@ class Arguments:
         return "" if name is None else names.check(name, "storage name")
 
     def check_names(self) -> None:
-        """Check every name given, before anything else is done.
+        """Check every name given, and that no argument is empty, before anything else is done.
 
         Raises:
-            UsageError: one is malformed.
+            UsageError: a name is malformed, or an argument is there but empty.
         """
         self.name, self.job_id, self.volume  # noqa: B018 - the properties check them
+        for name, value in self.arguments.items():
+            words = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+            # A program may be given empty arguments.
+            if name != "ARGS" and any(not word.strip() for word in words):
+                raise UsageError(f"{name} is there but empty: give it a value, or leave it out")
 
     @cached_property
     def format(self) -> str:

@@ -185,3 +185,30 @@ def test_the_pages_of_the_commands_are_up_to_date() -> None:
     pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]()
     written = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "commands").glob("*.md")}
     assert written == pages, "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (("create", "-n", "x", ""), "HOSTNAMES"),
+        (("create", "-n", "x", " "), "HOSTNAMES"),
+        (("create", "-n", "x", "node1", ""), "HOSTNAMES"),
+        (("add", "-n", "x", ""), "HOSTNAMES"),
+        (("list", "--hosts="), "--hosts"),
+        (("create", "-n", "x", "--user=", "node1"), "--user"),
+        (("create", "-n", "x", "--key=", "node1"), "--key"),
+        (("create", "-n", "x", "--nodes=", "--provider=nomad"), "--nodes"),
+        (("submit", "-n", "x", ""), "JOB"),
+        (("submit", "-n", "x", "--params=", "a.yaml"), "--params"),
+        (("get", "-n", "x", "j", ""), "DEST"),
+        (("image", "build", ""), "IMAGES"),
+    ],
+)
+def test_an_argument_that_is_there_but_empty_is_an_error_and_nothing_is_made(argv: tuple[str, ...], name: str) -> None:
+    done = cms("cluster", *argv)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"ERROR: {name} is there but empty: give it a value, or leave it out\n"
+
+
+def test_a_program_may_be_given_empty_arguments() -> None:
+    parse_arguments("submit", "-n", "x", "--", "pi.py", "", "10").check_names()
