@@ -92,10 +92,25 @@ def _fit_together(groups: Sequence[TaskGroup], nodes: Sequence[Node]) -> bool:
     if not groups:
         return True
     group, *others = groups
+    if group.host:
+        return _fit_bound(groups, nodes)
     request = ResourceRequest(group.count, group.cores, group.memory_mb)
     if not others:
         return sum(_count_fitting(node, request) for node in nodes if _may_run_on(group, node)) >= group.count
     return any(_fit_together(others, remaining) for remaining in _place(group, request, nodes))
+
+
+def _fit_bound(groups: Sequence[TaskGroup], nodes: Sequence[Node]) -> bool:
+    """Return the same where the first groups are bound to hosts: each can be placed in one way only."""
+    remaining = list(nodes)
+    bound = [group for group in groups if group.host]
+    for group in bound:
+        request = ResourceRequest(group.count, group.cores, group.memory_mb)
+        placed = next(_place(group, request, remaining), None)
+        if placed is None:
+            return False
+        remaining = placed
+    return _fit_together([group for group in groups if not group.host], remaining)
 
 
 def _place(group: TaskGroup, request: ResourceRequest, nodes: Sequence[Node]) -> Iterator[list[Node]]:
@@ -108,7 +123,7 @@ def _place(group: TaskGroup, request: ResourceRequest, nodes: Sequence[Node]) ->
     if group.count == 1:
         for index, node in enumerate(nodes):
             size = (node.cores, node.memory_mb)
-            if _may_run_on(group, node) and _count_fitting(node, request) and (group.host or size not in tried):
+            if _may_run_on(group, node) and _count_fitting(node, request) and size not in tried:
                 tried.add(size)
                 yield [*nodes[:index], _subtract(node, request, 1), *nodes[index + 1 :]]
         return

@@ -90,6 +90,16 @@ def test_placing_many_parts_on_many_hosts_takes_no_time():
     assert time.monotonic() - begun < 3
 
 
+def test_a_service_on_a_thousand_hosts_is_placed_and_one_that_needs_more_is_refused() -> None:
+    hosts = [replace(node(2, 4000), id=f"n{number}", name=f"n{number}") for number in range(1000)]
+    workers = [TaskGroup("worker", 1, 1, 3000, host=f"n{number}") for number in range(1000)]
+    head = TaskGroup("head", 1, 1, 1000, host="n0")
+    assert capacity.why_tasks_unschedulable(TaskLayout((head, *workers), is_service=True), hosts) == ""
+    large = replace(head, memory_mb=2000)
+    why = capacity.why_tasks_unschedulable(TaskLayout((large, *workers), is_service=True), hosts)
+    assert why.endswith("have room on the hosts by themselves, but not all together")
+
+
 def test_the_hosts_with_most_free_room_are_chosen_and_always_the_same():
     nodes = [named("a", 1, 9, free=5), named("b", 1, 9, free=7), named("c", 1, 9, free=7), named("d", 0, 9, free=9)]
     nodes.append(replace(named("e", 1, 9, free=9), status="down"))
