@@ -91,8 +91,12 @@ def _submit_one(arguments: Arguments, job: JobSpec) -> None:
 
     output = None if arguments.flag("--detach") else arguments.write_output
     secrets = _secrets(arguments, [job])
-    with arguments.cluster.job_service() as service:
-        status = service.submit(job, job_id=arguments.job_id, secrets=secrets, output=output)
+    job_id = _job_id(arguments, job)
+    try:
+        with arguments.cluster.job_service() as service:
+            status = service.submit(job, job_id=job_id, secrets=secrets, output=output)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_explain_interrupt(arguments.name, job_id)) from None
     # A service that runs is all that was asked for.
     if arguments.flag("--detach") or status.state is State.RUNNING:
         arguments.print(status.id)
@@ -146,6 +150,14 @@ def _submit_native(arguments: Arguments, job: NativeJob) -> None:
             arguments.print(submission.job_id or submission.name)
     if failed := [status for status in ended if status.state is not State.SUCCEEDED]:
         raise ClusterError("; ".join(map(_outcome, failed)))
+
+
+def _explain_interrupt(cluster: str, job_id: str) -> str:
+    """Return what has become of a job whose submission, or the following of it, was interrupted."""
+    return (
+        f"interrupted; job {job_id} goes on if it was submitted: `cms cluster jobs -n {cluster} {job_id}` tells, "
+        f"`logs --follow`, `stop` and `get` take the same; to finish what was begun, submit again with --id={job_id}"
+    )
 
 
 def _outcome(status: JobStatus) -> str:

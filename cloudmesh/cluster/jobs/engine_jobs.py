@@ -9,22 +9,27 @@ from cloudmesh.cluster.providers.base import Engine, Submission
 from cloudmesh.cluster.spec.job import JobSpec
 
 
-def submit_once(engine: Engine, submission: Submission[JobSpec]) -> None:
+def submit_once(engine: Engine, submission: Submission[JobSpec]) -> bool:
     """Have the engine run a job, which it does once however often this is called with the same submission.
+
+    Returns:
+        Whether it was submitted now; False: the engine had it already.
 
     Raises:
         ClusterError: another job has its id; that job stays as it is.
         ApiError: the engine refused the job, or did not answer.
     """
-    if not _is_present(engine, submission):
-        try:
-            engine.submit(submission)
-            return
-        except ApiError:
-            # The answer may have been lost after the engine took the job, or another operator was quicker.
-            if not _is_present(engine, submission):
-                raise
-    engine.resume(submission)
+    if _is_present(engine, submission):
+        engine.resume(submission)
+        return False
+    try:
+        engine.submit(submission)
+    except ApiError:
+        # The answer may have been lost after the engine took the job, or another operator was quicker.
+        if not _is_present(engine, submission):
+            raise
+        engine.resume(submission)
+    return True
 
 
 def clear_ended(engine: Engine) -> None:

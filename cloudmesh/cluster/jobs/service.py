@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any, NamedTuple, Protocol
 
 from cloudmesh.cluster.core import names
@@ -100,6 +101,7 @@ class JobService:
             UnknownOutcomeError: the engine went away while the job ran.
         """
         identity = _job_id(job, job_id)
+        self._context.report.step("job", identity)  # before anything is sent: it can be asked after, whatever happens
         with self._cleared_engine() as engine:
             prepared = self._prepare(engine, job, identity, secrets or {}, hosts)
             self._send(engine, [prepared])
@@ -262,12 +264,21 @@ class JobService:
         with delivery.open_registry(self._server, self._spec) as to:
             for submission, bundle, source in jobs:
                 image = job_image.deliver(to, registry, source, submission.id, bundle, self._context)
-                submit_once(engine, replace(submission, image=image))
-                report.done("job", f"{submission.id} submitted")
+                if submit_once(engine, replace(submission, image=image)):
+                    report.done("job", f"{submission.id} submitted")
+                else:
+                    report.done("job", _describe_earlier(engine.job(submission.id)))
 
 
 def _job_id(job: JobSpec, job_id: str) -> str:
     return names.check(job_id, "job id") if job_id else names.new_job_id(job.name)
+
+
+def _describe_earlier(status: JobStatus) -> str:
+    """Return when a job was submitted before, and what has become of it."""
+    submitted = datetime.fromtimestamp(status.submitted, timezone.utc)
+    outcome = f"{status.state}{f': {status.reason}' if status.reason else ''}"
+    return f"{status.id} already submitted, {submitted:%Y-%m-%dT%H:%M:%SZ}: {outcome}"
 
 
 def _variables(job: JobSpec) -> list[str]:

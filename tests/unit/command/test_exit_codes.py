@@ -31,6 +31,23 @@ def test_every_kind_of_error_has_its_exit_code_and_one_line(
     assert capsys.readouterr() == ("", line)
 
 
+@pytest.mark.parametrize(
+    ("interrupt", "says"),
+    [
+        (KeyboardInterrupt(), "interrupted; the same command again finishes what was begun"),
+        (KeyboardInterrupt("interrupted; job pi-1 goes on"), "interrupted; job pi-1 goes on"),
+    ],
+)
+def test_an_interrupt_says_what_goes_on(
+    interrupt: KeyboardInterrupt, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def action() -> None:
+        raise interrupt
+
+    assert exit_codes.guarded(action) == 130
+    assert capsys.readouterr().err == f"ERROR: {says}\n"
+
+
 def test_every_host_that_failed_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     failures = {"a": errors.UnreachableError("a", "port 22 is closed"), "b": errors.HostError("b", "disk full")}
     assert exit_codes.guarded(lambda: fail(errors.HostsError(failures))) == 1

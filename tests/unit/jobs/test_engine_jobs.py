@@ -57,20 +57,20 @@ class Engine(MemoryEngine):
 
 def test_a_new_job_is_submitted_and_not_resumed() -> None:
     engine = Engine()
-    submit_once(engine, JOB)
+    assert submit_once(engine, JOB)
     assert engine.submitted == {"once": JOB}
     assert engine.resumed == []
 
 
 def test_the_same_job_again_is_not_submitted_but_what_was_cut_off_is_finished() -> None:
     engine = Engine(submitted={"once": JOB})
-    submit_once(engine, JOB)
+    assert not submit_once(engine, JOB)
     assert engine.resumed == ["once"]
 
 
 @pytest.mark.parametrize("engine", [Engine(loses_answer=True), Engine(quicker=JOB)], ids=["lost answer", "two at once"])
 def test_a_job_that_was_taken_though_the_answer_says_otherwise_is_finished(engine: Engine) -> None:
-    submit_once(engine, JOB)
+    assert submit_once(engine, JOB)
     assert engine.submitted == {"once": JOB}
     assert engine.resumed == ["once"]
 

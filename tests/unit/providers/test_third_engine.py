@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,11 +85,20 @@ def test_jobs_beside_each_other_end_each_in_its_own_way(opened: OpenCluster) -> 
 
 
 @needs_registry
-def test_the_same_id_and_content_is_the_same_job_and_another_content_is_refused(opened: OpenCluster) -> None:
-    service = JobService(opened, resolve)
+def test_the_same_id_and_content_is_the_same_job_and_another_content_is_refused(
+    opened: OpenCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    report = Silence()
+    monkeypatch.setattr(report, "step", lambda where, what: told.append(what))
+    monkeypatch.setattr(report, "done", lambda where, what="": told.append(what))
+    service = JobService(replace(opened, context=replace(opened.context, report=report)), resolve)
     service.submit(job(), job_id="once")
     service.submit(job(), job_id="once")
     assert list(MemoryProvider.instance.submitted) == ["once"]
+    assert told[0] == "once"
+    assert told[1] == "once submitted"
+    assert re.fullmatch(r"once already submitted, 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ: succeeded", told[3])
     with pytest.raises(ClusterError, match="exists with another content"):
         service.submit(job(arguments=("other",)), job_id="once")
 

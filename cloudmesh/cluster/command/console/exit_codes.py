@@ -50,8 +50,8 @@ def guarded(action: Callable[[], None]) -> int:
     try:
         action()
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        _error("interrupted; the same command again finishes what was begun")
+    except KeyboardInterrupt as interrupt:
+        _error(str(interrupt) or "interrupted; the same command again finishes what was begun")
         return INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
