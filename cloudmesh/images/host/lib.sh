@@ -77,9 +77,27 @@ apt_get() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" >>"$STATE/apt.log" 2>&1
 }
 
-# Fails with apt's own last error, which names the mirror or the full disk.
+# The last errors of apt and dpkg, which name the mirror, the full disk, or the process that holds a lock.
+apt_errors() { grep -E '^(E:|dpkg: error)' "$STATE/apt.log" | tail -n 2 | tr '\n' ' '; }
+
 apt_or_fail() {
-    apt_get "$@" || fail "apt-get $1 failed: $(grep -E '^(E:|dpkg: error)' "$STATE/apt.log" | tail -n 2 | tr '\n' ' ')"
+    apt_get "$@" || fail "apt-get $1 failed: $(apt_errors)"
+}
+
+# Reads what the sources offer. Another apt that does the same is waited for, which no option of apt does. A source that is
+# broken does not count where others have the packages: it is told, and the installation shows whether they have.
+update_sources() {
+    waited=0
+    while ! apt_get update; do
+        errors=$(apt_errors)
+        case $errors in *lists/lock*) ;; *) break ;; esac
+        [ "$waited" -lt 120 ] || fail "apt-get update failed: $errors"
+        [ "$waited" -gt 0 ] || note "waiting for another apt: $errors"
+        sleep 1
+        waited=$((waited + 1))
+        errors=
+    done
+    [ -z "${errors:-}" ] || note "apt-get update: $errors"
 }
 
 install_packages() {
@@ -89,7 +107,7 @@ install_packages() {
         step "install$missing"
         # A run that was cut off may have left packages unpacked and not configured.
         dpkg --configure -a >>"$STATE/apt.log" 2>&1 || true
-        apt_or_fail update
+        update_sources
         # shellcheck disable=SC2086 # a list of package names
         apt_or_fail install --no-install-recommends $missing
     fi
