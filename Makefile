@@ -30,8 +30,9 @@ check: setup ## formatting, lint, types, the order of the rooms, shell scripts, 
 test-tools: setup
 	@sh tools/setup.sh tests
 
+# They wait more than they work.
 unit: test-tools ## tests that need no Docker engine; seconds
-	$(BIN)/python -m pytest -q $(BESIDE) -m "not cluster and not vm" $(TESTS)
+	$(BIN)/python -m pytest -q $(BESIDE) -n 4 -m "not cluster and not vm" $(TESTS)
 
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py
