@@ -56,12 +56,12 @@ test: slow-parts test-tools clear-tests ## unit tests, and those on real cluster
 clusters:
 	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m "cluster and not faults" $(TESTS)
 
-test-faults: slow-parts test-tools clear-tests ## hosts, clients, links, disks and mirrors that fail, on real clusters
+test-faults: slow-parts test-tools clear-tests ## hosts, clients, links, disks and mirrors that fail, and what kill leaves, on real clusters
 	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m faults $(TESTS)
 
 test-kubernetes: slow-parts clear-tests ## the cases that both providers share, on Kubernetes
 	TEST_PROVIDERS=kubernetes $(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m cluster tests/contract \
-		tests/cluster/test_residue.py tests/faults/test_interrupted.py
+		tests/faults/test_residue.py tests/faults/test_interrupted.py
 
 test-vm: setup ## one story on two software-emulated machines with kernels of their own, per provider; very long
 	@sh tests/vm/setup.sh

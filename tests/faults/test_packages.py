@@ -11,7 +11,7 @@ pytestmark = pytest.mark.cluster
 
 # A source that takes connections and never answers keeps apt waiting, with the lock of the lists in its hands.
 OTHER_APT = """
-systemd-run --quiet --unit=silent systemd-socket-activate -l 8999 /bin/cat
+systemd-run --quiet --unit=silent systemd-socket-activate -l 8999 /bin/sleep infinity
 echo 'deb [trusted=yes] http://127.0.0.1:8999/ stable main' >/root/silent.list
 systemd-run --quiet --unit=other-apt apt-get update -o Dir::Etc::sourcelist=/root/silent.list \\
     -o Dir::Etc::sourceparts=/dev/null -o Acquire::http::Timeout=20 -o Acquire::Retries=0
