@@ -89,9 +89,8 @@ class ClusterTest:
         for host, node in hosts.items():
             if error := outcomes.failures.get(str(host)):
                 cause = error.cause if isinstance(error, HostError) else str(error)
-                results.append(
-                    CheckResult("ssh", node.name, FAILED, cause, "start it, or take it out: cms cluster remove --force")
-                )
+                remedy = f"start it, or take it out: `cms cluster remove -n {self._info.name} --force {host}`"
+                results.append(CheckResult("ssh", node.name, FAILED, cause, remedy))
         skews = [health.skew for health in outcomes.values.values()]
         for host, health in outcomes.values.items():
             results += check_results.check_host(hosts[host].name, health, skews)

@@ -82,7 +82,7 @@ def _find_cluster_faults(facts: Facts, needs: Needs, cluster: str, cluster_id: s
         return
     other = host_marker.cluster
     if other != cluster:
-        yield f"belongs to the cluster {other}: take it out first (cms cluster remove -n {other} …)"
+        yield f"belongs to the cluster {other}: take it out first by `cms cluster remove -n {other} HOST`"
     elif host_marker.id != cluster_id:
         first_server = host_marker.servers[0] if host_marker.servers else "unknown"
         yield (

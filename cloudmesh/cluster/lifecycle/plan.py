@@ -47,7 +47,7 @@ def ensure_unique_name(context: Context, spec: ClusterSpec) -> None:
                 where = ", ".join(map(str, discovered.markers))
                 raise ClusterError(
                     f"a cluster called {spec.cluster} exists already, on {where}: choose another name, "
-                    "or add hosts to it by `cms cluster add`"
+                    f"or add hosts to it by `cms cluster add -n {spec.cluster} HOSTNAMES`"
                 )
 
 

@@ -70,10 +70,11 @@ def open_discovered(context: Context, discovered: DiscoveredCluster) -> OpenClus
         ClusterError: none of its servers answers, or it was not finished.
     """
     marker, server = discovered.marker, discovered.first_server()
+    name = marker.cluster
     secrets = read_secrets(server)
     if secrets is None:
-        raise ClusterError(f"cluster {marker.cluster} was not finished: run its create again, or kill it")
-    spec = ClusterSpec(marker.cluster, marker.id, marker.provider, marker.servers, secrets)
+        raise ClusterError(f"cluster {name} was not finished: run its create again, or `cms cluster kill -n {name}`")
+    spec = ClusterSpec(name, marker.id, marker.provider, marker.servers, secrets)
     return OpenCluster(context, load_provider(marker.provider), discovered, server, spec)
 
 

@@ -47,4 +47,4 @@ def image_not_pulled(image: str, cause: str) -> str:
 
 def no_such_job(job_id: str) -> NotFoundError:
     """Return the error to raise where the engine has no job of this id."""
-    return NotFoundError(f"no job {job_id}: `cms cluster jobs` lists those there are")
+    return NotFoundError(f"no job {job_id}: `cms cluster jobs -n NAME` lists those there are")

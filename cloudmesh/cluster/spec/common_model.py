@@ -152,7 +152,7 @@ class StorageClaim(FileModel):
     """A volume that the job uses."""
 
     name: Annotated[str, label("storage name"), LABEL_SCHEMA] = Field(
-        description="Name of the volume, from `cms cluster storage`.", examples=["data"]
+        description="Name of the volume, from `cms cluster storage -n NAME list`.", examples=["data"]
     )
     mount: MountPath = Field(description="Absolute path at which its tasks find the volume's data.", examples=["/data"])
     read_only: Boolean = Field(default=False, description="Whether its tasks cannot write there.", examples=[True])
@@ -183,7 +183,7 @@ class CommonSpec(FileModel):
     """The fields of `spec` that jobs of every kind have."""
 
     image: ImageName = Field(
-        description="Image of all tasks: one of ours (`cms cluster image`), or any that the cluster can pull.",
+        description="Image of all tasks: one of ours (`cms cluster image list`), or any that the cluster can pull.",
         examples=["registry:5000/team/spark:1"],
     )
     arguments: list[Text] = Field(

@@ -128,7 +128,7 @@ class HadoopJobSpec(CommonSpec):
 
     image: ImageName = Field(
         default=_JOB_DEFAULTS.image,
-        description="Image of head and workers: one of ours (`cms cluster image`), or any made from it.",
+        description="Image of head and workers: one of ours (`cms cluster image list`), or any made from it.",
         examples=["registry:5000/team/hadoop:1"],
     )
     jar: Annotated[str, AfterValidator(_check_jar), file_schema((".jar",), f"{_EXAMPLES_WORD}|{_IN_IMAGE.pattern}")] = (
@@ -251,7 +251,7 @@ class HadoopServiceSpec(CommonSpec):
 
     image: ImageName = Field(
         default=_SERVICE_DEFAULTS.image,
-        description="Image of head and workers: one of ours (`cms cluster image`), or any made from it.",
+        description="Image of head and workers: one of ours (`cms cluster image list`), or any made from it.",
         examples=["registry:5000/team/hadoop:1"],
     )
     arguments: list[Text] = Field(

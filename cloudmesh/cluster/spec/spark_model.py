@@ -132,7 +132,7 @@ class SparkSpec(CommonSpec):
 
     image: ImageName = Field(
         default=_DEFAULTS.image,
-        description="Image of driver and executors: one of ours (`cms cluster image`), or any with Spark.",
+        description="Image of driver and executors: one of ours (`cms cluster image list`), or any with Spark.",
         examples=["registry:5000/team/spark:1"],
     )
     main_application_file: Annotated[

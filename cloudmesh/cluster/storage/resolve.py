@@ -97,7 +97,10 @@ def _find_volume(name: str, by_name: Mapping[str, Volume]) -> Volume:
     if name in by_name:
         return by_name[name]
     have = f"it has {', '.join(sorted(by_name))}" if by_name else "it has none"
-    raise NotFoundError(f"storage {name}: the cluster has no such place, {have}: `cms cluster storage` adds one")
+    raise NotFoundError(
+        f"storage {name}: the cluster has no such place, {have}: add it by "
+        f"`cms cluster storage -n NAME add --directory=/srv/{name} {name}`, or --nfs, --s3, --hadoop"
+    )
 
 
 def _access(job: JobSpec, claim: VolumeClaim, volume: Volume, address: Address | None) -> _VolumeAccess:

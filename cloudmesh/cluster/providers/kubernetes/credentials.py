@@ -1,7 +1,7 @@
 """What lets hosts and people into a cluster: bootstrap tokens, and kubeconfig files.
 
-A host joins with a kubeconfig whose user is a bootstrap token. `cms cluster kubeconfig` writes one for kubectl, whose
-user has an administrator's certificate.
+A host joins with a kubeconfig whose user is a bootstrap token. `cms cluster info --kubeconfig` writes one for kubectl,
+whose user has an administrator's certificate.
 """
 
 from __future__ import annotations

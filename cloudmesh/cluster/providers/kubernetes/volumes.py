@@ -72,7 +72,7 @@ class VolumeStore:
             InUseError: pods that have not ended mount it.
         """
         if name not in [volume.name for volume in self.all()]:
-            raise NotFoundError(f"no volume {name}: `cms cluster storage` lists those there are")
+            raise NotFoundError(f"no volume {name}: `cms cluster storage -n NAME list` lists those there are")
         pods = call(self._client, requests.PODS.list(fields=UNFINISHED))["items"]
         users = sorted({job_of(pod) for pod in pods if is_mounted_by(pod, name)})
         if users:

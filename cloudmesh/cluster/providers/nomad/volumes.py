@@ -75,7 +75,7 @@ class VolumeStore:
         path = f"{_VARIABLES}/{name}"
         entries = call(lambda: self._client.variables.get_variables(prefix=path))
         if path not in {entry["Path"] for entry in entries}:
-            raise NotFoundError(f"no volume {name}: `cms cluster storage` lists those there are")
+            raise NotFoundError(f"no volume {name}: `cms cluster storage -n NAME list` lists those there are")
         host_volumes = [self._read_host_volume(entry["ID"]) for entry in self._list_by_node(name).values()]
         allocations = [entry for host_volume in host_volumes for entry in host_volume.get("Allocations") or []]
         if job_ids := sorted({allocation["JobID"] for allocation in allocations}):
