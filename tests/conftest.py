@@ -17,6 +17,7 @@ _LONGEST = (
     "test_lost_hosts",
     "test_three_servers",
     "test_membership",
+    "test_python_page",
     "/packaging/",
 )
 

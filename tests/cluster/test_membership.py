@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from support import snapshot
-from support.cms import Operator, Outcome
+from support.cms import USER, Operator, Outcome
 from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
+from support.python_page import run_example
 
 pytestmark = pytest.mark.cluster
 
@@ -194,6 +195,23 @@ def test_a_host_is_added_and_removed_again_without_a_trace(cluster: SharedCluste
     assert set(cluster.read_nodes()) == set(cluster.group.where[:3])
     assert snapshot.find_differences(before, fourth) == []
     assert [host.run(AGENTS) for host in cluster.hosts] == agents
+
+
+def test_the_python_page_finds_a_cluster_by_one_host_and_adds_another(cluster: SharedCluster, tmp_path: Path) -> None:
+    cluster.make_whole()
+    fourth = cluster.group.hosts[3]
+    replacements = {
+        '"prod"': f'"{cluster.name}"',
+        'hosts="node01", user="admin"': (
+            f'hosts="{cluster.server.where}", user="{USER}", key="{cluster.operator.key}", accept_new_hostkeys=True'
+        ),
+        '"node11"': f'"{fourth.where}"',
+    }
+    printed = run_example('"node11"', replacements, tmp_path, seconds=120)
+    assert {line.split()[0]: line.split()[1] for line in printed.splitlines()} == dict.fromkeys(
+        cluster.group.where[:4], "ready"
+    )
+    cluster.operator.cms("remove", "-n", cluster.name, fourth.where).ok()
 
 
 def test_a_host_that_is_gone_is_removed_and_named_and_the_rest_is_done(cluster: SharedCluster) -> None:

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.python_page import EXAMPLES
 
 import cloudmesh.cluster
 
 ROOT = Path(__file__).resolve().parents[3]
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
