@@ -125,6 +125,8 @@ def _extract(archive: Path, member: str, target: IO[bytes]) -> None:
 
 def report_percentage(report: Report, what: str) -> Progress:
     """Return a progress function that reports `what` after every ten percent."""
+    import humanize
+
     report.step("engine", what)
     last = 0
 
@@ -133,6 +135,6 @@ def report_percentage(report: Report, what: str) -> Progress:
         tenth = done * 10 // total if total else 0
         if tenth > last:
             last = tenth
-            report.step("engine", f"{what}: {tenth * 10} % of {total / 1e6:.0f} MB")
+            report.step("engine", f"{what}: {tenth * 10} % of {humanize.naturalsize(total)}")
 
     return progress

@@ -13,7 +13,6 @@ OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 _MIN_DISK_MB, _MIN_DISK_SHARE = 1024, 0.05  # free MiB, and the free share of the whole
 _MIN_MEMORY_MB = 256
 _MAX_SKEW_SECONDS = 5.0
-_MIB_PER_GIB = 1024
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,9 @@ def _check_disks(name: str, health: HostHealth) -> CheckResult:
 
 
 def _format_size(mib: int) -> str:
-    return f"{mib / _MIB_PER_GIB:.1f} GiB" if mib >= _MIB_PER_GIB else f"{mib} MiB"
+    import humanize
+
+    return humanize.naturalsize(mib << 20, binary=True)
 
 
 def _check_answer(check: str, name: str, why: str, remedy: str) -> CheckResult:
