@@ -57,6 +57,14 @@ def _messages() -> Iterator[tuple[str, str]]:
             yield f"{file.relative_to(ROOT)}:{line}", text
 
 
+def _messages_of_scripts() -> list[str]:
+    """Return what host scripts and tools fail with; what is filled in is written as X."""
+    texts = [
+        text for script in (ROOT / "cloudmesh").rglob("*.sh") for text in re.findall(r'fail "(.*)"', script.read_text())
+    ]
+    return [re.sub(r"\$\(.*?\)|\$\{?\w+[^ ]*", "X", text) for text in texts]
+
+
 def _is_a_command(words: str) -> bool:
     # What a document leaves open is one word more or none.
     argv = [word for word in words.split() if word != "…"]
@@ -98,3 +106,16 @@ def test_every_command_that_a_document_names_is_one(document: Path) -> None:
     assert [command for command in named if command.split()[0] not in verbs] == []
     complete = [command for command in named if len(command.split()) > 2]
     assert [command for command in complete if not _is_a_command(command)] == []
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_ours() -> None:
+    texts = [*(text for _, text in _messages()), *_messages_of_scripts()]
+    rows = re.findall(r"^\| (`.*?`) \| ", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`(.+?)`", row)]
+    assert len(messages) > 40
+    unknown = []
+    for message in messages:
+        pattern = ".*".join(map(re.escape, message.split("…")))
+        if not any(re.search(pattern, text, re.DOTALL) for text in texts):
+            unknown.append(message)
+    assert unknown == []
