@@ -74,11 +74,14 @@ firewall() {
 }
 
 apt_get() {
+    printf '== %s\n' "$*" >>"$STATE/apt.log"
     DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" >>"$STATE/apt.log" 2>&1
 }
 
-# The last errors of apt and dpkg, which name the mirror, the full disk, or the process that holds a lock.
-apt_errors() { grep -E '^(E:|dpkg: error)' "$STATE/apt.log" | tail -n 2 | tr '\n' ' '; }
+# The last errors of the last run of apt, which name the mirror, the full disk, or the process that holds a lock.
+apt_errors() {
+    sed -n '/^== /h; /^== /!H; ${ x; p; }' "$STATE/apt.log" | grep -E '^(E:|dpkg: error)' | tail -n 2 | tr '\n' ' '
+}
 
 apt_or_fail() {
     apt_get "$@" || fail "apt-get $1 failed: $(apt_errors)"
