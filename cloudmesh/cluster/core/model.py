@@ -73,6 +73,7 @@ class Facts:
         docker: version of the installed Docker daemon; empty where there is none.
         cgroup: version of control groups, 1 or 2 (a mixture counts as 1).
         raises_limits: whether root may raise limits and lower out-of-memory scores (CAP_SYS_RESOURCE).
+        engine_started: whether an engine of ours was started here to the end once; it may be silent now.
     """
 
     machine_id: str
@@ -95,6 +96,7 @@ class Facts:
     docker: str = ""
     cgroup: int = 2
     raises_limits: bool = True
+    engine_started: bool = False
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,9 @@ registry_get() {
         --key "$CONFIG/host-key.pem" --noproxy '*' "https://$(cat registry)$path" "$@"
 }
 
+# From now on, an engine that is silent here is one that was started, and not one that a command never got to.
+engine_started() { touch "$STATE/started"; }
+
 # Fetches the engine's files, named with their SHA-256 in the input `engine`, from the cluster's registry.
 fetch_engine() {
     mkdir -p "$BIN"

@@ -90,6 +90,7 @@ join() {
     systemctl enable --quiet cloudmesh-output.service cloudmesh-nomad.service
     systemctl restart cloudmesh-output.service cloudmesh-nomad.service
     wait_for 60 agent_answers || fail "Nomad does not answer: $(journal cloudmesh-nomad)"
+    engine_started
 }
 
 agent_answers() { curl --silent --fail --max-time 5 --noproxy '*' -o /dev/null "http://127.0.0.1:4646/v1/agent/health?type=$(agent_kind)"; }
