@@ -17,9 +17,9 @@ from cloudmesh.cluster.binaries import BinaryBundle
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
-from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host, Node
+from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host, Node, Role
 from cloudmesh.cluster.core.retrying import retry
-from cloudmesh.cluster.hosts import facts, lock, volumes
+from cloudmesh.cluster.hosts import facts, lock, members, volumes
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.lifecycle import plan
@@ -225,6 +225,7 @@ def prepare(run: Installation) -> None:
         lambda: [build_builtin_image(image, run.context) for image in run.images]
     )
     _run_step(run, "prepare", run.pending, _PREPARE_SECONDS)
+    _note_members(run)
 
 
 def start_registry(run: Installation) -> None:
@@ -324,6 +325,16 @@ def mount_volumes(run: Installation) -> None:
 def _provide_binaries(run: Installation, arch: str) -> BinaryBundle:
     context = run.context
     return binaries.provide(run.spec.provider, arch=arch, mirror=context.mirror, report=context.report)
+
+
+def _note_members(run: Installation) -> None:
+    """Note on the servers which hosts have something of the cluster now, also those that failed halfway."""
+    if not run.pending:
+        return
+    servers = {host.host: run.connections[host.host] for host in run.pending if host.role is Role.SERVER}
+    servers[run.server.host] = run.server
+    living = {host: connection for host, connection in servers.items() if str(host) not in run.failures}
+    run.failures.update(parallel.run_on_hosts(lambda server: members.add(server, run.pending), living).failures)
 
 
 def _stop_without_first_server(run: Installation) -> None:
