@@ -1,4 +1,4 @@
-"""An engine that was started and is silent: nothing is installed again, no secret is made anew, no host is forgotten."""
+"""An engine that was started and is silent: nothing is installed again, no secret made anew, no host forgotten."""
 
 from __future__ import annotations
 
