@@ -123,8 +123,7 @@ class KubernetesProvider(Provider):
         self, spec: ClusterSpec, server: Connection, registry: Registry, bundle: BinaryBundle, report: Report
     ) -> Delivery:
         """Send the images too, unless the first server reaches the public registry that has them."""
-        answers = server.run(host_script.load("kubernetes/registry_reachable.sh"), report=report).facts
-        is_public = answers.get("images") == "yes"
+        is_public = server.ask(host_script.load("kubernetes/registry_reachable.sh"), "images") == "yes"
         if not is_public:
             control_plane_images.deliver_images(registry, bundle, report=report)
         files = tuple(file for file in bundle.files if file.name in _HOST_FILES)
