@@ -80,5 +80,6 @@ def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
         docker=answer.get("docker", ""),
         cgroup=int(answer["cgroup"]),
         raises_limits=answer.get("raises_limits") != "no",
+        held=tuple(answer.get("held", "").split()),
         engine_started=answer["engine"] == "started",
     )

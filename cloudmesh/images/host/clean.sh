@@ -115,13 +115,13 @@ remove_tree() {
     if ! grep -q " $1 " /proc/mounts; then rm -rf "$1"; fi
 }
 
-# The places of the list $1, "MODE OWNER PATH" a line, as they were.
+# The places of the list $1, "MODE OWNER PATH" a line, as they were. Some may be mounted read-only, and are as they were.
 restore_places() {
     printf '%s\n' "$1" | while read -r mode owner path; do
         [ -n "$path" ] || continue
-        mkdir -p "$path"
-        chown "$owner" "$path"
-        chmod "$mode" "$path"
+        [ "$(stat -c '%a %u:%g' "$path" 2>/dev/null)" != "$mode $owner" ] || continue
+        why=$({ mkdir -p "$path" && chown "$owner" "$path" && chmod "$mode" "$path"; } 2>&1) ||
+            note "$path could not be made what it was before, $mode $owner: $why"
     done
 }
 

@@ -163,6 +163,14 @@ raises_limits() {
     esac
 }
 
+# Packages that are on hold and not there, so that they cannot be installed. Other packages have containerd too.
+held_packages() {
+    has dpkg-query || return 0
+    dpkg-query -W -f '${db:Status-Want} ${db:Status-Status} ${Package}\n' |
+        awk '$1 == "hold" && $2 != "installed" { print $3 }' |
+        while read -r package; do [ "$package" = containerd ] && has containerd || echo "$package"; done
+}
+
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
 fact clock "$(date +%s.%N)"
@@ -190,6 +198,7 @@ marker=/etc/cloudmesh/cluster/marker.json
 if [ -e "$marker" ]; then text=$(tr '\r\n' '  ' <"$marker"); else text=none; fi
 fact marker "${text:-empty}"
 for port in $(busy_ports); do fact busy_ports "$port"; done
+for package in $(held_packages); do fact held "$package"; done
 
 all=$(addresses)
 interface=$(line interface)

@@ -117,3 +117,19 @@ def test_a_table_of_the_firewall_that_is_empty_is_deleted(machine: Machine) -> N
     )
     machine.run("drop_empty_tables")
     assert machine.called("nft delete table ip filter")
+
+
+def test_a_place_that_is_as_it_was_is_not_touched_as_it_may_be_read_only(machine: Machine, tmp_path: Path) -> None:
+    place = tmp_path / "modules"
+    place.mkdir(mode=0o755)
+    place.chmod(0o755)
+    for tool in ("chown", "chmod"):
+        machine.has(tool, "echo Read-only file system >&2; exit 1")
+    owner = f"{os.getuid()}:{os.getgid()}"
+    assert machine.run(f"restore_places '755 {owner} {place}'") == (0, "")
+    assert not machine.called("ch")
+    status, said = machine.run(f"restore_places '700 {owner} {place}'; echo the rest")
+    assert status == 0
+    assert said == (
+        f"::note {place} could not be made what it was before, 700 {owner}: Read-only file system\nthe rest\n"
+    )
