@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,29 @@ def test_all_tasks_of_a_job_print_and_get_its_secret(cluster: Cluster, tmp_path:
     assert (job["state"], job["exit_code"]) == ("succeeded", 0)
     assert [task["name"] for task in job["tasks"]] == ["task-0", "task-1", "task-2"]
     assert set(job["hosts"]) == {task["host"] for task in job["tasks"]}
+
+
+def test_of_two_submits_of_one_id_with_different_secrets_one_runs_with_its_own(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    words = {"red": "", "blue": ""}
+    for word in words:
+        (tmp_path / word).mkdir()
+        keys = write(tmp_path / word, "keys.env", f"SECRET_WORD={word}\n")
+        Path(keys).chmod(0o600)
+        words[word] = f"--secrets={keys}"
+    file = write_three_tasks(tmp_path)
+    with ExitStack() as stack:
+        start = cluster.operator.start
+        running = {
+            word: stack.enter_context(start("submit", "-n", cluster.name, "--id=rivals", option, file))
+            for word, option in words.items()
+        }
+        outcomes = {word: command.wait(120) for word, command in running.items()}
+    winner, loser = sorted(outcomes, key=lambda word: outcomes[word].status)
+    digest = hashlib.sha256(winner.encode()).hexdigest()[:8]
+    assert sorted(outcomes[winner].ok().stdout.splitlines()) == [f"task-{index} 3 {digest}" for index in range(3)]
+    outcomes[loser].expect_failure(1, "job rivals exists with other values of its secrets: choose another --id")
 
 
 def test_a_job_fails_with_the_exit_code_of_the_task_that_failed(cluster: Cluster, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""Package sources that are not as they should be while a cluster is made."""
+"""Package sources, packages and folders that are not as they should be while a cluster is made or taken apart."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from support.hosts import prepare_local_cluster
+from support.cms import Operator
+from support.hosts import MARKER, make_unique_name, prepare_local_cluster, start_hosts
 
 pytestmark = pytest.mark.cluster
 
@@ -34,3 +35,33 @@ def test_another_apt_is_waited_for_and_a_broken_source_beside_good_ones_is_told(
             "apt-get update: E: The repository 'file:/nonexistent stable Release' does not have a Release file"
             in stderr
         )
+
+
+def test_a_package_on_hold_is_named_before_anything_is_changed_and_a_half_configured_one_passes(tmp_path: Path) -> None:
+    with prepare_local_cluster("fhold", 1, tmp_path) as cluster:
+        cluster.boot_hosts()
+        (host,) = cluster.list_hosts()
+        host.run("apt-get -qq update && apt-mark hold docker.io")
+        before = host.list_packages()
+        for option in ((), ("--dryrun",)):
+            held = f"^{host.name}: the package docker.io is on hold: apt-mark unhold docker.io"
+            cluster.create(*option).expect_failure(1, held)
+        assert host.list_packages() == before
+        assert not host.succeeds(f"ls {MARKER} /var/lib/cloudmesh")
+        host.run("apt-mark unhold docker.io; cd /tmp && apt-get -qq download nftables && dpkg --unpack nftables_*.deb")
+        assert "iU  nftables" in host.list_packages()
+        cluster.create().ok()
+        cluster.check_whole()
+
+
+def test_kubernetes_leaves_a_host_whose_modules_are_read_only(tmp_path: Path) -> None:
+    name = make_unique_name("froot")
+    with start_hosts(f"{name}-h", tmp_path) as group:
+        (host,) = group.hosts
+        host.run(
+            "mkdir -p /usr/lib/modules; umount /usr/lib/modules || true; mount -t tmpfs -o ro none /usr/lib/modules"
+        )
+        operator = Operator(tmp_path, group.key)
+        operator.cms("create", "-n", name, "-p", "kubernetes", host.where).ok()
+        operator.cms("kill", "-n", name, "--yes").ok()
+        assert not host.succeeds("ls -d /etc/cloudmesh /var/lib/cloudmesh")

@@ -1,8 +1,11 @@
-"""SHA-256 digests of data that need not fit into memory."""
+"""SHA-256 digests: of data that need not fit into memory, and of secrets with a key."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -26,3 +29,8 @@ def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return sha256_of_stream(file)
+
+
+def keyed_digest(key: bytes, values: Mapping[str, str]) -> str:
+    """Return 32 hexadecimal digits that tell whether two mappings are equal, and nothing else to who has not `key`."""
+    return hmac.new(key, json.dumps(values, sort_keys=True).encode(), hashlib.sha256).hexdigest()[:32]

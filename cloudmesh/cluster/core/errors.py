@@ -19,6 +19,8 @@
         ├── InUseError           1   a volume cannot be removed: jobs use it
         ├── UnknownOutcomeError  1   the API went away; whether the job succeeded is not known
         ├── MalformedError           (providers/nomad/api_client.py) Nomad did not understand a request
+        ├── SilentError              (providers/kubernetes/api_client.py) the API did not answer
+        ├── RefusedError             (providers/kubernetes/api_client.py) TLS or the certificate was refused
         └── ConflictError            (providers/kubernetes/api_client.py) an object of that name exists already
 
 Classes with a file name in parentheses are defined there, because only their own package catches them; all have exit

@@ -70,7 +70,7 @@ def parse(facts: Mapping[str, str], asked_at: float) -> HostHealth:
         ValueError: a fact is malformed.
     """
     free, total = facts["memory"].split()
-    disks = (line.split(maxsplit=2) for line in facts.get("disk", "").splitlines())
+    disks = (line.split(maxsplit=2) for line in facts["disk"].splitlines())
     return HostHealth(
         skew=float(facts["clock"]) - asked_at,
         memory=(int(free), int(total)),

@@ -192,11 +192,21 @@ def _ask(host: Host, context: Context) -> tuple[Connection, Marker | None]:
 
     connection = connect(host, context.settings)
     try:
-        text = connection.run(host_script.load("host/member.sh"), timeout=_TIMEOUT).facts.get("marker", "")
-        return connection, marker.loads(text) if text else None
+        return connection, read_marker(connection)
     except BaseException:
         connection.close()
         raise
+
+
+def read_marker(connection: Connection) -> Marker | None:
+    """Return the marker of a host; None where it says that it has none.
+
+    Raises:
+        HostError: the host gave no answer.
+        ClusterError: its marker is damaged.
+    """
+    text = connection.ask(host_script.load("host/member.sh"), "marker", timeout=_TIMEOUT)
+    return None if text == "none" else marker.loads(text)
 
 
 def _explain_not_found(cluster: str, hosts: Sequence[Host], unreachable: Mapping[str, ClusterError]) -> str:

@@ -71,7 +71,7 @@ def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
         disk=answer.get("disk", ""),
         clock=clock,
         skew=clock - asked_at,
-        marker=answer.get("marker", "").strip(),
+        marker="" if answer["marker"] == "none" else answer["marker"].strip(),
         busy_ports=tuple(int(port) for port in answer.get("busy_ports", "").split()),
         systemd=answer["systemd"] == "yes",
         root=answer["root"] == "yes",
@@ -80,4 +80,6 @@ def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
         docker=answer.get("docker", ""),
         cgroup=int(answer["cgroup"]),
         raises_limits=answer.get("raises_limits") != "no",
+        held=tuple(answer.get("held", "").split()),
+        engine_started=answer["engine"] == "started",
     )

@@ -20,6 +20,7 @@ class Needs:
         disk_mb: free MiB where the cluster's data goes, at least.
         max_skew: seconds by which the host's clock may differ from the operator's.
         os: the operating systems that the host scripts support.
+        packages: what the host scripts install.
     """
 
     ports: tuple[int, ...]
@@ -27,6 +28,7 @@ class Needs:
     disk_mb: int
     max_skew: float = 30.0
     os: tuple[str, ...] = ("debian-12", "debian-13", "ubuntu-22.04", "ubuntu-24.04")
+    packages: tuple[str, ...] = ()
 
 
 def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: str) -> dict[str, str]:
@@ -92,13 +94,16 @@ def _find_cluster_faults(facts: Facts, needs: Needs, cluster: str, cluster_id: s
 
 
 def _find_lacking_room(facts: Facts, needs: Needs) -> Iterator[str]:
-    """Yield what a host lacks of free disk space and free ports."""
+    """Yield what a host lacks of free disk space, free ports and packages that may be installed."""
     if facts.disk_free_mb < needs.disk_mb:
         where = f" on {facts.disk}" if facts.disk else ""
         yield f"too little disk space: {facts.disk_free_mb} MiB are free{where}, {needs.disk_mb} MiB are needed"
     if busy := sorted(set(facts.busy_ports) & set(needs.ports)):
         shown = f"port {busy[0]} is" if len(busy) == 1 else f"ports {', '.join(map(str, busy))} are"
         yield f"{shown} taken: stop what listens there (ss -ltnp shows it)"
+    if held := " ".join(package for package in facts.held if package in needs.packages):
+        shown = f"packages {held} are" if " " in held else f"package {held} is"
+        yield f"the {shown} on hold: apt-mark unhold {held}"
 
 
 def _find_conflicts(host: Host, all_facts: Mapping[Host, Facts]) -> Iterator[str]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSpec
+from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.images.catalog import split_tag
 from cloudmesh.cluster.images.registry import Registry
 from cloudmesh.cluster.spec.job_bundle import JobBundle
 from cloudmesh.cluster.ssh.tls import TlsProxy, client_context
+from cloudmesh.cluster.ssh.tls_errors import explain_clocks
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
@@ -22,7 +24,11 @@ _JOBS = "cms-jobs"
 
 @contextmanager
 def open_registry(connection: Connection, spec: ClusterSpec) -> Iterator[Registry]:
-    """Yield the cluster's registry, reached through `connection` with a client certificate made for this use only."""
+    """Yield the cluster's registry, reached through `connection` with a client certificate made for this use only.
+
+    Raises:
+        ImageError: the one that the block raised; where the way to the registry is the cause, its message says so.
+    """
     authority = spec.secrets.authority
     operator = certificates.issue(authority, "operator")
     context = client_context(authority.certificate, operator.certificate, operator.key)
@@ -30,7 +36,15 @@ def open_registry(connection: Connection, spec: ClusterSpec) -> Iterator[Registr
         connection.forward(spec.servers[0], REGISTRY_PORT) as tunnel,
         TlsProxy(tunnel.port, context, certificates.REGISTRY_NAME) as proxy,
     ):
-        yield Registry(proxy.port)
+        try:
+            yield Registry(proxy.port)
+        except ImageError as error:
+            if not (tunnel.failure or proxy.failure):
+                raise
+            why = [tunnel.failure or proxy.failure]
+            if "certificate" in proxy.failure and not tunnel.failure:
+                why.append(explain_clocks(connection))
+            raise ImageError("; ".join(filter(None, [str(error), *why]))) from error
 
 
 def deliver_image(registry: Registry, tag: str, report: Report, target: str = "") -> str:

@@ -46,6 +46,8 @@ def _is_present(engine: Engine, submission: Submission[JobSpec]) -> bool:
         present = engine.job(submission.id)
     except NotFoundError:
         return False
-    if present.digest != submission.digest:
-        raise ClusterError(f"job {submission.id} exists with another content: choose another --id")
-    return True
+    if present.digest == submission.digest:
+        return True
+    same_job = present.digest.partition("+")[0] == submission.digest.partition("+")[0]
+    difference = "other values of its secrets" if same_job else "another content"
+    raise ClusterError(f"job {submission.id} exists with {difference}: choose another --id")

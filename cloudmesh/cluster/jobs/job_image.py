@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, ImageError
-from cloudmesh.cluster.docker_daemon import docker_client
+from cloudmesh.cluster.docker_daemon import debian_base, docker_client
 from cloudmesh.cluster.images import catalog, delivery
 from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.images.registry import Registry
@@ -82,7 +80,7 @@ def _deliver_other(registry: Registry, image: str, context: Context) -> str:
         "REPOSITORY:TAG" of the image in the registry; empty where neither the daemon nor the registry has it.
     """
     repository, reference = _repository_and_reference(image)
-    if image_id := _find_image_id(image):
+    if image_id := _find_image_id(image, context):
         # The image behind a tag may change, but hosts keep what they have pulled by a name: the id is part of the name.
         tag = f"{'pinned' if ':' in reference else reference[:_MAX_TAG]}-{image_id}"
         return delivery.deliver_image(registry, _with_tag(image), context.report, f"{repository}:{tag}")
@@ -91,17 +89,25 @@ def _deliver_other(registry: Registry, image: str, context: Context) -> str:
     return ""
 
 
-def _find_image_id(image: str) -> str:
-    """Return the first digits of the image's id in this machine's Docker daemon; empty where it is not there."""
+def _find_image_id(image: str, context: Context) -> str:
+    """Return the first digits of the image's id in this machine's Docker daemon; empty where it is not there.
+
+    Where the daemon does not say, the hosts look for the image themselves, and the user is told.
+    """
     if not docker_client.within_reach():
         return ""
-    with suppress(ImageError):
+    try:
         client = docker_client.connect()
         try:
             with docker_client.translate_errors():
-                return str(client.images.get(_with_tag(image)).id).rpartition(":")[2][:_DIGITS]
+                if debian_base.image_exists(client, _with_tag(image)):
+                    return str(client.images.get(_with_tag(image)).id).rpartition(":")[2][:_DIGITS]
         finally:
             client.close()
+    except docker_client.NoDaemonError:
+        pass
+    except ImageError as error:
+        context.report.note(f"whether {image} is on this machine is not known, hosts look for it themselves: {error}")
     return ""
 
 

@@ -276,7 +276,9 @@ def locate_results(
             connection = connection_to(host, discovered, context, stack)
             location = without_task[hosts[host]]
             answer = connection.run(host_script.load("host/attempts.sh"), files={"path": location.path.encode()})
-            return list(_parse_attempts(location, answer.facts.get("attempt", "")))
+            if "attempt" not in answer.facts:
+                raise HostError(str(host), "the host gave no answer when it was asked for results")
+            return list(_parse_attempts(location, answer.facts["attempt"]))
 
         outcomes = parallel.run_on_hosts(list_attempts, {host: host for host in hosts})
     attempts = [attempt for of_host in outcomes.values.values() for attempt in of_host]

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple, Protocol
 
 from cloudmesh.cluster.core import names
+from cloudmesh.cluster.core.digests import keyed_digest
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Volume
 from cloudmesh.cluster.images import delivery
@@ -238,10 +239,17 @@ class JobService:
         image = job_image.expected_name(self._spec.registry, job, job_id, bundle)
         values = {name: secrets[name] for name in _variables(job)}
         chosen = tuple(hosts) or self._choose_hosts(engine, job)
+        digest = self._digest(bundle, values)
         submission = Submission(
-            job_id, resolved.job, image, bundle.digest, resolved.volumes, {**resolved.secrets, **values}, chosen
+            job_id, resolved.job, image, digest, resolved.volumes, {**resolved.secrets, **values}, chosen
         )
         return PreparedJob(submission, bundle, job)
+
+    def _digest(self, bundle: JobBundle, secrets: Mapping[str, str]) -> str:
+        """Return the digest of a job and its secrets, by which nobody without the cluster's key can guess any."""
+        if not any(secrets.values()):
+            return bundle.digest
+        return f"{bundle.digest}+{keyed_digest(self._spec.secrets.authority.key, secrets)}"
 
     def _choose_hosts(self, engine: Engine, job: JobSpec) -> tuple[str, ...]:
         """Return the hosts for a job whose tasks are bound to hosts."""

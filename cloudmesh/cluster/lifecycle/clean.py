@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.model import Host
-from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, connection_to
+from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, connection_to, read_marker
 from cloudmesh.cluster.ssh import parallel
 from cloudmesh.cluster.ssh.parallel import Outcomes
 
@@ -29,6 +29,11 @@ def clean_hosts(
 
     def clean(host: Host) -> None:
         connection = connection_to(host, discovered, context, stack)
+        # What the engine or a list says of a host may be old: it may be another cluster's by now.
+        other = None if host in discovered.connections else read_marker(connection)
+        if other and other.id != discovered.marker.id:
+            context.report.note(f"{host} is of cluster {other.cluster} by now, and left as it is")
+            return
         connection.run(script, "clean", timeout=_CLEAN_SECONDS, report=context.report)
         context.report.done(str(host), "clean")
 

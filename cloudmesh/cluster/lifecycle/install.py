@@ -17,8 +17,9 @@ from cloudmesh.cluster.binaries import BinaryBundle
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
-from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host
-from cloudmesh.cluster.hosts import facts, lock, volumes
+from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host, Node, Role
+from cloudmesh.cluster.core.retrying import retry
+from cloudmesh.cluster.hosts import facts, lock, members, volumes
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.lifecycle import plan
@@ -34,6 +35,9 @@ _PREPARE_SECONDS = 900.0
 _START_SECONDS = 900.0
 _READY_SECONDS = 300.0
 _POLL_SECONDS = 0.3
+_SILENCE_SECONDS = 90.0  # a host's engine answers so long after its boot
+# What the engine says of hosts that have all they need; the operator has told it to give some of them no jobs.
+_IN_PLACE = ("ready", "draining", "drained")
 
 
 @dataclass
@@ -115,6 +119,8 @@ def install_hosts(phases: Sequence[Phase[AnyInstallation]], run: AnyInstallation
             report.note(f"cluster {run.cluster}: {subject} are in and healthy, nothing to do")
         perform(changes(phases), run)
         info = describe(run.context, run.provider, run.spec, run.server)
+        if not info.nodes:
+            raise ApiError(f"cluster {info.name} was made, and then its engine fell silent: run this again")
         report.note(f"cluster {info.name} is ready: {info.provider}, hosts {len(info.nodes)}")
         return info
 
@@ -165,18 +171,44 @@ def gather_facts(run: Installation) -> None:
 
 
 def find_pending(run: Installation, plans: Sequence[HostPlan]) -> None:
-    """Find the hosts that the engine does not call ready; the others are left alone."""
-    is_new = not any(host.facts.marker for host in plans)
-    has_first_server = run.spec.servers[0] in {host.facts.address for host in plans}
-    if is_new and has_first_server:
+    """Find the hosts that the engine does not call ready; the others are left alone.
+
+    The hosts themselves say whether the engine was ever started. If it was, it must answer.
+
+    Raises:
+        HostError: the engine was started, and does not answer; or not on the first server, but on other hosts.
+    """
+    first = next((host for host in plans if host.facts.address == run.spec.servers[0]), None)
+    started = [str(host.host) for host in plans if host.facts.engine_started]
+    if first and not started:
         run.pending = list(plans)
         return
+    if first and not first.facts.engine_started:
+        raise HostError(
+            str(first.host),
+            f"the engine was never started here, but it was on {', '.join(started)}: was this server wiped? "
+            f"Nothing was changed: give the cluster up by `cms cluster kill -n {run.cluster}`, and create it anew",
+        )
+    in_place = {node.address for node in _ask_for_nodes(run) if node.status in _IN_PLACE}
+    run.pending = [host for host in plans if host.facts.address not in in_place]
+
+
+def _ask_for_nodes(run: Installation) -> Sequence[Node]:
+    """Return the engine's nodes, waiting for an engine that is starting, as after a boot of its host.
+
+    Raises:
+        HostError: it does not answer.
+    """
+    run.context.report.step(run.cluster, "ask the engine for its hosts")
     try:
         with run.engine() as engine:
-            ready = {node.address for node in engine.nodes() if node.status == "ready"}
-    except ApiError:
-        ready = set()
-    run.pending = [host for host in plans if host.facts.address not in ready]
+            return retry(engine.nodes, lambda error: isinstance(error, ApiError), seconds=_SILENCE_SECONDS)
+    except ApiError as error:
+        raise HostError(
+            str(run.server.host),
+            f"the engine of cluster {run.cluster} does not answer here, so that nothing was changed: {error}. "
+            "Start what has stopped (systemctl list-units --all 'cloudmesh-*' shows it there), and run this again",
+        ) from error
 
 
 # --- changes ---------------------------------------------------------------------------------------------------------
@@ -193,6 +225,7 @@ def prepare(run: Installation) -> None:
         lambda: [build_builtin_image(image, run.context) for image in run.images]
     )
     _run_step(run, "prepare", run.pending, _PREPARE_SECONDS)
+    _note_members(run)
 
 
 def start_registry(run: Installation) -> None:
@@ -225,7 +258,10 @@ def bootstrap(run: Installation) -> None:
     _run_step(run, "bootstrap", run.first, _START_SECONDS)
     _run_step(run, "join", run.first, _START_SECONDS)
     _stop_without_first_server(run)
-    _wait_for(run, lambda engine: bool(engine.nodes()), "the first server is not ready")
+    try:
+        _wait_for(run, lambda engine: bool(engine.nodes()), "the engine has no node yet")
+    except ApiError as error:
+        raise HostError(str(run.server.host), str(error)) from error
 
 
 def join(run: Installation) -> None:
@@ -252,11 +288,10 @@ def wait_until_ready(run: Installation) -> None:
     if not run.pending:
         return
     try:
-        _wait_for(run, all_ready, "not ready")
-    except ApiError:
+        _wait_for(run, all_ready, "the engine does not call it ready")
+    except ApiError as error:
         for host in waiting.values():
-            name = str(host.host)
-            run.failures[name] = HostError(name, f"the engine does not call it ready after {_READY_SECONDS:.0f} s")
+            run.failures[str(host.host)] = HostError(str(host.host), str(error))
 
 
 def deliver_images(run: Installation) -> None:
@@ -290,6 +325,16 @@ def mount_volumes(run: Installation) -> None:
 def _provide_binaries(run: Installation, arch: str) -> BinaryBundle:
     context = run.context
     return binaries.provide(run.spec.provider, arch=arch, mirror=context.mirror, report=context.report)
+
+
+def _note_members(run: Installation) -> None:
+    """Note on the servers which hosts have something of the cluster now, also those that failed halfway."""
+    if not run.pending:
+        return
+    servers = {host.host: run.connections[host.host] for host in run.pending if host.role is Role.SERVER}
+    servers[run.server.host] = run.server
+    living = {host: connection for host, connection in servers.items() if str(host) not in run.failures}
+    run.failures.update(parallel.run_on_hosts(lambda server: members.add(server, run.pending), living).failures)
 
 
 def _stop_without_first_server(run: Installation) -> None:
@@ -336,21 +381,22 @@ def _wait_for(run: Installation, condition: Callable[[Engine], bool], otherwise:
     """Wait until `condition` is true of the engine.
 
     Raises:
-        ApiError: it is not in time; the message has the engine's last error, or else `otherwise`.
+        ApiError: it is not in time; the message is `otherwise`, or that the engine does not answer.
         UnreachableError: the connection to the server was lost.
     """
     deadline = time.monotonic() + _READY_SECONDS
     with run.engine() as engine:
         while True:
+            why = otherwise
             try:
                 if condition(engine):
                     return
             except ApiError as error:
-                otherwise = str(error)
+                why = f"the engine does not answer: {error}"
             if not run.server.alive:
                 raise _lost(run.server.host)
             if time.monotonic() > deadline:
-                raise ApiError(f"{run.cluster}: {otherwise}, after {_READY_SECONDS:.0f} s")
+                raise ApiError(f"{why} after {_READY_SECONDS:.0f} s")
             time.sleep(_POLL_SECONDS)
 
 

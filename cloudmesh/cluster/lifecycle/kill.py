@@ -7,15 +7,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ClusterError, HostsError
+from cloudmesh.cluster.core.errors import ClusterError, HostsError, ImageError, UsageError
 from cloudmesh.cluster.core.model import Host, Node, Role
-from cloudmesh.cluster.hosts import lock
+from cloudmesh.cluster.hosts import lock, members
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, host_of
 from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
 from cloudmesh.cluster.providers import load_provider
 from cloudmesh.cluster.providers.open_cluster import open_discovered
+from cloudmesh.cluster.ssh import parallel
 
 _UNDO = "nothing: what is gone is gone"
 
@@ -57,23 +58,69 @@ def _lock(run: Kill) -> None:
 
 
 def _list_hosts(run: Kill) -> None:
-    """Ask the engine for hosts that did not answer; where it is silent, only those that did are cleaned."""
+    """Find the hosts that did not answer: the engine's, those of the servers' lists, and the servers of the markers."""
     run.hosts = {host: marker.role for host, marker in run.discovered.markers.items()}
-    by_address = run.discovered.by_address
-    for node in _nodes(run):
-        if node.address not in by_address:
-            run.hosts[host_of(node, run.context)] = Role.SERVER if Role.SERVER in node.roles else Role.WORKER
-    run.local = local_hosts.find(run.cluster).get(run.cluster, ())
+    run.local = _find_local_hosts(run)
+    seen = set(run.discovered.by_address)
+    for node in (*_ask_servers(run), *_servers_of_markers(run)):
+        if node.address in seen:
+            continue
+        seen.add(node.address)
+        try:
+            run.hosts[_host_of(run, node)] = Role.SERVER if Role.SERVER in node.roles else Role.WORKER
+        except UsageError:
+            run.failures[node.name] = ClusterError(f"{node.name}: how it is reached is not known: name it by --hosts")
 
 
-def _nodes(run: Kill) -> tuple[Node, ...]:
+def _find_local_hosts(run: Kill) -> Sequence[Host]:
+    try:
+        return local_hosts.find(run.cluster).get(run.cluster, ())
+    except ImageError as error:
+        run.context.report.note(f"local hosts could not be asked for: {error}")
+        return ()
+
+
+def _ask_servers(run: Kill) -> tuple[Node, ...]:
+    """Return the hosts that the engine and the servers' own lists name.
+
+    Where the engine was started and is silent, and no server has a list, it is a failure: hosts may be left.
+    """
+    servers = {server: run.discovered.connections[server] for server in run.discovered.servers}
+    outcomes = parallel.run_on_hosts(members.read, servers)
+    for failure in outcomes.failures.values():
+        run.context.report.note(str(failure))
+    listed = tuple(node for answer in outcomes.values.values() for node in answer.nodes)
     try:
         opened = open_discovered(run.context, run.discovered)
         with opened.engine() as engine:
-            return engine.nodes()
+            return (*engine.nodes(), *listed)
     except ClusterError as error:
-        run.context.report.note(f"only the hosts that were found are cleaned: {error}")
+        by_address = run.discovered.by_address
+        beside = " and those that its servers list" if any(node.address not in by_address for node in listed) else ""
+        run.context.report.note(f"only the hosts that were found{beside} are cleaned: {error}")
+        if not listed and (outcomes.failures or any(answer.engine_started for answer in outcomes.values.values())):
+            run.failures[run.cluster] = ClusterError(
+                f"neither its engine nor a server says which hosts cluster {run.cluster} has: those that were found "
+                "were cleaned, and others may be left: name them by --hosts"
+            )
+        return listed
+
+
+def _servers_of_markers(run: Kill) -> tuple[Node, ...]:
+    """Return the servers that the markers name; none of a cluster of local hosts, whose hosts are known."""
+    if all(host in run.local for host in run.discovered.markers):
         return ()
+    return tuple(Node(address, address, (Role.SERVER,), "unknown") for address in run.discovered.marker.servers)
+
+
+def _host_of(run: Kill, node: Node) -> Host:
+    """Return the host of a node that did not answer; UsageError where nothing says how it is reached."""
+    by_name = {host.name: host for host in run.local}
+    if node.name in by_name:
+        return by_name[node.name]
+    if node.name == node.address:  # of a server, a marker has no more
+        return Host(node.address, run.context.user, run.context.port, run.context.key)
+    return host_of(node, run.context)
 
 
 def _clean(run: Kill, role: Role) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core import certificates
@@ -71,19 +72,49 @@ def load_or_create_spec(
 
     Raises:
         UsageError: the cluster was begun with other servers, or of another kind.
+        ClusterError: it was started already, and none of its servers has its secrets.
     """
-    markers = [marker.loads(host_facts.marker) for host_facts in facts.values() if host_facts.marker]
-    begun = next((host_marker for host_marker in markers if host_marker.cluster == cluster), None)
+    begun = next((host_marker for host_marker in _read_markers(facts) if host_marker.cluster == cluster), None)
     if begun is None:
         addresses = tuple(host_facts.address for host_facts in facts.values())[:servers]
         fresh = ClusterSecrets(certificates.new_authority(cluster), new_secrets())
         return ClusterSpec(cluster, secrets.token_hex(6), provider, addresses, fresh)
     if begun.provider != provider:
         raise UsageError(f"cluster {cluster} is a {begun.provider} cluster: use -p {begun.provider}")
-    stored = read_secrets(connections[host_at(facts, begun.servers[0])])
+    host_at(facts, begun.servers[0])
+    stored = _read_stored_secrets(connections, facts, begun.servers)
     if stored is None:
+        _ensure_never_started(cluster, facts)
         stored = ClusterSecrets(certificates.new_authority(cluster), new_secrets())
     return ClusterSpec(cluster, begun.id, provider, begun.servers, stored)
+
+
+def _read_markers(facts: Mapping[Host, Facts]) -> Iterator[Marker]:
+    for host_facts in facts.values():
+        with suppress(ClusterError):  # a damaged one is a fault, which the preflight names with its host
+            if host_facts.marker:
+                yield marker.loads(host_facts.marker)
+
+
+def _read_stored_secrets(
+    connections: Mapping[Host, Connection], facts: Mapping[Host, Facts], servers: Sequence[str]
+) -> ClusterSecrets | None:
+    """Return the secrets that a server among the hosts holds; None where all of them say that they have none."""
+    by_address = {host_facts.address: host for host, host_facts in facts.items()}
+    for address in servers:
+        if address in by_address and (stored := read_secrets(connections[by_address[address]])):
+            return stored
+    return None
+
+
+def _ensure_never_started(cluster: str, facts: Mapping[Host, Facts]) -> None:
+    """Raise ClusterError where the cluster runs, or ran, with secrets that no server has: new ones would end it."""
+    if started := [str(host) for host, host_facts in facts.items() if host_facts.engine_started]:
+        raise ClusterError(
+            f"cluster {cluster} was started on {', '.join(started)}, but no server that was named has its secrets "
+            "(/etc/cloudmesh/cluster/secrets.json): was a server wiped? Nothing was changed: name a server that has "
+            f"them too, or give the cluster up by `cms cluster kill -n {cluster}`"
+        )
 
 
 def host_at(facts: Mapping[Host, Facts], address: str) -> Host:
@@ -95,9 +126,16 @@ def host_at(facts: Mapping[Host, Facts], address: str) -> Host:
 
 
 def read_binary_digests(server: Connection) -> dict[str, str]:
-    """Return the SHA-256 of a server's binaries by name; all of them are read, which takes a slow host a while."""
-    facts = server.run(host_script.load("host/server.sh"), "engine", timeout=_DIGEST_SECONDS).facts
-    sums = (line.split() for line in facts.get("engine", "").splitlines())
+    """Return the SHA-256 of a server's binaries by name; all of them are read, which takes a slow host a while.
+
+    Raises:
+        HostError: the server gave no answer, or has no binaries.
+    """
+    answer = server.ask(host_script.load("host/server.sh"), "engine", "engine", timeout=_DIGEST_SECONDS)
+    if answer == "none":
+        cause = "the engine's binaries are not there (/opt/cloudmesh/bin): other hosts cannot be given the same ones"
+        raise HostError(str(server.host), f"{cause}; run the cluster's create again")
+    sums = (line.split() for line in answer.splitlines())
     return {name: digest for digest, name in sums}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import Host, Node, Role
-from cloudmesh.cluster.hosts import lock
+from cloudmesh.cluster.hosts import lock, members
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
@@ -92,6 +92,9 @@ def _forget(run: Removal) -> None:
     """Take the hosts off the engine's list, also those that could not be cleaned."""
     for node in run.nodes.values():
         run.engine.remove_node(node)
+    discovered, addresses = run.opened.discovered, [node.address for node in run.nodes.values()]
+    servers = {host: discovered.connections[host] for host in discovered.servers}
+    run.failures.update(parallel.run_on_hosts(lambda server: members.drop(server, addresses), servers).failures)
 
 
 def _named_hosts(run: Removal) -> Sequence[Host]:

@@ -55,7 +55,8 @@ class Submission(Generic[AnyJob_co]):
         id: of the job, checked.
         job: as it was resolved.
         image: that its tasks run, by the name the hosts pull it by.
-        digest: of the job and its files; the same id with another digest is another job.
+        digest: of the job, its files and, keyed, the secrets that its user gave; the same id with another digest is
+            another job.
         volumes: what its tasks find mounted.
         secrets: environment variables that are kept as the engine keeps secrets, and go with the job.
         hosts: engine's names of the hosts that are given to a job whose tasks are bound to hosts.

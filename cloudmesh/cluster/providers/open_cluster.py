@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ApiError, ClusterError
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
 from cloudmesh.cluster.core.model import ClusterInfo
 from cloudmesh.cluster.hosts import discovery
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
@@ -79,9 +79,19 @@ def open_discovered(context: Context, discovered: DiscoveredCluster) -> OpenClus
 
 
 def read_secrets(server: Connection) -> ClusterSecrets | None:
-    """Return the cluster's secrets that a server holds; None where it has none."""
-    facts = server.run(host_script.load("host/server.sh"), "secrets").facts
-    return ClusterSecrets.loads(facts["secrets"].encode()) if "secrets" in facts else None
+    """Return the cluster's secrets that a server holds; None where it says that it has none.
+
+    Raises:
+        HostError: the server gave no answer, or its file is damaged.
+    """
+    text = server.ask(host_script.load("host/server.sh"), "secrets", "secrets")
+    if text == "none":
+        return None
+    try:
+        return ClusterSecrets.loads(text.encode())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        cause = "the cluster's secrets there (/etc/cloudmesh/cluster/secrets.json) are damaged: bring that file back"
+        raise HostError(str(server.host), cause) from error
 
 
 def describe(

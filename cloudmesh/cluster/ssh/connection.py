@@ -167,6 +167,17 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
             self._check(command, command.status(deadline), lines)
         return ScriptResult("\n".join(lines.output), lines.facts)
 
+    def ask(self, script: str, key: str, verb: str = "", *, timeout: float = 120.0) -> str:
+        """Run a script that answers a question in any case, and return its `::fact` line of `key`; see `run`.
+
+        Raises:
+            HostError: the script failed, or gave no answer: that is no answer of its own, such as "there is none".
+        """
+        facts = self.run(script, verb, timeout=timeout).facts
+        if key not in facts:
+            raise HostError(str(self.host), f"the host gave no answer when it was asked for: {key}")
+        return facts[key]
+
     def hold(
         self, script: str, verb: str = "", *, files: Mapping[str, bytes] | None = None, timeout: float = 30.0
     ) -> HeldScript:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 
 from cloudmesh.cluster.core.errors import ClusterError
+from cloudmesh.cluster.ssh.tls_errors import explain
 from cloudmesh.cluster.ssh.tunnel import Listener
 
 _CHUNK = 1 << 16
@@ -67,14 +68,12 @@ class TlsProxy(Listener):
 
     Attributes:
         port: the plain port.
-        failure: why the last connection failed, as its client only sees that it was closed; empty if it succeeded.
     """
 
     def __init__(self, port: int, context: ssl.SSLContext, server_name: str) -> None:
         self._destination = ("127.0.0.1", port)
         self._context = context
         self._server_name = server_name
-        self.failure = ""
         super().__init__()
 
     def serve(self, client: socket.socket) -> None:
@@ -85,8 +84,13 @@ class TlsProxy(Listener):
                 server.settimeout(None)
                 self.failure = ""
                 self.carry(client, stream)
+                if stream.refusal:  # from TLS 1.3 on, a server refuses a certificate after the handshake
+                    self._note_failure(stream.refusal)
         except OSError as error:  # ssl.SSLError is one
-            self.failure = f"no TLS with {self._server_name}: {error}"
+            self._note_failure(error)
+
+    def _note_failure(self, error: OSError) -> None:
+        self.failure = f"no TLS with {self._server_name}: {explain(error) or error}"
 
 
 class TlsStream:
@@ -97,11 +101,15 @@ class TlsStream:
         context: from `client_context`.
         server_name: the DNS name that the server's certificate must have.
 
+    Attributes:
+        refusal: with which error the session ended, if with one of TLS.
+
     Raises:
         OSError: the connection ended, or (`ssl.SSLError`) the handshake failed.
     """
 
     def __init__(self, server: socket.socket, context: ssl.SSLContext, server_name: str) -> None:
+        self.refusal: ssl.SSLError | None = None
         self._server = server
         self._lock = threading.Lock()  # guards the session; never held while waiting for the network
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -129,6 +137,9 @@ class TlsStream:
                     return b""
                 except ssl.SSLWantReadError:
                     pass
+                except ssl.SSLError as error:
+                    self.refusal = error
+                    raise
             self._receive()
 
     def sendall(self, data: bytes, /) -> None:

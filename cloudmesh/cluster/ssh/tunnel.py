@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _OPEN = 15.0  # seconds to open a channel
+_FORBIDDEN, _NO_CONNECTION = 1, 2  # why sshd opens no channel
 
 
 class _ByteStream(Protocol):
@@ -29,9 +30,11 @@ class Listener(contextlib.AbstractContextManager["Listener"]):
 
     Attributes:
         port: the port on which it listens.
+        failure: why the last connection failed, as its client only sees that it was closed; empty if it succeeded.
     """
 
     def __init__(self) -> None:
+        self.failure = ""
         self._lock = threading.Lock()
         self._open: set[_ByteStream] = set()
         self._closed = False
@@ -119,9 +122,18 @@ class Tunnel(Listener):
             channel = self._transport.open_channel(
                 "direct-tcpip", self._destination, client.getpeername()[:2], timeout=_OPEN
             )
-        except Exception:  # whatever the reason, all that a client can see is that its connection ends
+        except Exception as error:  # whatever the reason, all that a client can see is that its connection ends
+            self.failure = self._explain(error)
             return
+        self.failure = ""
         self.carry(client, channel)
+
+    def _explain(self, error: Exception) -> str:
+        address, port = self._destination
+        code = getattr(error, "code", 0)  # of a ChannelException, RFC 4254
+        if code == _FORBIDDEN:
+            return "sshd there forbids forwarding (AllowTcpForwarding, PermitOpen)"
+        return f"nothing answers there at {address}:{port}" if code == _NO_CONNECTION else ""
 
 
 def _copy(source: _ByteStream, sink: _ByteStream) -> None:

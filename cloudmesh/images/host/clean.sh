@@ -16,17 +16,21 @@ stop_units() {
 
 our_packages() {
     cat "$STATE/packages.ours" 2>/dev/null || true
-    [ ! -e "$STATE/packages.before" ] || installed_packages | LC_ALL=C comm -23 - "$STATE/packages.before"
+    [ -e "$STATE/packages.before" ] || return 0
+    now=$(installed_packages) || fail "$(printf '%s\n' "$now" | sed -n 's/^::fail //p')"
+    printf '%s\n' "$now" | LC_ALL=C comm -23 - "$STATE/packages.before"
 }
 
 is_ours() { our_packages | grep -qx "$1"; }
 
 # Packages that something of the user's has come to need since are kept, and named.
 purge_packages() {
-    packages=$(our_packages | tr '\n' ' ')
-    [ -n "$packages" ] || return 0
+    packages=$(our_packages) || fail "$(printf '%s\n' "$packages" | sed -n 's/^::fail //p')"
+    packages=$(printf '%s\n' "$packages" | tr '\n' ' ')
+    [ -n "${packages% }" ] || return 0
     # shellcheck disable=SC2086 # a list of package names
-    others=$(apt-get -s purge $packages | sed -n 's/^Purg \([^ ]*\).*/\1/p' | while read -r p; do is_ours "$p" || echo "$p"; done)
+    would_go=$(apt-get -s purge $packages 2>&1) || fail "apt-get does not say what would go with our packages: $(printf '%s\n' "$would_go" | tail -n 1)"
+    others=$(printf '%s\n' "$would_go" | sed -n 's/^Purg \([^ ]*\).*/\1/p' | while read -r p; do is_ours "$p" || echo "$p"; done)
     if [ -n "$others" ]; then
         note "packages kept, because $(echo "$others" | tr '\n' ' ')needs them: $packages"
         return 0
@@ -111,13 +115,13 @@ remove_tree() {
     if ! grep -q " $1 " /proc/mounts; then rm -rf "$1"; fi
 }
 
-# The places of the list $1, "MODE OWNER PATH" a line, as they were.
+# The places of the list $1, "MODE OWNER PATH" a line, as they were. Some may be mounted read-only, and are as they were.
 restore_places() {
     printf '%s\n' "$1" | while read -r mode owner path; do
         [ -n "$path" ] || continue
-        mkdir -p "$path"
-        chown "$owner" "$path"
-        chmod "$mode" "$path"
+        [ "$(stat -c '%a %u:%g' "$path" 2>/dev/null)" != "$mode $owner" ] || continue
+        why=$({ mkdir -p "$path" && chown "$owner" "$path" && chmod "$mode" "$path"; } 2>&1) ||
+            note "$path could not be made what it was before, $mode $owner: $why"
     done
 }
 
@@ -125,18 +129,18 @@ remove_link() { if [ -e "/sys/class/net/$1" ]; then ip link delete "$1"; fi; }
 
 # Lines of `firewall` that match the pattern and were not there before: added_to_firewall TOOL TABLE PATTERN
 added_to_firewall() {
-    "$1" -t "$2" -S 2>/dev/null | sed "s/^/$1 $2 /" | grep -E "$3" | grep -vxF -f "$STATE/firewall" | cut -d ' ' -f 3-
+    "$1" -w 30 -t "$2" -S 2>/dev/null | sed "s/^/$1 $2 /" | grep -E "$3" | grep -vxF -f "$STATE/firewall" | cut -d ' ' -f 3-
 }
 
 # Removes what was added to one table and matches the pattern: clean_table TOOL TABLE PATTERN
 clean_table() {
     added_to_firewall "$@" | sed -n 's/^-A/-D/p' | while read -r rule; do
         # shellcheck disable=SC2086 # the rule's words
-        eval "$1 -t $2 $rule" 2>/dev/null || true
+        eval "$1 -w 30 -t $2 $rule" 2>/dev/null || true
     done
     chains=$(added_to_firewall "$@" | sed -n 's/^-N //p')
-    for chain in $chains; do "$1" -t "$2" -F "$chain"; done
-    for chain in $chains; do "$1" -t "$2" -X "$chain"; done
+    for chain in $chains; do "$1" -w 30 -t "$2" -F "$chain"; done
+    for chain in $chains; do "$1" -w 30 -t "$2" -X "$chain"; done
 }
 
 # Removes the rules and chains that match the pattern, but none that was there before us.
@@ -155,14 +159,17 @@ restore_firewall() {
 drop_empty_tables() {
     command -v nft >/dev/null || return 0
     nft list tables 2>/dev/null | grep -E ' ip6? (filter|nat|raw|mangle)$' | while read -r _ family table; do
-        for chain in $(empty_chains "$family" "$table"); do nft delete chain "$family" "$table" "$chain"; done
-        nft list table "$family" "$table" | grep -qvE '^(table|}|#|$)' || nft delete table "$family" "$table"
+        # A list that was cut off, or never came, is not an empty table.
+        listed=$(nft list table "$family" "$table" 2>/dev/null) || continue
+        for chain in $(printf '%s\n' "$listed" | empty_chains); do nft delete chain "$family" "$table" "$chain"; done
+        listed=$(nft list table "$family" "$table" 2>/dev/null) || continue
+        printf '%s\n' "$listed" | grep -qvE '^(table|}|#|$)' || nft delete table "$family" "$table"
     done
 }
 
-# Chains of the kernel's that accept everything, and say so by their policy alone.
+# Of the list of a table, the chains of the kernel's that accept everything, and say so by their policy alone.
 empty_chains() {
-    nft list table "$1" "$2" | awk '
+    awk '
         $1 == "chain" { name = $2; idle = 0; next }
         $1 == "type" { idle = /policy accept;/; next }
         $1 == "}" { if (name && idle) print name; name = ""; next }

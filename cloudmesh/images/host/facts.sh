@@ -163,6 +163,14 @@ raises_limits() {
     esac
 }
 
+# Packages that are on hold and not there, so that they cannot be installed. Other packages have containerd too.
+held_packages() {
+    has dpkg-query || return 0
+    dpkg-query -W -f '${db:Status-Want} ${db:Status-Status} ${Package}\n' |
+        awk '$1 == "hold" && $2 != "installed" { print $3 }' |
+        while read -r package; do [ "$package" = containerd ] && has containerd || echo "$package"; done
+}
+
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
 fact clock "$(date +%s.%N)"
@@ -177,6 +185,7 @@ fact apt "$(yes_if has apt-get)"
 fact systemd "$(systemd)"
 fact docker "$(docker_version)"
 fact raises_limits "$(raises_limits)"
+fact engine "$(if [ -e /var/lib/cloudmesh/host/started ]; then echo started; else echo none; fi)"
 fact cgroup "$(if [ -f /sys/fs/cgroup/cgroup.controllers ]; then echo 2; else echo 1; fi)"
 
 if grep -qsv '^/' data_dir; then fail "the data directory '$(grep -v '^/' data_dir | head -n 1)' is not an absolute path"; fi
@@ -184,10 +193,12 @@ room=$(least_room)
 fact disk_free_mb "${room%% *}"
 fact disk "${room#* }"
 
-# A line break within JSON is never part of a value.
+# A line break within JSON is never part of a value. An empty file is a damaged marker, and not a host of no cluster.
 marker=/etc/cloudmesh/cluster/marker.json
-if [ -r "$marker" ]; then fact marker "$(tr '\r\n' '  ' <"$marker")"; fi
+if [ -e "$marker" ]; then text=$(tr '\r\n' '  ' <"$marker"); else text=none; fi
+fact marker "${text:-empty}"
 for port in $(busy_ports); do fact busy_ports "$port"; done
+for package in $(held_packages); do fact held "$package"; done
 
 all=$(addresses)
 interface=$(line interface)

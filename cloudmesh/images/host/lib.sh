@@ -28,9 +28,13 @@ alone() {
 
 has_package() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
 
-# Those of which there is more than their configuration: a host that died may have left some half-installed.
+# Those of which there is more than their configuration: a host that died may have left some half-installed. A list that
+# could not be read is not an empty one: all that it lacks would count as ours, and be removed with the cluster.
 installed_packages() {
-    dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' | sed -n 's/^.[HUFWti]. *//p' | LC_ALL=C sort
+    listed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n') || fail "dpkg-query does not list the packages: see dpkg --audit"
+    listed=$(printf '%s\n' "$listed" | sed -n 's/^.[HUFWti]. *//p' | LC_ALL=C sort)
+    [ -n "$listed" ] || fail "dpkg-query lists no packages: see dpkg --audit"
+    printf '%s\n' "$listed"
 }
 
 # Folders that packages of ours fill; a host may have had them, be it as mount points.
@@ -56,7 +60,8 @@ keep() {
     file=$STATE/$1
     if [ -e "$file" ]; then return 0; fi
     shift
-    "$@" >"$file.new"
+    # What fails has said why, into the file.
+    ("$@") >"$file.new" || fail "what the host is like cannot be kept: $(sed -n 's/^::fail //p' "$file.new")"
     mv "$file.new" "$file"
 }
 
@@ -69,8 +74,17 @@ accounts() { cut -d: -f1 /etc/passwd /etc/group | LC_ALL=C sort -u; }
 firewall() {
     for tool in iptables ip6tables; do
         command -v "$tool" >/dev/null || continue
-        for table in filter nat raw mangle; do "$tool" -t "$table" -S 2>/dev/null | sed "s/^/$tool $table /"; done
+        for table in filter nat raw mangle; do rules_of "$tool" "$table"; done
     done
+}
+
+# rules_of TOOL TABLE. A kernel may lack a table; one that somebody else is at work on is not an empty one.
+rules_of() {
+    if rules=$("$1" -w 30 -t "$2" -S 2>&1); then
+        printf '%s\n' "$rules" | sed "s/^/$1 $2 /"
+    elif [ "$?" -eq 4 ]; then
+        fail "the rules of the firewall cannot be read: $rules"
+    fi
 }
 
 apt_get() {
@@ -165,6 +179,9 @@ registry_get() {
     curl --silent --show-error --fail --max-time 300 --cacert "$CONFIG/ca.pem" --cert "$CONFIG/host.pem" \
         --key "$CONFIG/host-key.pem" --noproxy '*' "https://$(cat registry)$path" "$@"
 }
+
+# From now on, an engine that is silent here is one that was started, and not one that a command never got to.
+engine_started() { touch "$STATE/started"; }
 
 # Fetches the engine's files, named with their SHA-256 in the input `engine`, from the cluster's registry.
 fetch_engine() {

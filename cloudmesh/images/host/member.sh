@@ -1,5 +1,6 @@
-# Says which cluster this host belongs to; changes nothing.
+# Says which cluster this host belongs to, or "none"; changes nothing. No answer is not "none".
 # shellcheck shell=sh
 set -eu
 marker=/etc/cloudmesh/cluster/marker.json
-if [ -r "$marker" ]; then printf '::fact marker %s\n' "$(tr '\n' ' ' <"$marker")"; fi
+if [ -e "$marker" ]; then text=$(tr '\n' ' ' <"$marker"); else text=none; fi
+printf '::fact marker %s\n' "$text"

@@ -1,20 +1,22 @@
 # Gives the operator what a command needs of a server, by the verb: `secrets`, the cluster's; `engine`, which of its files
-# the server runs.
+# the server runs. "none" is an answer; no answer is not one.
 # shellcheck shell=sh
 set -eu
 
 secrets() {
     file=/etc/cloudmesh/cluster/secrets.json
-    if [ -r "$file" ]; then printf '::fact secrets %s\n' "$(tr '\n' ' ' <"$file")"; fi
+    if [ -e "$file" ]; then text=$(tr '\n' ' ' <"$file"); else text=none; fi
+    printf '::fact secrets %s\n' "$text"
 }
 
 engine() {
-    if [ ! -d /opt/cloudmesh/bin ]; then return 0; fi
-    cd /opt/cloudmesh/bin
-    for file in *; do
-        case $file in *.new | '*') continue ;; esac
-        printf '::fact engine %s\n' "$(sha256sum "$file")"
+    sums=
+    for file in /opt/cloudmesh/bin/*; do
+        case $file in *.new | *'/*') continue ;; esac
+        sums=yes
+        printf '::fact engine %s\n' "$(sha256sum "$file" | sed 's|/.*/||')"
     done
+    [ -n "$sums" ] || printf '::fact engine none\n'
 }
 
 case ${1:-} in

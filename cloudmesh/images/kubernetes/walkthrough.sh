@@ -107,6 +107,7 @@ join() {
     systemctl start cloudmesh-kubelet.service
     wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
     wait_for 60 introduce || fail "the API does not know this host as $(cat node): $(last_lines "$DATA/node.log")"
+    engine_started
 }
 
 # Puts the binaries where the kubelet and containerd expect them; on a server also the certificate authorities.

@@ -90,6 +90,7 @@ join() {
     systemctl enable --quiet cloudmesh-output.service cloudmesh-nomad.service
     systemctl restart cloudmesh-output.service cloudmesh-nomad.service
     wait_for 60 agent_answers || fail "Nomad does not answer: $(journal cloudmesh-nomad)"
+    engine_started
 }
 
 agent_answers() { curl --silent --fail --max-time 5 --noproxy '*' -o /dev/null "http://127.0.0.1:4646/v1/agent/health?type=$(agent_kind)"; }
@@ -122,8 +123,12 @@ clean() {
 
 # The containers of Nomad's tasks outlive the agent.
 remove_containers() {
-    docker_api '/containers/json?all=1&filters=%7B%22label%22%3A%5B%22com.hashicorp.nomad.alloc_id%22%5D%7D' 2>/dev/null |
-        grep -o '"Id":"[0-9a-f]*"' | cut -d '"' -f 4 | while read -r id; do
+    command -v dockerd >/dev/null || return 0
+    if ! containers=$(docker_api '/containers/json?all=1&filters=%7B%22label%22%3A%5B%22com.hashicorp.nomad.alloc_id%22%5D%7D'); then
+        is_ours docker.io || note "Docker does not answer: containers and images of the cluster, if there are any, are left"
+        return 0
+    fi
+    printf '%s\n' "$containers" | grep -o '"Id":"[0-9a-f]*"' | cut -d '"' -f 4 | while read -r id; do
         docker_api "/containers/$id?force=1&v=1" -X DELETE || true
     done
 }

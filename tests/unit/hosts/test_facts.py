@@ -170,6 +170,33 @@ def test_the_marker_is_told_on_one_line(tmp_path: Path) -> None:
     assert answer.marker.endswith("}")
 
 
+def test_a_marker_that_is_empty_is_not_a_host_of_no_cluster(tmp_path: Path) -> None:
+    script = SCRIPT.read_text().replace("/etc/cloudmesh/cluster/", f"{tmp_path}/")
+    assert _parse(_run(tmp_path, script=script)).marker == ""
+    (tmp_path / "marker.json").touch()
+    assert _parse(_run(tmp_path, script=script)).marker == "empty"
+
+
+def test_an_engine_that_was_started_once_is_told(tmp_path: Path) -> None:
+    script = SCRIPT.read_text().replace("/var/lib/cloudmesh/host/", f"{tmp_path}/")
+    assert not _parse(_run(tmp_path, script=script)).engine_started
+    (tmp_path / "started").touch()
+    assert _parse(_run(tmp_path, script=script)).engine_started
+
+
+def test_packages_on_hold_that_are_not_there_are_told(tmp_path: Path, without_iproute: str) -> None:
+    tool = Path(without_iproute, "dpkg-query")
+    lines = (
+        "hold installed vim",
+        "hold not-installed docker.io",
+        "install installed curl",
+        "hold config-files nftables",
+    )
+    tool.write_text("#!/bin/sh\n" + "".join(f"echo {line}\n" for line in lines))
+    tool.chmod(0o755)
+    assert _parse(_run(tmp_path, script=_bare_script(), path=without_iproute)).held == ("docker.io", "nftables")
+
+
 def test_the_disk_is_that_of_the_deepest_folder_that_exists(tmp_path: Path) -> None:
     deep = _parse(_run(tmp_path, data_dir=f"{tmp_path}/not/yet there\n"))
     assert abs(deep.disk_free_mb - shutil.disk_usage(tmp_path).free // 2**20) < 2000

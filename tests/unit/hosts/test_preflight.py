@@ -6,7 +6,7 @@ from cloudmesh.cluster.core.model import Facts, Host, Marker, Role
 from cloudmesh.cluster.hosts import marker, preflight
 from cloudmesh.cluster.hosts.preflight import Needs
 
-NEEDS = Needs(ports=(4646, 4647), memory_mb=1024, disk_mb=4000)
+NEEDS = Needs(ports=(4646, 4647), memory_mb=1024, disk_mb=4000, packages=("docker.io", "curl"))
 GOOD = Facts("m1", "one", "10.0.0.1", "debian-13", "amd64", 2, 2000, 9000, clock=0, skew=0)
 OURS = Marker("demo", "a1", "nomad", Role.SERVER, "10.0.0.1", ("10.0.0.9",))
 A, B = Host("a"), Host("b")
@@ -38,6 +38,8 @@ def test_nothing_is_said_of_good_hosts() -> None:
         ({"address": ""}, "no IPv4 address"),
         ({"busy_ports": (4647, 22)}, "port 4647 is taken"),
         ({"busy_ports": (4647, 4646)}, "ports 4646, 4647 are taken"),
+        ({"held": ("vim", "docker.io")}, "the package docker.io is on hold: apt-mark unhold docker.io"),
+        ({"held": ("curl", "docker.io")}, "the packages curl docker.io are on hold: apt-mark unhold curl docker.io"),
         ({"skew": 75.4}, "its clock is 75 s ahead of this machine's (30 s are allowed): set it"),
         ({"skew": -31.0}, "its clock is 31 s behind this machine's"),
         ({"marker": _marked(cluster="prod")}, "belongs to the cluster prod: take it out first"),

@@ -85,6 +85,13 @@ def test_another_job_of_the_same_id_is_left_alone_and_named(engine: Engine) -> N
     assert engine.resumed == []
 
 
+def test_a_job_with_other_secrets_is_another_job_and_told_as_that() -> None:
+    first, second = (replace(JOB, digest=f"digest-1+{mac}") for mac in ("aa", "bb"))
+    with pytest.raises(ClusterError, match="job once exists with other values of its secrets: choose another --id"):
+        submit_once(Engine(quicker=first), second)
+    assert not submit_once(Engine(submitted={"once": first}), first)
+
+
 def test_a_job_that_the_engine_refuses_is_refused_in_its_words() -> None:
     with pytest.raises(ApiError, match="no room for more jobs"):
         submit_once(Engine(refuses=True), JOB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import pytest
 from support.memory_engine.provider import MemoryEngine, MemoryProvider
 from support.registry import BINARY, RegistryProcess
 
-from cloudmesh.cluster.core.cluster_spec import ClusterSpec
+from cloudmesh.cluster.core import certificates
+from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import State, Volume
@@ -28,7 +30,8 @@ from cloudmesh.cluster.providers.kubernetes.provider import KubernetesProvider
 from cloudmesh.cluster.providers.nomad.provider import NomadProvider
 from cloudmesh.cluster.providers.open_cluster import OpenCluster, describe
 from cloudmesh.cluster.spec.container import ContainerJob
-from cloudmesh.cluster.spec.job import Resources, VolumeClaim
+from cloudmesh.cluster.spec.job import Resources, Secret, VolumeClaim
+from cloudmesh.cluster.spec.job_bundle import make_bundle
 from cloudmesh.cluster.storage.resolve import resolve
 
 MAX_METHODS = 12
@@ -101,6 +104,23 @@ def test_the_same_id_and_content_is_the_same_job_and_another_content_is_refused(
     assert re.fullmatch(r"once already submitted, 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ: succeeded", told[3])
     with pytest.raises(ClusterError, match="exists with another content"):
         service.submit(job(arguments=("other",)), job_id="once")
+
+
+@needs_registry
+def test_the_digest_tells_secrets_apart_and_has_none_of_them(opened: OpenCluster) -> None:
+    authority = certificates.new_authority("demo")
+    secrets = ClusterSecrets(authority, {})
+    service = JobService(replace(opened, spec=replace(opened.spec, secrets=secrets)), resolve)
+    with_secret = job(secrets=(Secret("word", ("WORD",)),))
+    service.submit(with_secret, job_id="once", secrets={"WORD": "tree"})
+    service.submit(with_secret, job_id="once", secrets={"WORD": "tree"})
+    with pytest.raises(ClusterError, match="other values of its secrets"):
+        service.submit(with_secret, job_id="once", secrets={"WORD": "house"})
+    submission = MemoryProvider.instance.submitted["once"]
+    assert submission.secrets == {"WORD": "tree"}
+    guess = hashlib.sha256(b'{"WORD": "tree"}').hexdigest()[:32]
+    assert submission.digest.startswith(f"{make_bundle(with_secret).digest}+")
+    assert guess not in submission.digest
 
 
 @needs_registry

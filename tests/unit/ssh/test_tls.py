@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from support.listener import CHUNK, all_asked, asked, listening
 from support.sshd import free_port
+from support.waiting import wait_until
 
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.ssh.tls import TlsProxy, client_context
@@ -31,15 +32,16 @@ class Authority:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
         self.pem = self._sign(self.name, self.key, x509.BasicConstraints(ca=True, path_length=None))
 
-    def issue(self, name: str) -> tuple[bytes, bytes]:
+    def issue(self, name: str, days: int = 0) -> tuple[bytes, bytes]:
+        """Return certificate and key; the certificate is valid for a day before and after the day in so many `days`."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key, x509.SubjectAlternativeName([x509.DNSName(name)]))
+        certificate = self._sign(subject, key, x509.SubjectAlternativeName([x509.DNSName(name)]), days)
         form = serialization.PrivateFormat.PKCS8
         return certificate, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
-    def _sign(self, subject, key, extension):
-        now = datetime.datetime.now(datetime.timezone.utc)
+    def _sign(self, subject, key, extension, days=0):
+        now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days)
         day = datetime.timedelta(days=1)
         builder = x509.CertificateBuilder(
             self.name, subject, key.public_key(), x509.random_serial_number(), now - day, now + day
@@ -49,9 +51,9 @@ class Authority:
 
 
 @contextmanager
-def echoing(directory: Path, authority: Authority, name: str = NAME) -> Iterator[int]:
+def echoing(directory: Path, authority: Authority, name: str = NAME, days: int = 0) -> Iterator[int]:
     """Yield the port of a server that sends everything back, over mutual TLS."""
-    certificate, key = authority.issue(name)
+    certificate, key = authority.issue(name, days)
     (directory / "server.pem").write_bytes(certificate + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "server.pem")
@@ -111,6 +113,32 @@ def test_a_server_of_another_name_is_refused(tmp_path, authority):
     with echoing(tmp_path, authority, "other.cloudmesh") as other, TlsProxy(other, context, NAME) as proxy:
         assert asked(proxy.port, b"hello") == b""
         assert "registry.cloudmesh" in proxy.failure
+
+
+@pytest.mark.parametrize(
+    ("days", "cause"),
+    [
+        (-5, "the server's certificate has expired by this machine's clock"),
+        (5, "the server's certificate is not valid yet by this machine's clock"),
+    ],
+)
+def test_a_server_whose_certificate_is_not_valid_now_is_told_as_that(tmp_path, authority, days, cause):
+    context = client_context(authority.pem, *authority.issue("operator"))
+    with echoing(tmp_path, authority, days=days) as port, TlsProxy(port, context, NAME) as proxy:
+        assert asked(proxy.port, b"hello") == b""
+        assert cause in proxy.failure
+
+
+def test_a_certificate_that_the_server_refuses_is_told_as_that(authority, server):
+    causes = {
+        "expired or not valid yet": authority.issue("operator", -5),
+        "does not know the authority of this command's certificate": Authority().issue("operator"),
+    }
+    for cause, certificate in causes.items():
+        with TlsProxy(server, client_context(authority.pem, *certificate), NAME) as proxy:
+            assert asked(proxy.port, b"hello") == b""
+            assert wait_until(lambda: proxy.failure, 5, pause=0.01)
+            assert cause in proxy.failure
 
 
 def test_nothing_listening_ends_the_connection_with_a_cause(authority):

@@ -20,6 +20,7 @@ from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.providers.kubernetes.bootstrap import API_PORT
 from cloudmesh.cluster.ssh.tls import client_context
+from cloudmesh.cluster.ssh.tls_errors import explain, explain_clocks
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.cluster_spec import ClusterSecrets
@@ -33,9 +34,18 @@ T = TypeVar("T")
 _ADMINISTRATORS = "kubeadm:cluster-admins"
 _LIFETIME = datetime.timedelta(days=7)
 _SERVER_NAME = "kubernetes"
+_UNAUTHORIZED = 401
 _TIMEOUT = (10, 30)
 _TRIES, _PAUSE_SECONDS = 3, 1.0
 _PATIENCE_SECONDS = 60.0
+
+
+class SilentError(ApiError):
+    """The API did not answer, or said that it cannot answer now."""
+
+
+class RefusedError(ApiError):
+    """A certificate was refused: the API's here, or there that of this command."""
 
 
 class ConflictError(ApiError):
@@ -50,7 +60,11 @@ def administrator_certificate(secrets: ClusterSecrets) -> certificates.KeyPair:
 
 @contextmanager
 def open_client(server: Connection, secrets: ClusterSecrets) -> Iterator[ApiClient]:
-    """Yield a client of the API of the cluster that `server` belongs to; its key stays in memory."""
+    """Yield a client of the API of the cluster that `server` belongs to; its key stays in memory.
+
+    Raises:
+        ApiError: the one that the block raised; where the way to the API or a clock is the cause, its message says so.
+    """
     credential = administrator_certificate(secrets)
     context = client_context(
         secrets.engine["ca"].encode(), credential.certificate, credential.key, purpose="the Kubernetes API"
@@ -63,7 +77,18 @@ def open_client(server: Connection, secrets: ClusterSecrets) -> Iterator[ApiClie
         client.rest_client.pool_manager = urllib3.PoolManager(
             ssl_context=context, server_hostname=_SERVER_NAME, retries=False, maxsize=8
         )
-        yield client
+        try:
+            yield client
+        except (SilentError, RefusedError) as error:
+            why = tunnel.failure or (explain_clocks(server) if isinstance(error, RefusedError) else "")
+            if not why:
+                raise
+            raise type(error)(f"{error}; {why}") from error
+        except ApiError as error:
+            if f"(HTTP {_UNAUTHORIZED})" not in str(error):
+                raise
+            clocks = explain_clocks(server)
+            raise ApiError(f"{error}: the certificate of this command is not accepted there; {clocks}") from error
 
 
 def call(client: ApiClient, request: Request) -> Any:
@@ -81,7 +106,7 @@ def call(client: ApiClient, request: Request) -> Any:
         try:
             return json.loads(open_stream(client, request, _TIMEOUT).data)
         except urllib3.exceptions.HTTPError as error:
-            raise _SilentError(f"Kubernetes: no answer from its API ({error})") from error
+            raise SilentError(f"Kubernetes: no answer from its API ({error})") from error
 
     return retry(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
 
@@ -99,7 +124,7 @@ def open_stream(client: ApiClient, request: Request, timeout: tuple[int, int] | 
     except ApiException as error:
         raise _translate(error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise _SilentError("Kubernetes: no answer from its API") from error
+        raise SilentError("Kubernetes: no answer from its API") from error
 
 
 def call_with_retry(request: Callable[[], T]) -> T:
@@ -108,7 +133,7 @@ def call_with_retry(request: Callable[[], T]) -> T:
 
 
 def _is_silence(error: BaseException) -> bool:
-    return isinstance(error, _SilentError)
+    return isinstance(error, SilentError)
 
 
 def _send(client: ApiClient, request: Request, timeout: tuple[int, int] | None) -> urllib3.HTTPResponse:
@@ -125,16 +150,14 @@ def _send(client: ApiClient, request: Request, timeout: tuple[int, int] | None) 
     return response
 
 
-class _SilentError(ApiError):
-    """The API did not answer, or said that it cannot answer now."""
-
-
 def _translate(error: ApiException) -> Exception:
+    if why := explain(error):
+        return RefusedError(f"Kubernetes: no TLS with its API: {why}")
     text = f"Kubernetes: {_cause(error)}"
     if error.status in (404, 409):
         return NotFoundError(text) if error.status == 404 else ConflictError(text)
     is_passing = not error.status or error.status == 429 or error.status >= 500
-    return _SilentError(text) if is_passing else ApiError(text)
+    return SilentError(text) if is_passing else ApiError(text)
 
 
 def _cause(error: ApiException) -> str:
@@ -142,4 +165,5 @@ def _cause(error: ApiException) -> str:
         message = " ".join(json.loads(error.body)["message"].split())
         return f"{message} (HTTP {error.status})"
     except (TypeError, ValueError, KeyError, AttributeError):
-        return f"{error.reason or 'no answer from its API'} (HTTP {error.status})"
+        reason = " ".join(str(error.reason or "").split())
+        return f"{reason or 'refused'} (HTTP {error.status})" if error.status else f"no answer from its API ({reason})"

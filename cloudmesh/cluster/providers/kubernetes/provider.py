@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 
 _MEMORY_MB, _DISK_MB = 1700, 8000
+# As kubernetes/walkthrough.sh installs them.
+_PACKAGES = (
+    *("ca-certificates", "containernetworking-plugins", "curl", "iproute2", "iptables", "nftables"),
+    *("containerd", "docker-registry"),
+)
 _HOST_FILES = ("kubeadm", "kubelet", "kubectl", "flannel")
 _AUTHORITIES = {"ca": "pki/ca", "front_proxy": "pki/front-proxy-ca", "etcd": "pki-etcd/ca"}
 _PUBLIC_FLANNEL = "ghcr.io/flannel-io"
@@ -44,8 +49,9 @@ class KubernetesProvider(Provider):
     endpoint = f"https://127.0.0.1:{bootstrap.API_PORT}"
 
     def needs(self) -> Needs:
-        """Return the ports, memory and disk that a host must have."""
-        return Needs(ports=(*bootstrap.PORTS, REGISTRY_PORT), memory_mb=_MEMORY_MB, disk_mb=_DISK_MB)
+        """Return the ports, memory, disk and packages that a host must have."""
+        ports = (*bootstrap.PORTS, REGISTRY_PORT)
+        return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB, packages=_PACKAGES)
 
     def host_script(self) -> str:
         """Return the script that makes a host part of the cluster, and cleans it."""
@@ -123,8 +129,7 @@ class KubernetesProvider(Provider):
         self, spec: ClusterSpec, server: Connection, registry: Registry, bundle: BinaryBundle, report: Report
     ) -> Delivery:
         """Send the images too, unless the first server reaches the public registry that has them."""
-        answers = server.run(host_script.load("kubernetes/registry_reachable.sh"), report=report).facts
-        is_public = answers.get("images") == "yes"
+        is_public = server.ask(host_script.load("kubernetes/registry_reachable.sh"), "images") == "yes"
         if not is_public:
             control_plane_images.deliver_images(registry, bundle, report=report)
         files = tuple(file for file in bundle.files if file.name in _HOST_FILES)

@@ -79,18 +79,19 @@ class NomadEngine:
         return {"Job": spark_job.spark_job(submission) if is_spark(submission) else task_group_job.job(submission)}
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        """Run the job; Nomad is told to refuse it where a job of its id is there already."""
-        self._secrets.store_secrets(submission)
+        """Run the job; Nomad is told to refuse it where a job of its id is there already.
+
+        Its secrets come afterwards, so that they are those of the operator whose job Nomad has taken.
+        """
+        self._secrets.drop_orphan(submission.id, lambda: self._find_job(submission.id) is not None)
         body = {**self.specification(submission), "EnforceIndex": True, "JobModifyIndex": 0}
-        try:
-            call(lambda: self._client.job.register_job(submission.id, body))
-        except ApiError:
-            if self._find_job(submission.id) is None:
-                self._secrets.delete_secrets(submission.id)
-            raise
+        call(lambda: self._client.job.register_job(submission.id, body))
+        self._secrets.store_secrets(submission)
 
     def resume(self, submission: Submission[JobSpec]) -> None:
-        """Do nothing: Nomad takes a job in one request, after its secrets."""
+        """Store the secrets of the job where that was cut off; one that has ended needs none."""
+        if self._get_job(submission.id)["Status"] != "dead":
+            self._secrets.store_secrets(submission)
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
         """Register the job, as `nomad job run` does; it replaces another of its id.

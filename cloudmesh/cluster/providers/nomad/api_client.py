@@ -25,6 +25,7 @@ T = TypeVar("T")
 _TIMEOUT_SECONDS = 15
 _TRIES = 3
 _PATIENCE_SECONDS = 60.0
+_NO_ANSWER = "no answer from its API"
 _REQUEST_ERRORS = (BaseNomadException, requests.RequestException, OSError)
 
 
@@ -34,13 +35,22 @@ class MalformedError(ApiError):
 
 @contextmanager
 def open_client(server: Connection, token: str) -> Iterator[nomad.Nomad]:
-    """Yield a client of the API of the cluster that `server` belongs to."""
+    """Yield a client of the API of the cluster that `server` belongs to.
+
+    Raises:
+        ApiError: the one that the block raised; where the way to the API is the cause, its message says so.
+    """
     with server.forward("127.0.0.1", bootstrap.HTTP_PORT) as tunnel, requests.Session() as session:
         # A proxy of the operator's environment has no business with a tunnel.
         session.trust_env = False
-        yield nomad.Nomad(
-            address=f"http://127.0.0.1:{tunnel.port}", token=token, timeout=_TIMEOUT_SECONDS, session=session
-        )
+        try:
+            yield nomad.Nomad(
+                address=f"http://127.0.0.1:{tunnel.port}", token=token, timeout=_TIMEOUT_SECONDS, session=session
+            )
+        except ApiError as error:
+            if not tunnel.failure or _NO_ANSWER not in str(error):
+                raise
+            raise type(error)(f"{error}: {tunnel.failure}") from error
 
 
 def call(request: Callable[[], T]) -> T:
@@ -90,13 +100,19 @@ def _is_temporary(error: BaseException) -> bool:
     # Errors of our own have been through `call` already: a request may contain another.
     if not isinstance(error, _REQUEST_ERRORS):
         return False
+    response = _find_response(error)
+    return response is None or response.status_code >= 500
+
+
+def _find_response(error: BaseException) -> requests.Response | None:
     response = getattr(error, "nomad_resp", None)
-    return not isinstance(response, requests.Response) or response.status_code >= 500
+    return response if isinstance(response, requests.Response) else None
 
 
 def _describe_error(error: Exception) -> str:
-    response = getattr(error, "nomad_resp", None)
-    if isinstance(response, requests.Response):
+    response = _find_response(error)
+    if response is not None:
         text = " ".join(response.text.split()) or response.reason
         return f"{text} (HTTP {response.status_code})"
-    return "no answer from its API"
+    cause = getattr(error, "nomad_resp", error)
+    return f"{_NO_ANSWER}{f' in {_TIMEOUT_SECONDS} s' if isinstance(cause, requests.Timeout) else ''}"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MEMORY_MB, _DISK_MB = 1500, 6000
 _GOSSIP_KEY_BYTES = 32
+# As nomad/build.sh installs them.
+_PACKAGES = ("ca-certificates", "curl", "docker.io", "iproute2", "iptables", "nftables", "docker-registry")
 
 
 class NomadProvider(Provider):
@@ -32,9 +34,9 @@ class NomadProvider(Provider):
     endpoint = f"http://127.0.0.1:{bootstrap.HTTP_PORT}"
 
     def needs(self) -> Needs:
-        """Return the ports, memory and disk that a host must have."""
+        """Return the ports, memory, disk and packages that a host must have."""
         ports = (bootstrap.HTTP_PORT, bootstrap.RPC_PORT, bootstrap.SERF_PORT, REGISTRY_PORT)
-        return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB)
+        return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB, packages=_PACKAGES)
 
     def host_script(self) -> str:
         """Return the script that makes a host part of the cluster, and cleans it."""

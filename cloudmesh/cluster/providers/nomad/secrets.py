@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,20 +40,31 @@ class JobSecrets:
         self._client = client
 
     def store_secrets(self, submission: Submission[JobSpec]) -> None:
-        """Store a job's secrets. A token that is stored already stays: two operators may do this at the same time."""
+        """Store the secrets of a job that Nomad has; what is stored already stays, as its tasks may have read it.
+
+        Whose job Nomad has taken is decided by then. Until they are stored, the job's tasks wait for them.
+        """
         path = job_spec.build_variable_path(submission.id)
         items = job_spec.build_variable_items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
-        create = self._client.variable.create_variable
+        with _without_conflict():
+            call(lambda: self._client.variable.create_variable(path, {"Path": path, "Items": items}, cas=0))
+
+    def drop_orphan(self, job_id: str, is_present: Callable[[], bool]) -> None:
+        """Delete the secrets that an earlier job of this id has left, unless there is a job that they may belong to.
+
+        Args:
+            job_id: of a job that is about to be submitted.
+            is_present: asks Nomad whether it has a job of this id.
+        """
+        path = job_spec.build_variable_path(job_id)
         try:
-            call(partial(create, path, {"Path": path, "Items": items}, cas=0))
-        except ApiError as error:
-            if not isinstance(error.__cause__, VariableConflict):
-                raise
-            # The job's tasks may have read the token that is stored.
             stored = call(lambda: self._client.variable.get_variable(path))
-            merged = {**items, job_spec.TOKEN: stored["Items"][job_spec.TOKEN]}
-            if merged != stored["Items"]:
-                call(partial(create, path, {"Path": path, "Items": merged}, cas=stored["ModifyIndex"]))
+        except NotFoundError:
+            return
+        # Jobs come before their secrets. What is stored anew meanwhile is another operator's, and stays.
+        if not is_present():
+            with _without_conflict(), suppress(NotFoundError):
+                call(lambda: self._client.variable.delete_variable(path, cas=stored["ModifyIndex"]))
 
     def read_token(self, job_id: str) -> str:
         """Return the token by which the job's tasks know each other; NotFoundError where the job has ended."""
@@ -126,6 +137,16 @@ class JobSecrets:
     def _list_allocations(self, job_id: str) -> list[Mapping[str, Any]]:
         allocations: list[Mapping[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
         return allocations
+
+
+@contextmanager
+def _without_conflict() -> Iterator[None]:
+    """Do nothing about a variable that another operator was quicker with."""
+    try:
+        yield
+    except ApiError as error:
+        if not isinstance(error.__cause__, VariableConflict):
+            raise
 
 
 def _is_from_job_file(summary: Mapping[str, Any]) -> bool:

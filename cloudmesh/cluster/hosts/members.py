@@ -1,0 +1,71 @@
+"""The list, on every server, of the hosts that were given something of the cluster; `kill` goes by it too.
+
+What a cluster's hosts are is the engine's answer. This list has those beside them that an engine never came to know,
+and all of them where the engine is silent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from cloudmesh.cluster.core.errors import HostError
+from cloudmesh.cluster.core.model import Node, Role
+from cloudmesh.cluster.ssh import host_script
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.core.cluster_spec import HostPlan
+    from cloudmesh.cluster.ssh.connection import Connection
+
+_SCRIPT = "host/members.sh"
+_TIMEOUT = 30.0
+
+
+class MemberList(NamedTuple):
+    """What a server says of the cluster's hosts.
+
+    Attributes:
+        nodes: the hosts, whose status is unknown.
+        engine_started: whether an engine of the cluster was started on this server.
+    """
+
+    nodes: tuple[Node, ...]
+    engine_started: bool
+
+
+def add(server: Connection, plans: Iterable[HostPlan]) -> None:
+    """Note on a server that these hosts were given something of the cluster; it is done again without harm."""
+    lines = "".join(f"{plan.facts.address} {json.dumps(_describe(plan))}\n" for plan in plans)
+    server.run(host_script.load(_SCRIPT), "add", files={"members": lines.encode()}, timeout=_TIMEOUT)
+
+
+def drop(server: Connection, addresses: Iterable[str]) -> None:
+    """Note on a server that the hosts at these addresses have nothing of the cluster any more."""
+    lines = "".join(f"{address}\n" for address in addresses)
+    server.run(host_script.load(_SCRIPT), "drop", files={"members": lines.encode()}, timeout=_TIMEOUT)
+
+
+def read(server: Connection) -> MemberList:
+    """Return what a server has noted.
+
+    Raises:
+        HostError: it gave no answer, or one that makes no sense.
+    """
+    facts = server.run(host_script.load(_SCRIPT), "list", timeout=_TIMEOUT).facts
+    try:
+        lines = [line for line in facts["member"].splitlines() if line != "none"]
+        return MemberList(tuple(map(_parse, lines)), facts["engine"] == "started")
+    except (KeyError, TypeError, ValueError) as error:
+        raise HostError(str(server.host), f"its list of the cluster's hosts makes no sense: {error!r}") from error
+
+
+def _describe(plan: HostPlan) -> dict[str, str]:
+    return {"name": str(plan.host), "role": str(plan.role), "contact": plan.contact, "host_key": plan.host_key}
+
+
+def _parse(line: str) -> Node:
+    address, _, text = line.partition(" ")
+    fields = json.loads(text)
+    role = Role(fields["role"])
+    return Node(fields["name"], address, (role,), "unknown", contact=fields["contact"], host_key=fields["host_key"])
