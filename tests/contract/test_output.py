@@ -77,7 +77,6 @@ def test_millions_of_lines_arrive(cluster, tmp_path, record_property):
     file = write_job_file(tmp_path, command=["seq", "-f", f"%0{LINE_BYTES - 1}.0f", str(LINES)], resources=LARGE)
     outcome = cluster.cms("submit", "--id=millions", file, seconds=600).ok()
     record_property("seconds", outcome.seconds)
-    print(f"{LINES} lines: {outcome.seconds:.1f} s")
     assert len(outcome.stdout) == LINES * LINE_BYTES
     assert outcome.stdout == "".join(f"{number:0{LINE_BYTES - 1}}\n" for number in range(1, LINES + 1))
     assert read_log(cluster, "millions", tmp_path) == outcome.stdout.encode()
