@@ -126,9 +126,17 @@ def jobs(arguments: Arguments) -> None:
 
 
 def logs(arguments: Arguments) -> None:
-    """Print a job's log."""
+    """Print a job's log, or write it into a file."""
+    from cloudmesh.cluster.command.console import private_file
+
+    file, follow = find_log_file(arguments), arguments.flag("--follow")
     with arguments.cluster.job_service() as service:
-        service.logs(arguments.job_id, arguments.write_output, follow=arguments.flag("--follow"))
+        if not file:
+            service.logs(arguments.job_id, arguments.write_output, follow=follow)
+            return
+        with private_file.open_new(file) as write:
+            service.logs(arguments.job_id, lambda chunk: write(chunk.data), follow=follow)
+    arguments.progress.note(f"{file} has {Path(file).stat().st_size:,} bytes")
 
 
 def stop(arguments: Arguments) -> None:
@@ -166,6 +174,24 @@ def engines(arguments: Arguments) -> None:
     mirror = arguments.text("--mirror")
     rows = fetch_binaries(arguments.text("--provider"), mirror=mirror, report=arguments.progress)
     arguments.show(rows, ENGINE_COLUMNS)
+
+
+def find_log_file(arguments: Arguments) -> str:
+    """Return the file into which a log is to be written; empty: it is to be printed.
+
+    Raises:
+        UsageError: it is there already, or is called as a format.
+    """
+    from cloudmesh.cluster.command.console import formats, private_file
+
+    name = arguments.text("--output")
+    if name == formats.DEFAULT:
+        return ""
+    if name in formats.FORMATS:
+        raise UsageError(f"--output={name}: a log has no format; for a file of that name, write --output=./{name}")
+    file = str(Path(name).expanduser())
+    private_file.check(file)
+    return file
 
 
 def _show_plan(arguments: Arguments, verb: str) -> None:

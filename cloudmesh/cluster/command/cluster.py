@@ -29,7 +29,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster submit -n NAME [--param=K=V]... [--params=FILE] [--sweep] [--secrets=FILE] [--id=ID] [--detach]
                          [--dryrun] [--output=FORMAT] [--ca-bundle=FILE] [options] JOB [--] [ARGS...]
           cluster jobs -n NAME [--output=FORMAT] [options] [JOBID]
-          cluster logs -n NAME [--follow] [options] JOBID
+          cluster logs -n NAME [--follow] [--output=FILE] [options] JOBID
           cluster stop -n NAME [options] JOBID
           cluster get -n NAME [options] JOBID [DEST]
           cluster storage -n NAME list [--output=FORMAT] [options]
@@ -60,7 +60,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                    for each combination of parameters, and prints a table of what they came to. Secrets that the
                    job file names are taken from --secrets, from the environment, or asked for.
           jobs     Shows the jobs of a cluster, or one job with its tasks, their hosts and exit codes.
-          logs     Prints the log of a job's driver.
+          logs     Prints all that a job's driver has written, or all tasks of a container job. With --output=FILE both
+                   streams go into a new file, however large they are.
           stop     Ends a job.
           get      Copies what the tasks of a job wrote to the directory $CMS_RESULTS from the hosts that ran them,
                    compares it by checksums, and puts it into DEST/TASK. Nothing that is there is written over. The
@@ -161,6 +162,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
               what Nomad would do with a job in its own language
           cms cluster logs -n demo --follow nightly
               what the job prints, until it ends
+          cms cluster logs -n demo --output=nightly.log nightly
+              all that it printed, in a file
           cms cluster jobs -n demo --output=json
               the cluster's jobs, for a program to read
           cms cluster get -n demo nightly

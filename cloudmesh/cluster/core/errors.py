@@ -14,14 +14,14 @@
     │   └── SourceUnavailableError   (binaries/cache.py) one source does not have the binaries
     ├── ImageError               1   an image could not be built, pushed or found
     │   └── NoDaemonError            (docker_daemon/docker_client.py) no Docker daemon runs on the operator's machine
-    ├── BrokenOffError               (providers/kubernetes/logs.py) a log stream ended before the pod did
     └── ApiError                 1   the engine's API refused a request or did not answer
         ├── InUseError           1   a volume cannot be removed: jobs use it
         ├── UnknownOutcomeError  1   the API went away; whether the job succeeded is not known
         ├── MalformedError           (providers/nomad/api_client.py) Nomad did not understand a request
         ├── SilentError              (providers/kubernetes/api_client.py) the API did not answer
         ├── RefusedError             (providers/kubernetes/api_client.py) TLS or the certificate was refused
-        └── ConflictError            (providers/kubernetes/api_client.py) an object of that name exists already
+        ├── ConflictError            (providers/kubernetes/api_client.py) an object of that name exists already
+        └── BeyondEndError           (providers/kubernetes/api_client.py) a file is shorter than was thought
 
 Classes with a file name in parentheses are defined there, because only their own package catches them; all have exit
 code 1.

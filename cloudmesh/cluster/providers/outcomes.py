@@ -5,30 +5,70 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cloudmesh.cluster.core.errors import NotFoundError
+from cloudmesh.cluster.providers.base import Chunk
 
 TIMED_OUT = 124
-_KILLED, _TERMINATED = 137, 143
+# A shell's exit code, and an init's, for a program that a signal has ended: this and the signal's number.
+SIGNALLED = 128
+# Linux' names of its signals, from number 1 on: those of the operator's system may differ.
+_SIGNALS = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
+    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+)
 
 STOPPED_ON_REQUEST = "stopped on request"
 
 
 def explain_exit_code(exit_code: int | None, *, out_of_memory: bool = False) -> str:
-    """Return why a process failed; empty where its exit code does not tell."""
+    """Return why a process failed; empty where its exit code does not tell.
+
+    Args:
+        exit_code: of the process; None where it has none.
+        out_of_memory: whether the kernel, as the engine tells, has ended a process of the task for want of memory.
+    """
     if out_of_memory:
         return "out of memory: give it more"
     if exit_code == TIMED_OUT:
         return "timeout: it ran longer than timeoutSeconds"
-    if exit_code == _KILLED:
-        # Not every engine always hears from the kernel, before the process is gone, that memory was the cause.
-        return f"killed (exit code {_KILLED}): most likely out of memory"
-    if exit_code == _TERMINATED:
-        return f"killed (exit code {exit_code})"
+    signals = dict(enumerate(_SIGNALS.split(), SIGNALLED + 1))
+    if exit_code in signals:
+        return f"killed by SIG{signals[exit_code]} (exit code {exit_code})"
     return f"exit code {exit_code}" if exit_code else ""
 
 
 def host_lost(host: str) -> str:
     """Return the reason of a task whose host the engine no longer hears from."""
     return f"its host {host} was lost"
+
+
+def host_silent(host: str) -> str:
+    """Return the reason of a task that runs, as far as the engine knows, on a host that cannot be asked now."""
+    return f"its host {host} does not answer"
+
+
+def host_restarted(host: str) -> str:
+    """Return the reason of a task that ended because its host was restarted."""
+    return f"its host {host} was restarted" if host else "its host was restarted"
+
+
+def missing_output(what: str) -> Chunk:
+    """Return a line, among what a task wrote, that says that some of it cannot be told.
+
+    Args:
+        what: the task, and why.
+    """
+    return Chunk("stderr", f"cms: the output of {what}\n".encode())
+
+
+def output_gap(task: str, size: int) -> Chunk:
+    """Return the line that stands for what is not kept between the first and the last part of a task's output.
+
+    Args:
+        task: its name.
+        size: bytes that are missing, at least; 0 where that is not known.
+    """
+    amount = f"at least {size:,} bytes are" if size else "an unknown amount is"
+    return missing_output(f"{task} is too large to be kept: {amount} missing here")
 
 
 def waits_for_room(lacks: Iterable[str]) -> str:

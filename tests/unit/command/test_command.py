@@ -212,3 +212,16 @@ def test_an_argument_that_is_there_but_empty_is_an_error_and_nothing_is_made(arg
 
 def test_a_program_may_be_given_empty_arguments() -> None:
     parse_arguments("submit", "-n", "x", "--", "pi.py", "", "10").check_names()
+
+
+def test_a_log_goes_into_a_new_file_that_is_not_called_as_a_format(tmp_path: Path) -> None:
+    def find_file(*options: str) -> str:
+        return actions.find_log_file(parse_arguments("logs", "-n", "x", *options, "j"))
+
+    assert find_file() == ""
+    assert find_file(f"--output={tmp_path}/new") == f"{tmp_path}/new"
+    with pytest.raises(UsageError, match=r"--output=json: a log has no format; .*--output=\./json"):
+        find_file("--output=json")
+    (tmp_path / "new").touch()
+    with pytest.raises(UsageError, match="exists already"):
+        find_file(f"--output={tmp_path}/new")

@@ -38,3 +38,13 @@ def test_what_keeps_executors_apart_is_in_the_image_and_is_about_one_jobs_execut
     assert rule["labelSelector"]["matchLabels"] == {"cms-role": kubernetes_spark_job.EXECUTOR}
     assert rule["matchLabelKeys"] == ["cms-job"]
     assert "apart.yaml" in (folder / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("hosts", [(), ("a", "b")])
+def test_a_pod_of_a_spark_job_has_a_process_1_that_reaps(hosts):
+    spec = kubernetes_spark_job.build_spark_job(submission(*hosts))["spec"]["template"]["spec"]
+    assert spec["shareProcessNamespace"]
+    (template,) = [word for word in spec["containers"][0]["args"] if "podTemplateFile=" in word]
+    file = importlib.resources.files("cloudmesh.images") / "spark" / template.rpartition("/")[2]
+    assert yaml.safe_load(file.read_text())["spec"]["shareProcessNamespace"]
+    assert file.name in file.parent.joinpath("Dockerfile").read_text()

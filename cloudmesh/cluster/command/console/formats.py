@@ -14,7 +14,8 @@ from cloudmesh.cluster.core.errors import UsageError
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.model import JobStatus
 
-FORMATS = ("table", "json", "yaml", "csv")
+DEFAULT = "table"
+FORMATS = (DEFAULT, "json", "yaml", "csv")
 MAX_CELL_WIDTH = 100
 
 Row = dict[str, Any]

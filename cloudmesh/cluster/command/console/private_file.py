@@ -1,8 +1,10 @@
-"""Files with secrets in them, which the user has asked for."""
+"""Files that may have secrets in them, which the user has asked for."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
@@ -19,7 +21,16 @@ def check(path: str) -> None:
 
 
 def write(path: str, content: bytes) -> None:
-    """Write a file that did not exist, readable by its owner alone; all of it, or none.
+    """Write a file that did not exist, readable by its owner alone; all of it, or none. Raises what `open_new` does."""
+    with open_new(path) as put:
+        put(content)
+
+
+@contextmanager
+def open_new(path: str) -> Iterator[Callable[[bytes], None]]:
+    """Yield a function that writes into a file that did not exist, readable by its owner alone.
+
+    Where the file cannot be written to its end it is removed; another failure in the block leaves what was written.
 
     Raises:
         UsageError: there is something already.
@@ -34,7 +45,11 @@ def write(path: str, content: bytes) -> None:
         raise ClusterError(f"{ascii(path)[1:-1]} cannot be written: {_cause(error)}") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+
+            def put(content: bytes) -> None:
+                file.write(content)
+
+            yield put
     except OSError as error:
         Path(path).unlink()
         raise ClusterError(f"{ascii(path)[1:-1]} cannot be written: {_cause(error)}") from error

@@ -35,7 +35,8 @@ _ADMINISTRATORS = "kubeadm:cluster-admins"
 _LIFETIME = datetime.timedelta(days=7)
 _SERVER_NAME = "kubernetes"
 _UNAUTHORIZED = 401
-_TIMEOUT = (10, 30)
+_NOT_SATISFIABLE = 416
+_TIMEOUT = (10, 30)  # seconds to connect, and to wait for more of an answer
 _TRIES, _PAUSE_SECONDS = 3, 1.0
 _PATIENCE_SECONDS = 60.0
 
@@ -50,6 +51,10 @@ class RefusedError(ApiError):
 
 class ConflictError(ApiError):
     """The object to create exists already."""
+
+
+class BeyondEndError(ApiError):
+    """A file is shorter than where it was to be read from."""
 
 
 def administrator_certificate(secrets: ClusterSecrets) -> certificates.KeyPair:
@@ -102,25 +107,29 @@ def call(client: ApiClient, request: Request) -> Any:
         ApiError: the API refused the request, or did not answer.
     """
 
-    def send() -> Any:
+    return json.loads(read_bytes(client, request))
+
+
+def read_bytes(client: ApiClient, request: Request) -> bytes:
+    """Return the answer to a request as it is. Raises the same errors as `call`.
+
+    Raises:
+        BeyondEndError: the request is for bytes that a file does not have.
+    """
+
+    def send() -> bytes:
         try:
-            return json.loads(open_stream(client, request, _TIMEOUT).data)
+            return bytes(_open_stream(client, request).data)
         except urllib3.exceptions.HTTPError as error:
             raise SilentError(f"Kubernetes: no answer from its API ({error})") from error
 
     return retry(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
 
 
-def open_stream(client: ApiClient, request: Request, timeout: tuple[int, int] | None = None) -> urllib3.HTTPResponse:
-    """Return the answer to a request before its body is read. Raises the same errors as `call`.
-
-    Args:
-        client: the API client.
-        request: what to ask.
-        timeout: seconds to connect, and to wait for more of the answer; None: wait for ever.
-    """
+def _open_stream(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
+    """Return the answer to a request before its body is read. Raises the same errors as `read_bytes`."""
     try:
-        return _send(client, request, timeout)
+        return _send(client, request)
     except ApiException as error:
         raise _translate(error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -136,12 +145,14 @@ def _is_silence(error: BaseException) -> bool:
     return isinstance(error, SilentError)
 
 
-def _send(client: ApiClient, request: Request, timeout: tuple[int, int] | None) -> urllib3.HTTPResponse:
+def _send(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
     headers = {**client.default_headers, "Accept": "application/json"}
     if request.content_type:
         headers["Content-Type"] = request.content_type
+    if request.byte_range:
+        headers["Range"] = request.byte_range
     url = f"{client.configuration.host}{request.target}"
-    answer = client.call_api(request.method, url, headers, request.body, _request_timeout=timeout)
+    answer = client.call_api(request.method, url, headers, request.body, _request_timeout=_TIMEOUT)
     if not 200 <= answer.status <= 299:
         # The client returns a refusal like any answer. ApiException needs the body to have been read.
         answer.read()
@@ -156,6 +167,8 @@ def _translate(error: ApiException) -> Exception:
     text = f"Kubernetes: {_cause(error)}"
     if error.status in (404, 409):
         return NotFoundError(text) if error.status == 404 else ConflictError(text)
+    if error.status == _NOT_SATISFIABLE:
+        return BeyondEndError(text)
     is_passing = not error.status or error.status == 429 or error.status >= 500
     return SilentError(text) if is_passing else ApiError(text)
 

@@ -36,7 +36,6 @@ _EVICTION_LIMITS = {
     "nodefs.inodesFree": "5%",
     "imagefs.inodesFree": "5%",
 }
-_FEATURE_GATES = {"PodLogsQuerySplitStreams": True}
 # What the pods of the control plane request: less than kubeadm has, so that a small server has room for jobs.
 _CONTROL_PLANE_REQUESTS = {
     "kube-apiserver": {"cpu": "150m", "memory": "320Mi"},
@@ -188,7 +187,6 @@ def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, An
                     "audit-log-maxage": "30",
                     "audit-log-maxbackup": "5",
                     "audit-log-maxsize": "100",
-                    "feature-gates": ",".join(f"{gate}={str(on).lower()}" for gate, on in _FEATURE_GATES.items()),
                     "profiling": "false",
                 }
             ),
@@ -214,13 +212,13 @@ def _build_kubelet_configuration() -> dict[str, Any]:
         # The operator of a host with version 1 control groups is told so; on other hosts this has no effect.
         "failCgroupV1": False,
         "failSwapOn": False,
-        "featureGates": _FEATURE_GATES,
         "systemReserved": {"memory": "384Mi"},
         # The defaults are shares of the disk: pods would be evicted from a large disk with tens of gigabytes free.
         "evictionHard": _EVICTION_LIMITS,
         "imageGCHighThresholdPercent": 95,
         "imageGCLowThresholdPercent": 90,
-        "containerLogMaxSize": "100Mi",
+        # What pods print is read by the byte from these files, see logs.py. One has a gigabyte of usual lines.
+        "containerLogMaxSize": "2Gi",
         "containerLogMaxFiles": 2,
         "volumePluginDir": _PLUGINS,
     }

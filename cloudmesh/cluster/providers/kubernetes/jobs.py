@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core.errors import NotFoundError
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.model import JobStatus
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk, Leftover
-from cloudmesh.cluster.providers.kubernetes import logs, pod_spec, pod_status, requests, status
+from cloudmesh.cluster.providers.kubernetes import pod_spec, pod_status, requests, status
 from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry
-from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
+from cloudmesh.cluster.providers.kubernetes.logs import KubeletFolder, PodOutput
 from cloudmesh.cluster.providers.kubernetes.pod_spec import EXECUTOR
 from cloudmesh.cluster.providers.kubernetes.status import TaskPlacement
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 _Objects = list[dict[str, Any]]
 _POLL_SECONDS = 0.4
-_NEW_TASKS_SECONDS = 1.0
 
 
 class JobStore:
@@ -82,32 +81,31 @@ class JobStore:
         return []
 
     def read_output(self, job_id: str, follow: bool) -> Iterator[Chunk]:
-        """Yield the output of the job's leading pods, see `status.leading_pods`.
+        """Yield the output of the job's leading pods, see `status.leading_pods`; what cannot be had is told in a line.
 
         Args:
             job_id: the job.
             follow: go on until the job ends, also with pods that are started later.
         """
-        seen: set[str] = set()
-        followed = logs.FollowedPods()
-        tasks = call_with_retry(lambda: self.read_root(job_id))["spec"].get("parallelism", 1)
+        outputs: dict[str, PodOutput] = {}
         while True:
-            has_ended = call_with_retry(lambda: self.status(job_id)).state.ended
-            pods = status.leading_pods(call_with_retry(lambda: self.list_pods(job_id)))
-            for name in [pod["metadata"]["name"] for pod in pods if pod_status.has_started(pod)]:
-                if name in seen:
-                    continue
-                seen.add(name)
-                if follow:
-                    followed.add(PodOutput(self._client, name))
-                else:
-                    yield from logs.read_written(PodOutput(self._client, name))
-            # While some tasks have no pod that writes yet, new pods are looked for in between.
-            yield from followed.read_chunks(None if followed.unfinished >= tasks else _NEW_TASKS_SECONDS)
-            if not follow or (has_ended and not followed.unfinished):
+            # Whether they have ended is asked before they are read, so that what was written until then is read.
+            root, *additional = call_with_retry(lambda: self._read_jobs(job_id))
+            pods = call_with_retry(lambda: self.list_pods(job_id))
+            is_last = not follow or status.job_status(root, pods, time.time(), additional).state.ended
+            for pod in filter(pod_status.has_started, status.leading_pods(pods)):
+                name, task = pod["metadata"]["name"], pod_status.task_name(pod)
+                if name not in outputs:
+                    outputs[name] = PodOutput(KubeletFolder(self._client, pod), task)
+                try:
+                    yield from outputs[name].read_new(pod_status.count_restarts(pod))
+                except (ApiError, NotFoundError) as error:
+                    if is_last:
+                        host = pod["spec"].get("nodeName")
+                        yield outcomes.missing_output(f"{task} on {host} cannot be had: {error}")
+            if is_last:
                 return
-            if not followed.unfinished:
-                time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End a job and all its tasks; of a job that has ended, end what is left. NotFoundError: there is no such job.

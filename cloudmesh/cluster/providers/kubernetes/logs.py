@@ -1,233 +1,165 @@
-"""The output of pods: all streams at once, and continued where a stream was interrupted."""
+"""The output of pods: the files that their hosts keep of it, read by the byte, through the API and the kubelet.
+
+The API has a request of its own for the output of a pod. It cannot be used: it shows the newest file only, and can be
+continued at a time but not at a byte.
+"""
 
 from __future__ import annotations
 
-import math
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
 
-import urllib3
-
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError
+from cloudmesh.cluster.core.errors import NotFoundError
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk
-from cloudmesh.cluster.providers.kubernetes import api_client, pod_status, requests
-from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry
+from cloudmesh.cluster.providers.kubernetes import pod_status, requests
+from cloudmesh.cluster.providers.kubernetes.api_client import BeyondEndError, call_with_retry, read_bytes
+from cloudmesh.cluster.providers.kubernetes.cri_log import CriLog
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 
-STREAMS = ("stdout", "stderr")
-_TIMESTAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}\S+) ")
-_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
-_OVERLAP_SECONDS = 5
-_PAUSE_SECONDS = 0.3
+_PIECE_BYTES = 4 << 20
+_LINK = re.compile(r'href="([^"]+)"')
+# The kubelet compresses older files before it removes them.
+_COMPRESSED = (".gz", ".tmp")
 
 
-class BrokenOffError(ClusterError):
-    """A stream ended before the pod did; it can be read again."""
+class LogFolder(Protocol):
+    """The files that a host has of the output of a container, as this module needs them."""
 
+    def list_names(self) -> list[str]:
+        """Return the names of the files; NotFoundError where there is no such folder."""
 
-class Source(Protocol):
-    """The output of one pod, as this module needs it; `PodOutput` reads it from the API."""
-
-    def has_ended(self) -> bool:
-        """Return whether the pod writes no more."""
-
-    def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
-        """Yield pieces of a stream.
-
-        Args:
-            stream: "stdout" or "stderr".
-            follow: go on until the pod ends.
-            since_seconds: leave out lines that are older; None: yield all.
-
-        Yields:
-            Bytes in which each line begins with the time when it was written. A piece may end within a line.
+    def read(self, name: str, offset: int) -> bytes:
+        """Return the next bytes of a file; none at its end.
 
         Raises:
-            BrokenOffError: the connection was lost.
-            NotFoundError: the pod has been deleted.
+            BeyondEndError: the file is shorter than `offset`.
+            NotFoundError: there is no such file.
         """
-
-
-class _End(NamedTuple):
-    """Says that a stream has ended, and with which error, if any."""
-
-    error: ClusterError | None = None
-
-
-class FollowedPods:
-    """The output of several pods until all have ended; more pods may be added at any time."""
-
-    def __init__(self) -> None:
-        self._queue: SimpleQueue[Chunk | _End] = SimpleQueue()
-        self._streams = 0
-
-    @property
-    def unfinished(self) -> int:
-        """How many pods may still write."""
-        return math.ceil(self._streams / len(STREAMS))
-
-    def add(self, source: Source) -> None:
-        """Follow another pod."""
-        for stream in STREAMS:
-            self._streams += 1
-            threading.Thread(target=_pump, args=(source, stream, self._queue.put), daemon=True).start()
-
-    def read_chunks(self, seconds: float | None = None) -> Iterator[Chunk]:
-        """Yield what the pods write until all have ended, or for at most so many seconds.
-
-        Raises:
-            ClusterError: the output of a pod could not be read.
-        """
-        deadline = math.inf if seconds is None else time.monotonic() + seconds
-        while self._streams and (remaining := deadline - time.monotonic()) > 0:
-            try:
-                item = self._queue.get(timeout=None if remaining == math.inf else remaining)
-            except Empty:
-                return
-            if isinstance(item, Chunk):
-                yield item
-            elif item.error:
-                raise item.error
-            else:
-                self._streams -= 1
-
-
-def read_written(source: Source) -> Iterator[Chunk]:
-    """Yield what a pod has written so far; nothing if the pod has been deleted."""
-    with suppress(NotFoundError):
-        for stream in STREAMS:
-            pieces = source.read(stream, follow=False, since_seconds=None)
-            for data in LineTracker().new_lines(pieces, to_the_end=True):
-                yield Chunk(stream, data)
-
-
-def _pump(source: Source, stream: str, put: Callable[[Chunk | _End], None]) -> None:
-    """Hand over what a pod writes to a stream until the pod ends, then an `_End`."""
-    tracker = LineTracker()
-    try:
-        while True:
-            # This is asked before reading, so that what is written until then is certainly read.
-            has_ended = source.has_ended()
-            pieces = source.read(stream, follow=not has_ended, since_seconds=tracker.since_seconds())
-            try:
-                for data in tracker.new_lines(pieces, to_the_end=has_ended):
-                    put(Chunk(stream, data))
-            except BrokenOffError:
-                has_ended = False
-            if has_ended:
-                break
-            time.sleep(_PAUSE_SECONDS)
-        put(_End())
-    except NotFoundError:  # the pod has been deleted
-        put(_End())
-    except ClusterError as error:
-        put(_End(error))
-
-
-class LineTracker:
-    """Removes the timestamps from the lines of a stream, and lines that were yielded when it was read before."""
-
-    def __init__(self) -> None:
-        self._last = b""  # timestamp of the last line that was yielded
-        self._same = 0  # number of lines with that timestamp that were yielded
-        self._read_at = 0.0
-
-    def since_seconds(self) -> int | None:
-        """Return the age in seconds of the oldest lines that must be read again so that none is missed; None: all."""
-        return int(time.monotonic() - self._read_at) + _OVERLAP_SECONDS if self._last else None
-
-    def new_lines(self, pieces: Iterable[bytes], *, to_the_end: bool) -> Iterator[bytes]:
-        """Yield the lines that were not yielded before, without their timestamps, joined to large pieces.
-
-        Args:
-            pieces: what `Source.read` yields.
-            to_the_end: whether text after the last newline is a line too; otherwise it is a line that was cut.
-        """
-        # Until the first new line, `last` is the timestamp of the last old line, and `repeated` counts its lines.
-        last, repeated = self._last, 0
-        for block in _whole_lines(pieces, to_the_end):
-            fresh = []
-            for line in _LINE.findall(block):
-                timestamp = _TIMESTAMP.match(line)
-                if timestamp and last:
-                    repeated += timestamp[1] == last
-                    if timestamp[1] < last or (timestamp[1] == last and repeated <= self._same):
-                        continue
-                    last = b""
-                if timestamp:
-                    self._count(timestamp[1])
-                elif last:
-                    continue
-                fresh.append(line[timestamp.end() :] if timestamp else line)
-            self._read_at = time.monotonic()
-            if fresh:
-                yield b"".join(fresh)
-
-    def _count(self, timestamp: bytes) -> None:
-        self._same = self._same + 1 if timestamp == self._last else 1
-        self._last = timestamp
-
-
-def _whole_lines(pieces: Iterable[bytes], to_the_end: bool) -> Iterator[bytes]:
-    """Yield the same bytes in pieces that end with a line; text after the last newline only with `to_the_end`."""
-    rest = b""
-    for piece in pieces:
-        block, newline, rest = (rest + piece).rpartition(b"\n")
-        if newline:
-            yield block + newline
-    if rest and to_the_end:
-        yield rest
-
-
-_CHUNK = 1 << 16
-_DELETED = "unable to retrieve container logs"
 
 
 class PodOutput:
-    """The output of a pod, read from the API.
+    """What a container has written, each piece of which is returned once.
+
+    Args:
+        folder: of its host.
+        task: the name of its task.
+    """
+
+    def __init__(self, folder: LogFolder, task: str) -> None:
+        self._folder = folder
+        self._task = task
+        self._attempts: dict[int, _AttemptOutput] = {}
+
+    def read_new(self, restarts: int) -> Iterator[Chunk]:
+        """Yield what was written since the last call.
+
+        Args:
+            restarts: how often the container was restarted in its pod.
+
+        Raises:
+            NotFoundError: its host keeps nothing of it any more.
+        """
+        if not self._attempts:
+            numbers = {name.partition(".")[0] for name in self._folder.list_names()}
+            self._add(sorted(map(int, filter(str.isdigit, numbers))))
+        self._add(range(max(self._attempts, default=-1) + 1, restarts + 1))
+        for attempt in self._attempts.values():
+            yield from attempt.read_new()
+
+    def _add(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._attempts[number] = _AttemptOutput(self._folder, self._task, number)
+
+
+class _AttemptOutput:
+    """What a container has written from one start to its end.
+
+    The kubelet renames its file when it has grown to a bound, see `bootstrap.py`, has the runtime begin another, and
+    keeps one that was renamed.
+    """
+
+    def __init__(self, folder: LogFolder, task: str, number: int) -> None:
+        self._folder = folder
+        self._task = task
+        self._current = f"{number}.log"
+        self._renamed: set[str] = set()  # those that are known
+        self._names: list[str] = []  # what is still to be read
+        self._offset = 0  # in the first of them
+        self._log = CriLog()
+
+    def read_new(self) -> Iterator[Chunk]:
+        """Yield what was written since the last call."""
+        if not self._names:
+            yield from self._begin()
+        while True:
+            try:
+                piece = self._folder.read(self._names[0], self._offset)
+            except NotFoundError:  # it has written nothing yet, or its file is just being renamed
+                return
+            except BeyondEndError:
+                yield from self._go_on_in_renamed()
+                continue
+            self._offset += len(piece)
+            yield from self._log.read(piece)
+            if not piece and len(self._names) == 1:
+                return
+            if not piece:
+                del self._names[0]
+                self._offset = 0
+
+    def _begin(self) -> Iterator[Chunk]:
+        renamed = self._list_renamed()
+        if renamed:
+            yield outcomes.missing_output(f"{self._task} is large: it may lack its beginning, the last part is kept")
+        self._names = [*(name for name in renamed if not name.endswith(_COMPRESSED)), self._current]
+
+    def _go_on_in_renamed(self) -> Iterator[Chunk]:
+        """Find the file that was read until now by its new name."""
+        known = set(self._renamed)
+        new = [name for name in self._list_renamed() if name not in known]
+        if len(new) != 1 or new[0].endswith(_COMPRESSED):
+            yield outcomes.output_gap(self._task, 0)
+            self._log.skip_rest()
+            self._offset = 0
+        self._names = [*(name for name in new[-1:] if not name.endswith(_COMPRESSED)), self._current]
+
+    def _list_renamed(self) -> list[str]:
+        """Return the names of the files that the kubelet has renamed, the oldest first."""
+        renamed = sorted(name for name in self._folder.list_names() if name.startswith(f"{self._current}."))
+        self._renamed.update(renamed)
+        return renamed
+
+
+class KubeletFolder:
+    """A `LogFolder` that is read through the API.
 
     Args:
         client: the API client.
-        pod: the name of the pod.
+        pod: the pod, of which the first container is read.
     """
 
-    def __init__(self, client: ApiClient, pod: str) -> None:
+    def __init__(self, client: ApiClient, pod: Mapping[str, Any]) -> None:
         self._client = client
-        self._pod = pod
+        self._node = str(pod["spec"]["nodeName"])
+        self._path = pod_status.log_folder(pod)
 
-    def has_ended(self) -> bool:
-        """Return whether the pod writes no more."""
-        return pod_status.has_ended(call_with_retry(lambda: call(self._client, requests.PODS.read(self._pod))))
+    def list_names(self) -> list[str]:
+        """Return the names of the files."""
+        page = self._read(requests.log_file(self._node, f"{self._path}/")).decode()
+        return [unquote(link).rpartition("/")[2] for link in _LINK.findall(page)]
 
-    def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
-        """Yield pieces of a stream; see `Source.read`.
+    def read(self, name: str, offset: int) -> bytes:
+        """Return the next bytes of a file."""
+        # At its end there is one byte, which was read before, so that a file that is too short can be told from that.
+        start = max(0, offset - 1)
+        request = requests.log_file(self._node, f"{self._path}/{name}", start, offset + _PIECE_BYTES)
+        return self._read(request)[offset - start :]
 
-        Raises:
-            BrokenOffError: the API server ended the stream before the pod did.
-            NotFoundError: the pod has been deleted.
-        """
-        options = {"sinceSeconds": since_seconds} if since_seconds else {}
-        response = call_with_retry(lambda: self._open(follow=follow, stream=stream.capitalize(), **options))
-        try:
-            yield from response.stream(_CHUNK)
-        except urllib3.exceptions.HTTPError as error:
-            raise BrokenOffError(f"Kubernetes: the output of {self._pod} broke off") from error
-        finally:
-            response.close()
-
-    def _open(self, **options: str | int | bool) -> urllib3.HTTPResponse:
-        try:
-            return api_client.open_stream(self._client, requests.PODS.log(self._pod, timestamps=True, **options))
-        except ApiError as error:
-            # The host has evicted the pod, or has been rebooted since.
-            if _DELETED in str(error):
-                raise NotFoundError(str(error)) from error
-            raise
+    def _read(self, request: requests.Request) -> bytes:
+        return call_with_retry(lambda: read_bytes(self._client, request))

@@ -168,6 +168,8 @@ def build_pod_spec(container: Mapping[str, Any], **fields: Any) -> dict[str, Any
     return {
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "enableServiceLinks": False,
+        # Process 1 is the pod's own, which lets signals have their effect on the program, and reaps what it orphans.
+        "shareProcessNamespace": True,
         "tolerations": build_tolerations(_LOST_AFTER_SECONDS),
         "containers": [container],
         **fields,

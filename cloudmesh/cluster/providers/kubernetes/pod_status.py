@@ -28,6 +28,8 @@ _NOISE = re.compile(
     r"failed to pull and unpack image \S+: |failed to resolve reference \S+: "
 )
 _INSUFFICIENT = re.compile(r"Insufficient ([a-z]+)")
+# What containerd says of a process that was gone when it started: processes outlive containerd, but not their host.
+_UNKNOWN_END, _UNKNOWN_CODE = "Unknown", 255
 # The scheduler says this of the rules of `driver_admission.build_scheduling_rules`.
 _NOT_ADMITTED = re.compile(r"topology spread constraints|anti-affinity rules")
 
@@ -139,16 +141,19 @@ def why_failed(pod: Mapping[str, Any]) -> str:
     if _has_timed_out(pod):
         return outcomes.explain_exit_code(outcomes.TIMED_OUT)
     terminated = _container_state(pod).get("terminated", {})
+    if _was_cut_off(terminated):
+        return outcomes.host_restarted(str(host or ""))
     message = str(pod.get("status", {}).get("message", "") or terminated.get("message", ""))
     return _why_ended(terminated) or message
 
 
 def exit_code(pod: Mapping[str, Any]) -> int | None:
     """Return the exit code of a pod's process; None if it has not ended; 124, as `timeout` has, if it ran too long."""
-    code = _container_state(pod).get("terminated", {}).get("exitCode")
+    terminated = _container_state(pod).get("terminated", {})
+    code = terminated.get("exitCode")
     if _has_timed_out(pod):
         return outcomes.TIMED_OUT
-    return None if code is None else int(code)
+    return None if code is None or _was_cut_off(terminated) else int(code)
 
 
 def started_at(pod: Mapping[str, Any]) -> float:
@@ -160,6 +165,18 @@ def started_at(pod: Mapping[str, Any]) -> float:
 def ended_at(pod: Mapping[str, Any]) -> float:
     """Return when a pod's process ended, in seconds since the epoch; 0 if it has not."""
     return parse_time(_container_state(pod).get("terminated", {}).get("finishedAt", ""))
+
+
+def count_restarts(pod: Mapping[str, Any]) -> int:
+    """Return how often a pod's process was restarted in the pod."""
+    return int(_container_status(pod).get("restartCount", 0))
+
+
+def log_folder(pod: Mapping[str, Any]) -> str:
+    """Return where its host keeps the output of a pod's process, below /var/log."""
+    metadata = pod["metadata"]
+    container = _container_status(pod).get("name") or pod["spec"]["containers"][0]["name"]
+    return f"pods/{metadata['namespace']}_{metadata['name']}_{metadata['uid']}/{container}"
 
 
 def age_key(pod: Mapping[str, Any]) -> tuple[str, str]:
@@ -188,8 +205,15 @@ def parse_time(text: str | None) -> float:
 
 
 def _why_ended(terminated: Mapping[str, Any]) -> str:
+    if _was_cut_off(terminated):
+        return outcomes.host_restarted("")
     is_out_of_memory = terminated.get("reason") == "OOMKilled"
     return outcomes.explain_exit_code(terminated.get("exitCode"), out_of_memory=is_out_of_memory)
+
+
+def _was_cut_off(terminated: Mapping[str, Any]) -> bool:
+    """Return whether a process ended because its host was restarted: containerd found it gone when it started."""
+    return terminated.get("reason") == _UNKNOWN_END and terminated.get("exitCode") == _UNKNOWN_CODE
 
 
 def _has_timed_out(pod: Mapping[str, Any]) -> bool:

@@ -26,12 +26,14 @@ class Request(NamedTuple):
         target: path and query, quoted.
         body: what is sent as JSON; None: nothing.
         content_type: the media type of the body.
+        byte_range: which bytes of a file are asked for, as the header Range has it; empty: all.
     """
 
     method: str
     target: str
     body: object = None
     content_type: str = ""
+    byte_range: str = ""
 
 
 class Collection(NamedTuple):
@@ -50,10 +52,6 @@ class Collection(NamedTuple):
     def read(self, name: str) -> Request:
         """Read one object."""
         return Request("GET", self._path_of(name))
-
-    def log(self, name: str, **options: str | int | bool) -> Request:
-        """Read the output of a pod; `options` are the parameters of the query."""
-        return Request("GET", f"{self._path_of(name)}/log{_build_query(options)}")
 
     def create(self, manifest: Mapping[str, Any], *, strict: bool = False) -> Request:
         """Create an object that does not exist yet; with `strict`, unknown fields are refused and not dropped."""
@@ -92,6 +90,19 @@ class Collection(NamedTuple):
 def list_kinds(version: str) -> Request:
     """List the kinds in a version of the API ("v1", "batch/v1") and how their collections are called."""
     return Request("GET", _base_path(version))
+
+
+def log_file(node: str, path: str, start: int = 0, end: int = 0) -> Request:
+    """Read a file, or list a folder, below /var/log on the host of a node; the kubelet answers in HTML.
+
+    Args:
+        node: its name.
+        path: of the file, or of the folder with a slash behind it.
+        start: the first byte.
+        end: behind the last byte; 0: all are read.
+    """
+    target = f"{_base_path('v1')}/nodes/{quote(node, safe='')}/proxy/logs/{quote(path)}"
+    return Request("GET", target, byte_range=f"bytes={start}-{end - 1}" if end else "")
 
 
 def collection(version: str, plural: str, namespace: str = "") -> Collection:

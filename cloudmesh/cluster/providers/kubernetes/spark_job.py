@@ -28,8 +28,8 @@ from cloudmesh.cluster.spec.spark import SparkJob, spark_requests, submit_argume
 _DRIVER_PORT, _BLOCKS_PORT = 7078, 7079
 _EXECUTOR = "spark.kubernetes.executor"
 _SECRET_FILE = f"{SECRETS_DIR}/{pod_spec.SECRET}"
-# A pod template in the image of Spark, which keeps the executors of a job on different hosts.
-_ONE_PER_HOST_TEMPLATE = "/opt/cloudmesh/apart.yaml"
+# Pod templates in the image of Spark, of executors; the second one keeps those of a job on different hosts.
+_TEMPLATE, _ONE_PER_HOST_TEMPLATE = "/opt/cloudmesh/executor.yaml", "/opt/cloudmesh/apart.yaml"
 
 
 def build_spark_job(
@@ -136,7 +136,7 @@ def _executor_settings(submission: Submission[SparkJob]) -> dict[str, str]:
         f"{_EXECUTOR}.label.{JOB}": submission.id,
         f"{_EXECUTOR}.label.{ROLE}": EXECUTOR,
         f"{_EXECUTOR}.request.cores": f"{request.cores * pod_spec.CORE}m",
-        **({f"{_EXECUTOR}.podTemplateFile": _ONE_PER_HOST_TEMPLATE} if submission.hosts else {}),
+        f"{_EXECUTOR}.podTemplateFile": _ONE_PER_HOST_TEMPLATE if submission.hosts else _TEMPLATE,
         "spark.executor.memoryOverhead": f"{request.memory_mb - submission.job.executor.memory_mb}m",
         "spark.executorEnv.CMS_JOB_DIR": JOB_DIR,
         "spark.executorEnv.CMS_RESULTS": RESULTS_DIR,

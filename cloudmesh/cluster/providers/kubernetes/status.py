@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cloudmesh.cluster.core.model import JobStatus, State, TaskStatus
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.kubernetes import pod_status
 from cloudmesh.cluster.providers.kubernetes.indexed_jobs import INDEX
 from cloudmesh.cluster.providers.kubernetes.pod_spec import DIGEST, HOPELESS, JOB, NAME, PART, PLACED, STOPPED, VOLUMES
 from cloudmesh.cluster.providers.kubernetes.pod_status import NATIVE_JOB, annotation, label
-from cloudmesh.cluster.providers.outcomes import STOPPED_ON_REQUEST
 
 # State, exit code and reason of a job.
 _Outcome = tuple[State, "int | None", str]
@@ -130,7 +130,7 @@ def _outcome_if_ended(root: _Object, additional: Sequence[_Object], pods: Sequen
         # Jobs are stopped by a time limit, so that the failure of a stopped Job by its time limit is no failure.
         if failed and not (_is_stopped(job) and failed.get("reason") == _TIMED_OUT):
             return State.FAILED, *_explain_failure(job, pods)
-    return (State.STOPPED, None, STOPPED_ON_REQUEST) if _is_stopped(root) else None
+    return (State.STOPPED, None, outcomes.STOPPED_ON_REQUEST) if _is_stopped(root) else None
 
 
 def _is_stopped(job: _Object) -> bool:
@@ -162,7 +162,7 @@ def _outcome_if_unfinished(root: _Object, current: Sequence[_Object], pods: Sequ
     why_waiting = next(filter(None, map(pod_status.why_waiting, pods)), "")
     silent = next(filter(pod_status.is_silent, current), None)
     if silent:
-        return State.UNKNOWN, None, f"its host {silent['spec'].get('nodeName')} does not answer"
+        return State.UNKNOWN, None, outcomes.host_silent(silent["spec"].get("nodeName"))
     # A pod that has ended counts as running here: Kubernetes has not decided yet what follows from its end.
     if any(pod_status.is_running(pod) or pod_status.has_ended(pod) for pod in current):
         return State.RUNNING, None, why_waiting

@@ -15,8 +15,9 @@ from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk, Leftover, NativeSubmission, ResultLocation, Submission, is_spark
 from cloudmesh.cluster.providers.nomad import api_client, bootstrap, native, nodes, spark_job, status, task_group_job
 from cloudmesh.cluster.providers.nomad.api_client import call, call_with_retry
+from cloudmesh.cluster.providers.nomad.host_faults import HostFaults
 from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, RESULTS
-from cloudmesh.cluster.providers.nomad.logs import Task, TaskOutput
+from cloudmesh.cluster.providers.nomad.logs import TaskOutput
 from cloudmesh.cluster.providers.nomad.secrets import JobSecrets
 from cloudmesh.cluster.providers.nomad.volumes import VolumeStore
 from cloudmesh.cluster.spec.job import JobSpec
@@ -47,6 +48,7 @@ class NomadEngine:
         self._client = client
         self._volumes = VolumeStore(client)
         self._secrets = JobSecrets(client)
+        self._faults = HostFaults(client)
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Nomad has, with what its jobs leave free, sorted by name."""
@@ -122,7 +124,7 @@ class NomadEngine:
 
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks; NotFoundError where there is none."""
-        job = self._find_status(job_id)
+        job = self._find_status(job_id, ask_hosts=True)
         if job is None:
             raise outcomes.no_such_job(job_id)
         return job
@@ -132,8 +134,8 @@ class NomadEngine:
         output = TaskOutput(self._client)
         while True:
             job = call_with_retry(lambda: self.job(job_id))
-            tasks = self._find_outputs(job_id, from_job_file=bool(job.digest))
-            yield from output.read_rest(tasks) if job.state.ended else output.read_new(tasks)
+            sources = self._find_outputs(job_id, from_job_file=bool(job.digest))
+            yield from output.read_rest(sources) if job.state.ended else output.read_new(sources)
             if job.state.ended or not follow:
                 return
             time.sleep(_POLL_SECONDS)
@@ -220,7 +222,7 @@ class NomadEngine:
         check_nomad(specification, job.source)
         return specification
 
-    def _find_outputs(self, job_id: str, *, from_job_file: bool) -> list[Task]:
+    def _find_outputs(self, job_id: str, *, from_job_file: bool) -> list[status.OutputSource]:
         """Return the tasks whose output is the job's."""
         allocations = self._list_allocations(job_id)
         if from_job_file:
@@ -242,7 +244,13 @@ class NomadEngine:
             raise outcomes.no_such_job(job_id)
         return job
 
-    def _find_status(self, job_id: str) -> JobStatus | None:
+    def _find_status(self, job_id: str, *, ask_hosts: bool = False) -> JobStatus | None:
+        """Return the status of a job; None where there is no such job.
+
+        Args:
+            job_id: of the job.
+            ask_hosts: whether those of its leading tasks are asked if they are there.
+        """
         job = self._find_job(job_id)
         if job is None:
             return None
@@ -253,7 +261,12 @@ class NomadEngine:
             if evaluation["CreateIndex"] >= job["CreateIndex"]
         ]
         read_status = status.job_status if DIGEST in (job["Meta"] or {}) else native.native_status
-        return read_status(job, self._list_allocations(job_id), evaluations, time.time())
+        allocations = self._list_allocations(job_id)
+        self._faults.mark_restarted(allocations)
+        if ask_hosts:
+            leading = job["TaskGroups"][0]["Name"]
+            self._faults.mark_silent(entry for entry in allocations if entry["TaskGroup"] == leading)
+        return read_status(job, allocations, evaluations, time.time())
 
     def _list_allocations(self, job_id: str) -> list[dict[str, Any]]:
         # Nomad leaves out those of an earlier job of the same id.

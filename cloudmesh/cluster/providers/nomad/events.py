@@ -10,6 +10,8 @@ from typing import Any
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad.task_group_job import HOST, TIMEOUT
 
+# What `api.py` adds to the state of a task that ended because its host was restarted; it holds the host's name.
+HOST_RESTARTED = "cms_host_restarted"
 # Types of events whose message says why a task does not run.
 _EXPLAINING_EVENTS = ("Driver Failure", "Setup Failure", "Failed Validation", "Template", "Driver")
 _NOT_PULLED = re.compile(r"Failed to pull `([^`]+)`: (.*)", re.DOTALL)
@@ -21,12 +23,17 @@ def read_exit_code(task_state: Mapping[str, Any]) -> int | None:
     Args:
         task_state: the task's entry in an allocation's "TaskStates"; empty where Nomad has none yet.
     """
-    if task_state.get("State") == "running":
+    if task_state.get("State") == "running" or HOST_RESTARTED in task_state:
         return None
     if has_timed_out(task_state):
         return outcomes.TIMED_OUT
     codes = [event["ExitCode"] for event in task_state.get("Events") or [] if event["Type"] == "Terminated"]
     return int(codes[-1]) if codes else None
+
+
+def count_starts(task_state: Mapping[str, Any]) -> int:
+    """Return how often a task has been started, as far as Nomad, which keeps ten events, still tells."""
+    return [event["Type"] for event in task_state.get("Events") or []].count("Started")
 
 
 def has_timed_out(task_state: Mapping[str, Any]) -> bool:
@@ -42,10 +49,19 @@ def _is_time_limit(event: Mapping[str, Any]) -> bool:
     return event["Type"] == "Restart Signaled" and TIMEOUT in event["Details"].get("restart_reason", "")
 
 
+def may_be_cut_off(task_state: Mapping[str, Any]) -> bool:
+    """Return whether a task failed as it may when its host is restarted: by a signal, or with a code of Docker's."""
+    code = read_exit_code(task_state)
+    return task_state.get("State") == "dead" and bool(task_state.get("Failed")) and (code or 0) > outcomes.SIGNALLED
+
+
 def explain_failure(task_state: Mapping[str, Any]) -> str:
     """Return why a task failed; empty where Nomad does not say."""
+    if HOST_RESTARTED in task_state:
+        return outcomes.host_restarted(task_state[HOST_RESTARTED])
     events = task_state.get("Events") or []
-    out_of_memory = any(event["Details"].get("oom_killed") == "true" for event in events)
+    ends = [event["Details"] or {} for event in events if event["Type"] == "Terminated"]
+    out_of_memory = bool(ends) and ends[-1].get("oom_killed") == "true"
     explanation = outcomes.explain_exit_code(read_exit_code(task_state), out_of_memory=out_of_memory)
     return explanation or describe_last_event(task_state)
 

@@ -105,6 +105,8 @@ def build_task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: 
             "image": submission.image,
             "image_pull_timeout": f"{PULL_SECONDS}s",
             "network_mode": "host",
+            # Process 1 is one that lets signals have their effect on the program, and reaps what it orphans.
+            "init": True,
         },
         "Env": {
             "CMS_ADDRESS": "${attr.unique.network.ip-address}",
@@ -119,7 +121,8 @@ def build_task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: 
             for mount in submission.volumes
         ],
         "KillTimeout": 10 * SECOND,
-        "LogConfig": {"MaxFiles": 10, "MaxFileSizeMB": 10},
+        # keep-output.sh saves all of it; Nomad's own log would be a second copy, with less in it.
+        "LogConfig": {"Disabled": True},
     }
 
 

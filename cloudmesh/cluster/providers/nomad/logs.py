@@ -1,26 +1,97 @@
-"""The output of a job's tasks, through Nomad's API."""
+"""The output of a job's tasks, through Nomad's API: what their hosts save of it (see images/nomad/keep-output.sh).
+
+Nomad's own log of a task is never read: it may lack some of what the task wrote, and nobody can say which.
+"""
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Iterable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk
 from cloudmesh.cluster.providers.nomad.api_client import call, call_with_retry
+from cloudmesh.cluster.providers.nomad.docker_log import DockerLog
+from cloudmesh.cluster.providers.nomad.status import OutputSource
 
 if TYPE_CHECKING:
     import nomad
 
 
-# A host saves a task's output (see images/nomad/keep-output.sh) a moment after Nomad reports the task's end.
-_PATIENCE_SECONDS, _PAUSE_SECONDS = 10.0, 0.2
-Task = tuple[str, str]  # the allocation's id, and the task's name in it
-_Source = tuple[str, str, str]  # a task, and one of its streams
-_STREAMS = ("stdout", "stderr")
+_PIECE_BYTES = 4 << 20
+# A host saves the last of a task's output a moment after Nomad has told the task's end, or has begun to kill it.
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 20.0, 0.2
+# Words in the file that tells that the output of an attempt has been saved.
+_RESTARTED, _ELSEWHERE = "restarted", "elsewhere"
+# What cannot be had now, or not any more.
+_UNAVAILABLE = (ApiError, NotFoundError)
+
+
+class Attempt(NamedTuple):
+    """What a host has saved of one attempt at a task.
+
+    Attributes:
+        path: the file's, in the allocation's directory.
+        size: how many bytes it has so far.
+        gap: path of the file that says where some are missing; empty where none are.
+        end: path of the file that says that nothing will be added; empty until then.
+    """
+
+    path: str
+    size: int
+    gap: str
+    end: str
+
+
+class SavedOutput:
+    """What hosts have saved in the directory of an allocation.
+
+    Args:
+        client: of Nomad's API.
+        ask: sends a request.
+
+    Every method raises NotFoundError where the host is down, or has no such allocation any more, and ApiError where
+    Nomad does not answer.
+    """
+
+    def __init__(self, client: nomad.Nomad, ask: Callable[[Callable[[], Any]], Any]) -> None:
+        self._files = client.client
+        self._ask = ask
+
+    def list_attempts(self, allocation_id: str, task: str) -> list[Attempt]:
+        """Return what there is of a task, one attempt after the other."""
+        entries = self._ask(lambda: self._files.ls.list_files(allocation_id))
+        sizes = {str(entry["Name"]): int(entry["Size"]) for entry in entries}
+        prefix = f"output.{task.replace('/', '_')}."
+        paths = sorted(name for name in sizes if name.startswith(prefix) and f"{name}.from" in sizes)
+        return [
+            Attempt(path, sizes[path], *(name if name in sizes else "" for name in (f"{path}.gap", f"{path}.end")))
+            for path in paths
+        ]
+
+    def read(self, allocation_id: str, path: str, offset: int = 0) -> bytes:
+        """Return the next bytes of a file; none at its end."""
+        params = {"path": f"/{path}", "offset": offset, "limit": _PIECE_BYTES}
+        # Nomad would compress them, which takes longer than to send them.
+        headers = {"Accept-Encoding": "identity"}
+        response = self._ask(
+            lambda: self._files.read_at.request(allocation_id, method="get", params=dict(params), headers=dict(headers))
+        )
+        return bytes(response.content)
+
+
+def was_cut_off(client: nomad.Nomad, allocation_id: str, task: str) -> bool:
+    """Return whether the last attempt at a task ended because its host was restarted; False where nobody can say."""
+    saved = SavedOutput(client, call)
+    try:
+        attempts = saved.list_attempts(allocation_id, task)
+        if not attempts or not attempts[-1].end:
+            return False
+        return _RESTARTED in saved.read(allocation_id, attempts[-1].end).decode().split()
+    except _UNAVAILABLE:
+        return False
 
 
 class TaskOutput:
@@ -31,93 +102,95 @@ class TaskOutput:
     """
 
     def __init__(self, client: nomad.Nomad) -> None:
-        self._client = client
-        self._offsets: dict[_Source, int] = {}
+        self._saved = SavedOutput(client, call_with_retry)
+        self._attempts: dict[tuple[str, str], _AttemptOutput] = {}  # by allocation and path
 
-    def read_new(self, tasks: Iterable[Task]) -> Iterator[Chunk]:
-        """Yield what was written since the last call."""
-        for task in tasks:
-            for stream in _STREAMS:
-                source = (*task, stream)
-                offset = self._offsets.get(source, 0)
-                data = self._read_log(source, offset)
-                self._offsets[source] = offset + len(data)
-                if data:
-                    yield Chunk(stream, data)
+    def read_new(self, sources: Iterable[OutputSource]) -> Iterator[Chunk]:
+        """Yield what was written since the last call, by tasks whose hosts can be reached."""
+        for source in sources:
+            try:
+                yield from self._read(source)
+            except _UNAVAILABLE:
+                continue
 
-    def read_rest(self, tasks: Iterable[Task]) -> Iterator[Chunk]:
-        """Yield what is left of tasks that have ended, and what Nomad did not read before they did."""
+    def read_rest(self, sources: Iterable[OutputSource]) -> Iterator[Chunk]:
+        """Yield what is left to be told of a job that has ended; what cannot be had is told in a line."""
+        for source in sources:
+            try:
+                yield from self._read_to_end(source)
+            except _UNAVAILABLE as error:
+                yield outcomes.missing_output(f"{source.task} on {source.host} cannot be had: {error}")
+
+    def _read_to_end(self, source: OutputSource) -> Iterator[Chunk]:
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        for task in tasks:
-            for stream, saved in split_streams(self._read_saved(*task, deadline)).items():
-                source = (*task, stream)
-                offset = self._offsets.get(source, 0)
-                start = max(0, offset - len(saved))  # some that was returned already, to see where `saved` goes on
-                log = self._read_log(source, start)
-                data = log[offset - start :] + find_missing_end(log, saved)
-                if data:
-                    yield Chunk(stream, data)
+        while True:
+            before = self._count_bytes()
+            is_complete = yield from self._read(source)
+            if is_complete or not source.is_over:
+                return
+            if self._count_bytes() > before:
+                deadline = time.monotonic() + _PATIENCE_SECONDS
+            if time.monotonic() > deadline:
+                yield outcomes.missing_output(f"{source.task} may lack its end: host {source.host} has not saved it")
+                return
+            time.sleep(_PAUSE_SECONDS)
 
-    def _read_log(self, source: _Source, offset: int) -> bytes:
-        """Return what Nomad has of a stream, from `offset` on."""
-        allocation_id, task, stream = source
-        params = {"task": task, "type": stream, "offset": offset, "origin": "start", "plain": True}
-        try:
-            response = call_with_retry(
-                lambda: self._client.client.stream_logs.request(allocation_id, params=dict(params), method="get")
-            )
-        except NotFoundError:  # the task has not written anything yet
-            return b""
-        return bytes(response.content)
+    def _read(self, source: OutputSource) -> Generator[Chunk, None, bool]:
+        """Yield what is new of a task; return whether that was the last of it."""
+        attempts = self._saved.list_attempts(source.allocation_id, source.task)
+        for attempt in attempts:
+            key = (source.allocation_id, attempt.path)
+            if key not in self._attempts:
+                self._attempts[key] = _AttemptOutput(self._saved, source)
+            yield from self._attempts[key].read_new(attempt)
+        return len(attempts) >= source.starts and all(attempt.end for attempt in attempts)
 
-    def _read_saved(self, allocation_id: str, task: str, deadline: float) -> bytes:
-        """Return the output that the task's host has saved; empty where there is none before `deadline`."""
-        files, name = self._client.client, build_output_file_name(task)
-        try:
-            while name not in (entry["Name"] for entry in call(lambda: files.ls.list_files(allocation_id))):
-                if time.monotonic() > deadline:
-                    return b""
-                time.sleep(_PAUSE_SECONDS)
-            request = partial(files.cat.request, allocation_id, params={"path": f"/{name}"}, method="get")
-            return bytes(call(request).content)
-        except ApiError:  # as when the host is lost; what Nomad has of the output is returned without it
-            return b""
+    def _count_bytes(self) -> int:
+        return sum(attempt.offset for attempt in self._attempts.values())
 
 
-_HEADER = struct.Struct(">BxxxL")  # Docker's frame: the stream's number, and how many bytes follow
-_STREAM_NUMBERS = {1: "stdout", 2: "stderr"}
-# So many bytes are compared before all are, which may be millions.
-_MARK_BYTES = 64
+class _AttemptOutput:
+    """What one attempt at a task has written.
 
-
-def build_output_file_name(task: str) -> str:
-    """Return the name of the file, in an allocation's directory, in which its host saves the output of a task."""
-    return f"output.{task}"
-
-
-def split_streams(framed: bytes) -> dict[str, bytes]:
-    """Return what was written to "stdout" and "stderr"; nothing of a terminal's output, which has no frames."""
-    streams: dict[str, list[bytes]] = {stream: [] for stream in _STREAM_NUMBERS.values()}
-    position = 0
-    while position + _HEADER.size <= len(framed):
-        number, size = _HEADER.unpack_from(framed, position)
-        position += _HEADER.size
-        if number in _STREAM_NUMBERS:
-            streams[_STREAM_NUMBERS[number]].append(framed[position : position + size])
-        position += size
-    return {stream: b"".join(pieces) for stream, pieces in streams.items()}
-
-
-def find_missing_end(log: bytes, saved: bytes) -> bytes:
-    """Return the end of `saved` that is missing at the end of `log`.
-
-    Args:
-        log: Nomad's: what all attempts at the task wrote, or the last part of that.
-        saved: by the task's host: what the last attempt wrote, or the last part of that.
+    Attributes:
+        offset: how many bytes of its file have been read.
     """
-    start = log.find(saved[:1], max(0, len(log) - len(saved)))
-    while start >= 0:
-        if saved.startswith(log[start : start + _MARK_BYTES]) and saved.startswith(log[start:]):
-            return saved[len(log) - start :]
-        start = log.find(saved[:1], start + 1)
-    return saved
+
+    def __init__(self, saved: SavedOutput, source: OutputSource) -> None:
+        self.offset = 0
+        self._saved = saved
+        self._source = source
+        self._log = DockerLog()
+        self._gap: tuple[int, int] | None = None  # where in the file some are missing, and how many
+        self._is_complete = False
+
+    def read_new(self, attempt: Attempt) -> Iterator[Chunk]:
+        """Yield what was added to its file."""
+        if attempt.gap and not self._gap:
+            offset, size = self._read_words(attempt.gap)
+            self._gap = int(offset), int(size)
+        while self.offset < attempt.size and (piece := self._read(attempt.path, self.offset)):
+            yield from self._tell(piece)
+        if attempt.end and not self._is_complete:
+            self._is_complete = True
+            words = self._read_words(attempt.end)
+            if _ELSEWHERE in words:
+                yield outcomes.missing_output(f"{self._source.task} is not kept: its job logs by {words[-1]}")
+
+    def _tell(self, piece: bytes) -> Iterator[Chunk]:
+        """Yield what the next piece of the file says, and where some is missing."""
+        if self._gap and self.offset <= self._gap[0] < self.offset + len(piece):
+            before = self._gap[0] - self.offset
+            yield from self._log.read(piece[:before])
+            self._log.skip_rest()
+            yield outcomes.output_gap(self._source.task, self._gap[1])
+            yield from self._log.read(piece[before:])
+        else:
+            yield from self._log.read(piece)
+        self.offset += len(piece)
+
+    def _read_words(self, path: str) -> list[str]:
+        return self._read(path, 0).decode().split()
+
+    def _read(self, path: str, offset: int) -> bytes:
+        return self._saved.read(self._source.allocation_id, path, offset)

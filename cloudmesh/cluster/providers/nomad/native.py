@@ -8,7 +8,7 @@ from typing import Any
 from cloudmesh.cluster.core.model import JobStatus, State
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad import events, status
-from cloudmesh.cluster.providers.nomad.status import Outcome
+from cloudmesh.cluster.providers.nomad.status import Outcome, OutputSource
 
 _UNFINISHED = ("pending", "running")
 
@@ -18,12 +18,12 @@ def has_an_end(job: Mapping[str, Any]) -> bool:
     return job.get("Type") == "batch" and not job.get("Periodic") and not job.get("ParameterizedJob")
 
 
-def find_outputs(allocations: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield (allocation's id, task) of every task that has started, the oldest allocation first."""
+def find_outputs(allocations: Sequence[Mapping[str, Any]]) -> Iterator[OutputSource]:
+    """Yield every task that has started, the oldest allocation first."""
     for allocation in sorted(allocations, key=lambda entry: int(entry["CreateIndex"])):
         for task, task_state in sorted((allocation["TaskStates"] or {}).items()):
             if task_state.get("StartedAt"):
-                yield str(allocation["ID"]), task
+                yield status.output_source(allocation, task)
 
 
 def native_status(
@@ -68,6 +68,8 @@ def _read_progress(newest: Sequence[Mapping[str, Any]], evaluations: Sequence[Ma
     for allocation in newest:
         if allocation["ClientStatus"] in status.LOST:
             return State.UNKNOWN, None, outcomes.host_lost(allocation["NodeName"])
+        if allocation["ClientStatus"] == status.SILENT:
+            return State.UNKNOWN, None, outcomes.host_silent(allocation["NodeName"])
     reasons = (events.describe_last_event(state) for allocation in newest for state in _list_task_states(allocation))
     return State.QUEUED, None, blocked or next(filter(None, reasons), "")
 

@@ -13,6 +13,7 @@ from cloudmesh.cluster.core.model import JobStatus, State, TaskStatus
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad.events import (
     compute_duration,
+    count_starts,
     describe_last_event,
     explain_blocked,
     explain_failure,
@@ -24,11 +25,30 @@ from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, FIRST_GROUP, NAME
 from cloudmesh.cluster.providers.nomad.spark_job import HEAD, MASTER
 
 _NANOSECONDS = 1e9
-# Values of an allocation's "ClientStatus" while its host is away.
+# Values of an allocation's "ClientStatus" while its host is away, and one of ours: see host_faults.py.
 LOST = ("lost", "unknown")
+SILENT = "silent"
 _TASK_STATES = {"pending": State.QUEUED, "running": State.RUNNING, "dead": State.SUCCEEDED}
 
 Outcome = tuple[State, "int | None", str]  # state, exit code and reason of a job
+
+
+class OutputSource(NamedTuple):
+    """A task whose output is the job's.
+
+    Attributes:
+        allocation_id: of the allocation that it is in.
+        task: its name there.
+        host: where it runs or ran.
+        starts: how often it has been started, at least.
+        is_over: whether it has ended, or is about to be ended.
+    """
+
+    allocation_id: str
+    task: str
+    host: str
+    starts: int
+    is_over: bool
 
 
 class Leader(NamedTuple):
@@ -56,14 +76,22 @@ def find_leaders(job: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]
     ]
 
 
-def find_outputs(job: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return the tasks whose output is the job's, as (allocation's id, task): each leader where it started last."""
+def find_outputs(job: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> list[OutputSource]:
+    """Return the tasks whose output is the job's: each leader where it started last."""
     started = [
         allocation
         for allocation in allocations
         if any(leader.task_state.get("StartedAt") for leader in find_leaders(job, [allocation]))
     ]
-    return [(str(leader.allocation["ID"]), leader.task) for leader in find_leaders(job, started)]
+    return [output_source(leader.allocation, leader.task) for leader in find_leaders(job, started)]
+
+
+def output_source(allocation: Mapping[str, Any], task: str) -> OutputSource:
+    """Return a task of an allocation as a source of output."""
+    task_state = allocation["TaskStates"][task]
+    is_over = task_state["State"] == "dead" or allocation.get("DesiredStatus") in ("stop", "evict")
+    host = str(allocation["NodeName"])
+    return OutputSource(str(allocation["ID"]), task, host, count_starts(task_state), is_over)
 
 
 def job_status(
@@ -177,6 +205,8 @@ def _read_progress(
         if allocation["ClientStatus"] in LOST:
             state = State.FAILED if job["Status"] == "dead" else State.UNKNOWN
             return state, None, outcomes.host_lost(allocation["NodeName"])
+        if allocation["ClientStatus"] == SILENT:
+            return State.UNKNOWN, None, outcomes.host_silent(allocation["NodeName"])
         if allocation["ClientStatus"] == "failed":
             reason = explain_failure(leader.task_state) or str(allocation.get("ClientDescription", ""))
             return State.FAILED, None, reason
@@ -200,6 +230,8 @@ def _read_task_state(allocation: Mapping[str, Any], task_state: Mapping[str, Any
     state = _TASK_STATES[task_state["State"]]
     if not state.ended and allocation["ClientStatus"] in LOST:
         return State.UNKNOWN, outcomes.host_lost(allocation["NodeName"])
+    if not state.ended and allocation["ClientStatus"] == SILENT:
+        return State.UNKNOWN, outcomes.host_silent(allocation["NodeName"])
     if state is State.SUCCEEDED and (task_state["Failed"] or has_timed_out(task_state)):
         return State.FAILED, explain_failure(task_state)
     # A task that did not fail by itself, but has an exit code, was ended because the job needed it no more.

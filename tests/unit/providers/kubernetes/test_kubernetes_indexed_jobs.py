@@ -132,3 +132,9 @@ def test_equal_tasks_are_spread_over_the_hosts_where_there_is_room():
     (wish,) = pod(build_by_name(submission(count=3))["Job/web-1"])["topologySpreadConstraints"]
     assert wish["labelSelector"]["matchLabels"] == {"cms-job": "web-1", "cms-part": "task"}
     assert "topologySpreadConstraints" not in pod(build_by_name(submission())["Job/web-1"])
+
+
+@pytest.mark.parametrize("image", ["spark", "nginx"])
+def test_process_1_of_a_pod_is_none_of_the_jobs(image):
+    (root, *_) = indexed_jobs.build_objects(submission(image), "")
+    assert pod(root)["shareProcessNamespace"] is True

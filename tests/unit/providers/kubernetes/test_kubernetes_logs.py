@@ -1,97 +1,131 @@
-"""The output of a pod, continued where the connection was lost."""
+"""The output of a pod, read by the byte from the files that its host keeps of it."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.providers.base import Chunk
-from cloudmesh.cluster.providers.kubernetes import logs
+from cloudmesh.cluster.providers.kubernetes.api_client import BeyondEndError
+from cloudmesh.cluster.providers.kubernetes.cri_log import CriLog
+from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
+
+TOO_LARGE = b"cms: the output of driver is too large to be kept: an unknown amount is missing here\n"
 
 
-def line(second: int, text: str) -> bytes:
-    return f"2026-11-24T06:00:{second:02}.000000000Z {text}\n".encode()
+def line(text: bytes, tag: str = "F", stream: str = "stdout") -> bytes:
+    return f"2026-11-24T06:00:00.000000000Z {stream} {tag} ".encode() + text + b"\n"
 
 
-class Pod:
-    """Gives prepared pieces of stdout, one list for each time it is read; has ended at the last."""
+class Folder:
+    """The files of a container in a real folder; pieces are small."""
 
-    def __init__(self, *readings: list[bytes], error: Exception | None = None) -> None:
-        self.readings = list(readings)
-        self.error = error
-        self.asked: list[tuple[bool, int | None]] = []
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
-    def has_ended(self) -> bool:
-        return len(self.readings) <= 1
+    def list_names(self) -> list[str]:
+        if not self.path.exists():
+            raise NotFoundError("no such folder")
+        return [path.name for path in self.path.iterdir()]
 
-    def read(self, stream: str, *, follow: bool, since_seconds: int | None) -> Iterable[bytes]:
-        if stream == "stderr":
-            return
-        self.asked.append((follow, since_seconds))
-        if self.error:
-            raise self.error
-        yield from self.readings.pop(0)
-
-
-def output(pod: Pod) -> bytes:
-    followed = logs.FollowedPods()
-    followed.add(pod)
-    return b"".join(chunk.data for chunk in followed.read_chunks() if chunk.stream == "stdout")
+    def read(self, name: str, offset: int) -> bytes:
+        if not (self.path / name).exists():
+            raise NotFoundError("no such file")
+        content = (self.path / name).read_bytes()
+        if offset > len(content):
+            raise BeyondEndError("416")
+        return content[offset : offset + 100]
 
 
-def test_lines_lose_their_times_and_nothing_else():
-    pod = Pod([line(1, "a"), line(1, ""), line(2, "  b\r"), b"no time\n"])
-    assert list(logs.read_written(pod)) == [Chunk("stdout", data) for data in (b"a\n", b"\n", b"  b\r\n", b"no time\n")]
+@pytest.fixture
+def output(tmp_path: Path) -> PodOutput:
+    """Return the output of a pod whose files are in `tmp_path`."""
+    return PodOutput(Folder(tmp_path), "driver")
 
 
-def test_what_was_given_is_not_given_again():
-    first = [line(1, "a"), line(2, "b"), line(2, "c")]
-    assert output(Pod(first, [*first[1:], line(2, "d"), line(3, "e")])) == b"a\nb\nc\nd\ne\n"
+def told(output: PodOutput, restarts: int = 0, stream: str = "stdout") -> bytes:
+    return b"".join(chunk.data for chunk in output.read_new(restarts) if chunk.stream == stream)
 
 
-def test_lines_of_the_same_moment_are_told_apart_by_their_number():
-    assert output(Pod([line(1, "x"), line(1, "x")], [line(1, "x"), line(1, "x"), line(1, "x")])) == b"x\nx\nx\n"
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_each_stream_is_told_byte_for_byte_wherever_a_piece_ends(size: int):
+    log = CriLog()
+    whole = b"".join(
+        [
+            line(b"a"),
+            line(b""),
+            line(b"  \xff stdout F b\r"),
+            line(b"an error", stream="stderr"),
+            line(b"x" * 16384, "P"),
+            line(b"end"),
+            line(b"no newline", "P"),
+        ]
+    )
+    chunks = [chunk for at in range(0, len(whole), size) for chunk in log.read(whole[at : at + size])]
+    stdout = b"".join(chunk.data for chunk in chunks if chunk.stream == "stdout")
+    assert stdout == b"a\n\n  \xff stdout F b\r\n" + b"x" * 16384 + b"end\nno newline"
+    assert b"".join(chunk.data for chunk in chunks if chunk.stream == "stderr") == b"an error\n"
 
 
-def test_a_line_that_was_cut_is_given_once_and_whole():
-    whole = line(1, "a") + line(2, "bcd")
-    assert output(Pod([whole[:50]], [whole])) == b"a\nbcd\n"
-    assert output(Pod([whole[:-2]], [whole])) == b"a\nbcd\n"
+def test_both_streams_are_told_as_they_came():
+    pieces = line(b"1") + line(b"2", stream="stderr") + line(b"3")
+    assert list(CriLog().read(pieces)) == [Chunk("stdout", b"1\n"), Chunk("stderr", b"2\n"), Chunk("stdout", b"3\n")]
 
 
-def test_a_last_line_without_an_end_is_given_too():
-    assert output(Pod([(line(1, "a") + line(2, "b"))[:-1]])) == b"a\nb"
+def test_what_is_added_is_told_once(output: PodOutput, tmp_path: Path):
+    lines = [line(b"line %d" % at) for at in range(50)]
+    (tmp_path / "0.log").write_bytes(b"".join(lines[:20])[:-3])
+    assert told(output).splitlines() == [b"line %d" % at for at in range(19)]
+    assert told(output) == b""
+    (tmp_path / "0.log").write_bytes(b"".join(lines))
+    assert told(output).splitlines() == [b"line %d" % at for at in range(19, 50)]
 
 
-def test_what_breaks_off_is_read_again_though_the_pod_has_ended():
-    class Breaking(Pod):
-        broken = False
-
-        def has_ended(self):
-            return True
-
-        def read(self, stream, *, follow, since_seconds):
-            if stream == "stdout" and not self.broken:
-                self.broken = True
-                yield line(1, "a")
-                raise logs.BrokenOffError("cut")
-            yield from super().read(stream, follow=follow, since_seconds=since_seconds)
-
-    assert output(Breaking([line(1, "a"), line(2, "b")])) == b"a\nb\n"
+def test_nothing_is_lost_where_the_kubelet_begins_another_file(output: PodOutput, tmp_path: Path):
+    (tmp_path / "0.log").write_bytes(line(b"a") * 9)
+    assert told(output) == b"a\n" * 9
+    (tmp_path / "0.log").write_bytes(line(b"a") * 9 + line(b"b"))
+    (tmp_path / "0.log").rename(tmp_path / "0.log.20261124-060001")
+    assert told(output) == b""
+    (tmp_path / "0.log").write_bytes(line(b"c"))
+    assert told(output) == b"b\nc\n"
+    (tmp_path / "0.log").write_bytes(line(b"c") + line(b"d"))
+    assert told(output) == b"d\n"
 
 
-def test_it_is_followed_until_it_has_ended_and_then_read_to_its_end():
-    pod = Pod([line(1, "a")], [line(1, "a"), line(2, "b")])
-    assert output(pod) == b"a\nb\n"
-    assert [follow for follow, _ in pod.asked] == [True, False]
-    assert pod.asked[0][1] is None
-    assert pod.asked[1][1] >= 5
+def test_what_the_kubelet_has_removed_is_told_as_missing(output: PodOutput, tmp_path: Path):
+    (tmp_path / "0.log").write_bytes(line(b"a") * 9)
+    assert told(output) == b"a\n" * 9
+    (tmp_path / "0.log.20261124-060002").write_bytes(line(b"c"))
+    (tmp_path / "0.log.20261124-060001.gz").write_bytes(b"")
+    (tmp_path / "0.log").write_bytes(line(b"d"))
+    assert list(output.read_new(0)) == [Chunk("stderr", TOO_LARGE), Chunk("stdout", b"c\n"), Chunk("stdout", b"d\n")]
 
 
-def test_a_pod_that_was_removed_has_ended():
-    assert output(Pod([], error=NotFoundError("gone"))) == b""
+def test_a_large_output_is_told_from_the_oldest_file_on_afterwards(output: PodOutput, tmp_path: Path):
+    (tmp_path / "0.log.20261124-060001").write_bytes(line(b"a"))
+    (tmp_path / "0.log").write_bytes(line(b"b"))
+    note, *chunks = output.read_new(0)
+    assert b"may lack its beginning" in note.data
+    assert chunks == [Chunk("stdout", b"a\n"), Chunk("stdout", b"b\n")]
 
 
-def test_an_api_that_is_away_for_good_is_told():
-    with pytest.raises(ApiError, match="silent"):
-        output(Pod([], error=ApiError("silent")))
+def test_a_container_that_is_started_again_goes_on_in_its_next_file(output: PodOutput, tmp_path: Path):
+    (tmp_path / "0.log").write_bytes(line(b"a"))
+    assert told(output) == b"a\n"
+    (tmp_path / "1.log").write_bytes(line(b"b"))
+    assert told(output, restarts=1) == b"b\n"
+    assert told(PodOutput(Folder(tmp_path), "driver"), restarts=1) == b"a\nb\n"
+
+
+def test_a_container_that_has_written_nothing_yet_is_waited_for(output: PodOutput, tmp_path: Path):
+    assert told(output) == b""
+    (tmp_path / "0.log").write_bytes(line(b"a"))
+    assert told(output) == b"a\n"
+
+
+def test_a_host_that_keeps_nothing_is_told(tmp_path: Path):
+    with pytest.raises(NotFoundError):
+        told(PodOutput(Folder(tmp_path / "gone"), "driver"))

@@ -16,8 +16,8 @@ import urllib3
 from kubernetes import client
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
-from cloudmesh.cluster.providers.kubernetes import api_client, logs, native, requests
-from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
+from cloudmesh.cluster.providers.kubernetes import api_client, native, requests
+from cloudmesh.cluster.providers.kubernetes.logs import KubeletFolder
 from cloudmesh.cluster.providers.kubernetes.requests import ALL_PODS, JOBS, NODES, PODS, SECRETS, VOLUMES, Request
 
 MANIFEST = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "finalizers": None}}
@@ -32,6 +32,7 @@ class Received(NamedTuple):
     content_type: str | None
     body: Any
     accept: str | None
+    byte_range: str | None = None
 
 
 class Answer(NamedTuple):
@@ -67,7 +68,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         content = json.loads(body) if body else None
         what = f"{self.command} {self.path}"
-        self.server.received.append(Received(what, self.headers["Content-Type"], content, self.headers["Accept"]))
+        headers = self.headers
+        received = Received(what, headers["Content-Type"], content, headers["Accept"], headers["Range"])
+        self.server.received.append(received)
         self.send(self.server.answers.pop(0) if self.server.answers else self.server.last)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - the names are http.server's
@@ -113,7 +116,7 @@ def message(text: str) -> tuple[bytes]:
         (ALL_PODS.list(fields="a!=b,c!=d"), "GET /api/v1/pods?fieldSelector=a%21%3Db%2Cc%21%3Dd"),
         (PODS.list(labels="a=b"), f"GET /api/v1{OURS}/pods?labelSelector=a%3Db"),
         (JOBS.read("a"), f"GET /apis/batch/v1{OURS}/jobs/a"),
-        (PODS.log("a", follow=False, sinceSeconds=7), f"GET /api/v1{OURS}/pods/a/log?follow=false&sinceSeconds=7"),
+        (requests.log_file("h1", "pods/a_b/"), "GET /api/v1/nodes/h1/proxy/logs/pods/a_b/"),
         (VOLUMES.delete("a"), "DELETE /api/v1/persistentvolumes/a"),
         (PODS.delete_all(labels="a", fields="b"), f"DELETE /api/v1{OURS}/pods?labelSelector=a&fieldSelector=b"),
         (requests.list_kinds("v1"), "GET /api/v1"),
@@ -122,7 +125,7 @@ def message(text: str) -> tuple[bytes]:
 )
 def test_what_only_asks_or_deletes_sends_nothing(server: Server, api_request: Request, what: str) -> None:
     api_client.call(server.client, api_request)
-    assert server.received == [(what, None, None, "application/json")]
+    assert server.received == [(what, None, None, "application/json", None)]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_what_is_sent_arrives_whole_and_says_what_it_means(
     server: Server, api_request: Request, what: str, meaning: str
 ) -> None:
     api_client.call(server.client, api_request)
-    assert server.received == [(what, f"application/{meaning}", MANIFEST, "application/json")]
+    assert server.received == [(what, f"application/{meaning}", MANIFEST, "application/json", None)]
 
 
 def test_a_pod_is_evicted_by_an_object_of_its_name(server: Server) -> None:
@@ -208,42 +211,40 @@ def test_an_api_that_stays_away_is_told_after_three_attempts(server: Server, las
     assert len(server.requested) == 3
 
 
-def test_the_output_of_a_pod_is_there_as_soon_as_it_is_written(server: Server) -> None:
-    server.last = Answer(pieces=(b"first\n", b"second\n"))
-    pieces = iter(PodOutput(server.client, "a").read("stderr", follow=True, since_seconds=None))
-    assert next(pieces) == b"first\n"
-    server.resume.set()
-    assert list(pieces) == [b"second\n"]
-    assert server.requested == [f"GET /api/v1{OURS}/pods/a/log?timestamps=true&follow=true&stream=Stderr"]
-
-
-def test_an_answer_is_waited_for_so_long_and_output_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_is_waited_for_so_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_client, "_TIMEOUT", (1, 0.2))
     server.last = Answer(pieces=(b"first\n", b"second\n"))
     with pytest.raises(ApiError, match=r"^Kubernetes: no answer from its API \(.*timed out"):
         api_client.call(server.client, NODES.list())
-    threading.Timer(0.6, server.resume.set).start()
-    assert list(PodOutput(server.client, "a").read("stdout", follow=True, since_seconds=None)) == [
-        b"first\n",
-        b"second\n",
-    ]
 
 
-def test_output_that_breaks_off_is_known_from_output_that_ends(server: Server) -> None:
-    server.last = Answer(pieces=(b"first\n",), breaks_off=True)
-    pieces = iter(PodOutput(server.client, "a").read("stdout", follow=True, since_seconds=7))
-    assert next(pieces) == b"first\n"
-    with pytest.raises(logs.BrokenOffError):
-        next(pieces)
+POD = {
+    "metadata": {"namespace": "cms-jobs", "name": "a-0", "uid": "u1"},
+    "spec": {"nodeName": "h1", "containers": [{"name": "task"}]},
+}
+FILES = "GET /api/v1/nodes/h1/proxy/logs/pods/cms-jobs_a-0_u1/task"
 
 
-@pytest.mark.parametrize(
-    ("status", "text"), [(404, "no such pod"), (500, "unable to retrieve container logs for containerd://1")]
-)
-def test_the_output_of_a_pod_that_is_gone_is_not_found(server: Server, status: int, text: str) -> None:
-    server.last = Answer(status, message(text))
-    with pytest.raises(NotFoundError, match=text):
-        list(PodOutput(server.client, "a").read("stdout", follow=False, since_seconds=None))
+def test_the_output_of_a_pod_is_read_from_where_it_was_read_before(server: Server) -> None:
+    server.last = Answer(206, pieces=(b"\nmore\n",))
+    assert KubeletFolder(server.client, POD).read("0.log", 100) == b"more\n"
+    assert server.requested == [f"{FILES}/0.log"]
+    assert server.received[0].byte_range == f"bytes=99-{100 + (4 << 20) - 1}"
+
+
+def test_the_end_of_an_output_is_told_from_a_file_that_is_too_short(server: Server) -> None:
+    server.last = Answer(206, pieces=(b"\n",))
+    assert KubeletFolder(server.client, POD).read("0.log", 100) == b""
+    server.last = Answer(416, pieces=(b"invalid range",))
+    with pytest.raises(api_client.BeyondEndError):
+        KubeletFolder(server.client, POD).read("0.log", 100)
+
+
+def test_a_hosts_files_are_found_in_what_the_kubelet_shows(server: Server) -> None:
+    page = b'<pre>\n<a href="0.log">0.log</a>\n<a href="/api/x/0.log.20261124-060001">0.log.2026</a>\n</pre>'
+    server.last = Answer(pieces=(page,))
+    assert KubeletFolder(server.client, POD).list_names() == ["0.log", "0.log.20261124-060001"]
+    assert server.requested == [f"{FILES}/"]
 
 
 @pytest.mark.parametrize(

@@ -298,3 +298,15 @@ def test_a_submission_that_was_cut_off_says_what_to_do():
     half["metadata"]["labels"] = {pod_spec.JOB: "pi-1"}
     half["spec"] = {"suspend": True}
     assert "submit it again" in read_status(half).reason
+
+
+def test_a_process_that_a_restart_of_its_host_ended_has_no_exit_code_and_says_so():
+    failed = condition("Failed", reason="BackoffLimitExceeded", message="it has failed too often")
+    cut_off = pod("d", "driver", ended(255, "Unknown"), phase="Failed")
+    job_status = read_status(build_job(failed), cut_off)
+    assert (job_status.state, job_status.exit_code, job_status.reason) == (
+        State.FAILED,
+        None,
+        "its host h1 was restarted",
+    )
+    assert read_status(build_job(failed), pod("d", "driver", ended(255), phase="Failed")).exit_code == 255

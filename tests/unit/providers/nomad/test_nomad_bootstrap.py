@@ -2,9 +2,14 @@
 
 from cloudmesh.cluster.providers.nomad import bootstrap
 from cloudmesh.cluster.providers.nomad.job_spec import CORE
+from cloudmesh.cluster.ssh import host_script
 
 
 def client(**changed) -> dict:
+    return configuration(**changed)["client"]
+
+
+def configuration(**changed) -> dict:
     fields = {
         "cores": 4,
         "servers": ["10.0.0.1"],
@@ -13,7 +18,7 @@ def client(**changed) -> dict:
         "is_server": False,
         "meta": {},
     }
-    return bootstrap.client(**{**fields, **changed})["client"]
+    return bootstrap.client(**{**fields, **changed})
 
 
 def test_the_api_listens_on_loopback_only():
@@ -45,3 +50,12 @@ def test_a_host_that_takes_no_jobs_is_in_a_pool_of_its_own():
 
 def test_hosts_are_counted_in_cores_whatever_their_clock_rate():
     assert client(cores=4)["cpu_total_compute"] == 4 * CORE
+
+
+def test_dockers_log_keeps_every_byte_for_the_host_to_copy():
+    docker = configuration()["plugin"][0]["docker"]["config"]
+    script = host_script.load("nomad/keep-output.sh")
+    size = docker["logging"]["config"]["max-size"]
+    assert docker["logging"] == {"type": "local", "config": {"max-size": size, "max-file": "2", "compress": "false"}}
+    assert f"FILE_BYTES={size}\n" in script
+    assert docker["gc"]["container"] is False

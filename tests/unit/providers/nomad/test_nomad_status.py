@@ -1,7 +1,7 @@
 """What Nomad's answers mean."""
 
 from cloudmesh.cluster.core.model import State
-from cloudmesh.cluster.providers.nomad import status
+from cloudmesh.cluster.providers.nomad import events, native, status
 
 START, END = "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:10.5Z"
 
@@ -209,3 +209,44 @@ def test_a_job_that_was_stopped_tells_when_it_was_submitted():
 def test_a_task_that_the_job_needs_no_more_is_stopped_and_has_not_failed():
     job = read([allocation(0, event("Killing"), event("Terminated", 143))], Stop=True, **TWO_TASKS)
     assert [(task.state, task.exit_code, task.reason) for task in job.tasks] == [(State.STOPPED, 143, "")]
+
+
+def test_out_of_memory_is_said_of_the_attempt_that_it_ended():
+    events = (event("Terminated", 137, oom_killed="true"), event("Started"), event("Terminated", 137))
+    assert read([head(*events, failed=True)]).reason == "killed by SIGKILL (exit code 137)"
+
+
+def test_a_task_that_a_restart_of_its_host_ended_has_no_exit_code_and_says_so():
+    cut_off = head(event("Terminated", 255), failed=True, client="failed")
+    assert events.may_be_cut_off(cut_off["TaskStates"]["driver"])
+    cut_off["TaskStates"]["driver"][events.HOST_RESTARTED] = "h2"
+    job = read([cut_off])
+    assert (job.state, job.exit_code, job.reason) == (State.FAILED, None, "its host h2 was restarted")
+    assert [(task.exit_code, task.reason) for task in job.tasks] == [(None, "its host h2 was restarted")]
+
+
+def test_only_a_task_that_failed_by_a_signal_is_asked_about():
+    def may_be_cut_off(code, failed=True, state="dead"):
+        return events.may_be_cut_off(
+            head(event("Terminated", code), failed=failed, state=state)["TaskStates"]["driver"]
+        )
+
+    assert [may_be_cut_off(code) for code in (1, 127, 137, 143, 255)] == [False, False, True, True, True]
+    assert not may_be_cut_off(137, failed=False)
+    assert not may_be_cut_off(137, state="running")
+
+
+def test_a_task_whose_host_does_not_answer_is_not_said_to_run():
+    silent = head(event("Started"), state="running", client=status.SILENT)
+    job = read([silent])
+    assert (job.state, job.reason) == (State.UNKNOWN, "its host h2 does not answer")
+    assert [(task.state, task.reason) for task in job.tasks] == [(State.UNKNOWN, "its host h2 does not answer")]
+
+
+def test_a_source_of_output_tells_how_often_it_was_started_and_whether_more_may_come():
+    ended = head(event("Started"), event("Terminated", 1), event("Started"), event("Terminated", 0))
+    assert status.find_outputs(nomad_job(), [ended]) == [("a1", "driver", "h2", 2, True)]
+    running = head(event("Started"), state="running", client="running")
+    assert status.find_outputs(nomad_job(), [running]) == [("a1", "driver", "h2", 1, False)]
+    assert list(native.find_outputs([running])) == [("a1", "driver", "h2", 1, False)]
+    assert status.find_outputs(nomad_job(), [{**running, "DesiredStatus": "stop"}])[0].is_over

@@ -161,3 +161,9 @@ def test_a_service_is_started_again_without_end(build_layout):
 def test_equal_tasks_are_spread_over_the_hosts():
     [group] = build(count=3, needs=Resources(1, 64))["TaskGroups"]
     assert group["Spreads"] == [{"Attribute": "${node.unique.id}", "Weight": 100}]
+
+
+def test_a_task_has_an_init_and_no_second_copy_of_its_output():
+    task = only_task(build())
+    assert task["Config"]["init"] is True
+    assert task["LogConfig"] == {"Disabled": True}
