@@ -134,7 +134,8 @@ executor() {
         --driver-url "$SPARK_DRIVER_URL" --executor-id "$SPARK_EXECUTOR_ID" --cores "$SPARK_EXECUTOR_CORES" \
         --app-id "$SPARK_APPLICATION_ID" --hostname "$SPARK_EXECUTOR_POD_IP" \
         --resourceProfileId "${SPARK_RESOURCE_PROFILE_ID:-0}" --podName "$SPARK_EXECUTOR_POD_NAME"
-    option=$(env | grep -c '^SPARK_JAVA_OPT_[0-9]*=' || :)
+    option=0
+    while eval "[ -n \"\${SPARK_JAVA_OPT_$option+set}\" ]"; do option=$((option + 1)); done
     while [ "$option" -gt 0 ]; do
         option=$((option - 1))
         eval "set -- \"\${SPARK_JAVA_OPT_$option}\" \"\$@\""

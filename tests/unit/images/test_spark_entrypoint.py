@@ -370,7 +370,7 @@ def test_what_a_python_program_prints_is_the_containers_own_output_whatever_spar
 
 
 def test_an_executor_on_kubernetes_gets_its_options_in_order(spark):
-    options = {f"SPARK_JAVA_OPT_{number}": f"-Doption{number}=a b $(id)" for number in range(11)}
+    options = {f"SPARK_JAVA_OPT_{number}": f"-Doption{number}=a b $(id)\nSPARK_JAVA_OPT_99=" for number in range(11)}
     spark.run(
         "executor",
         **options,
