@@ -20,6 +20,7 @@ VALUES = {
     "PERCENT": "% %% %{x} %%{ if y }",
     "QUOTES": '\'one\' "two" `three` \\ \\n \\"',
     "LINES": "one\n  two\r\n\nthree\n",
+    "RETURN": "one\rtwo\r",
     "UNICODE": "ä€😀\u2028\u00a0",
     "BLANKS": "  a\tb  ",
     "PUNCTUATION": "|;&<>#!*?[a-z]~",

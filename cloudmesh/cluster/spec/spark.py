@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec.job import Executor, JobSpec, Resources, resources
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 
@@ -83,9 +82,6 @@ def submit_arguments(job: SparkJob) -> list[str]:
 
     Local files are named as they lie in the image. Standalone Spark is told how many executors by their cores in all
     (`spark.cores.max`), Kubernetes by `spark.executor.instances`; each ignores the other's.
-
-    Raises:
-        UsageError: an argument or property ends in a carriage return, which Spark's launcher takes away.
     """
     executor = job.executor
     conf = {
@@ -103,11 +99,7 @@ def submit_arguments(job: SparkJob) -> list[str]:
     if job.main_class:
         arguments += ["--class", job.main_class]
     main = _in_image([job.main]) if job.main else job.main_in_image
-    arguments += [main, *job.arguments]
-    for word in arguments:
-        if word.endswith("\r"):
-            raise UsageError(f"{ascii(word)[:80]} ends in a carriage return, which Spark takes away: leave it out")
-    return arguments
+    return [*arguments, main, *job.arguments]
 
 
 def _in_image(paths: Iterable[Path]) -> str:

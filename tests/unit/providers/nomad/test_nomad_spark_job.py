@@ -69,12 +69,6 @@ def test_an_argument_that_nomad_would_write_otherwise_is_refused_and_a_variable_
     assert task(spark_job.spark_job(submission(env={"A": "e\u0301"})), "driver")["Env"]["A"] == "e\u0301"
 
 
-def test_an_argument_that_spark_would_shorten_is_refused():
-    with pytest.raises(UsageError, match="ends in a carriage return"):
-        spark_job.spark_job(submission(arguments=("x\r",)))
-    assert task(spark_job.spark_job(submission(arguments=("x\r\n",))), "driver")["Config"]["args"][-1] == "x\r\n"
-
-
 def test_nomad_gives_the_users_dollars_back_as_they_are():
     nomad_job = spark_job.spark_job(submission(arguments=("${HOME}", "%{x}", "$HOME"), env={"A": "${HOME}"}))
     assert task(nomad_job, "driver")["Config"]["args"][-3:] == ["$${HOME}", "%%{x}", "$HOME"]
