@@ -84,7 +84,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                      cluster's engine, which goes there as it is: a Nomad job (.nomad, .hcl, .json), or Kubernetes
                      manifests (.yaml, .json), in the namespace cms-jobs where they name none. A Nomad batch job
                      and Kubernetes Jobs in that namespace are followed; other things are accepted, and that is all.
-          ARGS       Arguments of the job's program. Those that start with - come after a lone -- .
+          ARGS       Arguments of the job's program. Those that start with - come after a lone -- . What stands after
+                     it is given to the program as it is: in a script (cms < FILE) and in the shell of cms, words
+                     are quoted there as in sh, and variables are not replaced.
           JOBID      The id of a job, as submit --detach and jobs print it.
           DEST       The directory to copy to; ./JOBID-results where none is given.
           VOLUME     The name of a volume: lower-case letters, digits and -.

@@ -244,13 +244,12 @@ class CommonSpec(FileModel):
         return storage
 
     @model_validator(mode="after")
-    def _check_references(self, info: ValidationInfo) -> CommonSpec:
-        """Refuse `${storage.NAME}` without such a volume; arguments of the command line may hold it as text."""
+    def _check_references(self) -> CommonSpec:
+        """Refuse `${storage.NAME}` without such a volume."""
         volumes = [claim.name for claim in self.storage]
         check = partial(_check_storage_references, volumes)
         check(self.env.items(), "env")
-        if not (info.context and info.context["has_arguments"]):
-            check(enumerate(self.arguments), "arguments")
+        check(enumerate(self.arguments), "arguments")
         return self
 
 

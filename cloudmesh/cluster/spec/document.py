@@ -117,13 +117,12 @@ class Document:
             node = replace(node, entries={name: value for name, value in node.entries.items() if name != without})
         return None if node is None else _convert(node, path, substitute, iter(range(_MAX_VALUES)))
 
-    def validate(self, model: type[Model], data: Any, context: Any = None) -> Model:
+    def validate(self, model: type[Model], data: Any) -> Model:
         """Return data of this document as `model` reads it.
 
         Args:
             model: a pydantic model, or any type that pydantic can validate.
             data: from `plain`, in the shape of the whole document.
-            context: for the model's validators.
 
         Raises:
             UsageError: the model refuses the data; the message is about the first field that is wrong.
@@ -131,7 +130,7 @@ class Document:
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            return TypeAdapter(model).validate_python(data, context=context)
+            return TypeAdapter(model).validate_python(data)
         except ValidationError as error:
             details = error.errors(include_url=False)[0]
         raise self._error(details)

@@ -19,6 +19,11 @@ STORAGE_REFERENCE = re.compile(r"(\$?)\$\{storage\.([^{}]*)\}")
 AnyJob = TypeVar("AnyJob", bound="JobSpec")
 
 
+def as_text(value: str) -> str:
+    """Return a value such that no reference to a volume in it is replaced: it stands for itself."""
+    return STORAGE_REFERENCE.sub(lambda match: f"${match[0]}", value)
+
+
 @dataclass(frozen=True)
 class Resources:
     """What one process of a job needs.

@@ -47,7 +47,7 @@ def read_job_file(source: str, arguments: Sequence[str], params: Mapping[str, st
     data |= {"metadata": {} if metadata is None else metadata, "spec": {} if spec is None else spec}
     if arguments and isinstance(data["spec"], dict):
         data["spec"]["arguments"] = list(arguments)
-    file = document.validate(JOB_FILES[header.kind], data, {"has_arguments": bool(arguments)})
+    file = document.validate(JOB_FILES[header.kind], data)
     return file.to_job(document, LocalFiles(yaml_document.local_path(source).parent.absolute()))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec import local_files, native, parameters
-from cloudmesh.cluster.spec.job import JobSpec
+from cloudmesh.cluster.spec.job import JobSpec, as_text
 from cloudmesh.cluster.spec.native import NativeJob
 from cloudmesh.cluster.spec.spark import SparkJob
 from cloudmesh.cluster.spec.yaml_document import SourceLocation, flaw, quoted
@@ -19,7 +19,8 @@ def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_f
 
     Args:
         job: a job file (.yaml, .yml), a .py, a .jar, or a job in an engine's own language (.nomad, .hcl, .json, .yaml).
-        arguments: of the application, as with spark-submit; they replace the arguments in a job file.
+        arguments: of the application, as with spark-submit; they replace the arguments in a job file. Nothing in them
+            is replaced, and nothing in the values of parameters.
         params: values by name; they go before those of `params_file`, which go before the defaults.
         params_file: a YAML or JSON file with values by name; empty for none.
 
@@ -29,6 +30,7 @@ def load(job: str, arguments: Sequence[str], params: Mapping[str, str], params_f
     for text in (job, params_file, *arguments):
         if problem := flaw(text):
             raise UsageError(f"{quoted(text)} {problem}")
+    arguments = [as_text(word) for word in arguments]
     suffix = Path(job).suffix
     if suffix in native.SUFFIXES:
         if native_job := native.read_native(job):

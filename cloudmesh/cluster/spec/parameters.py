@@ -9,6 +9,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.spec.document import Document, suggestion
+from cloudmesh.cluster.spec.job import as_text
 from cloudmesh.cluster.spec.yaml_document import INTEGER, Scalar, SourceLocation, flaw, quoted
 
 if TYPE_CHECKING:
@@ -123,12 +124,16 @@ def settle(parameters: Mapping[str, Parameter], given: Mapping[str, Scalar], job
         if problem := flaw(value.text):
             raise value.location.error(problem)
     values = {name: parameter.default for name, parameter in parameters.items()}
-    values |= {name: parameters[name].accept(value) for name, value in given.items()}
+    values |= {name: _as_text(parameters[name].accept(value)) for name, value in given.items()}
     missing = [name for name, parameter in parameters.items() if parameter.required and values[name] is None]
     if missing:
         options = " ".join(f"--param={name}=VALUE" for name in missing)
         raise parameters[missing[0]].location.error(f"has no value; give {options}")
     return Parameters(values)
+
+
+def _as_text(value: Scalar) -> Scalar:
+    return replace(value, text=as_text(value.text))
 
 
 @dataclass

@@ -67,7 +67,8 @@ def from_file(path: str) -> dict[str, str]:
         UsageError: the file cannot be read, or has neither of the two forms.
     """
     text = yaml_document.content(path)
-    lines = {number: line.strip() for number, line in enumerate(text.splitlines(), 1)}
+    # Only what ends a line of a text file ends one here, and only blanks are not part of a value.
+    lines = {number: line.strip(" \t\r") for number, line in enumerate(text.split("\n"), 1)}
     lines = {number: line for number, line in lines.items() if line and not line.startswith("#")}
     if lines and _LINE.fullmatch(next(iter(lines.values()))):
         return _from_lines(lines, path)

@@ -56,10 +56,18 @@ END
     printf 'spark.authenticate.secret %s\n' "$(cat "$CMS_SECRET_FILE")"
 }
 
+# Print which file says what is logged: the job's own, if there is one among its files.
+logging() {
+    file=${CMS_JOB_DIR:-/nowhere}/log4j2.properties
+    [ -r "$file" ] || file=$SPARK_HOME/conf/log4j2.properties
+    echo "$file"
+}
+
 # Give the settings on stdin, and those of every process, to Spark in a file that nobody else can read.
 configure() {
     SPARK_CONF_DIR=$(mktemp -d)
     (umask 077 && { cat && settings; } > "$SPARK_CONF_DIR/spark-defaults.conf") || exit
+    cp "$(logging)" "$SPARK_CONF_DIR/log4j2.properties"
     # What is not bound to CMS_ADDRESS by name listens here; without it, on every address.
     export SPARK_CONF_DIR SPARK_LOCAL_IP=127.0.0.1
     export SPARK_LAUNCHER_OPTS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
@@ -121,20 +129,23 @@ spark.driver.blockManager.port $CMS_BLOCKMANAGER_PORT
 END
     # See sitecustomize.py: this process, which becomes the supervisor, has the container's output.
     export CMS_OUTPUTS="/proc/$$/fd" PYTHONPATH="${0%/*}/driver${PYTHONPATH:+:$PYTHONPATH}"
-    exec python3 "${0%/*}/supervise.py" driver "$SPARK_HOME/bin/spark-submit" "$@"
+    exec python3 "${0%/*}/run_driver.py" "$@"
 }
 
 executor() {
     need SPARK_EXECUTOR_MEMORY SPARK_DRIVER_URL SPARK_EXECUTOR_ID SPARK_EXECUTOR_CORES SPARK_APPLICATION_ID
     need SPARK_EXECUTOR_POD_IP SPARK_EXECUTOR_POD_NAME
+    logging=$(mktemp -d)
+    cp "$(logging)" "$logging/log4j2.properties"
     # Spark reads a secret from a file only where it knows that it runs on Kubernetes, and learns that from the driver.
     set -- -Xms"$SPARK_EXECUTOR_MEMORY" -Xmx"$SPARK_EXECUTOR_MEMORY" -Dspark.master=k8s://driver \
-        -cp "${SPARK_CLASSPATH:+$SPARK_CLASSPATH:}${SPARK_CONF_DIR:-$SPARK_HOME/conf}:${HADOOP_CONF_DIR:+$HADOOP_CONF_DIR:}$SPARK_HOME/jars/*" \
+        -cp "${SPARK_CLASSPATH:+$SPARK_CLASSPATH:}$logging:${SPARK_CONF_DIR:-$SPARK_HOME/conf}:${HADOOP_CONF_DIR:+$HADOOP_CONF_DIR:}$SPARK_HOME/jars/*" \
         org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
         --driver-url "$SPARK_DRIVER_URL" --executor-id "$SPARK_EXECUTOR_ID" --cores "$SPARK_EXECUTOR_CORES" \
         --app-id "$SPARK_APPLICATION_ID" --hostname "$SPARK_EXECUTOR_POD_IP" \
         --resourceProfileId "${SPARK_RESOURCE_PROFILE_ID:-0}" --podName "$SPARK_EXECUTOR_POD_NAME"
-    option=$(env | grep -c '^SPARK_JAVA_OPT_[0-9]*=' || :)
+    option=0
+    while eval "[ -n \"\${SPARK_JAVA_OPT_$option+set}\" ]"; do option=$((option + 1)); done
     while [ "$option" -gt 0 ]; do
         option=$((option - 1))
         eval "set -- \"\${SPARK_JAVA_OPT_$option}\" \"\$@\""

@@ -101,7 +101,7 @@ class Terminal:
 
 
 def test_a_one_shot_command_ends_the_process_with_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["cms", "sample", "--code=3"])
+    monkeypatch.setattr(sys, "argv", ["cms", "sample"])
     with pytest.raises(SystemExit) as ended:
         Shell().do_sample("--code=3")
     assert ended.value.code == 3
@@ -121,15 +121,6 @@ def test_an_interactive_shell_stays_whatever_happens(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stdin", Terminal())
     assert Shell().do_sample("--code=3") == ""
     assert Shell().do_sample("'not closed") == ""
-
-
-def test_one_shot_arguments_arrive_as_the_shell_gave_them(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ['{"k": 1}', "a|b", "$HOME", "line\nbreak", ""]
-    monkeypatch.setattr(sys, "argv", ["cms", "sample", *words])
-    Shell().do_sample("what cmd5 made of them")
-    assert capsys.readouterr().out == "|".join(words)
 
 
 def test_a_line_of_a_script_is_split_as_a_shell_would(

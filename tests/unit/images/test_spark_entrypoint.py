@@ -21,14 +21,21 @@ import pytest
 
 IMAGE = Path(str(importlib.resources.files("cloudmesh.images") / "spark"))
 SECRET = "a-long-secret-word"  # noqa: S105
-# Stands for spark-class, spark-submit and java: tells how it was called, then does what $THEN says.
+SUBMIT = "org.apache.spark.deploy.SparkSubmit"
+# Stands for spark-class and java: tells how it was called, then does what $THEN says. As Spark's launcher it only
+# writes a command, as that does: without a carriage return at the end of a word.
 RECORDER = f"""#!{sys.executable}
 import json, os, pathlib, signal, sys, time
+if "org.apache.spark.launcher.Main" in sys.argv:
+    words = [sys.argv[0], *sys.argv[sys.argv.index("org.apache.spark.launcher.Main") + 1 :]]
+    sys.stdout.write("\\0\\n" + "".join(word.removesuffix("\\r") + "\\0" for word in words))
+    sys.exit(int(os.environ.get("LAUNCHED", "0")))
 conf = pathlib.Path(os.environ.get("SPARK_CONF_DIR", "/nowhere"), "spark-defaults.conf")
 told = {{
     "arguments": sys.argv[1:],
     "environment": dict(os.environ),
     "conf": conf.read_text() if conf.exists() else "",
+    "logging": conf.with_name("log4j2.properties").read_text() if conf.exists() else "",
     "mode": conf.stat().st_mode & 0o777 if conf.exists() else 0,
 }}
 with open(os.environ["TOLD"], "a") as file:
@@ -45,13 +52,14 @@ class Spark:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._told = directory / "told"
-        for name in ("home/bin/spark-class", "home/bin/spark-submit", "java/bin/java"):
+        for name in ("home/bin/spark-class", "java/bin/java"):
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(RECORDER)
             path.chmod(0o755)
         (directory / "home/conf").mkdir()
-        shutil.copy(IMAGE / "spark-defaults.conf", directory / "home/conf")
+        for name in ("spark-defaults.conf", "log4j2.properties"):
+            shutil.copy(IMAGE / name, directory / "home/conf")
         self.secret = directory / "secret"
         self.secret.write_text(SECRET + "\n")
         self.master = directory / "master"
@@ -268,7 +276,7 @@ def test_the_driver_is_reached_at_its_address_and_ports(spark):
     with listening() as master:
         assert spark.run("driver", "--name", "a b", "pi.py", "$(id)", CMS_MASTER=master) == (0, "")
     told = spark.told()
-    assert told["arguments"] == ["--name", "a b", "pi.py", "$(id)"]
+    assert told["arguments"] == ["cloudmesh.EndWithMain", SUBMIT, "--name", "a b", "pi.py", "$(id)"]
     settings = dict(line.split(" ", 1) for line in told["conf"].splitlines())
     assert settings["spark.master"] == f"spark://{master}"
     assert settings["spark.driver.host"] == settings["spark.driver.bindAddress"] == "10.0.0.5"
@@ -311,7 +319,7 @@ def test_a_driver_that_takes_too_long_and_ignores_sigterm_gives_124_all_the_same
     with listening() as master:
         environment = {**spark.environment, "CMS_MASTER": master, "CMS_TIMEOUT_SECONDS": "1", "THEN": STUBBORN}
         environment["PYTHONPATH"] = str(IMAGE)
-        command = [sys.executable, "-B", "-c", hasty, "driver", str(spark.directory / "home/bin/spark-submit")]
+        command = [sys.executable, "-B", "-c", hasty, "driver", str(spark.directory / "java/bin/java")]
         assert subprocess.run(command, env=environment, timeout=20, check=False).returncode == 124
 
 
@@ -347,6 +355,100 @@ def _await_handler(pid: int) -> None:
     raise AssertionError("SIGTERM is never caught")
 
 
+@pytest.mark.parametrize("word", ["x\r", "\r", "a\rb\r\n", "\ue000\r", "ä€😀", "", "two\nlines\n", "$$ ${x} 'q' \"r\""])
+def test_a_driver_gets_its_arguments_byte_for_byte(spark, word):
+    with listening() as master:
+        spark.run("driver", "--conf", f"spark.x={word}", "pi.py", word, "--", "--conf", CMS_MASTER=master)
+    assert spark.told()["arguments"][2:] == ["--conf", f"spark.x={word}", "pi.py", word, "--", "--conf"]
+
+
+def test_a_driver_may_wait_for_the_threads_that_its_main_leaves(spark):
+    waits = "spark.submit.callSystemExitOnMainExit=false"
+    with listening() as master:
+        spark.run("driver", "--conf", waits, "pi.py", CMS_MASTER=master)
+        spark.run("driver", "pi.py", "--conf", waits, CMS_MASTER=master)
+    assert spark.told(1)["arguments"][0] == SUBMIT
+    assert "CMS_END_WITH_MAIN" not in spark.told(1)["environment"]
+    assert spark.told(2)["arguments"][0] == "cloudmesh.EndWithMain"
+    assert spark.told(2)["environment"]["CMS_END_WITH_MAIN"] == "1"
+
+
+def test_arguments_that_spark_refuses_are_not_run(spark):
+    with listening() as master:
+        assert spark.run("driver", "--nonsense", CMS_MASTER=master, LAUNCHED="1")[0] == 1
+    assert not spark.started
+
+
+@pytest.mark.parametrize("form", ["{}/events", "file:{}/events", "file://{}/events"])
+def test_a_folder_of_event_logs_that_is_not_there_is_told_before_anything_is_started(spark, form):
+    conf = ["--conf", "spark.eventLog.enabled=true", "--conf", f"spark.eventLog.dir={form.format(spark.directory)}"]
+    with listening() as master:
+        status, error = spark.run("driver", *conf, "pi.py", CMS_MASTER=master)
+        assert (status, spark.started) == (64, False)
+        assert f"spark.eventLog.dir: the directory {spark.directory}/events does not exist" in error
+        (spark.directory / "events").mkdir()
+        assert spark.run("driver", *conf, "pi.py", CMS_MASTER=master) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "conf", [["spark.eventLog.dir=/nowhere"], ["spark.eventLog.enabled=true", "spark.eventLog.dir=s3a://b/x"]]
+)
+def test_event_logs_that_are_off_or_elsewhere_are_sparks_matter(spark, conf):
+    words = [word for pair in conf for word in ("--conf", pair)]
+    with listening() as master:
+        assert spark.run("driver", *words, "pi.py", "--conf", "spark.eventLog.enabled=true", CMS_MASTER=master) == (
+            0,
+            "",
+        )
+
+
+@pytest.mark.parametrize("role", ["master", "worker", "driver"])
+def test_spark_says_warnings_only_unless_the_job_has_its_own_settings(spark, role):
+    with listening() as master:
+        spark.master.write_text(master)
+        spark.run(role, CMS_MASTER=master)
+        (spark.directory / "log4j2.properties").write_text("rootLogger.level = debug\n")
+        spark.run(role, CMS_MASTER=master, CMS_JOB_DIR=str(spark.directory))
+    assert "rootLogger.level = warn\n" in spark.told(1)["logging"]
+    assert spark.told(2)["logging"] == "rootLogger.level = debug\n"
+
+
+LEAVES_THREADS = """
+import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+threading.Thread(target=time.sleep, args=(60,), name="left").start()
+ThreadPoolExecutor(1).submit(time.sleep, 60)
+atexit.register(print, "tidied up")
+print("main ends")
+if sys.argv[1] == "raise":
+    raise ValueError("boom")
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("0", 0), ("3", 3), ("raise", 1)])
+def test_a_python_program_ends_when_its_main_ends_with_its_exit_code_whatever_threads_are_left(spark, how, status):
+    program = spark.directory / "program.py"
+    program.write_text(LEAVES_THREADS)
+    as_spark_does = (
+        f"import subprocess; done = subprocess.run([sys.executable, {str(program)!r}, {how!r}], stdout=-1);"
+        "sys.exit(done.returncode)"
+    )
+    with listening() as master:
+        environment = {"CMS_MASTER": master, "PYTHONPATH": str(IMAGE), "THEN": as_spark_does}
+        done = subprocess.run(
+            ["sh", str(IMAGE / "entrypoint.sh"), "driver"],
+            env={**spark.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (status, "main ends\ntidied up\n")
+    assert "driver: main has ended; threads that are left end with it: ThreadPoolExecutor-0_0, left\n" in done.stderr
+    assert ("ValueError: boom" in done.stderr) == (how == "raise")
+
+
 def test_what_a_python_program_prints_is_the_containers_own_output_whatever_spark_submit_does_with_its_pipe(spark):
     program = spark.directory / "program.py"
     program.write_text(
@@ -370,7 +472,7 @@ def test_what_a_python_program_prints_is_the_containers_own_output_whatever_spar
 
 
 def test_an_executor_on_kubernetes_gets_its_options_in_order(spark):
-    options = {f"SPARK_JAVA_OPT_{number}": f"-Doption{number}=a b $(id)" for number in range(11)}
+    options = {f"SPARK_JAVA_OPT_{number}": f"-Doption{number}=a b $(id)\nSPARK_JAVA_OPT_99=" for number in range(11)}
     spark.run(
         "executor",
         **options,
@@ -383,6 +485,8 @@ def test_an_executor_on_kubernetes_gets_its_options_in_order(spark):
         SPARK_DRIVER_URL="spark://driver",
     )
     arguments = spark.told()["arguments"]
+    (logging,) = [Path(folder) for folder in arguments[15].split(":") if Path(folder, "log4j2.properties").exists()][:1]
+    assert (logging / "log4j2.properties").read_text() == (IMAGE / "log4j2.properties").read_text()
     assert arguments[:11] == list(options.values())
     assert arguments[11:14] == ["-Xms1g", "-Xmx1g", "-Dspark.master=k8s://driver"]
     assert arguments[16:] == [

@@ -66,7 +66,7 @@ def test_what_is_described_loads_as_the_same_job() -> None:
 def test_parameters_are_filled_in_and_arguments_given_stand_in_for_the_files() -> None:
     params = "params: {n: {type: int, default: 2}}\n"
     job = made('  image: spark\n  count: "${params.n}"\n  arguments: [x]\n', "${storage.x}", "-v", params=params, n="5")
-    assert (job.count, job.arguments) == (5, ("${storage.x}", "-v"))
+    assert (job.count, job.arguments) == (5, ("$${storage.x}", "-v"))
 
 
 @pytest.mark.parametrize(

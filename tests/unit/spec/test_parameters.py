@@ -10,6 +10,7 @@ import pytest
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.spec.load import load
 from cloudmesh.cluster.spec.spark import SparkJob
+from cloudmesh.cluster.storage import resolve
 
 DECLARED = """\
 apiVersion: cms/v1
@@ -82,6 +83,14 @@ def test_a_parameter_file_may_be_json() -> None:
 def test_what_is_filled_in_is_not_filled_in_again() -> None:
     job = made('  arguments: ["${params.unset}", "$${params.size}"]\n', unset="${params.size}")
     assert job.arguments == ("${params.size}", "${params.size}")
+
+
+def test_a_value_that_is_given_stands_for_itself_where_the_file_names_a_volume() -> None:
+    given = ["${storage.lake}", "$${storage.lake}", "${storage.}", "a${storage.lake}b"]
+    for value in given:
+        in_file = made('  arguments: ["${params.unset}"]\n', unset=value)
+        assert resolve.resolve(in_file, []).job.arguments == (value,)
+    assert resolve.resolve(load("hello.py", given, {}), []).job.arguments == tuple(given)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,11 @@ def test_a_file_that_is_neither_is_refused_and_not_shown(text: str, said: str) -
     assert "hush" not in message
 
 
+def test_a_line_of_a_file_ends_where_a_text_files_line_does() -> None:
+    Path("keys").write_text("A=one\u2028two\x85\nB=three\u00a0\r\n", encoding="utf-8", newline="")
+    assert secret_values.from_file("keys") == {"A": "one\u2028two\x85", "B": "three\u00a0"}
+
+
 def test_a_file_that_others_can_read_is_told_from_one_that_they_cannot() -> None:
     path = Path("keys")
     path.write_text("A=1")

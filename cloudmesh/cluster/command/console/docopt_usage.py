@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from cloudmesh.cluster.command.console import command_words
 from cloudmesh.cluster.command.console.text import printable
 from cloudmesh.cluster.core.errors import UsageError
-
-
-def split(line: str) -> list[str]:
-    """Split a line of a script or of the shell into arguments, as a POSIX shell would.
-
-    Raises:
-        UsageError: a quote is not closed.
-    """
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"cannot split the command line: {error}") from error
 
 
 def parse(text: str, argv: Sequence[str], name: str) -> dict[str, Any] | None:
@@ -41,8 +29,8 @@ def parse(text: str, argv: Sequence[str], name: str) -> dict[str, Any] | None:
     from docopt import DocoptExit, docopt
 
     text = plain(text)
-    arguments = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
-    wants_help = "-h" in arguments or arguments[:1] == ["help"]
+    arguments = command_words.before_program(argv)
+    wants_help = bool({"-h", "--help"} & set(arguments)) or arguments[:1] == ["help"]
     try:
         return dict(docopt(text, argv=["-h"] if wants_help else list(argv)))
     except DocoptExit as error:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cloudmesh.cluster.command.console import docopt_usage
+from cloudmesh.cluster.command.console import command_words, docopt_usage
 from cloudmesh.cluster.command.console.text import printable
 from cloudmesh.cluster.core.errors import ClusterError, HostsError
 
@@ -33,10 +33,17 @@ def command(function: CommandFunction) -> Callable[[Any, str], str]:
     """
     name = function.__name__.removeprefix("do_")
     text = function.__doc__ or ""
+    # cms imports a command before it looks at the process's arguments, and calls it once with them.
+    from_process = command_words.take_from_process(name)
+
+    def argv(args: str) -> list[str]:
+        nonlocal from_process
+        given, from_process = from_process, None
+        return command_words.read_line(args, name) if given is None else given
 
     @functools.wraps(function)
     def do(shell: Any, args: str) -> str:
-        code = guarded(lambda: _parse_and_call(function, shell, args, name, text))
+        code = guarded(lambda: _parse_and_call(function, shell, args, argv(args), name, text))
         if code and not _interactive():
             raise SystemExit(code)
         return ""
@@ -79,27 +86,17 @@ def lines(error: Exception) -> list[str]:
     return [printable(f"unexpected {type(error).__name__}: {text} (a defect; {DEBUG_VARIABLE}=1 shows where)")]
 
 
-def _parse_and_call(function: CommandFunction, shell: Any, args: str, name: str, text: str) -> None:
-    arguments = docopt_usage.parse(text, _argv(args, name), name)
+def _parse_and_call(
+    function: CommandFunction, shell: Any, args: str, argv: Sequence[str], name: str, text: str
+) -> None:
+    arguments = docopt_usage.parse(text, argv, name)
     if arguments is not None:
         function(shell, args, arguments)
 
 
-def _argv(args: str, name: str) -> Sequence[str]:
-    """Return the command's arguments, from the process itself for a one-shot command.
-
-    cmd5 joins the arguments to a line and parses that again: `{"k": 1}` loses its quotes, `a|b` is split, `$X` and
-    `os.X` are replaced in the middle of words, and a line break passes for a blank.
-    """
-    if sys.argv[1:2] == [name] and not _interactive():
-        return sys.argv[2:]
-    return docopt_usage.split(args)
-
-
 def _interactive() -> bool:
     """Whether the shell goes on to ask for commands at a terminal."""
-    arguments = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
-    return ("-i" in arguments or len(sys.argv) == 1) and sys.stdin is not None and sys.stdin.isatty()
+    return ("-i" in sys.argv or len(sys.argv) == 1) and sys.stdin is not None and sys.stdin.isatty()
 
 
 def _error(line: str) -> None:

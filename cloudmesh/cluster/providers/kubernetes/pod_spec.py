@@ -35,7 +35,7 @@ def tasks_secret_name(job_id: str) -> str:
 
 
 def variables_secret_name(job_id: str) -> str:
-    """Return the name of the Secret that holds the secret environment variables of a job."""
+    """Return the name of the Secret that holds the secret environment variables of a job, of a Spark job all."""
     return f"{job_id}-env"
 
 
@@ -57,16 +57,19 @@ def build_job_metadata(submission: Submission[JobSpec], **annotations: str) -> d
     return build_metadata(submission.id, annotations={**common, **annotations})
 
 
-def build_secrets(submission: Submission[JobSpec], contents: Mapping[str, str]) -> list[dict[str, Any]]:
+def build_secrets(
+    submission: Submission[JobSpec], contents: Mapping[str, str], env: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Return the Secrets of a job.
 
     Args:
         submission: the job.
         contents: the files that its tasks find in SECRETS_DIR.
+        env: variables that are no secrets, and that some of its tasks get from the Secret with those that are.
     """
     secrets = [_build_secret(submission.id, tasks_secret_name(submission.id), contents)]
-    if submission.secrets:
-        secrets.append(_build_secret(submission.id, variables_secret_name(submission.id), submission.secrets))
+    if variables := {**(env or {}), **submission.secrets}:
+        secrets.append(_build_secret(submission.id, variables_secret_name(submission.id), variables))
     return secrets
 
 

@@ -3,10 +3,15 @@
 One pod runs the driver in client mode. The driver creates the pods of its executors through the API; they are owned by
 the driver's pod, so that Kubernetes deletes them with it. If the driver fails, Kubernetes starts it again in a new pod,
 as often as the job says. Source of the keys: batch/v1, and "Running on Kubernetes" of Spark 4.0.
+
+Kubernetes expands $(NAME) and $$ in the arguments and variables of a pod. Arguments and variables of the driver are
+escaped once. Executors get the variables from a Secret, whose values are not expanded: by `spark.executorEnv`, which
+PySpark also hands to its workers itself, they would need an escape that is right for one of the two only.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cloudmesh.cluster.providers.base import Submission
@@ -27,6 +32,9 @@ from cloudmesh.cluster.spec.spark import SparkJob, spark_requests, submit_argume
 
 _DRIVER_PORT, _BLOCKS_PORT = 7078, 7079
 _EXECUTOR = "spark.kubernetes.executor"
+_IN_POD_VARIABLES = tuple(
+    f"spark.executor.{name}" for name in ("defaultJavaOptions", "extraJavaOptions", "extraClassPath")
+)
 _SECRET_FILE = f"{SECRETS_DIR}/{pod_spec.SECRET}"
 # Pod templates in the image of Spark, of executors; the second one keeps those of a job on different hosts.
 _TEMPLATE, _ONE_PER_HOST_TEMPLATE = "/opt/cloudmesh/executor.yaml", "/opt/cloudmesh/apart.yaml"
@@ -91,7 +99,7 @@ def _build_container(submission: Submission[SparkJob]) -> dict[str, Any]:
         "name": DRIVER,
         "image": submission.image,
         "imagePullPolicy": "IfNotPresent",
-        "args": [DRIVER, *_build_settings(submission), *map(escape, submit_arguments(job))],
+        "args": [DRIVER, *_build_settings(submission), *map(escape, submit_arguments(_escape_options(job)))],
         "env": [
             pod_spec.build_field_variable("CMS_ADDRESS", "status.podIP"),
             pod_spec.build_field_variable("CMS_POD", "metadata.name"),
@@ -118,18 +126,22 @@ def _build_settings(submission: Submission[SparkJob]) -> list[str]:
         **_executor_settings(submission),
         **_executor_volume_settings(submission),
     }
-    pairs = [f"{key}={value}" for key, value in settings.items()]
-    # Kubernetes expands these values twice: as arguments of the driver, and as variables of the executors.
-    pairs += [f"spark.executorEnv.{name}={escape(escape(value))}" for name, value in submission.job.env.items()]
-    return [word for pair in pairs for word in ("--conf", pair)]
+    return [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
+
+
+def _escape_options(job: SparkJob) -> SparkJob:
+    """Return the job with those properties escaped that Spark hands to executors as variables of their pods."""
+    conf = {name: escape(value) if name in _IN_POD_VARIABLES else value for name, value in job.spark_conf.items()}
+    return replace(job, spark_conf=conf)
 
 
 def _executor_settings(submission: Submission[SparkJob]) -> dict[str, str]:
     _, request = spark_requests(submission.job)
     variables_secret = pod_spec.variables_secret_name(submission.id)
+    variables = {*submission.job.env, *submission.secrets}
     return {
         f"{_EXECUTOR}.secrets.{pod_spec.tasks_secret_name(submission.id)}": SECRETS_DIR,
-        **{f"{_EXECUTOR}.secretKeyRef.{name}": f"{variables_secret}:{name}" for name in sorted(submission.secrets)},
+        **{f"{_EXECUTOR}.secretKeyRef.{name}": f"{variables_secret}:{name}" for name in sorted(variables)},
         f"{_EXECUTOR}.disableConfigMap": "true",
         # Spark keeps the pods, so that we see where they left results. They end by themselves when the driver ends.
         f"{_EXECUTOR}.deleteOnTermination": "false",

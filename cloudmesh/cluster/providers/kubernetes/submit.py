@@ -36,7 +36,7 @@ def job_objects(submission: Submission[JobSpec], token: str, admission: Admissio
     """
     if is_spark(submission):
         root = spark_job.build_spark_job(submission, admission)
-        return [root, *pod_spec.build_secrets(submission, {pod_spec.SECRET: token})]
+        return [root, *pod_spec.build_secrets(submission, {pod_spec.SECRET: token}, submission.job.env)]
     return indexed_jobs.build_objects(submission, token)
 
 

@@ -5,9 +5,11 @@ Source of the keys: Nomad's JSON job specification, version 1.10.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.providers.base import Submission
 from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
@@ -146,7 +148,18 @@ def build_variable_items(submission: Submission[JobSpec], token: str) -> dict[st
 
 
 def escape_arguments(words: Iterable[str]) -> list[str]:
-    """Return the words escaped: Nomad reads them as HCL templates, and gives the task the original words."""
+    """Return the words escaped: Nomad reads them as HCL templates, and gives the task the original words.
+
+    Raises:
+        UsageError: a word is not in Unicode's composed form, into which Nomad brings every argument.
+    """
+    words = list(words)
+    for word in words:
+        if not unicodedata.is_normalized("NFC", word):
+            raise UsageError(
+                f"argument {ascii(word)[:80]} has characters in Unicode's decomposed form, and Nomad passes arguments "
+                "in the composed form (NFC) only: write it so, or give it by spec.env, which is passed as it is"
+            )
     return [word.replace("${", "$${").replace("%{", "%%{") for word in words]
 
 

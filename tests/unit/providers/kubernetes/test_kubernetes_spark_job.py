@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cloudmesh.cluster.providers.base import Submission
-from cloudmesh.cluster.providers.kubernetes import cluster_manifests, pod_spec, spark_job
+from cloudmesh.cluster.providers.kubernetes import cluster_manifests, pod_spec, spark_job, submit
 from cloudmesh.cluster.spec.job import Executor, Resources
 from cloudmesh.cluster.spec.spark import SparkJob
 
@@ -37,11 +37,27 @@ def test_an_argument_reaches_the_program_as_it_was_given(text):
     assert expanded(args[-1]) == text
 
 
-def test_a_variable_reaches_driver_and_executors_as_it_was_given():
+def test_a_variable_reaches_the_driver_as_it_was_given():
     kubernetes_job = spark_job.build_spark_job(submission(env={"X": "$(A)$"}))
     env = {variable["name"]: variable.get("value") for variable in driver(kubernetes_job)["env"]}
     assert expanded(env["X"]) == "$(A)$"
-    assert expanded(expanded(conf(kubernetes_job)["spark.executorEnv.X"])) == "$(A)$"
+
+
+@pytest.mark.parametrize("text", ["$(A)$", "$$", "${x}", "%", "'\"", "two\nlines", "ä€😀"])
+def test_executors_get_a_variable_from_a_secret_in_which_kubernetes_expands_nothing(text):
+    given = submission(env={"X": text})
+    settings = conf(spark_job.build_spark_job(given))
+    assert not [name for name in settings if name.startswith("spark.executorEnv.X")]
+    name, key = settings["spark.kubernetes.executor.secretKeyRef.X"].split(":")
+    secrets = {manifest["metadata"]["name"]: manifest for manifest in submit.job_objects(given, "")[1:]}
+    assert secrets[name]["stringData"][key] == text
+
+
+def test_java_options_with_dollars_reach_the_jvm_of_executors_as_they_were_given():
+    options = {f"spark.{part}.extraJavaOptions": "-Da=$$ -Db=$(HOME)" for part in ("driver", "executor")}
+    settings = conf(spark_job.build_spark_job(submission(spark_conf=options)))
+    assert expanded(settings["spark.driver.extraJavaOptions"]) == "-Da=$$ -Db=$(HOME)"
+    assert expanded(expanded(settings["spark.executor.extraJavaOptions"])) == "-Da=$$ -Db=$(HOME)"
 
 
 def test_a_host_of_two_cores_takes_two():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.providers.base import Submission
 from cloudmesh.cluster.providers.nomad import job_spec, spark_job
 from cloudmesh.cluster.spec.job import Executor, Resources
@@ -60,6 +61,12 @@ def test_no_secret_is_in_the_job_and_every_task_gets_it_as_a_file(name):
     nomad_job = spark_job.spark_job(submission())
     assert 'nomadVar "nomad/jobs/pi-abc12"' in task(nomad_job, name)["Templates"][0]["EmbeddedTmpl"]
     assert task(nomad_job, name)["Env"]["CMS_SECRET_FILE"] == "${NOMAD_SECRETS_DIR}/token"  # noqa: S105  # a path
+
+
+def test_an_argument_that_nomad_would_write_otherwise_is_refused_and_a_variable_is_passed():
+    with pytest.raises(UsageError, match=r"decomposed form.*spec\.env"):
+        spark_job.spark_job(submission(arguments=("e\u0301",)))
+    assert task(spark_job.spark_job(submission(env={"A": "e\u0301"})), "driver")["Env"]["A"] == "e\u0301"
 
 
 def test_nomad_gives_the_users_dollars_back_as_they_are():
