@@ -35,7 +35,9 @@ class Host:
     host_key: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.port}" if self.port and not self.address else self.name
+        if not self.port or self.address:
+            return self.name
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
 
 class Role(str, Enum):
