@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cloudmesh.cluster.core.model import ClusterInfo, Host
+from cloudmesh.cluster.hosts import facts
 from cloudmesh.cluster.lifecycle import install, plan
 from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
@@ -18,7 +19,8 @@ def _lock(run: Installation) -> None:
 
 
 def _preflight(run: Installation) -> None:
-    plan.check_hosts(run.facts, run.provider, run.spec)
+    processor = facts.gather(run.server, ports=()).arch
+    plan.check_hosts(run.facts, run.provider, run.spec, processor)
     plans = plan.plan_hosts(run.connections, run.facts, run.spec, joined=len(run.spec.servers))
     install.find_pending(run, plans)
 
