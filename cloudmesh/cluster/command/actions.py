@@ -18,7 +18,18 @@ from cloudmesh.cluster.core.errors import ClusterError, UsageError
 MAX_NODES = 100
 
 CLUSTER_COLUMNS = ("name", "provider", "healthy", "nodes", "api", "registry")
-NODE_COLUMNS = ("name", "address", "roles", "status", "cores", "free_cores", "memory_mb", "free_memory_mb", "version")
+NODE_COLUMNS = (
+    "name",
+    "node",
+    "address",
+    "roles",
+    "status",
+    "cores",
+    "free_cores",
+    "memory_mb",
+    "free_memory_mb",
+    "version",
+)
 JOB_COLUMNS = ("id", "name", "state", "submitted", "duration", "hosts", "exit_code", "reason")
 IMAGE_COLUMNS = ("name", "tag", "built", "size_mb")
 ENGINE_COLUMNS = ("engine", "version", "file", "source", "sha256", "size", "path")

@@ -110,6 +110,7 @@ class Marker:
         role: what this host does.
         address: the address at which other hosts reach this one.
         servers: addresses of the servers, beginning with the first server.
+        node: the host's name as a node of the engine; empty: an earlier version wrote the marker.
     """
 
     cluster: str
@@ -118,6 +119,7 @@ class Marker:
     role: Role
     address: str
     servers: tuple[str, ...]
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class Node:
         contact: how the operator reached it when it joined, "user@host:port".
         host_key: its SSH host key when it joined, "TYPE BASE64".
         id: the engine's identifier of it.
+        node: the engine's name for it.
     """
 
     name: str
@@ -152,6 +155,7 @@ class Node:
     contact: str = ""
     host_key: str = ""
     id: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True)

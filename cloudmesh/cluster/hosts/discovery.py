@@ -56,7 +56,8 @@ class DiscoveredCluster(AbstractContextManager["DiscoveredCluster"]):
     def as_nodes(self) -> tuple[Node, ...]:
         """Return the hosts as nodes of status "unknown", for use where the engine does not answer."""
         return tuple(
-            Node(str(host), marker.address, (marker.role,), "unknown") for host, marker in self.markers.items()
+            Node(str(host), marker.address, (marker.role,), "unknown", node=marker.node)
+            for host, marker in self.markers.items()
         )
 
     def first_server(self) -> Connection:

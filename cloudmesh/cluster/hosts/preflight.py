@@ -76,9 +76,7 @@ def _find_own_faults(facts: Facts, needs: Needs) -> Iterator[str]:
         yield "no IPv4 address that other hosts could reach it by: give it one, or choose one by --interface"
 
 
-def _find_processor_faults(
-    host: Host, all_facts: Mapping[Host, Facts], needs: Needs, processor: str
-) -> Iterator[str]:
+def _find_processor_faults(host: Host, all_facts: Mapping[Host, Facts], needs: Needs, processor: str) -> Iterator[str]:
     """Yield the fault that there are no programs for a host's processor, or not the same as for the other hosts."""
     arch = all_facts[host].arch
     if arch not in needs.processors:

@@ -23,6 +23,7 @@ def _preflight(run: Installation) -> None:
     plan.check_hosts(run.facts, run.provider, run.spec, processor)
     plans = plan.plan_hosts(run.connections, run.facts, run.spec, joined=len(run.spec.servers))
     install.find_pending(run, plans)
+    install.name_nodes(run)
 
 
 PHASES: tuple[Phase[Installation], ...] = (

@@ -18,10 +18,10 @@ from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
 from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host
-from cloudmesh.cluster.hosts import facts, lock, volumes
+from cloudmesh.cluster.hosts import facts, lock, marker, volumes
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.build import build_builtin_image
-from cloudmesh.cluster.lifecycle import plan
+from cloudmesh.cluster.lifecycle import node_names, plan
 from cloudmesh.cluster.lifecycle.phases import Phase, changes, checks, perform
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
 from cloudmesh.cluster.providers.open_cluster import describe
@@ -177,6 +177,29 @@ def find_pending(run: Installation, plans: Sequence[HostPlan]) -> None:
     except ApiError:
         ready = set()
     run.pending = [host for host in plans if host.facts.address not in ready]
+
+
+def name_nodes(run: Installation) -> None:
+    """Choose the names of the pending hosts' nodes; the engine and the hosts' markers say which there are.
+
+    Raises:
+        ApiError: the engine of a cluster that is there does not answer.
+    """
+    existing: dict[str, str] = {}
+    for host_facts in run.facts.values():
+        node = marker.node_of(host_facts.marker)
+        # A copy of a machine may have the marker of the other.
+        if node_names.is_fit(node) and node not in existing.values():
+            existing[host_facts.address] = node
+    is_new = bool(run.first) and not any(host_facts.marker for host_facts in run.facts.values())
+    if not is_new and any(host.facts.address not in existing for host in run.pending):
+        try:
+            with run.engine() as engine:
+                existing |= {node.address: node.node or node.name for node in engine.nodes()}
+        except ApiError:
+            if not run.first:
+                raise
+    run.pending = node_names.name_nodes(run.pending, existing)
 
 
 # --- changes ---------------------------------------------------------------------------------------------------------

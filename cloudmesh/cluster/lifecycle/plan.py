@@ -141,8 +141,8 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[
     first = address == spec.servers[0]
     authority = spec.secrets.authority
     all_names = [*names, "localhost"] + [certificates.REGISTRY_NAME] * first
-    certificate = certificates.issue(authority, str(plan.host), all_names, [address, "127.0.0.1"])
-    host_marker = Marker(spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers)
+    certificate = certificates.issue(authority, plan.node, all_names, [address, "127.0.0.1"])
+    host_marker = Marker(spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers, plan.node)
     files = {
         "address": address.encode(),
         "registry": spec.registry.encode(),

@@ -28,7 +28,8 @@ def parse_hosts(text: str, *, user: str = "", port: int = 0, key: str = "") -> t
         key: path of a private key file for all of them.
 
     Raises:
-        UsageError: a host, user, port or range is malformed; a host is given twice; or there is none, or more than 1000.
+        UsageError: a host, user, port or range is malformed, or a host is given twice; or there is no host, or
+            more than 1000.
     """
     if user and not _USER.fullmatch(user):
         raise UsageError(f"user name {user[:60]!a} is not valid")

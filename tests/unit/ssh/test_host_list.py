@@ -59,10 +59,10 @@ def test_a_host_is_shown_as_it_was_written(text):
     assert str(host) == text
 
 
-UNSAFE = ["a'b", 'a"b', "a`b", "a$b", "a\\b", "a;b", "a&b", "a<b", "a|b", "a(b", "a{b", "a*", "a?", "!a", "#a", "~a", "a/b"]
+UNSAFE = [f"a{letter}b" for letter in "'\"`$\\;&<|({*?!#~/\x00\x1b\u00a0\u200b\u2028"]
 
 
-@pytest.mark.parametrize("text", [*UNSAFE, "a\x00b", "a\x1bb", "a\u00a0b", "a\u200bb", "a\u2028b", ".", "..", "-a", "--"])
+@pytest.mark.parametrize("text", [*UNSAFE, "!a", "#a", "~a", ".", "..", "-a", "--"])
 def test_what_could_mean_something_to_a_shell_or_terminal_is_refused(text):
     with pytest.raises(UsageError, match="is not valid"):
         parse_hosts(text)

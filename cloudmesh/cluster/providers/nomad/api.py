@@ -47,6 +47,7 @@ class NomadEngine:
         self._client = client
         self._volumes = VolumeStore(client)
         self._secrets = JobSecrets(client)
+        self._operator_names: dict[str, str] = {}  # what the operator calls each host, by its node's id
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Nomad has, with what its jobs leave free, sorted by name."""
@@ -257,7 +258,19 @@ class NomadEngine:
     def _list_allocations(self, job_id: str) -> list[dict[str, Any]]:
         # Nomad leaves out those of an earlier job of the same id.
         allocations: list[dict[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
+        for allocation in allocations:
+            allocation["NodeName"] = self._find_operator_name(allocation["NodeID"]) or allocation["NodeName"]
         return allocations
+
+    def _find_operator_name(self, node_id: str) -> str:
+        """Return what the operator calls the host of a node; empty where Nomad does not have the node any more."""
+        if node_id not in self._operator_names:
+            try:
+                node = call(lambda: self._client.node.get_node(node_id))
+                self._operator_names[node_id] = nodes.operator_name(node)
+            except NotFoundError:
+                self._operator_names[node_id] = ""
+        return self._operator_names[node_id]
 
 
 def _build_missing_node(allocation: Mapping[str, Any]) -> Node:
