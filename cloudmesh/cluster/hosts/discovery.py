@@ -142,13 +142,13 @@ class Candidates:
 
 def list_candidates(context: Context) -> Candidates:
     """Return the hosts to ask which cluster they belong to."""
-    near = dict.fromkeys(context.hosts)
+    local: dict[str, Host] = {}
     docker_silence = None
     try:
-        for hosts in local_hosts.find().values():
-            near.update(dict.fromkeys(hosts))
+        local = {str(host): host for hosts in local_hosts.find().values() for host in hosts}
     except ImageError as error:
         docker_silence = error
+    near = dict.fromkeys([*(local.get(str(host), host) for host in context.hosts), *local.values()])
     far = [host for host in known_hosts.hosts(context.settings.known_hosts) if host not in near]
     return Candidates(tuple(near), tuple(far), docker_silence)
 

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, NotFoundError, UsageError
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, UsageError
 from cloudmesh.cluster.core.model import Host, Node, Role
 from cloudmesh.cluster.hosts import lock
-from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
+from cloudmesh.cluster.hosts.local import local_hosts
+from cloudmesh.cluster.hosts.named_nodes import NamedNodes
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
 from cloudmesh.cluster.providers.base import Engine
@@ -57,14 +58,9 @@ class Removal:
 
 
 def _identify(run: Removal) -> None:
-    """Find which nodes the hosts are; a server is refused.
-
-    A host that has answered already is asked in the same way, whatever name it was given now.
-    """
-    discovered, engine_nodes = run.opened.discovered, run.engine.nodes()
-    nodes = [_node_of(host, engine_nodes, discovered) for host in run.hosts]
-    by_address = discovered.by_address
-    run.nodes = {by_address.get(node.address, host): node for host, node in zip(run.hosts, nodes, strict=True)}
+    """Find which nodes the hosts are; a server is refused."""
+    named = NamedNodes(run.engine.nodes(), run.opened.discovered, run.context)
+    run.nodes = named.find_all(run.hosts)
     for host, node in run.nodes.items():
         if Role.SERVER in node.roles:
             raise UsageError(f"{host} is a server: a cluster keeps its servers until it is killed")
@@ -83,8 +79,13 @@ def _drain(run: Removal) -> None:
 
 
 def _clean(run: Removal) -> None:
+    """Clean the hosts; a local host that is stopped is a container, and goes."""
     script = run.opened.provider.host_script()
-    outcomes = clean_hosts(run.context, run.opened.discovered, script, list(run.nodes), run.stack)
+    gone = [host for host in run.nodes if host.address and local_hosts.remove_stopped(host.name)]
+    for host in gone:
+        run.context.report.done(str(host), "its container, which was stopped, is removed")
+    others = [host for host in run.nodes if host not in gone]
+    outcomes = clean_hosts(run.context, run.opened.discovered, script, others, run.stack)
     run.failures.update(outcomes.failures)
 
 
@@ -117,7 +118,7 @@ def remove(opened: OpenCluster, hosts: Sequence[Host], *, force: bool = False) -
 
     Raises:
         NotFoundError: a host is not of this cluster.
-        UsageError: a host is a server.
+        UsageError: a host is a server, or named twice.
         HostsError: hosts that were not drained, or not cleaned, each with its cause; those that were drained are off
             the engine's list all the same.
     """
@@ -136,15 +137,6 @@ def plan_remove(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep
         with run.stack:
             perform(checks(PHASES), run)
             return planned_steps(changes(PHASES), run)
-
-
-def _node_of(host: Host, nodes: Sequence[Node], discovered: DiscoveredCluster) -> Node:
-    marker = discovered.markers.get(host)
-    for node in nodes:
-        if node.name == str(host) or node.address in (host.name, marker.address if marker else ""):
-            return node
-    names = ", ".join(node.name for node in nodes)
-    raise NotFoundError(f"{host} is not a host of cluster {discovered.cluster}: it has {names}")
 
 
 def _drain_node(run: Removal, node: Node) -> None:
