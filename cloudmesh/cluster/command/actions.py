@@ -85,8 +85,7 @@ def remove(arguments: Arguments) -> None:
     if arguments.flag("--dryrun"):
         _show_plan(arguments, "remove")
         return
-    arguments.confirm(f"Remove {', '.join(map(str, hosts))} from cluster {arguments.name}?")
-    arguments.cluster.remove(hosts, force=arguments.flag("--force"))
+    arguments.cluster.remove(hosts, force=arguments.flag("--force"), agree=arguments.confirm)
 
 
 def kill(arguments: Arguments) -> None:

@@ -54,7 +54,7 @@ class NamedNodes:
             UsageError: two of them mean the same node.
         """
         written: dict[str, Host] = {}
-        found: dict[Host, Node] = {}
+        nodes: dict[Host, Node] = {}
         for host in hosts:
             node = self.find(host)
             if node is None:
@@ -63,8 +63,8 @@ class NamedNodes:
             if node.id in written:
                 raise UsageError(f"{written[node.id]} and {host} are the same host, given twice: name it once")
             written[node.id] = host
-            found[self.host_of(node, host)] = node
-        return found
+            nodes[self.host_of(node, host)] = node
+        return nodes
 
     def host_of(self, node: Node, written: Host) -> Host:
         """Return how the host of `node` is reached: as it answered, as a local host, as `written`, or as it joined."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.context import Context
@@ -12,7 +12,7 @@ from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, Us
 from cloudmesh.cluster.core.model import Host, Node, Role
 from cloudmesh.cluster.hosts import lock
 from cloudmesh.cluster.hosts.local import local_hosts
-from cloudmesh.cluster.hosts.named_nodes import NamedNodes
+from cloudmesh.cluster.hosts.named_nodes import NamedNodes, describe
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
 from cloudmesh.cluster.providers.base import Engine
@@ -21,6 +21,8 @@ from cloudmesh.cluster.ssh import parallel
 
 _DRAIN_SECONDS = 300.0
 _POLL_SECONDS = 0.4
+_DOWN_SECONDS = 5.0  # so often the engine is asked whether the host that is emptied is still up
+_MAX_SHOWN = 10
 _UNDO = "add"
 
 
@@ -33,6 +35,7 @@ class Removal:
         engine: its engine.
         hosts: to take out, as the operator named them.
         force: go on where jobs cannot be moved away.
+        agree: takes the question whether to go on, and raises ClusterError where the answer is no.
         nodes: the engine's nodes that the hosts are; of a drained host, until the engine has forgotten it.
         failures: what went wrong, by host.
         stack: releases the lock, and the connections that had to be opened.
@@ -42,6 +45,7 @@ class Removal:
     engine: Engine
     hosts: Sequence[Host]
     force: bool = False
+    agree: Callable[[str], None] | None = None
     nodes: dict[Host, Node] = field(default_factory=dict)
     failures: dict[str, ClusterError] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
@@ -64,6 +68,21 @@ def _identify(run: Removal) -> None:
     for host, node in run.nodes.items():
         if Role.SERVER in node.roles:
             raise UsageError(f"{host} is a server: a cluster keeps its servers until it is killed")
+
+
+def _agree(run: Removal) -> None:
+    """Tell which jobs have output and results on the hosts, which go with them, and ask."""
+    with suppress(ApiError):
+        run.engine.forget_expired()
+    jobs = run.engine.jobs()
+    for host, node in run.nodes.items():
+        if job_ids := [job.id for job in jobs if {node.name, node.node} & set(job.hosts)]:
+            shown = ", ".join(job_ids[:_MAX_SHOWN]) + (
+                f" and {len(job_ids) - _MAX_SHOWN} more" * (len(job_ids) > _MAX_SHOWN)
+            )
+            run.context.report.note(f"{host}: output and results of these jobs are there, and go with it: {shown}")
+    if run.agree:
+        run.agree(f"Remove {', '.join(map(describe, run.nodes.values()))} from cluster {run.cluster}?")
 
 
 def _lock(run: Removal) -> None:
@@ -101,6 +120,7 @@ def _named_hosts(run: Removal) -> Sequence[Host]:
 
 PHASES: tuple[Phase[Removal], ...] = (
     Phase("identify", "find which node the host is; servers are refused", _identify, _named_hosts),
+    Phase("agree", "tell which jobs have output and results there, and ask", _agree, _named_hosts),
     Phase("lock", "let no other operator change the cluster meanwhile", _lock, _named_hosts),
     Phase("drain", "move its jobs to other hosts, wait for those that cannot move", _drain, _named_hosts, _UNDO),
     Phase("clean", "stop the engine, take away all that the cluster brought", _clean, _named_hosts, _UNDO),
@@ -108,13 +128,20 @@ PHASES: tuple[Phase[Removal], ...] = (
 )
 
 
-def remove(opened: OpenCluster, hosts: Sequence[Host], *, force: bool = False) -> None:
+def remove(
+    opened: OpenCluster,
+    hosts: Sequence[Host],
+    *,
+    force: bool = False,
+    agree: Callable[[str], None] | None = None,
+) -> None:
     """Take `hosts` out of a cluster.
 
     Args:
         opened: the cluster.
         hosts: of it.
         force: go on where jobs cannot be moved away.
+        agree: takes the question whether to go on, and raises ClusterError where the answer is no; None: go on.
 
     Raises:
         NotFoundError: a host is not of this cluster.
@@ -123,7 +150,7 @@ def remove(opened: OpenCluster, hosts: Sequence[Host], *, force: bool = False) -
             the engine's list all the same.
     """
     with opened.engine() as engine:
-        run = Removal(opened, engine, hosts, force)
+        run = Removal(opened, engine, hosts, force, agree)
         with run.stack:
             perform(PHASES, run)
     if run.failures:
@@ -142,7 +169,11 @@ def plan_remove(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep
 def _drain_node(run: Removal, node: Node) -> None:
     run.context.report.step(node.name, "drain")
     try:
-        _move_jobs_away(run.engine, node)
+        lost = _move_jobs_away(run.engine, node)
+        if lost:
+            run.context.report.note(
+                f"{node.name}: it is down, and what these jobs ran there is lost: {', '.join(lost)}"
+            )
     except ClusterError as error:
         if not run.force:
             raise ClusterError(
@@ -151,16 +182,25 @@ def _drain_node(run: Removal, node: Node) -> None:
         run.context.report.note(f"{node.name}: {error}")
 
 
-def _move_jobs_away(engine: Engine, node: Node) -> None:
+def _move_jobs_away(engine: Engine, node: Node) -> tuple[str, ...]:
     """Send `node` no more jobs, move away the tasks that can move, and wait for the end of others, such as drivers.
+
+    Returns:
+        The jobs that still run there, as far as the engine knows, because the host is down.
 
     Raises:
         ApiError: a service is bound to the node, or a job still runs there in the end; the node takes jobs again.
     """
     engine.begin_drain(node)
     deadline = time.monotonic() + _DRAIN_SECONDS
+    asked = 0.0
     while job_ids := engine.move_jobs(node):
+        if not asked or time.monotonic() > asked + _DOWN_SECONDS:
+            asked = time.monotonic()
+            if any(other.id == node.id and other.status == "down" for other in engine.nodes()):
+                return job_ids
         if time.monotonic() > deadline:
             engine.end_drain(node)
             raise ApiError(f"after {_DRAIN_SECONDS:.0f} s these jobs still run on it: {', '.join(job_ids)}")
         time.sleep(_POLL_SECONDS)
+    return ()
