@@ -213,12 +213,14 @@ class Cluster:
         with self._open() as opened:
             return add.add(opened, self._parse(hosts))
 
-    def remove(self, hosts: Hosts, *, force: bool = False) -> None:
-        """Drain hosts, take them out of the cluster and clean them.
+    def remove(self, hosts: Hosts, *, force: bool = False, agree: Callable[[str], None] | None = None) -> None:
+        """Drain hosts, take them out of the cluster and clean them. Output and results that jobs left there are lost.
 
         Args:
-            hosts: of the cluster.
+            hosts: of the cluster, as SSH reaches them or by their nodes' names.
             force: go on where jobs cannot be moved away.
+            agree: takes the question whether to go on, once the jobs that have output or results there have been
+                reported, and raises ClusterError where the answer is no; None: it is not asked.
 
         Raises:
             NotFoundError: a host is not of this cluster.
@@ -226,7 +228,7 @@ class Cluster:
             HostsError: hosts that failed, each with its cause.
         """
         with self._open() as opened:
-            remove.remove(opened, self._parse(hosts), force=force)
+            remove.remove(opened, self._parse(hosts), force=force, agree=agree)
 
     def kill(self, *, force: bool = False) -> None:
         """Take the cluster apart and clean its hosts; local hosts are removed altogether.

@@ -18,7 +18,18 @@ from cloudmesh.cluster.core.errors import ClusterError, UsageError
 MAX_NODES = 100
 
 CLUSTER_COLUMNS = ("name", "provider", "healthy", "nodes", "api", "registry")
-NODE_COLUMNS = ("name", "address", "roles", "status", "cores", "free_cores", "memory_mb", "free_memory_mb", "version")
+NODE_COLUMNS = (
+    "name",
+    "node",
+    "address",
+    "roles",
+    "status",
+    "cores",
+    "free_cores",
+    "memory_mb",
+    "free_memory_mb",
+    "version",
+)
 JOB_COLUMNS = ("id", "name", "state", "submitted", "duration", "hosts", "exit_code", "reason")
 IMAGE_COLUMNS = ("name", "tag", "built", "size_mb")
 ENGINE_COLUMNS = ("engine", "version", "file", "source", "sha256", "size", "path")
@@ -74,8 +85,7 @@ def remove(arguments: Arguments) -> None:
     if arguments.flag("--dryrun"):
         _show_plan(arguments, "remove")
         return
-    arguments.confirm(f"Remove {', '.join(map(str, hosts))} from cluster {arguments.name}?")
-    arguments.cluster.remove(hosts, force=arguments.flag("--force"))
+    arguments.cluster.remove(hosts, force=arguments.flag("--force"), agree=arguments.confirm)
 
 
 def kill(arguments: Arguments) -> None:

@@ -52,7 +52,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                    are servers. Every host is checked before any is changed. Nothing is done to a cluster that
                    is complete; one that is not is completed.
           add      Lets more hosts join. Jobs go on running.
-          remove   Drains the hosts, takes them out of the cluster and cleans them. Their jobs move to other hosts.
+          remove   Drains the hosts, takes them out of the cluster and cleans them. Their jobs move to other hosts;
+                   output and results that jobs have left on them go: it names these jobs before it asks.
           kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
           list     Prints the name of each cluster found.
           info     Shows all clusters, or one with its API address, hosts, roles, health and resources.
@@ -79,7 +80,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
 
         Arguments:
           HOSTNAMES  [user@]host[:port], several with commas or blanks between them; node[01-10] is ten hosts.
-                     ~/.ssh/config and the SSH agent are honoured.
+                     ~/.ssh/config and the SSH agent are honoured. Hosts of a cluster may be named as info shows
+                     them, by "name" or "node".
           JOB        A job file (.yaml), a Python program (.py), a Java archive (.jar), or a job in the language of the
                      cluster's engine, which goes there as it is: a Nomad job (.nomad, .hcl, .json), or Kubernetes
                      manifests (.yaml, .json), in the namespace cms-jobs where they name none. A Nomad batch job

@@ -73,6 +73,7 @@ class HostPlan:
         takes_jobs: a server of a cluster with workers takes none.
         contact: how the operator reaches it, "user@host:port".
         host_key: its SSH host key.
+        node: its name as a node of the engine; empty until `lifecycle/node_names.py` has chosen it.
     """
 
     host: Host
@@ -81,6 +82,7 @@ class HostPlan:
     takes_jobs: bool
     contact: str
     host_key: str
+    node: str = ""
 
     @property
     def interface(self) -> str:

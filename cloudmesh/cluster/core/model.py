@@ -35,7 +35,9 @@ class Host:
     host_key: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.port}" if self.port and not self.address else self.name
+        if not self.port or self.address:
+            return self.name
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
 
 class Role(str, Enum):
@@ -112,6 +114,7 @@ class Marker:
         role: what this host does.
         address: the address at which other hosts reach this one.
         servers: addresses of the servers, beginning with the first server.
+        node: the host's name as a node of the engine; empty: an earlier version wrote the marker.
     """
 
     cluster: str
@@ -120,6 +123,7 @@ class Marker:
     role: Role
     address: str
     servers: tuple[str, ...]
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class Node:
         contact: how the operator reached it when it joined, "user@host:port".
         host_key: its SSH host key when it joined, "TYPE BASE64".
         id: the engine's identifier of it.
+        node: the engine's name for it.
     """
 
     name: str
@@ -154,6 +159,7 @@ class Node:
     contact: str = ""
     host_key: str = ""
     id: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True)

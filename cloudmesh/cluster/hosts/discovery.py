@@ -56,7 +56,8 @@ class DiscoveredCluster(AbstractContextManager["DiscoveredCluster"]):
     def as_nodes(self) -> tuple[Node, ...]:
         """Return the hosts as nodes of status "unknown", for use where the engine does not answer."""
         return tuple(
-            Node(str(host), marker.address, (marker.role,), "unknown") for host, marker in self.markers.items()
+            Node(str(host), marker.address, (marker.role,), "unknown", node=marker.node)
+            for host, marker in self.markers.items()
         )
 
     def first_server(self) -> Connection:
@@ -141,13 +142,13 @@ class Candidates:
 
 def list_candidates(context: Context) -> Candidates:
     """Return the hosts to ask which cluster they belong to."""
-    near = dict.fromkeys(context.hosts)
+    local: dict[str, Host] = {}
     docker_silence = None
     try:
-        for hosts in local_hosts.find().values():
-            near.update(dict.fromkeys(hosts))
+        local = {str(host): host for hosts in local_hosts.find().values() for host in hosts}
     except ImageError as error:
         docker_silence = error
+    near = dict.fromkeys([*(local.get(str(host), host) for host in context.hosts), *local.values()])
     far = [host for host in known_hosts.hosts(context.settings.known_hosts) if host not in near]
     return Candidates(tuple(near), tuple(far), docker_silence)
 

@@ -31,6 +31,11 @@ def loads(text: str | bytes) -> Marker:
         raise ClusterError(f"the cluster marker {PATH} is damaged ({error})") from error
 
 
+def node_of(text: str) -> str:
+    """Return the name of its node that a host's marker says; empty where it has no marker, or one that says none."""
+    return loads(text).node if text else ""
+
+
 def _parse_fields(fields: Any) -> Marker:
     servers = fields["servers"]
     if not isinstance(servers, list):
@@ -42,6 +47,7 @@ def _parse_fields(fields: Any) -> Marker:
         role=Role(fields["role"]),
         address=_check_text(fields["address"]),
         servers=tuple(_check_text(server) for server in servers),
+        node=_check_text(fields["node"]) if fields.get("node") else "",
     )
 
 

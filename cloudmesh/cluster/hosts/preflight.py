@@ -21,6 +21,7 @@ class Needs:
         max_skew: seconds by which the host's clock may differ from the operator's.
         os: the operating systems that the host scripts support.
         packages: what the host scripts install.
+        processors: those for which the engines' programs are to be had, as Debian names them.
     """
 
     ports: tuple[int, ...]
@@ -29,9 +30,12 @@ class Needs:
     max_skew: float = 30.0
     os: tuple[str, ...] = ("debian-12", "debian-13", "ubuntu-22.04", "ubuntu-24.04")
     packages: tuple[str, ...] = ()
+    processors: tuple[str, ...] = ("amd64", "arm64")
 
 
-def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: str) -> dict[str, str]:
+def check(
+    facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: str, processor: str = ""
+) -> dict[str, str]:
     """Return the faults of hosts, with their remedies, by the host as the user wrote it; empty if no host has faults.
 
     Taken ports and a full disk are no faults of a host that belongs to this cluster already: the cluster uses them.
@@ -41,12 +45,14 @@ def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: s
         needs: what every host must have.
         cluster: name of the cluster that the hosts will join.
         cluster_id: id of that cluster, which tells it from other clusters of the same name.
+        processor: that of the hosts which the cluster has beside these; empty: it has no others.
     """
     faults_by_host: dict[str, str] = {}
     for host, host_facts in facts.items():
         faults = [
             *_find_own_faults(host_facts, needs),
             *_find_cluster_faults(host_facts, needs, cluster, cluster_id),
+            *_find_processor_faults(host, facts, needs, processor),
             *_find_conflicts(host, facts),
         ]
         if abs(host_facts.skew) > needs.max_skew:
@@ -70,6 +76,19 @@ def _find_own_faults(facts: Facts, needs: Needs) -> Iterator[str]:
         yield f"too little memory: {facts.memory_mb} MiB, {needs.memory_mb} MiB are needed"
     if not facts.address:
         yield "no IPv4 address that other hosts could reach it by: give it one, or choose one by --interface"
+
+
+def _find_processor_faults(host: Host, all_facts: Mapping[Host, Facts], needs: Needs, processor: str) -> Iterator[str]:
+    """Yield the fault that there are no programs for a host's processor, or not the same as for the other hosts."""
+    arch = all_facts[host].arch
+    if arch not in needs.processors:
+        yield f"unsupported processor {arch}: the engine's programs are to be had for {' and '.join(needs.processors)}"
+        return
+    fit = [(str(other), facts.arch) for other, facts in all_facts.items() if facts.arch in needs.processors]
+    first, of_first = ("the cluster's hosts", processor) if processor else fit[0]
+    if arch != of_first:
+        verb = "have" if processor else "has"
+        yield f"its processor is {arch}, and {first} {verb} {of_first}: one cluster has one kind, make another of these"
 
 
 def _find_cluster_faults(facts: Facts, needs: Needs, cluster: str, cluster_id: str) -> Iterator[str]:

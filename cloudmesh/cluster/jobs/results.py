@@ -19,10 +19,11 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.digests import sha256_of_file
-from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError
+from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, UnreachableError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, connection_to, hosts_of
+from cloudmesh.cluster.jobs.lost_hosts import MISSING, explain
 from cloudmesh.cluster.providers.base import ResultLocation
 from cloudmesh.cluster.ssh import host_script, parallel
 
@@ -69,7 +70,8 @@ def fetch(
     by_node = defaultdict(list)
     for location in located:
         by_node[location.node].append(location)
-    hosts = hosts_of(list(by_node), discovered, context)
+    missing = {node: explain(node, _describe(by_node[node])) for node in by_node if node.status == MISSING}
+    hosts = hosts_of([node for node in by_node if node not in missing], discovered, context)
     with ExitStack() as stack:
 
         def copy_from(host: Host) -> CopySummary:
@@ -80,9 +82,18 @@ def fetch(
             return summary
 
         outcomes = parallel.run_on_hosts(copy_from, {host: host for host in hosts})
-    if failures := {**failures, **outcomes.failures}:
+    failures = {**failures, **outcomes.failures, **{node.name: error for node, error in missing.items()}}
+    for host, node in hosts.items():
+        if isinstance(error := failures.get(str(host)), UnreachableError):
+            cause = f"{error.cause}; {_describe(by_node[node])} is there: start it, and ask again"
+            failures[str(host)] = UnreachableError(node.name, cause)
+    if failures:
         raise HostsError(failures)
     return sum(outcomes.values.values(), CopySummary())
+
+
+def _describe(locations: Sequence[ResultLocation]) -> str:
+    return f"what {', '.join(location.task for location in locations)} left in $CMS_RESULTS"
 
 
 def _copy_task(connection: Connection, results: ResultLocation, target: Path, report: Report) -> CopySummary:

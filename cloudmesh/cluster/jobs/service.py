@@ -10,12 +10,13 @@ from typing import Any, NamedTuple, Protocol
 
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.digests import keyed_digest
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, UsageError
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Volume
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.jobs import capacity, job_image
 from cloudmesh.cluster.jobs.engine_jobs import clear_ended, submit_once
 from cloudmesh.cluster.jobs.follow import OutputHandler, follow_to_end, wait_for_all, wait_until_running
+from cloudmesh.cluster.jobs.lost_hosts import explain_failure, find_lost_output
 from cloudmesh.cluster.providers.base import Engine, Mount, NativeSubmission, Submission, is_spark
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.spec.job import JobSpec, describe
@@ -200,10 +201,23 @@ class JobService:
             return wait_for_all(engine, [names.check(job_id, "job id")], self._context.report)[0]
 
     def logs(self, job_id: str, output: OutputHandler, *, follow: bool = False) -> None:
-        """Give the driver's output to `output`; with `follow`, until it ends."""
+        """Give the driver's output to `output`; with `follow`, until it ends.
+
+        Raises:
+            HostsError: hosts that have some of it are down or gone; what the others have was given.
+        """
         with self._open_engine() as engine:
-            for chunk in engine.logs(names.check(job_id, "job id"), follow):
-                output(chunk)
+            status = engine.job(names.check(job_id, "job id"))
+            lost = {} if follow and not status.state.ended else find_lost_output(engine, status)
+            try:
+                for chunk in engine.logs(job_id, follow):
+                    output(chunk)
+            except (ApiError, NotFoundError) as error:
+                lost = lost or find_lost_output(engine, status)
+                if not lost:
+                    raise explain_failure(engine, job_id, error) from error
+            if lost:
+                raise HostsError(lost)
 
     def stop(self, job_id: str) -> JobStatus:
         """End a job and all its tasks; nothing to do where it has ended."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from cloudmesh.cluster.core.model import ClusterInfo, Host
+from cloudmesh.cluster.core.errors import ApiError
+from cloudmesh.cluster.core.model import ClusterInfo, Host, Node
+from cloudmesh.cluster.hosts import facts, named_nodes
+from cloudmesh.cluster.hosts.named_nodes import NamedNodes
 from cloudmesh.cluster.lifecycle import install, plan
 from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
@@ -18,9 +22,11 @@ def _lock(run: Installation) -> None:
 
 
 def _preflight(run: Installation) -> None:
-    plan.check_hosts(run.facts, run.provider, run.spec)
+    processor = facts.gather(run.server, ports=()).arch
+    plan.check_hosts(run.facts, run.provider, run.spec, processor)
     plans = plan.plan_hosts(run.connections, run.facts, run.spec, joined=len(run.spec.servers))
     install.find_pending(run, plans)
+    install.name_nodes(run)
 
 
 PHASES: tuple[Phase[Installation], ...] = (
@@ -58,6 +64,14 @@ def plan_add(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep, .
 
 
 def _start(opened: OpenCluster, hosts: Sequence[Host]) -> Installation:
-    run = Installation(opened.context, opened.provider, opened.spec.cluster, hosts)
+    run = Installation(opened.context, opened.provider, opened.spec.cluster, _reach(opened, hosts))
     run.spec, run.server = opened.spec, opened.server
     return run
+
+
+def _reach(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[Host, ...]:
+    """Return the hosts as they are reached, where they are named as nodes; a silent engine is told of later."""
+    nodes: tuple[Node, ...] = ()
+    with suppress(ApiError), opened.engine() as engine:
+        nodes = engine.nodes()
+    return named_nodes.reach(hosts, NamedNodes(nodes, opened.discovered, opened.context))

@@ -40,6 +40,7 @@ def _preflight(run: Creation) -> None:
     plan.check_hosts(run.facts, run.provider, run.spec)
     plan.ensure_unique_name(run.context, run.spec)
     install.find_pending(run, plan.plan_hosts(run.connections, run.facts, run.spec))
+    install.name_nodes(run)
 
 
 PHASES: tuple[Phase[Creation], ...] = (
@@ -132,7 +133,9 @@ def plan_create(context: Context, request: Request) -> tuple[PlannedStep, ...]:
         steps = planned_steps(PHASES, run)
         for host in run.pending:
             names_of_phases = ", ".join(step.phase for step in steps if step.host == str(host.host))
-            context.report.note(f"{host.host}: would {names_of_phases} as {host.role} at {host.facts.address}")
+            context.report.note(
+                f"{host.host}: would {names_of_phases} as {host.role} at {host.facts.address}, node {host.node}"
+            )
         for image in request.images:
             context.report.note(f"{image}: would be built and delivered")
         return steps

@@ -19,10 +19,10 @@ from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
 from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host, Node, Role
 from cloudmesh.cluster.core.retrying import retry
-from cloudmesh.cluster.hosts import facts, lock, members, volumes
+from cloudmesh.cluster.hosts import facts, lock, marker, members, volumes
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.build import build_builtin_image
-from cloudmesh.cluster.lifecycle import plan
+from cloudmesh.cluster.lifecycle import node_names, plan
 from cloudmesh.cluster.lifecycle.phases import Phase, changes, checks, perform
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
 from cloudmesh.cluster.providers.open_cluster import describe
@@ -209,6 +209,24 @@ def _ask_for_nodes(run: Installation) -> Sequence[Node]:
             f"the engine of cluster {run.cluster} does not answer here, so that nothing was changed: {error}. "
             "Start what has stopped (systemctl list-units --all 'cloudmesh-*' shows it there), and run this again",
         ) from error
+
+
+def name_nodes(run: Installation) -> None:
+    """Choose the names of the pending hosts' nodes; the engine and the hosts' markers say which there are.
+
+    Raises:
+        ApiError: the engine of a cluster that is there does not answer.
+    """
+    existing: dict[str, str] = {}
+    for host_facts in run.facts.values():
+        node = marker.node_of(host_facts.marker)
+        # A copy of a machine may have the marker of the other.
+        if node_names.is_fit(node) and node not in existing.values():
+            existing[host_facts.address] = node
+    started = any(host_facts.engine_started for host_facts in run.facts.values()) or not run.first
+    if started and any(host.facts.address not in existing for host in run.pending):
+        existing |= {node.address: node.node or node.name for node in _ask_for_nodes(run)}
+    run.pending = node_names.name_nodes(run.pending, existing)
 
 
 # --- changes ---------------------------------------------------------------------------------------------------------

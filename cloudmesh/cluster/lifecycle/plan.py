@@ -29,13 +29,19 @@ _CONFIG = "/etc/cloudmesh/cluster"
 _REGISTRY_DATA = "/var/lib/cloudmesh/registry"
 
 
-def check_hosts(facts: Mapping[Host, Facts], provider: Provider, spec: ClusterSpec) -> None:
+def check_hosts(facts: Mapping[Host, Facts], provider: Provider, spec: ClusterSpec, processor: str = "") -> None:
     """Refuse hosts that cannot become part of the cluster.
+
+    Args:
+        facts: of the hosts.
+        provider: of the cluster's kind.
+        spec: of the cluster.
+        processor: that of the hosts which the cluster has beside these; empty: it has no others.
 
     Raises:
         HostsError: hosts that cannot, with all that is wrong with each.
     """
-    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id)
+    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id, processor)
     if causes:
         raise HostsError({host: HostError(host, cause) for host, cause in causes.items()})
 
@@ -173,8 +179,8 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[
     first = address == spec.servers[0]
     authority = spec.secrets.authority
     all_names = [*names, "localhost"] + [certificates.REGISTRY_NAME] * first
-    certificate = certificates.issue(authority, str(plan.host), all_names, [address, "127.0.0.1"])
-    host_marker = Marker(spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers)
+    certificate = certificates.issue(authority, plan.node, all_names, [address, "127.0.0.1"])
+    host_marker = Marker(spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers, plan.node)
     files = {
         "address": address.encode(),
         "registry": spec.registry.encode(),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, NotFoundError, UsageError
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, UsageError
 from cloudmesh.cluster.core.model import Host, Node, Role
 from cloudmesh.cluster.hosts import lock, members
-from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
+from cloudmesh.cluster.hosts.local import local_hosts
+from cloudmesh.cluster.hosts.named_nodes import NamedNodes, describe
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
 from cloudmesh.cluster.providers.base import Engine
@@ -20,6 +21,8 @@ from cloudmesh.cluster.ssh import parallel
 
 _DRAIN_SECONDS = 300.0
 _POLL_SECONDS = 0.4
+_DOWN_SECONDS = 5.0  # so often the engine is asked whether the host that is emptied is still up
+_MAX_SHOWN = 10
 _UNDO = "add"
 
 
@@ -32,6 +35,7 @@ class Removal:
         engine: its engine.
         hosts: to take out, as the operator named them.
         force: go on where jobs cannot be moved away.
+        agree: takes the question whether to go on, and raises ClusterError where the answer is no.
         nodes: the engine's nodes that the hosts are; of a drained host, until the engine has forgotten it.
         failures: what went wrong, by host.
         stack: releases the lock, and the connections that had to be opened.
@@ -41,6 +45,7 @@ class Removal:
     engine: Engine
     hosts: Sequence[Host]
     force: bool = False
+    agree: Callable[[str], None] | None = None
     nodes: dict[Host, Node] = field(default_factory=dict)
     failures: dict[str, ClusterError] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
@@ -57,17 +62,27 @@ class Removal:
 
 
 def _identify(run: Removal) -> None:
-    """Find which nodes the hosts are; a server is refused.
-
-    A host that has answered already is asked in the same way, whatever name it was given now.
-    """
-    discovered, engine_nodes = run.opened.discovered, run.engine.nodes()
-    nodes = [_node_of(host, engine_nodes, discovered) for host in run.hosts]
-    by_address = discovered.by_address
-    run.nodes = {by_address.get(node.address, host): node for host, node in zip(run.hosts, nodes, strict=True)}
+    """Find which nodes the hosts are; a server is refused."""
+    named = NamedNodes(run.engine.nodes(), run.opened.discovered, run.context)
+    run.nodes = named.find_all(run.hosts)
     for host, node in run.nodes.items():
         if Role.SERVER in node.roles:
             raise UsageError(f"{host} is a server: a cluster keeps its servers until it is killed")
+
+
+def _agree(run: Removal) -> None:
+    """Tell which jobs have output and results on the hosts, which go with them, and ask."""
+    with suppress(ApiError):
+        run.engine.forget_expired()
+    jobs = run.engine.jobs()
+    for host, node in run.nodes.items():
+        if job_ids := [job.id for job in jobs if {node.name, node.node} & set(job.hosts)]:
+            shown = ", ".join(job_ids[:_MAX_SHOWN]) + (
+                f" and {len(job_ids) - _MAX_SHOWN} more" * (len(job_ids) > _MAX_SHOWN)
+            )
+            run.context.report.note(f"{host}: output and results of these jobs are there, and go with it: {shown}")
+    if run.agree:
+        run.agree(f"Remove {', '.join(map(describe, run.nodes.values()))} from cluster {run.cluster}?")
 
 
 def _lock(run: Removal) -> None:
@@ -83,8 +98,13 @@ def _drain(run: Removal) -> None:
 
 
 def _clean(run: Removal) -> None:
+    """Clean the hosts; a local host that is stopped is a container, and goes."""
     script = run.opened.provider.host_script()
-    outcomes = clean_hosts(run.context, run.opened.discovered, script, list(run.nodes), run.stack)
+    gone = [host for host in run.nodes if host.address and local_hosts.remove_stopped(host.name)]
+    for host in gone:
+        run.context.report.done(str(host), "its container, which was stopped, is removed")
+    others = [host for host in run.nodes if host not in gone]
+    outcomes = clean_hosts(run.context, run.opened.discovered, script, others, run.stack)
     run.failures.update(outcomes.failures)
 
 
@@ -103,6 +123,7 @@ def _named_hosts(run: Removal) -> Sequence[Host]:
 
 PHASES: tuple[Phase[Removal], ...] = (
     Phase("identify", "find which node the host is; servers are refused", _identify, _named_hosts),
+    Phase("agree", "tell which jobs have output and results there, and ask", _agree, _named_hosts),
     Phase("lock", "let no other operator change the cluster meanwhile", _lock, _named_hosts),
     Phase("drain", "move its jobs to other hosts, wait for those that cannot move", _drain, _named_hosts, _UNDO),
     Phase("clean", "stop the engine, take away all that the cluster brought", _clean, _named_hosts, _UNDO),
@@ -110,22 +131,29 @@ PHASES: tuple[Phase[Removal], ...] = (
 )
 
 
-def remove(opened: OpenCluster, hosts: Sequence[Host], *, force: bool = False) -> None:
+def remove(
+    opened: OpenCluster,
+    hosts: Sequence[Host],
+    *,
+    force: bool = False,
+    agree: Callable[[str], None] | None = None,
+) -> None:
     """Take `hosts` out of a cluster.
 
     Args:
         opened: the cluster.
         hosts: of it.
         force: go on where jobs cannot be moved away.
+        agree: takes the question whether to go on, and raises ClusterError where the answer is no; None: go on.
 
     Raises:
         NotFoundError: a host is not of this cluster.
-        UsageError: a host is a server.
+        UsageError: a host is a server, or named twice.
         HostsError: hosts that were not drained, or not cleaned, each with its cause; those that were drained are off
             the engine's list all the same.
     """
     with opened.engine() as engine:
-        run = Removal(opened, engine, hosts, force)
+        run = Removal(opened, engine, hosts, force, agree)
         with run.stack:
             perform(PHASES, run)
     if run.failures:
@@ -141,19 +169,14 @@ def plan_remove(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep
             return planned_steps(changes(PHASES), run)
 
 
-def _node_of(host: Host, nodes: Sequence[Node], discovered: DiscoveredCluster) -> Node:
-    marker = discovered.markers.get(host)
-    for node in nodes:
-        if node.name == str(host) or node.address in (host.name, marker.address if marker else ""):
-            return node
-    names = ", ".join(node.name for node in nodes)
-    raise NotFoundError(f"{host} is not a host of cluster {discovered.cluster}: it has {names}")
-
-
 def _drain_node(run: Removal, node: Node) -> None:
     run.context.report.step(node.name, "drain")
     try:
-        _move_jobs_away(run.engine, node)
+        lost = _move_jobs_away(run.engine, node)
+        if lost:
+            run.context.report.note(
+                f"{node.name}: it is down, and what these jobs ran there is lost: {', '.join(lost)}"
+            )
     except ClusterError as error:
         if not run.force:
             raise ClusterError(
@@ -162,16 +185,25 @@ def _drain_node(run: Removal, node: Node) -> None:
         run.context.report.note(f"{node.name}: {error}")
 
 
-def _move_jobs_away(engine: Engine, node: Node) -> None:
+def _move_jobs_away(engine: Engine, node: Node) -> tuple[str, ...]:
     """Send `node` no more jobs, move away the tasks that can move, and wait for the end of others, such as drivers.
+
+    Returns:
+        The jobs that still run there, as far as the engine knows, because the host is down.
 
     Raises:
         ApiError: a service is bound to the node, or a job still runs there in the end; the node takes jobs again.
     """
     engine.begin_drain(node)
     deadline = time.monotonic() + _DRAIN_SECONDS
+    asked = 0.0
     while job_ids := engine.move_jobs(node):
+        if not asked or time.monotonic() > asked + _DOWN_SECONDS:
+            asked = time.monotonic()
+            if any(other.id == node.id and other.status == "down" for other in engine.nodes()):
+                return job_ids
         if time.monotonic() > deadline:
             engine.end_drain(node)
             raise ApiError(f"after {_DRAIN_SECONDS:.0f} s these jobs still run on it: {', '.join(job_ids)}")
         time.sleep(_POLL_SECONDS)
+    return ()

@@ -90,6 +90,13 @@ class ResultLocation(NamedTuple):
     path: str
 
 
+class TaskHost(NamedTuple):
+    """A task of a job, and the node that it runs or ran on; "missing" where the engine has that node no more."""
+
+    task: str
+    node: Node
+
+
 class Leftover(NamedTuple):
     """A job of a job file that has ended, or can never begin, and of which tasks or secrets are still there.
 
@@ -161,6 +168,9 @@ class Engine(Protocol):
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         """Yield the output of the driver, or of a native job's tasks; with `follow`, until it ends."""
+
+    def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
+        """Return the tasks whose output is the job's, where each started last; of nodes, at least name and status."""
 
     def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End the job and all its tasks; of one that has ended, whatever is left.

@@ -183,8 +183,11 @@ def _connect_tcp(host: Host, target: Target, timeout: float) -> socket.socket:
         raise UnreachableError(
             str(host), f"no answer from {where} in {timeout:g} s: is it up, is a firewall on the way?"
         ) from error
-    except (OSError, UnicodeError) as error:
-        raise UnreachableError(str(host), f"no way to {where}: {getattr(error, 'strerror', error)}") from error
+    except UnicodeError as error:  # whose text is about a codec
+        cause = f"{target.address} is no name that DNS can have: each part between dots has 1 to 63 characters"
+        raise UnreachableError(str(host), cause) from error
+    except OSError as error:
+        raise UnreachableError(str(host), f"no way to {where}: {error.strerror or error}") from error
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return stream
 

@@ -11,13 +11,15 @@ from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.names import quote_short
 
 MAX_HOSTS = 1000
-_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_MAX_NAME_LENGTH = 253
+# Those with a meaning to a shell, in a path or in patterns of ~/.ssh/config, and those that separate users and ports.
+_UNSAFE = frozenset("'\"`$\\;&<>|(){}[]*?!#~^/,@:")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}")
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?)\](?::(.*))?")
 
 
 def parse_hosts(text: str, *, user: str = "", port: int = 0, key: str = "") -> tuple[Host, ...]:
-    """Return the hosts that `text` names, in the order written and without repetitions.
+    """Return the hosts that `text` names, in the order written.
 
     Args:
         text: "h1,bob@h2:2222,node[01-10],[fe80::1]:22".
@@ -26,7 +28,8 @@ def parse_hosts(text: str, *, user: str = "", port: int = 0, key: str = "") -> t
         key: path of a private key file for all of them.
 
     Raises:
-        UsageError: a host, user, port or range is malformed; or there is no host, or more than 1000.
+        UsageError: a host, user, port or range is malformed, or a host is given twice; or there is no host, or
+            more than 1000.
     """
     if user and not _USER.fullmatch(user):
         raise UsageError(f"user name {user[:60]!a} is not valid")
@@ -35,7 +38,10 @@ def parse_hosts(text: str, *, user: str = "", port: int = 0, key: str = "") -> t
     hosts: dict[Host, None] = {}
     for item in _split_commas(text):
         for name, item_user, item_port in _expand_item(item):
-            hosts[Host(name, user=item_user or user, port=item_port or port, key=key)] = None
+            host = Host(name, user=item_user or user, port=item_port or port, key=key)
+            if host in hosts:
+                raise UsageError(f"host {host} is given twice, the second time by {quote_short(item)}: name it once")
+            hosts[host] = None
         if len(hosts) > MAX_HOSTS:
             raise UsageError(f"more than {MAX_HOSTS} hosts: {quote_short(text)}")
     if not hosts:
@@ -62,11 +68,18 @@ def _expand_item(item: str) -> Iterator[tuple[str, str, int]]:
     else:
         for host in _expand_ranges(rest, item):
             name, _, port = host.partition(":")
-            if not _NAME.fullmatch(name):
+            if not _is_safe_name(name):
                 raise UsageError(
                     f"host {quote_short(item)} is not valid: use [user@]host[:port], node[01-10] or a list of them"
                 )
             yield name, user, _parse_port(port if ":" in host else None, item)
+
+
+def _is_safe_name(name: str) -> bool:
+    """Return whether a name can be one that OpenSSH takes, also as an alias, and means nothing to a shell."""
+    if not 0 < len(name) <= _MAX_NAME_LENGTH or name.startswith(("-", ".")):
+        return False
+    return not any(letter in _UNSAFE or letter.isspace() or not letter.isprintable() for letter in name)
 
 
 def _expand_ranges(text: str, item: str) -> list[str]:

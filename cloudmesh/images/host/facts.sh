@@ -34,7 +34,13 @@ os() (
     printf '%s-%s\n' "$ID" "${VERSION_ID:-$VERSION_CODENAME}"
 )
 
+# The kernel's may be another: packages and containers are those of the programs on the host, as on a 32-bit system with
+# a 64-bit kernel.
 arch() {
+    if has dpkg; then
+        dpkg --print-architecture
+        return
+    fi
     case $(uname -m) in
         x86_64) echo amd64 ;;
         aarch64) echo arm64 ;;

@@ -21,6 +21,7 @@ from cloudmesh.cluster.providers.base import (
     Provider,
     ResultLocation,
     Submission,
+    TaskHost,
 )
 from cloudmesh.cluster.providers.outcomes import STOPPED_ON_REQUEST, no_such_job
 from cloudmesh.cluster.spec.job import JobSpec
@@ -106,6 +107,9 @@ class MemoryEngine:
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         yield Chunk("stdout", f"output of {job_id}\n".encode())
+
+    def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
+        return (TaskHost("task-0", self.workers[0]),)
 
     def stop(self, job_id: str, why_hopeless: str = "") -> None:
         self.stopped.add(job_id)

@@ -221,3 +221,14 @@ def test_an_answer_that_makes_no_sense_is_not_believed(tmp_path: Path, broken: d
     answer = {key: value for key, value in (sound | broken).items() if value is not None}
     with pytest.raises((KeyError, ValueError)):
         facts.parse(answer, asked_at=0.0)
+
+
+@pytest.mark.parametrize(("tool", "answer"), [("dpkg", "armhf"), ("uname", "riscv64")])
+def test_the_processor_is_the_one_that_programs_on_the_host_are_for(
+    tmp_path: Path, without_iproute: str, tool: str, answer: str
+) -> None:
+    program = Path(without_iproute, tool)
+    program.unlink(missing_ok=True)
+    program.write_text(f"#!/bin/sh\necho {answer}\n")
+    program.chmod(0o755)
+    assert _split(_run(tmp_path, _bare_script(), without_iproute))["arch"] == [answer]

@@ -15,6 +15,14 @@ def test_what_is_written_is_read_again(given: Marker) -> None:
     assert marker.loads(marker.dumps(given)) == given
 
 
+def test_a_marker_of_an_earlier_version_says_no_name_of_a_node() -> None:
+    fields = json.loads(marker.dumps(MARKER))
+    del fields["node"]
+    assert marker.loads(json.dumps(fields)) == MARKER
+    assert marker.node_of(json.dumps(fields)) == marker.node_of("") == ""
+    assert marker.node_of(json.dumps({**fields, "node": "one"})) == "one"
+
+
 def test_the_same_marker_is_written_as_the_same_bytes() -> None:
     assert marker.dumps(MARKER) == marker.dumps(dataclasses.replace(MARKER))
 
@@ -33,6 +41,7 @@ def test_a_field_of_a_later_version_is_passed_over() -> None:
         {"role": "king"},
         {"servers": "10.0.0.1"},
         {"servers": [1]},
+        {"node": "a\nb"},
     ],
 )
 def test_a_marker_that_was_tampered_with_is_refused(change: dict[str, object]) -> None:

@@ -32,6 +32,7 @@ def test_nothing_is_said_of_good_hosts() -> None:
         ({"root": False}, "not root"),
         ({"os": "fedora-40"}, "unsupported operating system fedora-40: use one of debian-12"),
         ({"apt": False}, "no apt-get"),
+        ({"arch": "riscv64"}, "unsupported processor riscv64: the engine's programs are to be had for amd64 and arm64"),
         ({"systemd": False}, "systemd is not running as PID 1"),
         ({"memory_mb": 512}, "too little memory: 512 MiB, 1024 MiB are needed"),
         ({"disk_free_mb": 10}, "too little disk space: 10 MiB are free, 4000 MiB are needed"),
@@ -91,3 +92,19 @@ def test_where_all_hosts_agree_the_operators_own_clock_is_suspected() -> None:
     faults = preflight.check(hosts, NEEDS, "demo", "a1")
     assert all("set this machine's clock" in cause for cause in faults.values())
     assert len(faults) == 2
+
+
+def test_two_kinds_of_processor_in_one_cluster_are_refused_by_name() -> None:
+    others = {
+        B: dataclasses.replace(GOOD, machine_id="m2", address="10.0.0.2", arch="arm64"),
+        Host("c"): dataclasses.replace(GOOD, machine_id="m3", address="10.0.0.3", arch="riscv64"),
+    }
+    faults = preflight.check({A: GOOD, **others}, NEEDS, "demo", "a1")
+    assert list(faults) == ["b", "c"]
+    assert faults["b"].startswith("its processor is arm64, and a has amd64: one cluster has one kind")
+    assert faults["c"].startswith("unsupported processor riscv64")
+
+
+def test_a_host_of_another_kind_than_the_clusters_is_not_added() -> None:
+    faults = preflight.check({A: GOOD}, NEEDS, "demo", "a1", processor="arm64")
+    assert faults["a"].startswith("its processor is amd64, and the cluster's hosts have arm64")

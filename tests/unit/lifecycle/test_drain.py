@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -67,6 +67,25 @@ def test_a_host_whose_jobs_do_not_leave_takes_jobs_again_and_the_jobs_are_named(
 )
 def test_with_force_a_host_is_given_up_with_its_jobs(engine: Engine) -> None:
     drain(engine, force=True)
+
+
+def test_nothing_is_waited_for_on_a_host_that_is_down(clock: Clock) -> None:
+    engine = Engine(jobs_there=["a", "b"], stubborn=True)
+    engine.workers = (replace(engine.workers[0], status="down"),)
+    engine.begin_drain = lambda node: None  # type: ignore[method-assign]
+    drain(engine)
+    assert clock.now == 0
+
+
+def test_a_host_that_goes_down_while_it_is_emptied_is_waited_for_no_longer(clock: Clock) -> None:
+    engine = Engine(jobs_there=["a"], stubborn=True)
+
+    def nodes() -> tuple[Node, ...]:
+        return tuple(replace(node, status="down" if clock.now > 12 else "ready") for node in engine.workers)
+
+    engine.nodes = nodes  # type: ignore[method-assign]
+    drain(engine)
+    assert 12 < clock.now < 20
 
 
 def test_a_host_with_a_service_of_its_own_is_not_drained() -> None:

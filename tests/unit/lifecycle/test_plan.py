@@ -1,12 +1,14 @@
 """The files that make a host part of a cluster."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.model import Facts, Host, Role
+from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.lifecycle import plan
 
 
@@ -18,7 +20,7 @@ def spec():
 
 def make_plan(address: str, role: Role) -> HostPlan:
     facts = Facts("m", "h", address, "debian-13", "amd64", 2, 4096, 20000, 0, 0, addresses=(f"eth1 {address}/24",))
-    return HostPlan(Host("h"), facts, role, True, "root@h:22", "ssh-ed25519 AAAA")
+    return HostPlan(Host("h"), facts, role, True, "root@h:22", "ssh-ed25519 AAAA", "n")
 
 
 def test_only_servers_get_the_secrets(spec):
@@ -39,6 +41,16 @@ def test_the_registry_is_on_the_first_server_alone_and_wants_a_certificate(spec)
 
 def test_a_host_plan_has_the_device_of_its_address():
     assert make_plan("10.0.0.2", Role.WORKER).interface == "eth1"
+
+
+def test_marker_and_certificate_have_the_nodes_name(spec):
+    from cryptography import x509
+
+    long = replace(make_plan("10.0.0.2", Role.WORKER), host=Host("x" * 200), node="n" * 63)
+    files = plan.host_files(spec, long, [])
+    assert marker.node_of(files["etc/marker.json"].decode()) == "n" * 63
+    subject = x509.load_pem_x509_certificate(files["etc/host.pem"]).subject
+    assert subject.rfc4514_string() == f"CN={'n' * 63}"
 
 
 def test_secrets_are_not_shown(spec):

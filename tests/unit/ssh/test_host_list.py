@@ -34,8 +34,38 @@ def test_options_fill_what_is_not_written():
     )
 
 
-def test_a_host_written_twice_counts_once():
-    assert parse_hosts("h2,h1,h[1-2]") == (Host("h2"), Host("h1"))
+@pytest.mark.parametrize(
+    ("text", "which"),
+    [
+        ("a,a", r"host a:22 is given twice, the second time by 'a'"),
+        ("h2,h1,h[1-2]", r"host h1:22 is given twice, the second time by 'h\[1-2\]'"),
+        ("h1:22,bob@h1", r"host h1:22 is given twice, the second time by 'bob@h1'"),
+        ("[::1]:22,::1", r"host \[::1\]:22 is given twice, the second time by '::1'"),
+    ],
+)
+def test_a_host_that_is_given_twice_is_refused_and_told_where(text, which):
+    with pytest.raises(UsageError, match=which):
+        parse_hosts(text, user="bob", port=22)
+
+
+@pytest.mark.parametrize("name", ["büro", "my+srv", "srv1.", "_jump", "a=b", "web_1-", "сервер", "a..b", "x" * 64])
+def test_names_that_ssh_takes_as_aliases_are_taken(name):
+    assert parse_hosts(name) == (Host(name),)
+
+
+@pytest.mark.parametrize("text", ["[::1]:2222", "h1:2222", "büro", "10.0.0.1:22"])
+def test_a_host_is_shown_as_it_was_written(text):
+    (host,) = parse_hosts(text)
+    assert str(host) == text
+
+
+UNSAFE = [f"a{letter}b" for letter in "'\"`$\\;&<|({*?!#~/\x00\x1b\u00a0\u200b\u2028"]
+
+
+@pytest.mark.parametrize("text", [*UNSAFE, "!a", "#a", "~a", ".", "..", "-a", "--"])
+def test_what_could_mean_something_to_a_shell_or_terminal_is_refused(text):
+    with pytest.raises(UsageError, match="is not valid"):
+        parse_hosts(text)
 
 
 BAD_LISTS = ["", ",", "a b", "h\n1", "node[1-", "node[2-1]", "node[]", "h[1-2]x[1-2", "n[1-9999999999]"]

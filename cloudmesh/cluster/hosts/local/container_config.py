@@ -121,12 +121,17 @@ def container_config(name: str, image: str, capabilities: tuple[str, ...], *, mo
     return {"Image": image, "Hostname": name, "ExposedPorts": {"22/tcp": {}}, "HostConfig": host_config}
 
 
+def volume_of(name: str, what: str) -> str:
+    """Return the name of the Docker volume with a part of a local host's data; see `VOLUMES`."""
+    return f"cloudmesh-{name}-{what}"
+
+
 def _build_volume_mount(name: str, what: str, target: str) -> dict[str, Any]:
     """Return the mount of a Docker volume that has the cluster's label."""
     labels = {LABEL: name.rpartition("-")[0]}
     return {
         "Type": "volume",
-        "Source": f"cloudmesh-{name}-{what}",
+        "Source": volume_of(name, what),
         "Target": target,
         "VolumeOptions": {"Labels": labels},
     }

@@ -130,6 +130,20 @@ def remove_if_present(remove: Callable[[], object]) -> None:
         retry(remove, is_conflict, attempts=5, pause_seconds=0.5)
 
 
+def remove_stopped(client: Any, name: str) -> bool:
+    """Remove a local host that does not run, with its volumes; return whether nothing is left of it."""
+    import docker.errors
+
+    with suppress(docker.errors.NotFound):
+        container = client.containers.get(name)
+        if container.status == "running":
+            return False
+        remove_if_present(partial(container.remove, force=True, v=True))
+    for what in container_config.VOLUMES:
+        remove_if_present(partial(client.api.remove_volume, container_config.volume_of(name, what), force=True))
+    return True
+
+
 def boot(client: Any, name: str, private_key: str, report: Report) -> None:
     """Start a local host if it does not run, and wait until systemd has booted and sshd answers.
 

@@ -82,6 +82,20 @@ def find(cluster: str = "") -> dict[str, tuple[Host, ...]]:
         client.close()
 
 
+def remove_stopped(name: str) -> bool:
+    """Remove a local host that does not run, with its Docker volumes; return whether nothing is left of it.
+
+    Raises:
+        ImageError: the Docker daemon does not answer or refused.
+    """
+    client = docker_client.connect()
+    try:
+        with docker_client.translate_errors(f"removing the local host {name}"):
+            return containers.remove_stopped(client, name)
+    finally:
+        client.close()
+
+
 def destroy(cluster: str) -> bool:
     """Remove a cluster's local hosts with their Docker volumes and network; return whether there were any.
 

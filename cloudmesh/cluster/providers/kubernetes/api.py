@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
-from cloudmesh.cluster.providers.base import Chunk, Leftover, NativeSubmission, ResultLocation, Submission, is_spark
+from cloudmesh.cluster.providers.base import (
+    Chunk,
+    Leftover,
+    NativeSubmission,
+    ResultLocation,
+    Submission,
+    TaskHost,
+    is_spark,
+)
 from cloudmesh.cluster.providers.kubernetes import (
     api_client,
     credentials,
@@ -99,7 +107,8 @@ class KubernetesEngine:
         self._set_unschedulable(node, False)
 
     def remove_node(self, node: Node) -> None:
-        """Delete `node` from the engine's list."""
+        """Delete `node` from the engine's list; Kubernetes then deletes its pods, and where they ran is kept before."""
+        self._jobs.keep_placements(node.id)
         with suppress(NotFoundError):
             call(self._client, requests.NODES.delete(node.id))
 
@@ -139,7 +148,17 @@ class KubernetesEngine:
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         """Yield the output of the job's leading pods; with `follow`, until the job ends, including further attempts."""
-        return self._jobs.read_output(job_id, follow)
+        # A kubelet that is down is asked in vain for a minute; one that is followed may come back.
+        down = () if follow else tuple(node.id for node in self.nodes() if node.status == "down")
+        return self._jobs.read_output(job_id, follow, down)
+
+    def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
+        """Return the tasks whose output is the job's, with their nodes."""
+        nodes_by_id = {node.id: node for node in self.nodes()}
+        return tuple(
+            TaskHost(placement.task, nodes_by_id.get(placement.host) or _build_missing_node(placement.host))
+            for placement in self._jobs.task_placements(job_id, leading=True)
+        )
 
     def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End the job and all its tasks."""
@@ -152,11 +171,10 @@ class KubernetesEngine:
         locations = [
             ResultLocation(
                 placement.task,
-                nodes_by_id[placement.host],
+                nodes_by_id.get(placement.host) or _build_missing_node(placement.host),
                 f"{directory}/{pod_spec.results_path(job_id, placement.task, placement.pod)}",
             )
             for placement in self._jobs.task_placements(job_id)
-            if placement.host in nodes_by_id
         ]
         if self._jobs.has_failed(job_id):
             # Kubernetes has deleted the pods that were still running when the job failed: they may have run anywhere.
@@ -243,3 +261,8 @@ class KubernetesEngine:
 
     def _set_unschedulable(self, node: Node, unschedulable: bool) -> None:
         call(self._client, requests.NODES.patch(node.id, {"spec": {"unschedulable": unschedulable}}))
+
+
+def _build_missing_node(name: str) -> Node:
+    """Return a node that Kubernetes has no more."""
+    return Node(name, "", (), "missing", id=name, node=name)

@@ -5,13 +5,12 @@ Source of the keys: kubeadm.k8s.io/v1beta4, kubelet.config.k8s.io/v1beta1, apise
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from cloudmesh.cluster.binaries.pinned import KUBERNETES
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
-from cloudmesh.cluster.core.model import Host, Role
+from cloudmesh.cluster.core.model import Role
 
 API_PORT, KUBELET_PORT, PROXY_PORT = 6443, 10250, 10256
 # Ports that must be free: API, kubelet, controller manager, scheduler, etcd (two), and the health of kube-proxy.
@@ -52,11 +51,6 @@ _TIMEOUTS = {
     "tlsBootstrap": "8m0s",
     "discovery": "8m0s",
 }
-
-
-def node_name(host: Host) -> str:
-    """Return the name of a host's node, which must be an RFC 1123 subdomain."""
-    return re.sub(r"[^a-z0-9.-]+", "-", str(host).lower()).strip("-.")
 
 
 def endpoint(spec: ClusterSpec) -> str:
@@ -241,7 +235,7 @@ def _build_proxy_configuration() -> dict[str, Any]:
 
 def _build_registration(plan: HostPlan) -> dict[str, Any]:
     return {
-        "name": node_name(plan.host),
+        "name": plan.node,
         "criSocket": f"unix://{SOCKET}",
         "kubeletExtraArgs": _build_arguments({"node-ip": plan.facts.address}),
         "imagePullSerial": False,

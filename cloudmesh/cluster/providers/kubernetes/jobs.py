@@ -80,12 +80,13 @@ class JobStore:
                 return pods
         return []
 
-    def read_output(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+    def read_output(self, job_id: str, follow: bool, down: Sequence[str] = ()) -> Iterator[Chunk]:
         """Yield the output of the job's leading pods, see `status.leading_pods`; what cannot be had is told in a line.
 
         Args:
             job_id: the job.
             follow: go on until the job ends, also with pods that are started later.
+            down: names of nodes whose pods are left out.
         """
         outputs: dict[str, PodOutput] = {}
         while True:
@@ -95,6 +96,8 @@ class JobStore:
             is_last = not follow or status.job_status(root, pods, time.time(), additional).state.ended
             for pod in filter(pod_status.has_started, status.leading_pods(pods)):
                 name, task = pod["metadata"]["name"], pod_status.task_name(pod)
+                if pod["spec"].get("nodeName") in down:
+                    continue
                 if name not in outputs:
                     outputs[name] = PodOutput(KubeletFolder(self._client, pod), task)
                 try:
@@ -139,9 +142,17 @@ class JobStore:
             if not has_finished or job_id in with_secrets:
                 yield Leftover(job_id)
 
-    def task_placements(self, job_id: str) -> list[TaskPlacement]:
-        """Return where the tasks of a job run or ran."""
-        return status.task_placements(self.read_root(job_id), self.list_pods(job_id))
+    def task_placements(self, job_id: str, *, leading: bool = False) -> list[TaskPlacement]:
+        """Return where the tasks of a job run or ran; with `leading`, of those only whose output is the job's."""
+        root = self.read_root(job_id)
+        placements = status.task_placements(root, self.list_pods(job_id))
+        return [placement for placement in placements if not leading or status.is_leading_task(root, placement.task)]
+
+    def keep_placements(self, node: str) -> None:
+        """Store in each job that has pods on a node where its tasks ran, as these pods will be deleted."""
+        for root, pods, _ in self._list_jobs_with_pods():
+            if any(pod["spec"].get("nodeName") == node and pod_status.has_started(pod) for pod in pods):
+                self._patch(root, _build_placed(root, pods))
 
     def has_failed(self, job_id: str) -> bool:
         """Return whether one of the Jobs of a job has ended without being complete."""
@@ -159,8 +170,7 @@ class JobStore:
         unfinished = [job for job in jobs if not status.has_finished(job)]
         if unfinished:
             # Kubernetes deletes the pods. Where they ran is stored before, as they may have left results there.
-            placed = json.dumps(status.task_placements(root, pods))
-            self._patch(root, {"metadata": {"annotations": {pod_spec.PLACED: placed, **annotations}}})
+            self._patch(root, _build_placed(root, pods, annotations))
         for job in unfinished:
             spec = {"suspend": False, "activeDeadlineSeconds": 1}
             self._patch(job, {"metadata": {"annotations": {pod_spec.STOPPED: "true"}}, "spec": spec})
@@ -198,6 +208,14 @@ class JobStore:
             if not status.is_additional(job):
                 name = job["metadata"]["name"]
                 yield job, pods[name], additional[name]
+
+
+def _build_placed(
+    root: Mapping[str, Any], pods: _Objects, annotations: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the patch of a root Job that stores where the job's tasks ran, and more annotations."""
+    placed = json.dumps(status.task_placements(root, pods))
+    return {"metadata": {"annotations": {pod_spec.PLACED: placed, **(annotations or {})}}}
 
 
 def _group_by_job(objects: Iterable[dict[str, Any]]) -> defaultdict[str, _Objects]:

@@ -56,6 +56,7 @@ def parse_node(node: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> No
         contact=annotations.get(CONTACT, ""),
         host_key=annotations.get(HOST_KEY, ""),
         id=metadata["name"],
+        node=metadata["name"],
     )
 
 

@@ -71,7 +71,7 @@ class KubernetesProvider(Provider):
         """Return the configuration of containerd, the kubelet and kubeadm, and on servers what `kubeadm init` needs."""
         introduction = nodes.build_annotations_patch(str(plan.host), plan.contact, plan.host_key)
         files = {
-            "node": bootstrap.node_name(plan.host).encode(),
+            "node": plan.node.encode(),
             "node.json": _json(introduction),
             "ignored": ",".join(bootstrap.list_ignored_checks(plan)).encode(),
             "notes": "".join(f"{note}\n" for note in _notes(plan)).encode(),

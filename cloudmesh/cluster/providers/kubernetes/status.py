@@ -10,7 +10,17 @@ from cloudmesh.cluster.core.model import JobStatus, State, TaskStatus
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.kubernetes import pod_status
 from cloudmesh.cluster.providers.kubernetes.indexed_jobs import INDEX
-from cloudmesh.cluster.providers.kubernetes.pod_spec import DIGEST, HOPELESS, JOB, NAME, PART, PLACED, STOPPED, VOLUMES
+from cloudmesh.cluster.providers.kubernetes.pod_spec import (
+    DIGEST,
+    DRIVER,
+    HOPELESS,
+    JOB,
+    NAME,
+    PART,
+    PLACED,
+    STOPPED,
+    VOLUMES,
+)
 from cloudmesh.cluster.providers.kubernetes.pod_status import NATIVE_JOB, annotation, label
 
 # State, exit code and reason of a job.
@@ -54,6 +64,13 @@ def leading_pods(pods: Iterable[_Object]) -> list[_Object]:
     These are the drivers that a Spark job has had, the tasks of the first task group, or all pods of a native job.
     """
     return sorted(filter(pod_status.is_leading, pods), key=pod_status.age_key)
+
+
+def is_leading_task(root: _Object, task: str) -> bool:
+    """Return whether the output of a task, whose pod may be gone, is its job's output; see `leading_pods`."""
+    if group := label(root, PART):
+        return task.rpartition("-")[0] == group
+    return not label(root, JOB) or task == DRIVER
 
 
 def is_additional(job: _Object) -> bool:
@@ -178,11 +195,13 @@ def _last_attempts(pods: Iterable[_Object]) -> list[_Object]:
 
 
 def _deleted_tasks(root: _Object, pods: Iterable[_Object]) -> Iterable[TaskStatus]:
-    """Yield the tasks that were ended when the job was stopped, and whose pods Kubernetes has deleted."""
+    """Yield the tasks whose pods Kubernetes has deleted: when the job was stopped, or with their node."""
+    ended = State.SUCCEEDED if is_complete(root) else State.UNKNOWN
+    state, reason = (State.STOPPED, "") if _is_stopped(root) else (ended, "its host was removed")
     existing = {pod["metadata"]["name"] for pod in pods}
     for placement in task_placements(root, ()):
         if placement.pod not in existing:
-            yield TaskStatus(placement.task, placement.host, State.STOPPED)
+            yield TaskStatus(placement.task, placement.host, state, None, reason)
 
 
 def _duration(pods: Iterable[_Object], now: float) -> float:

@@ -12,7 +12,15 @@ from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
 from cloudmesh.cluster.providers import outcomes
-from cloudmesh.cluster.providers.base import Chunk, Leftover, NativeSubmission, ResultLocation, Submission, is_spark
+from cloudmesh.cluster.providers.base import (
+    Chunk,
+    Leftover,
+    NativeSubmission,
+    ResultLocation,
+    Submission,
+    TaskHost,
+    is_spark,
+)
 from cloudmesh.cluster.providers.nomad import api_client, bootstrap, native, nodes, spark_job, status, task_group_job
 from cloudmesh.cluster.providers.nomad.api_client import call, call_with_retry
 from cloudmesh.cluster.providers.nomad.host_faults import HostFaults
@@ -49,6 +57,7 @@ class NomadEngine:
         self._volumes = VolumeStore(client)
         self._secrets = JobSecrets(client)
         self._faults = HostFaults(client)
+        self._operator_names: dict[str, str] = {}  # what the operator calls each host, by its node's id
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Nomad has, with what its jobs leave free, sorted by name."""
@@ -139,6 +148,12 @@ class NomadEngine:
             if job.state.ended or not follow:
                 return
             time.sleep(_POLL_SECONDS)
+
+    def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
+        """Return the tasks whose output is the job's, with their nodes."""
+        sources = self._find_outputs(job_id, from_job_file=bool(self.job(job_id).digest))
+        allocations = {allocation["ID"]: allocation for allocation in self._list_allocations(job_id)}
+        return tuple(TaskHost(task, self._find_node(allocations[allocation_id])) for allocation_id, task, *_ in sources)
 
     def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End the job and all its tasks; of a job that has ended, the workers that still run or wait."""
@@ -271,9 +286,29 @@ class NomadEngine:
     def _list_allocations(self, job_id: str) -> list[dict[str, Any]]:
         # Nomad leaves out those of an earlier job of the same id.
         allocations: list[dict[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
+        for allocation in allocations:
+            allocation["NodeName"] = self._find_operator_name(allocation["NodeID"]) or allocation["NodeName"]
         return allocations
+
+    def _find_node(self, allocation: Mapping[str, Any]) -> Node:
+        """Return what is to be known of an allocation's node without asking all others too."""
+        try:
+            node = call(lambda: self._client.node.get_node(allocation["NodeID"]))
+        except NotFoundError:
+            return _build_missing_node(allocation)
+        return Node(nodes.operator_name(node), "", (), str(node["Status"]), id=node["ID"], node=node["Name"])
+
+    def _find_operator_name(self, node_id: str) -> str:
+        """Return what the operator calls the host of a node; empty where Nomad does not have the node any more."""
+        if node_id not in self._operator_names:
+            try:
+                node = call(lambda: self._client.node.get_node(node_id))
+                self._operator_names[node_id] = nodes.operator_name(node)
+            except NotFoundError:
+                self._operator_names[node_id] = ""
+        return self._operator_names[node_id]
 
 
 def _build_missing_node(allocation: Mapping[str, Any]) -> Node:
     """Return the node of an allocation that Nomad has no more."""
-    return Node(allocation["NodeName"], "", (), "missing", id=allocation["NodeID"])
+    return Node(allocation["NodeName"], "", (), "missing", id=allocation["NodeID"], node=allocation["NodeName"])

@@ -59,7 +59,7 @@ def call(request: Callable[[], T]) -> T:
     The request is made up to three times while Nomad's servers have no leader, or restart.
 
     Raises:
-        NotFoundError: Nomad has nothing of this name or id (HTTP 404).
+        NotFoundError: Nomad has nothing of this name or id (HTTP 404), or no such node.
         MalformedError: Nomad does not understand the request (HTTP 400).
         ApiError: Nomad refused the request, or did not answer.
     """
@@ -68,6 +68,9 @@ def call(request: Callable[[], T]) -> T:
     except URLNotFoundNomadException as error:
         raise NotFoundError(_describe_error(error)) from error
     except BadRequestNomadException as error:
+        # The request is about a node that was taken out.
+        if "Unknown node" in _describe_error(error):
+            raise NotFoundError(_describe_error(error)) from error
         raise MalformedError(f"Nomad: {_describe_error(error)}") from error
     except _REQUEST_ERRORS as error:
         raise ApiError(f"Nomad: {_describe_error(error)}") from error

@@ -48,8 +48,9 @@ def read_node(node: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]],
     memory_mb = (resources["Memory"]["MemoryMB"] - reserved.get("Memory", {}).get("MemoryMB", 0)) * takes_jobs
     used_cpu, used_memory_mb = _sum_resources(node["ID"], allocations)
     roles = (Role.SERVER,) * (address in servers) + (Role.WORKER,) * takes_jobs
+    meta = node["Meta"] or {}
     return Node(
-        name=node["Name"],
+        name=operator_name(node),
         address=address,
         roles=roles,
         status=_read_node_status(node, servers.get(address, "ready")),
@@ -58,10 +59,16 @@ def read_node(node: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]],
         free_cores=max(0.0, round(cores - used_cpu / CORE, 2)),
         free_memory_mb=max(0, memory_mb - used_memory_mb),
         version=node["Attributes"].get("nomad.version", ""),
-        contact=(node["Meta"] or {}).get("cms_contact", ""),
-        host_key=(node["Meta"] or {}).get("cms_host_key", ""),
+        contact=meta.get("cms_contact", ""),
+        host_key=meta.get("cms_host_key", ""),
         id=node["ID"],
+        node=node["Name"],
     )
+
+
+def operator_name(node: Mapping[str, Any]) -> str:
+    """Return what the operator calls the host of a node; clusters of earlier versions have it as the node's name."""
+    return str((node["Meta"] or {}).get("cms_host") or node["Name"])
 
 
 def _read_node_status(node: Mapping[str, Any], server_status: str) -> str:

@@ -54,14 +54,19 @@ class NomadProvider(Provider):
     def host_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
         """Return the agent's configuration, the units, and on servers the secrets of gossip and access control."""
         is_server = plan.role is Role.SERVER
-        agent = bootstrap.agent(name=str(plan.host), address=plan.facts.address, cluster=spec.cluster)
+        agent = bootstrap.agent(name=plan.node, address=plan.facts.address, cluster=spec.cluster)
         client = bootstrap.client(
             cores=plan.facts.cores,
             servers=spec.servers,
             interface=plan.interface,
             takes_jobs=plan.takes_jobs,
             is_server=is_server,
-            meta={"cms_contact": plan.contact, "cms_host_key": plan.host_key, "cms_role": str(plan.role)},
+            meta={
+                "cms_host": str(plan.host),
+                "cms_contact": plan.contact,
+                "cms_host_key": plan.host_key,
+                "cms_role": str(plan.role),
+            },
         )
         files = {
             "nomad/agent.json": _json(agent),

@@ -36,10 +36,12 @@ def three(secrets):
     return ClusterSpec("c", "1", "kubernetes", SERVERS, secrets)
 
 
-def plan(role: Role = Role.SERVER, *, name: str = "h1", takes_jobs: bool = True, **facts: object) -> HostPlan:
+def plan(
+    role: Role = Role.SERVER, *, name: str = "h1", node: str = "h1", takes_jobs: bool = True, **facts: object
+) -> HostPlan:
     fields = {"machine_id": "m", "hostname": "h", "address": "10.0.0.1", "os": "debian-13", "arch": "amd64"}
     facts_of_host = Facts(**fields, cores=2, memory_mb=4000, disk_free_mb=9000, clock=0, skew=0, **facts)
-    return HostPlan(Host(name), facts_of_host, role, takes_jobs, "ops@h1:22", "ssh-ed25519 AAAA")
+    return HostPlan(Host(name), facts_of_host, role, takes_jobs, "ops@h1:22", "ssh-ed25519 AAAA", node)
 
 
 def cluster_of(documents):
@@ -55,17 +57,12 @@ def arguments(component):
     return {argument["name"]: argument["value"] for argument in component["extraArgs"]}
 
 
-@pytest.mark.parametrize(
-    ("host", "name"),
-    [
-        (Host("Node_1.Example.ORG"), "node-1.example.org"),
-        (Host("h", port=2222), "h-2222"),
-        (Host("10.0.0.1"), "10.0.0.1"),
-        (Host("fe80::1"), "fe80-1"),
-    ],
-)
-def test_a_node_has_a_name_that_kubernetes_takes(host, name):
-    assert bootstrap.node_name(host) == name
+def test_the_kubelet_goes_by_the_name_that_was_chosen_and_the_operators_is_told_beside(provider, spec):
+    named = plan(Role.WORKER, name="Büro_1", node="buro-1")
+    assert bootstrap.build_join_configuration(named)["nodeRegistration"]["name"] == "buro-1"
+    files = provider.host_files(spec, named, Delivery())
+    assert files["node"] == b"buro-1"
+    assert json.loads(files["node.json"])["metadata"]["annotations"]["cloudmesh/host"] == "Büro_1"
 
 
 def test_nobody_without_a_credential_is_answered_but_on_whether_the_api_is_well(spec):

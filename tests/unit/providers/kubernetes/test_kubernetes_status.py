@@ -310,3 +310,29 @@ def test_a_process_that_a_restart_of_its_host_ended_has_no_exit_code_and_says_so
         "its host h1 was restarted",
     )
     assert read_status(build_job(failed), pod("d", "driver", ended(255), phase="Failed")).exit_code == 255
+
+
+def test_a_task_whose_host_was_removed_is_still_told_with_how_its_job_ended():
+    placed = json.dumps([["pi-1-x", "driver", "h2", BEGAN]])
+    for root, state, reason in (
+        (build_job(condition("Complete")), State.SUCCEEDED, "its host was removed"),
+        (build_job(condition("Failed")), State.UNKNOWN, "its host was removed"),
+        (build_job(stopped=True), State.STOPPED, ""),
+    ):
+        root["metadata"]["annotations"][pod_spec.PLACED] = placed
+        (task,) = read_status(root).tasks
+        assert (task.name, task.host, task.state, task.reason) == ("driver", "h2", state, reason)
+
+
+@pytest.mark.parametrize(
+    ("labels", "leading"),
+    [
+        ({pod_spec.JOB: "j"}, ["driver"]),
+        ({pod_spec.JOB: "j", pod_spec.PART: "head"}, ["head-0", "head-1"]),
+        ({}, ["driver", "executor-1", "head-0", "head-1", "worker-0"]),
+    ],
+)
+def test_the_tasks_whose_output_is_the_jobs_are_known_by_name_once_their_pods_are_gone(labels, leading):
+    root = {"metadata": {"name": "j", "labels": labels}}
+    tasks = ["driver", "executor-1", "head-0", "head-1", "worker-0"]
+    assert [task for task in tasks if status.is_leading_task(root, task)] == leading

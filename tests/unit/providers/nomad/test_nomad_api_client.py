@@ -57,6 +57,15 @@ def test_an_api_that_is_away_is_asked_three_times_a_second_apart(error: Exceptio
     assert caught.value.__cause__ is error
 
 
+def test_a_node_that_was_taken_out_is_not_found():
+    answer = response(400)
+    answer._content = b'Unknown node "8d9dd7a8-1b3f"'
+    request = Failing(BadRequestNomadException(answer))
+    with pytest.raises(NotFoundError, match=r'Unknown node "8d9dd7a8-1b3f" \(HTTP 400\)'):
+        call(request)
+    assert request.attempts == 1
+
+
 def test_an_api_that_is_back_answers():
     request = Failing(SILENCE, times=2)
     assert call(request) == "answer"

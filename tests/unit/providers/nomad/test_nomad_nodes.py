@@ -25,3 +25,33 @@ def test_what_is_bound_to_its_host_stays_there():
 def test_services_and_jobs_that_are_not_ours_are_left_to_nomad():
     assert not nodes.can_move(task("worker", kind="service"))
     assert not nodes.can_move(task("worker", ours=False))
+
+
+def build_node(**changed: object) -> dict:
+    resources = {"Cpu": {"CpuShares": 2000}, "Memory": {"MemoryMB": 4000}}
+    fields = {
+        "ID": "n1",
+        "Name": "debian",
+        "Status": "ready",
+        "SchedulingEligibility": "eligible",
+        "NodePool": "default",
+    }
+    attributes = {"unique.network.ip-address": "10.0.0.1"}
+    rest = {
+        "Attributes": attributes,
+        "NodeResources": resources,
+        "ReservedResources": None,
+        "Meta": None,
+        "Drivers": {},
+    }
+    return {**fields, **rest, **changed}
+
+
+def test_a_node_is_called_as_the_operator_wrote_it_and_its_name_in_nomad_stands_beside():
+    node = nodes.read_node(build_node(Meta={"cms_host": "Büro_1"}), (), {})
+    assert (node.name, node.node) == ("Büro_1", "debian")
+
+
+def test_a_node_of_an_earlier_version_has_one_name():
+    node = nodes.read_node(build_node(Name="127.0.0.1:2201", Meta={"cms_contact": "root@127.0.0.1:2201"}), (), {})
+    assert (node.name, node.node) == ("127.0.0.1:2201", "127.0.0.1:2201")
