@@ -91,7 +91,7 @@ def test_a_sudo_password_is_asked_for_once_and_in_no_argument_list(server, user,
         with connection.hold("echo ::fact held yes; cat >/dev/null") as held:
             assert held.alive
         assert not held.alive
-    assert asked == [f"{user}@{host}"]
+    assert asked == [f"sudo password of {user}@{host}"]
     assert PASSWORD not in repr(connection._root)
 
 
