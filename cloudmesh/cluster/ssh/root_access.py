@@ -127,19 +127,20 @@ class _Answer:
 def _gain_root_with_password(
     host: Host, link: Link, settings: SshSettings, ask: Callable[[str], str], asked: _Answer
 ) -> RootAccess:
-    """Try the password that another host took last, then ask for one, at most three passwords in all.
+    """Try passwords that other hosts took, the last one first, then ask for one: at most three passwords in all.
 
     A question and the trying of its answer are one: hosts that wait for the question lock find only answers that some
     host took.
     """
-    owner, tries = link.user, 0
-    while tries < _TRIES:
+    owner, refused = link.user, list[str]()
+    while len(refused) < _TRIES:
         answer = None
         with question_lock:
-            if not tries and settings.sudo_answers:
-                password = settings.sudo_answers[-1]
+            others = [password for password in settings.sudo_answers if password not in refused]
+            if others and len(refused) < _TRIES - 1:
+                password = others[-1]
             else:
-                refusal = f"{host} refused that password; " if tries else ""
+                refusal = f"{host} refused that password; " if refused else ""
                 password = ask(f"{refusal}sudo password of {owner}@{host}")
                 if not password:
                     raise AuthenticationError(str(host), f"sudo wants a password of user {owner}, and none was given")
@@ -153,7 +154,7 @@ def _gain_root_with_password(
             cause = root_refusal.explain_answer(link.user, answer.program, answer.status, answer.text)
             raise AuthenticationError(str(host), cause)
         owner = root_refusal.name_in_prompt(answer.text) or owner
-        tries += 1
+        refused.append(password)
     raise AuthenticationError(str(host), f"sudo refused the password of user {owner}, {_TRIES} times")
 
 
