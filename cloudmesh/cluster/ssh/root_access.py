@@ -60,7 +60,7 @@ class RootAccess:
 
 
 def gain_root(host: Host, link: Link, settings: SshSettings) -> RootAccess:
-    """Return how commands become root on `host`, after trying it once.
+    """Return how commands become root on `host`, after trying it once, except where root has logged in.
 
     Raises:
         AuthenticationError: the login shell runs no commands, the host has no sudo or doas, it refused, or it wants a
@@ -68,6 +68,8 @@ def gain_root(host: Host, link: Link, settings: SshSettings) -> RootAccess:
         HostTimeoutError: the login shell or sudo gave no answer.
         paramiko.SSHException, OSError: the connection failed.
     """
+    if link.user == "root":
+        return RootAccess()
     answer = _ask(host, link)
     if answer.is_root:
         return answer.access()

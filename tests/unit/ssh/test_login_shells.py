@@ -1,6 +1,7 @@
 """Hosts whose login shells print, trap and refuse: what we run is told from that, and a refusal says what it is."""
 
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from support.private_host import FREE, USER, can_be_made, private_host
 from support.sshd import MARKS, home, installed
 
 from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostTimeoutError
-from cloudmesh.cluster.ssh import root_access
+from cloudmesh.cluster.ssh import parallel, root_access
 from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home"]
@@ -129,8 +130,11 @@ REFUSED = {
 
 @pytest.mark.parametrize(("setup", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_shell_that_runs_nothing_is_told_with_its_words(server, setup, words):
-    with setup.apply(server), pytest.raises(AuthenticationError, match=words):
-        connect(server.host(user=setup.user), server.settings(sudo_password=lambda _: pytest.fail("asked")))
+    host, settings = server.host(user=setup.user), server.settings(sudo_password=lambda _: pytest.fail("asked"))
+    with setup.apply(server):
+        failure = parallel.connect_all([host], settings).failures[str(host)]
+        assert isinstance(failure, AuthenticationError)
+        assert re.search(words, str(failure))
 
 
 def test_a_shell_that_never_comes_to_our_command_is_told(server, monkeypatch):
