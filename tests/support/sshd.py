@@ -73,10 +73,14 @@ class Sshd(contextlib.AbstractContextManager):
         self.start()
 
     def start(self) -> None:
+        self.start_as([BINARY])
+
+    def start_as(self, program: list[str]) -> None:
+        """Start sshd by these words, which run its binary."""
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         self._process = subprocess.Popen(
-            [BINARY, "-D", "-f", f"{self.directory}/sshd_config", "-E", f"{self.directory}/log"]
+            [*program, "-D", "-f", f"{self.directory}/sshd_config", "-E", f"{self.directory}/log"]
         )
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudmesh.cluster.core.model import Host
@@ -23,9 +23,11 @@ class SshSettings:
         known_hosts: the file in which Cloudmesh keeps host keys, see `ssh/known_hosts.py`.
         accept_new_hostkeys: whether unknown host keys are accepted without a question.
         confirm: asks the user a yes-or-no question about an unknown host key; None where nobody can be asked.
-        sudo_password: asks the user for the sudo password of "USER@HOST"; None where nobody can be asked.
+        sudo_password: asks the user for a sudo password, by a text that names user and host; None where nobody can be
+            asked.
         connect_timeout: seconds for each of TCP connection, key exchange and login.
         passphrase: asks the user for the passphrase of a key file; None where nobody can be asked.
+        sudo_answers: sudo passwords that hosts took, the last one at the end; it is tried on further hosts first.
     """
 
     known_hosts: Path
@@ -34,6 +36,7 @@ class SshSettings:
     sudo_password: Callable[[str], str] | None = None
     connect_timeout: float = 10.0
     passphrase: Callable[[str], str] | None = None
+    sudo_answers: list[str] = field(default_factory=list, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

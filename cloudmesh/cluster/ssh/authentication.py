@@ -1,32 +1,23 @@
-"""Logs in to hosts and gains root: tries private keys in order, asks sudo, and explains failures."""
+"""Logs in to hosts: tries private keys in order, and explains failures."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import io
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.core.context import SshSettings, question_lock
+from cloudmesh.cluster.core.context import question_lock
 from cloudmesh.cluster.core.errors import AuthenticationError
 from cloudmesh.cluster.core.model import Host
-from cloudmesh.cluster.ssh.connection import Link
-from cloudmesh.cluster.ssh.remote_command import RemoteCommand, RootAccess
 from cloudmesh.cluster.ssh.ssh_config import Target
 
 if TYPE_CHECKING:
     import paramiko
 
 _DEFAULT_FILES = ("id_ed25519", "id_ecdsa", "id_rsa")
-_SUDO_TIMEOUT = 20.0  # seconds; sudo may wait for DNS and for PAM, a few seconds each
-_SUDO_PROBE = (
-    'if [ "$(id -u)" -eq 0 ]; then echo root; elif ! command -v sudo >/dev/null; then echo missing; '
-    "elif sudo -k -n true 2>/dev/null; then echo free; else echo password; fi"
-)
-_SUDO_FROM_STDIN = "env LC_ALL=C sudo -k -S -p '' "
 
 
 def log_in(
@@ -178,51 +169,3 @@ def _parse_private_key(text: str) -> paramiko.PKey:
         with contextlib.suppress(paramiko.SSHException):
             return kind.from_private_key(io.StringIO(text))
     return paramiko.RSAKey.from_private_key(io.StringIO(text))
-
-
-def gain_root(host: Host, link: Link, settings: SshSettings) -> RootAccess:
-    """Return how commands become root on `host`, after trying it once.
-
-    Raises:
-        AuthenticationError: the host has no sudo, sudo needs a password that nobody can give, or sudo refused.
-        paramiko.SSHException, OSError: the connection failed.
-    """
-    if link.user == "root":
-        return RootAccess()
-    privilege = _run_command(link.transport, f"sh -c '{_SUDO_PROBE}'", b"")[1].strip()
-    if privilege == "root":
-        return RootAccess()
-    if privilege == "free":
-        return RootAccess("sudo -k -n ")
-    if privilege == "missing":
-        raise AuthenticationError(str(host), f"user {link.user} is not root and there is no sudo: log in as root")
-    return _gain_root_with_password(host, link, settings)
-
-
-def _gain_root_with_password(host: Host, link: Link, settings: SshSettings) -> RootAccess:
-    if settings.sudo_password is None:
-        raise AuthenticationError(
-            str(host), f"sudo wants a password of user {link.user}: run on a terminal, or allow NOPASSWD in sudoers"
-        )
-    with question_lock:
-        password = settings.sudo_password(f"{link.user}@{host}")
-    root = RootAccess(_SUDO_FROM_STDIN, password.encode() + b"\n")
-    status, _, stderr = _run_command(link.transport, f"{_SUDO_FROM_STDIN}true", root.stdin)
-    if status:
-        raise AuthenticationError(str(host), _explain_sudo_refusal(link.user, stderr))
-    return root
-
-
-def _explain_sudo_refusal(user: str, stderr: str) -> str:
-    if "Sorry, try again" in stderr or "incorrect password" in stderr or "no password was provided" in stderr:
-        return f"sudo refused the password of user {user}"
-    last_line = stderr.strip().rsplit("\n", 1)[-1]
-    return f"sudo refused user {user}: {last_line or 'no reason given'}"
-
-
-def _run_command(transport: paramiko.Transport, command: str, stdin: bytes) -> tuple[int, str, str]:
-    """Run a command of the probing for root, and return its exit status, stdout and stderr."""
-    deadline = time.monotonic() + _SUDO_TIMEOUT
-    with RemoteCommand(transport, command, stdin, timeout=_SUDO_TIMEOUT) as running:
-        stdout = "\n".join(running.lines(deadline))
-        return running.status(deadline), stdout, running.stderr

@@ -16,7 +16,7 @@ from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import HostError, UnreachableError, UsageError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.retrying import retry
-from cloudmesh.cluster.ssh import authentication, host_list, known_hosts, ssh_config
+from cloudmesh.cluster.ssh import authentication, host_list, known_hosts, root_access, ssh_config
 from cloudmesh.cluster.ssh.connection import Connection, Link, translate_errors
 from cloudmesh.cluster.ssh.host_keys import HostKeys
 from cloudmesh.cluster.ssh.ssh_config import Target
@@ -45,7 +45,7 @@ def connect(host: Host, settings: SshSettings) -> Connection:
     link = _open_link(host, target, settings, known_hosts.comment_for(host))
     try:
         with translate_errors(host):
-            return Connection(host, link, authentication.gain_root(host, link, settings))
+            return Connection(host, link, root_access.gain_root(host, link, settings))
     except BaseException:
         link.close()
         raise

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.core.errors import HostError, HostTimeoutError, UnreachableError
+from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
-from cloudmesh.cluster.ssh.host_script import ScriptOutput, bootstrap, pack
-from cloudmesh.cluster.ssh.remote_command import OutputStream, RemoteCommand, RootAccess
+from cloudmesh.cluster.ssh import root_refusal
+from cloudmesh.cluster.ssh.frame import make_token
+from cloudmesh.cluster.ssh.host_script import ScriptOutput, launch_step
+from cloudmesh.cluster.ssh.remote_command import NotBegunError, OutputStream, RemoteCommand
+from cloudmesh.cluster.ssh.root_access import RootAccess
 from cloudmesh.cluster.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -159,7 +162,7 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
             HostTimeoutError: the script took too long.
             UnreachableError: the connection was cut; how far the script came is not known.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout + self._patience
         lines = ScriptOutput(str(self.host), report)
         with self._limit(timeout, lines), self._start(script, verb, files, keep_open=False) as command:
             for line in command.lines(deadline):
@@ -194,7 +197,7 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
             HostTimeoutError: it did not print that line in time.
             UnreachableError: the connection was cut.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout + self._patience
         lines = ScriptOutput(str(self.host))
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._limit(timeout, lines))
@@ -226,8 +229,8 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         """
         lines = ScriptOutput(str(self.host))
         with self._limit(silence, lines), self._start(script, verb, files, keep_open=False) as command:
-            yield OutputStream(command, silence)
-            self._check(command, command.status(time.monotonic() + silence), lines)
+            yield OutputStream(command, silence + self._patience)
+            self._check(command, command.status(time.monotonic() + silence + self._patience), lines)
 
     def forward(self, address: str, port: int) -> Tunnel:
         """Return a tunnel: a local port that leads to `address`:`port`, as seen from the host.
@@ -255,28 +258,40 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         """End the connection and everything that runs through it."""
         self._link.close()
 
+    @property
+    def _patience(self) -> float:
+        """Seconds that a script gets for what is before it: the login shell and sudo, which take long on some hosts."""
+        return 2 * self._root.delay
+
     @contextlib.contextmanager
     def _limit(self, timeout: float, lines: ScriptOutput) -> Iterator[None]:
         """Translate errors of the block; a timeout names `timeout` and the step that the script was at."""
-        try:
-            with translate_errors(self.host):
+        with translate_errors(self.host):
+            try:
                 yield
-        except HostTimeoutError as error:
-            during = f" (at: {lines.last_step})" if lines.last_step else ""
-            raise HostTimeoutError(str(self.host), f"not done in {timeout:g} s{during}") from error
+            except NotBegunError as error:
+                command, user = error.command, self._link.user
+                cause = root_refusal.explain_late_shell(user, command.preamble, command.stderr, timeout)
+                raise HostTimeoutError(str(self.host), cause) from error
+            except TimeoutError as error:
+                during = f" (at: {lines.last_step})" if lines.last_step else ""
+                raise HostTimeoutError(str(self.host), f"not done in {timeout:g} s{during}") from error
 
     def _start(self, script: str, verb: str, files: Mapping[str, bytes] | None, *, keep_open: bool) -> RemoteCommand:
-        body, archive = script.encode(), pack(files or {})
+        token = make_token()
         return RemoteCommand(
             self._link.transport,
-            self._root.prefix + bootstrap(len(body), len(archive), verb),
-            self._root.stdin + body + archive,
+            self._root.command,
+            token,
+            self._root.stdin + launch_step(token, script, verb, files or {}),
             keep_open=keep_open,
             timeout=_OPEN,
         )
 
     def _check(self, command: RemoteCommand, status: int, lines: ScriptOutput) -> None:
-        """Raise HostError if the script ended with a status other than 0 or printed a `::fail` line."""
+        """Raise HostError if the script was not run, ended with a status other than 0 or printed a `::fail` line."""
+        if not command.began:
+            raise AuthenticationError(str(self.host), self._root.explain(self._link.user, command, status))
         if status == 0 and not lines.failure:
             return
         last_line = command.stderr.strip().rsplit("\n", 1)[-1].strip()

@@ -6,20 +6,21 @@ import shlex
 from collections.abc import Mapping
 from importlib import resources
 
-from cloudmesh.cluster.core import archive
+from cloudmesh.cluster.core import archive as tar
 from cloudmesh.cluster.core.report import Report
 
-# Runs on the host as root. On stdin are $1 bytes of script, then $2 bytes of tar archive; $3 is the verb. Both lengths
-# are checked, so that an incomplete transfer is never run, and what follows on stdin is left for the script. The script
-# runs in its own process, so that its traps cannot prevent the removal of the directory. There is no newline and no
-# single quote in this text, because every login shell must pass it on unchanged.
-_BOOTSTRAP = (
-    "umask 077; export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 HOME=/root; "
-    'd=$(mktemp -d) || exit 1; trap "rm -rf $d" EXIT; trap "exit 1" HUP INT TERM; '
-    'mkdir "$d/files" && cd "$d/files" && head -c "$1" >../step || exit 1; '
-    '[ "$(wc -c <../step)" -eq "$1" ] || exit 1; '
-    '[ "$2" -eq 0 ] || head -c "$2" | tar -xm --no-same-owner -f - || exit 1; '
-    'sh ../step "$3"'
+# Where programs may be, beside the user's PATH, which may lead nowhere.
+PROGRAM_FOLDERS = "/run/wrappers/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
+# Runs on the host in /bin/sh: reads a text and runs it, between the markers of `ssh/frame.py`. On stdin is a line with
+# the frame's token and the text's length, then the text, then what the text reads. A line that comes before is a
+# password that sudo turned out not to need. Every login shell must pass the launcher on unchanged: there is no newline,
+# single quote, backslash or exclamation mark in it.
+LAUNCHER = (
+    f'export LC_ALL=C PATH="${{PATH:+$PATH:}}{PROGRAM_FOLDERS}"; '
+    "read -r m n; case $m in cms-*) ;; *) read -r m n ;; esac; "
+    'case $m in cms-*) ;; *) echo "what the login shell starts has read our input" >&2; exit 1 ;; esac; '
+    'echo "$m+" >&2; echo "$m+"; (eval "$(head -c "$n")"); n=$?; echo "$m-$n" >&2; echo "$m-$n"'
 )
 
 
@@ -33,22 +34,30 @@ def load(*names: str) -> str:
     return "".join(root.joinpath(*name.split("/")).read_text("utf-8").rstrip("\n") + "\n" for name in names)
 
 
-def bootstrap(script_size: int, archive_size: int, verb: str) -> str:
-    """Return the shell command that reads a script and an archive of these sizes from stdin and runs the script.
+def launch(token: str, text: str, *arguments: str) -> bytes:
+    """Return what `LAUNCHER` reads from stdin in order to run `text` with these arguments as its `$1`, `$2`, …"""
+    body = f"set -- {shlex.join(arguments)}; {text}".encode()
+    return f"{token} {len(body)}\n".encode() + body
+
+
+def launch_step(token: str, script: str, verb: str, files: Mapping[str, bytes]) -> bytes:
+    """Return what `LAUNCHER` reads from stdin in order to run `script` in a directory with these files.
 
     Args:
-        script_size: bytes of the script.
-        archive_size: bytes of the archive with the script's files; 0: there is none.
+        token: what the frame's markers are made of.
+        script: a POSIX sh script; it is run by `host/step.sh`, as root.
         verb: the script's `$1`.
+        files: contents by name, see `pack`.
     """
-    return shlex.join(["sh", "-c", _BOOTSTRAP, "cms", str(script_size), str(archive_size), verb])
+    body, archive = f"set -- {shlex.quote(verb)}; {script}".encode(), pack(files)
+    return launch(token, load("host/step.sh"), str(len(body)), str(len(archive))) + body + archive
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
     """Return a tar archive of `files` (contents by name, which may have '/') with mode 0600; b"" for no files."""
     if not files:
         return b""
-    return archive.pack({name: (content, 0o600) for name, content in files.items()})
+    return tar.pack({name: (content, 0o600) for name, content in files.items()})
 
 
 class ScriptOutput:

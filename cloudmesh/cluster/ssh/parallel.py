@@ -91,11 +91,19 @@ def run_in_background(function: Callable[[], V]) -> Future[V]:
 
 
 def connect_all(hosts: Sequence[Host], settings: SshSettings) -> Outcomes[Connection]:
-    """Connect to all hosts in parallel; the caller must close the connections, also where some hosts failed."""
+    """Connect to all hosts in parallel, and run an empty script: a host that runs nothing is told of with the others.
+
+    The caller must close the connections, also where some hosts failed.
+    """
     connections: list[Connection] = []
 
     def connect_and_store(host: Host) -> Connection:
         connection = connect(host, settings)
+        try:
+            connection.run("")
+        except BaseException:
+            connection.close()
+            raise
         connections.append(connection)
         return connection
 

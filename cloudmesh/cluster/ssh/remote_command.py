@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.retrying import retry
+from cloudmesh.cluster.ssh.frame import ErrorFrame, Frame
 
 if TYPE_CHECKING:
     import paramiko
@@ -19,28 +19,31 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 18  # bytes that are read or written at a time
 _STDERR_SIZE = 1 << 16  # bytes from the end of stderr that are stored
+_SHELL_END = 1.0  # seconds that a login shell gets to end after the command
 _REFUSAL_SECONDS = 2.0  # sshd may refuse a channel for this long
 
 
-@dataclass(frozen=True)
-class RootAccess:
-    """How a remote command is made to run as root.
+class NotBegunError(TimeoutError):
+    """The time was over before the login shell had come to the command.
 
-    Attributes:
-        prefix: is put before the command.
-        stdin: is sent before the command's stdin; it has the password, which must not be in any argument list.
+    Args:
+        command: the command; what the login shell printed instead is in its `preamble` and `stderr`.
     """
 
-    prefix: str = ""
-    stdin: bytes = field(default=b"", repr=False)
+    def __init__(self, command: RemoteCommand) -> None:
+        super().__init__()
+        self.command = command
 
 
 class RemoteCommand(AbstractContextManager["RemoteCommand"]):
     """A running remote command; as a context manager, it closes the channel at the end.
 
+    All that it serves is from what the command runs between the markers of its frame, not from the login shell.
+
     Args:
         transport: an authenticated SSH connection.
-        command: is run by the user's login shell.
+        command: is run by the user's login shell; prints the frame's markers on stdout and stderr.
+        token: what the markers are made of.
         payload: is sent to the command's stdin.
         keep_open: whether stdin stays open after the payload.
         timeout: seconds to open the channel.
@@ -50,18 +53,26 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
     """
 
     def __init__(
-        self, transport: paramiko.Transport, command: str, payload: bytes, *, keep_open: bool = False, timeout: float
+        self,
+        transport: paramiko.Transport,
+        command: str,
+        token: str,
+        payload: bytes,
+        *,
+        keep_open: bool = False,
+        timeout: float,
     ) -> None:
         self.channel = _open_channel(transport, timeout)
         self._transport = transport
         self._payload = payload
         self._keep_open = keep_open
-        self._stderr = b""
+        self._frame = Frame(token)
+        self._errors = ErrorFrame(token, _STDERR_SIZE)
+        self._errors_ended = threading.Event()
         self.channel.settimeout(timeout)
         self.channel.exec_command(command)
-        self._threads = [threading.Thread(target=target, daemon=True) for target in (self._write, self._read_stderr)]
-        for thread in self._threads:
-            thread.start()
+        for target in (self._write, self._read_stderr):
+            threading.Thread(target=target, daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -100,6 +111,8 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
     def status(self, deadline: float) -> int:
         """Wait for the command's end and return its exit status; -1 if it was killed by a signal.
 
+        What it still prints is thrown away. A command that has not begun has the status of its login shell.
+
         Args:
             deadline: until when, in the seconds of `time.monotonic`.
 
@@ -107,27 +120,62 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
             TimeoutError: the command has not ended at the deadline.
             ConnectionError: the SSH connection was cut.
         """
-        if not self.channel.status_event.wait(max(0.0, deadline - time.monotonic())):
-            raise TimeoutError
-        self._threads[1].join(1.0)
-        status = int(self.channel.exit_status)
-        if status == -1 and self._is_disconnected():
-            raise ConnectionError("it was cut while the host was at work")
-        return status
+        while self._receive(deadline):
+            pass
+        if self._frame.status is None:
+            return self._wait_for_shell(deadline)
+        # sshd counts the session until the login shell has ended, too.
+        self.channel.status_event.wait(_SHELL_END)
+        self._errors_ended.wait(_SHELL_END)
+        return self._frame.status
+
+    @property
+    def began(self) -> bool:
+        """Whether the login shell has come to the command, as far as stdout was read."""
+        return self._frame.began
+
+    @property
+    def preamble(self) -> str:
+        """The first 4 KiB of what the login shell printed to stdout before the command."""
+        return self._frame.preamble.decode("utf-8", "replace")
 
     @property
     def stderr(self) -> str:
-        """What the command has written to stderr so far; of more than 64 KiB, the last 64 KiB."""
-        return self._stderr.decode("utf-8", "replace")
+        """What the command has written to stderr so far; of more than 64 KiB, the last 64 KiB.
+
+        Of a command that has not begun, what the login shell has written.
+        """
+        return self._errors.content.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Close the channel. The command may go on on the host, without its streams."""
         self.channel.close()
 
     def _receive(self, deadline: float) -> bytes:
-        self.channel.settimeout(max(0.001, deadline - time.monotonic()))
-        data: bytes = self.channel.recv(_CHUNK)
-        return data
+        while self._frame.status is None:
+            self.channel.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                data: bytes = self.channel.recv(_CHUNK)
+            except TimeoutError as error:
+                if self.began:
+                    raise
+                raise NotBegunError(self) from error
+            if not data:
+                return self._frame.finish()
+            if inside := self._frame.feed(data):
+                return inside
+        return b""
+
+    def _wait_for_shell(self, deadline: float) -> int:
+        if not self.channel.status_event.wait(max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        self._errors_ended.wait(_SHELL_END)
+        status = int(self.channel.exit_status)
+        if status == -1 and self._is_disconnected():
+            raise ConnectionError("it was cut while the host was at work")
+        if status == 0 and self.began:
+            raise ConnectionError("the end of what the host printed did not arrive")
+        return status
 
     def _is_disconnected(self) -> bool:
         # On a live transport, status -1 means that a signal ended the command (exit-signal). A dying transport closes
@@ -155,9 +203,11 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
                 data = self.channel.recv_stderr(_CHUNK)
             except TimeoutError:
                 continue
+            self._errors.feed(data)
+            if not data or self._errors.ended:
+                self._errors_ended.set()
             if not data:
                 return
-            self._stderr = (self._stderr + data)[-_STDERR_SIZE:]
 
 
 def _open_channel(transport: paramiko.Transport, timeout: float) -> paramiko.Channel:

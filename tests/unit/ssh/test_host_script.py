@@ -1,12 +1,15 @@
 """Host scripts: the lines they answer in, and how they travel."""
 
 import io
-import shlex
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
 
-from cloudmesh.cluster.ssh.host_script import ScriptOutput, bootstrap, load, pack
+import pytest
+
+from cloudmesh.cluster.ssh.frame import ErrorFrame, Frame, make_token
+from cloudmesh.cluster.ssh.host_script import LAUNCHER, ScriptOutput, launch, launch_step, load, pack
 
 
 class Notes:
@@ -69,41 +72,76 @@ def test_files_travel_private():
     assert pack({}) == b""
 
 
-def bootstrapped(script: bytes, archive: bytes, sent: bytes, verb: str = "", shell: str = "sh"):
-    command = bootstrap(len(script), len(archive), verb)
-    return subprocess.run([shell, "-c", command], input=sent, capture_output=True, timeout=10, check=False)
+class Launched:
+    """What came of something that was launched, taken out of its frame as a connection does."""
+
+    def __init__(self, token: str, sent: bytes, shell: str = "/bin/sh", env: dict[str, str] | None = None) -> None:
+        result = subprocess.run(
+            [shell, "-c", LAUNCHER], input=sent, capture_output=True, timeout=10, env=env, check=False
+        )
+        frame, errors = Frame(token), ErrorFrame(token, 1 << 16)
+        self.stdout = frame.feed(result.stdout) + frame.finish()
+        errors.feed(result.stderr)
+        self.stderr = errors.content.decode()
+        self.status = frame.status
+        self.began = frame.began
+
+
+TOKEN = make_token()
 
 
 def test_a_script_finds_its_files_and_its_verb():
-    script, archive = b'cat d/f; echo "$1"; stat -c %a . d/f; cat', pack({"d/f": b"content\n"})
+    script, files = 'cat d/f; echo "$1"; stat -c %a . d/f; cat', {"d/f": b"content\n"}
     for shell in ("sh", "bash"):
-        result = bootstrapped(script, archive, script + archive + b"rest\n", "it's; $(id)", shell)
-        assert result.stdout == b"content\nit's; $(id)\n700\n600\nrest\n", result.stderr
+        result = Launched(TOKEN, launch_step(TOKEN, script, "it's; $(id)\n!", files) + b"rest\n", shell)
+        assert result.stdout == b"content\nit's; $(id)\n!\n700\n600\nrest\n", result.stderr
+        assert result.status == 0
 
 
 def test_a_script_cut_off_on_its_way_is_not_run():
-    script = b"echo first\necho second\n"
-    result = bootstrapped(script, b"", script[:11])
-    assert (result.stdout, result.returncode) == (b"", 1)
+    script = "echo first\necho second\n"
+    sent = launch_step(TOKEN, script, "", {})
+    for missing in range(1, len(sent), 7):
+        assert Launched(TOKEN, sent[:-missing]).stdout == b""
 
 
 def test_files_cut_off_on_their_way_are_not_used():
-    script, archive = b"echo ran", pack({"f": b"x" * 20000})
-    result = bootstrapped(script, archive, script + archive[:15000])
+    result = Launched(TOKEN, launch_step(TOKEN, "echo ran", "", {"f": b"x" * 20000})[:-15000])
     assert result.stdout == b""
-    assert result.returncode != 0
+    assert result.status != 0
 
 
 def test_the_scripts_directory_is_gone_at_the_end_whatever_it_traps():
-    script = b"trap 'echo own trap' EXIT; pwd; exit 7"
-    result = bootstrapped(script, b"", script)
+    result = Launched(TOKEN, launch_step(TOKEN, "trap 'echo own trap' EXIT; pwd; exit 7", "", {}))
     where, trapped = result.stdout.decode().splitlines()
-    assert (trapped, result.returncode) == ("own trap", 7)
+    assert (trapped, result.status) == ("own trap", 7)
     assert not Path(where).exists()
 
 
-def test_the_command_passes_every_login_shell_unchanged():
-    command = bootstrap(1, 2, "up")
-    assert "\n" not in command
-    assert "!" not in command
-    assert shlex.split(command)[:2] == ["sh", "-c"]
+def test_a_line_that_sudo_left_unread_is_passed_over():
+    assert Launched(TOKEN, b"a password\n" + launch(TOKEN, "echo ran")).stdout == b"ran\n"
+
+
+def test_input_that_somebody_else_has_read_is_told():
+    result = Launched(TOKEN, launch(TOKEN, "echo ran\n")[5:])
+    assert not result.began
+    assert "has read our input" in result.stderr
+
+
+def test_settings_of_the_login_do_not_reach_scripts(tmp_path):
+    (tmp_path / "sub").mkdir()
+    env = {"PATH": "/nowhere", "CDPATH": str(tmp_path), "TAR_OPTIONS": "--bad", "TMPDIR": "/not/there"}
+    result = Launched(TOKEN, launch_step(TOKEN, "mkdir -p sub; cd sub; mktemp -u; cat ../f", "", {"f": b"it"}), env=env)
+    assert result.stdout.startswith(b"/tmp/"), result.stderr
+    assert result.stdout.endswith(b"\nit")
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh", "fish", "tcsh", "mksh"])
+def test_every_login_shell_passes_the_launcher_on_unchanged(shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on this machine")
+    assert not set("\n'\\!") & set(LAUNCHER)
+    sent = launch(TOKEN, 'printf "%s|" "$@"; exit 3', "a b", "it's")
+    command = [shell, "-c", f"/bin/sh -c '{LAUNCHER}'"]
+    result = subprocess.run(command, input=sent, capture_output=True, timeout=10, check=False)
+    assert result.stdout == f"{TOKEN}+\na b|it's|{TOKEN}-3\n".encode(), result.stderr
