@@ -34,7 +34,7 @@ from cloudmesh.cluster.storage.service import VolumeService
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.health.check_results import CheckResult
-    from cloudmesh.cluster.jobs.results import CopySummary
+    from cloudmesh.cluster.jobs.result_copy import CopySummary
 
 Hosts = str | Sequence[Host]
 """Hosts as users write them, "admin@node[01-10],10.0.0.5:2222", or as `Host` values."""

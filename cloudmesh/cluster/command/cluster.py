@@ -63,8 +63,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           logs     Prints the log of a job's driver.
           stop     Ends a job.
           get      Copies what the tasks of a job wrote to the directory $CMS_RESULTS from the hosts that ran them,
-                   compares it by checksums, and puts it into DEST/TASK. Nothing that is there is written over. The
-                   results are kept for as long as the job is (its ttlSeconds).
+                   compares it by checksums, and puts it into DEST/TASK. Nothing that is there is written over, and
+                   what was interrupted goes on where it was. Links that lead out of the results, pipes, sockets and
+                   devices are left out, and named. The results are kept for as long as the job is (its ttlSeconds).
           storage  Shows the volumes that jobs may name under spec.storage, adds one, or removes one; the data itself
                    stays. A volume is a directory on every host, an NFS export, an S3 bucket or the file system
                    of a HadoopService. Jobs reach it by ${storage.VOLUME} in their job file, and by the variable
