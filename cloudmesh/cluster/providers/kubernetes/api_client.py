@@ -34,6 +34,7 @@ _ADMINISTRATORS = "kubeadm:cluster-admins"
 _LIFETIME = datetime.timedelta(days=7)
 _SERVER_NAME = "kubernetes"
 _TIMEOUT = (10, 30)
+PAGE_SIZE = 500  # objects of a list in one answer, as kubectl asks for
 _TRIES, _PAUSE_SECONDS = 3, 1.0
 _PATIENCE_SECONDS = 60.0
 
@@ -86,6 +87,25 @@ def call(client: ApiClient, request: Request) -> Any:
     return retry(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
 
 
+def list_all(client: ApiClient, request: Request) -> list[dict[str, Any]]:
+    """Return all objects of a list, read page by page. Raises the same errors as `call`.
+
+    Where it takes so long that the API server has forgotten how the list began, it is begun anew.
+    """
+    return retry(lambda: _list_pages(client, request), lambda error: isinstance(error, _ExpiredError), attempts=_TRIES)
+
+
+def _list_pages(client: ApiClient, request: Request) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    page = request.with_options(limit=PAGE_SIZE)
+    while True:
+        answer = call(client, page)
+        items += answer["items"]
+        if not (token := answer["metadata"].get("continue")):
+            return items
+        page = request.with_options(limit=PAGE_SIZE, **{"continue": token})
+
+
 def open_stream(client: ApiClient, request: Request, timeout: tuple[int, int] | None = None) -> urllib3.HTTPResponse:
     """Return the answer to a request before its body is read. Raises the same errors as `call`.
 
@@ -125,6 +145,10 @@ def _send(client: ApiClient, request: Request, timeout: tuple[int, int] | None) 
     return response
 
 
+class _ExpiredError(ApiError):
+    """The API server cannot go on with a list, as its beginning has become too old."""
+
+
 class _SilentError(ApiError):
     """The API did not answer, or said that it cannot answer now."""
 
@@ -133,6 +157,8 @@ def _translate(error: ApiException) -> Exception:
     text = f"Kubernetes: {_cause(error)}"
     if error.status in (404, 409):
         return NotFoundError(text) if error.status == 404 else ConflictError(text)
+    if error.status == 410:
+        return _ExpiredError(text)
     is_passing = not error.status or error.status == 429 or error.status >= 500
     return _SilentError(text) if is_passing else ApiError(text)
 
