@@ -41,7 +41,8 @@ def receive(stream: IO[bytes], folder: Path, waiting: dict[str, Entry], advance:
     try:
         with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK, ignore_zeros=True) as archive:
             for member, data in _iterate_files(archive):
-                name = member.name.removeprefix("./")
+                # GNU tar names a file with holes twice, and tarfile believes the second name, which is made up.
+                name = member.pax_headers.get("GNU.sparse.name", member.name).removeprefix("./")
                 if member.name == _CHECKSUMS:
                     expected = parse_digests(data.read(min(member.size, _MAX_CHECKSUMS)))
                     for name, digest in arrived.items():

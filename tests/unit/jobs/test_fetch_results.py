@@ -163,11 +163,13 @@ def test_holes_take_no_room_here_and_are_not_sent(bring, tmp_path):
         file.seek(30 << 20)
         file.write(b"middle")
         file.truncate(40 << 20)
-    (left / "all-hole").touch()
-    os.truncate(left / "all-hole", 1 << 20)
+    names = ("sparse", "all-hole", os.fsdecode(b"odd\xe9"), "long" * 50)
+    for name in names[1:]:
+        (left / name).touch()
+        os.truncate(left / name, 1 << 20)
     for _ in range(2):
         bring(tmp_path / "here", driver=left)
-    for name in ("sparse", "all-hole"):
+    for name in names:
         here = tmp_path / "here" / "driver" / name
         assert subprocess.run(["cmp", here, left / name], check=False).returncode == 0
         assert here.stat().st_blocks * 512 < 2 << 20
