@@ -505,7 +505,9 @@ def fetch_binaries(provider: str, *, mirror: str = "", report: Report | None = N
 
 
 def _hosts(hosts: Hosts, user: str, port: int, key: str) -> tuple[Host, ...]:
-    return host_list.parse_hosts(hosts, user=user, port=port, key=key) if isinstance(hosts, str) else tuple(hosts)
+    if not isinstance(hosts, str):
+        return tuple(hosts)
+    return known_hosts.complete(host_list.parse_hosts(hosts, user=user, port=port, key=key))
 
 
 def _text(value: object) -> str:

@@ -100,7 +100,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           --debian=RELEASE     The Debian release of the local hosts: 12 or 13. [default: 13]
           --hosts=HOSTS        Where to look for clusters, written as HOSTNAMES; else CLOUDMESH_CLUSTER_HOSTS in the
                                environment. Local hosts and hosts used before are looked at anyhow.
-          --user=USER          The login name on the hosts; root, or one that may use sudo.
+          --user=USER          The login name on the hosts; root, or one that may use sudo. It, the key and the port
+                               are remembered of each host, and need not be given again.
           --key=FILE           The private SSH key to use.
           --port=PORT          The port of the hosts' SSH servers.
           --interface=DEVICE   The network device, or network (10.0.0.0/24), by which the hosts reach each other,

@@ -17,7 +17,7 @@ _CLEAN_SECONDS = 600.0
 def clean_hosts(
     context: Context, discovered: DiscoveredCluster, script: str, hosts: Sequence[Host], stack: ExitStack
 ) -> Outcomes[None]:
-    """Run the verb clean of a provider's host script on hosts, in parallel.
+    """Run the verb clean of a provider's host script on hosts, in parallel; clusters are looked for there no more then.
 
     Args:
         context: the operator's side.
@@ -30,6 +30,7 @@ def clean_hosts(
     def clean(host: Host) -> None:
         connection = connection_to(host, discovered, context, stack)
         connection.run(script, "clean", timeout=_CLEAN_SECONDS, report=context.report)
+        connection.forget()
         context.report.done(str(host), "clean")
 
     return parallel.run_on_hosts(clean, {host: host for host in hosts})
