@@ -34,7 +34,7 @@ from cloudmesh.cluster.storage.service import VolumeService
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.health.check_results import CheckResult
-    from cloudmesh.cluster.jobs.results import CopySummary
+    from cloudmesh.cluster.jobs.result_copy import CopySummary
 
 Hosts = str | Sequence[Host]
 """Hosts as users write them, "admin@node[01-10],10.0.0.5:2222", or as `Host` values."""
@@ -507,7 +507,9 @@ def fetch_binaries(provider: str, *, mirror: str = "", report: Report | None = N
 
 
 def _hosts(hosts: Hosts, user: str, port: int, key: str) -> tuple[Host, ...]:
-    return host_list.parse_hosts(hosts, user=user, port=port, key=key) if isinstance(hosts, str) else tuple(hosts)
+    if not isinstance(hosts, str):
+        return tuple(hosts)
+    return known_hosts.complete(host_list.parse_hosts(hosts, user=user, port=port, key=key))
 
 
 def _text(value: object) -> str:

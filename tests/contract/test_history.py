@@ -109,6 +109,13 @@ def test_a_job_and_its_results_are_kept_for_its_time_to_live_and_no_longer(clust
     assert outcome.status == 3
     assert outcome.stderr.splitlines()[-1].startswith("ERROR: no job left-brief")
     assert not (tmp_path / "brief").exists()
+
+    def has_gone() -> bool:
+        return not any(
+            said for _, said in run_on_all(cluster, "cd /var/lib/cloudmesh/results 2>/dev/null && ls | grep brief")
+        )
+
+    assert wait_until(has_gone, 150, pause=5), "never: the hosts have removed its results"
     assert "left-long" in list_jobs(cluster)
     cluster.cms("get", "left-long", str(tmp_path / "long")).ok()
     assert [path.read_text() for path in (tmp_path / "long").rglob("kept")] == ["kept\n"]

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 
 from contract.conftest import Cluster
 from contract.test_containers import write_job_file as write_container_job
@@ -32,6 +34,12 @@ os.makedirs(f"{RESULTS}/deep/er")
 with open(f"{RESULTS}/deep/er/answer", "w") as file:
     file.write("42")
 os.symlink("/etc/passwd", f"{RESULTS}/link")
+os.symlink("deep/er/answer", f"{RESULTS}/inside")
+os.mkfifo(f"{RESULTS}/pipe")
+os.mkdir(f"{RESULTS}/nothing")
+with open(RESULTS.encode() + b"/caf\\xe9", "wb") as file:
+    file.truncate(1 << 30)
+os.chmod(f"{RESULTS}/deep/er/answer", 0o640)
 digest, block = hashlib.sha256(), os.urandom(1 << 20)
 with open(f"{RESULTS}/big", "wb") as file:
     for _ in range(1 << 10):
@@ -61,21 +69,34 @@ def compute_digest(path: Path) -> str:
     return checksum.hexdigest()
 
 
-def get(cluster: Cluster, job_id: str, target: Path) -> float:
-    """Run `get`, which must succeed; return the most memory that it took, in MiB."""
+def get(cluster: Cluster, job_id: str, target: Path) -> tuple[float, str]:
+    """Run `get`, which must succeed; return the most memory that it took, in MiB, and what it said."""
     with cluster.operator.start("get", "-n", cluster.name, job_id, str(target)) as running:
         _, status, usage = os.wait4(running.process.pid, 0)
         running.process.returncode = os.waitstatus_to_exitcode(status)
         assert running.process.returncode == 0, running.stderr
-    return usage.ru_maxrss / 1024
+        return usage.ru_maxrss / 1024, running.stderr
 
 
 def test_results_of_all_tasks_are_brought_whole_in_constant_memory_after_the_job_has_ended(cluster, tmp_path):
     outcome = cluster.cms("submit", "--id=leaves", write_job_file(tmp_path, LEAVE)).ok()
     here = tmp_path / "here"
     try:
-        assert get(cluster, "leaves", here) < MEMORY_MB
-        by_name = {path.name: path for path in here.rglob("*") if path.is_file()}
+        with cluster.operator.start("get", "-n", cluster.name, "leaves", str(here)) as running:
+            wait_until(lambda: list(here.rglob(".cms-*.part")), 60, pause=0.01)
+            running.kill()  # in the middle
+        memory, said = get(cluster, "leaves", here)
+        assert memory < MEMORY_MB
+        assert re.search("left out: .*/link: it is a link to /etc/passwd, which leads out", said)
+        assert re.search("left out: .*/pipe: it is a pipe", said)
+        assert not list(here.rglob(".cms-*"))
+        by_name = {path.name: path for path in here.rglob("*") if path.is_file() and not path.is_symlink()}
+        folder = by_name["big"].parent
+        assert (folder / "inside").readlink() == Path("deep/er/answer")
+        assert (folder / "nothing").is_dir()
+        assert by_name["answer"].stat().st_mode & 0o777 == 0o640
+        holes = by_name.pop("caf\udce9").stat()
+        assert (holes.st_size, holes.st_blocks) == (BIG, 0)
         assert by_name["big"].stat().st_size == BIG
         assert f"{compute_digest(by_name['big'])}\n" == outcome.stdout
         assert by_name["answer"].parent.parts[-2:] == ("deep", "er")

@@ -117,11 +117,13 @@ class Arguments:
         return str(Path(self.text("--key")).expanduser()) if self.text("--key") else ""
 
     def hosts(self, text: str) -> tuple[Host, ...]:
-        """Return the hosts that a text names, with --user, --port and --key applied."""
-        from cloudmesh.cluster.ssh import host_list
+        """Return the hosts that a text names, with --user, --port and --key, or else those that served before."""
+        from cloudmesh.cluster.ssh import host_list, known_hosts
 
+        if not text.strip():
+            return ()
         port = self.number("--port", 1, 65535)
-        return host_list.parse_hosts(text, user=self.text("--user"), port=port, key=self.key) if text.strip() else ()
+        return known_hosts.complete(host_list.parse_hosts(text, user=self.text("--user"), port=port, key=self.key))
 
     @cached_property
     def hostnames(self) -> tuple[Host, ...]:

@@ -65,8 +65,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                    streams go into a new file, however large they are.
           stop     Ends a job.
           get      Copies what the tasks of a job wrote to the directory $CMS_RESULTS from the hosts that ran them,
-                   compares it by checksums, and puts it into DEST/TASK. Nothing that is there is written over. The
-                   results are kept for as long as the job is (its ttlSeconds).
+                   compares it by checksums, and puts it into DEST/TASK. Nothing that is there is written over, and
+                   what was interrupted goes on where it was. Links that lead out of the results, pipes, sockets and
+                   devices are left out, and named. The results are kept for as long as the job is (its ttlSeconds).
           storage  Shows the volumes that jobs may name under spec.storage, adds one, or removes one; the data itself
                    stays. A volume is a directory on every host, an NFS export, an S3 bucket or the file system
                    of a HadoopService. Jobs reach it by ${storage.VOLUME} in their job file, and by the variable
@@ -104,7 +105,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           --debian=RELEASE     The Debian release of the local hosts: 12 or 13. [default: 13]
           --hosts=HOSTS        Where to look for clusters, written as HOSTNAMES; else CLOUDMESH_CLUSTER_HOSTS in the
                                environment. Local hosts and hosts used before are looked at anyhow.
-          --user=USER          The login name on the hosts; root, or one that may use sudo.
+          --user=USER          The login name on the hosts; root, or one that may use sudo. It, the key and the port
+                               are remembered of each host, and need not be given again.
           --key=FILE           The private SSH key to use.
           --port=PORT          The port of the hosts' SSH servers.
           --interface=DEVICE   The network device, or network (10.0.0.0/24), by which the hosts reach each other,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.context import Context
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
 
 _TIMEOUT = 20.0
+_AT_ONCE = 512  # hosts that are asked at the same time: one that is gone takes 10 s
+_PATIENCE_SECONDS = 4.0
+_NAMED = 5
 
 
 @dataclass
@@ -85,10 +88,11 @@ def find(context: Context, cluster: str) -> DiscoveredCluster:
     """
     unreachable: dict[str, ClusterError] = {}
     candidates = list_candidates(context)
-    for hosts in (candidates.near, candidates.far):
-        survey = _survey_hosts(context, hosts)
+    for survey in _survey_by_turns(context, candidates):
         unreachable |= survey.unreachable
         matches = [discovered for discovered in survey.clusters if discovered.cluster == cluster]
+        if survey.silent and not any(discovered.servers for discovered in matches):
+            matches = []  # they are asked once more, and a server may be among the silent ones
         for discovered in survey.clusters:  # only a single match stays connected
             if matches != [discovered]:
                 close(discovered.connections.values())
@@ -109,6 +113,15 @@ def find(context: Context, cluster: str) -> DiscoveredCluster:
     raise NotFoundError(_explain_not_found(cluster, [*candidates.near, *candidates.far], unreachable))
 
 
+def _survey_by_turns(context: Context, candidates: Candidates) -> Iterator[_Survey]:
+    """Ask the near hosts, then the far ones, and these again where some of them need longer to answer."""
+    yield _survey_hosts(context, candidates.near)
+    survey = _survey_hosts(context, candidates.far, _PATIENCE_SECONDS)
+    yield survey
+    if survey.silent:
+        yield _survey_hosts(context, candidates.far)
+
+
 def find_all(context: Context) -> list[DiscoveredCluster]:
     """Return every cluster to which a host that answered belongs, sorted by name.
 
@@ -116,13 +129,25 @@ def find_all(context: Context) -> list[DiscoveredCluster]:
         HostsError: the operator named hosts, none of them answered, and no cluster was discovered on other hosts.
     """
     candidates = list_candidates(context)
-    survey = _survey_hosts(context, (*candidates.near, *candidates.far))
+    survey = _survey_hosts(context, (*candidates.near, *candidates.far), _PATIENCE_SECONDS)
+    _note_silence(context, candidates.far, survey)
     if candidates.docker_silence:
         context.report.note(f"local hosts could not be asked for: {candidates.docker_silence}")
     named = {str(host) for host in context.hosts}
     if named and named <= set(survey.unreachable) and not survey.clusters:
         raise HostsError({name: survey.unreachable[name] for name in sorted(named)})
     return survey.clusters
+
+
+def _note_silence(context: Context, far: Sequence[Host], survey: _Survey) -> None:
+    """Say which of the hosts that only our known_hosts file names gave no answer: a cluster may be on them."""
+    without_answer = [str(host) for host in far if host in survey.silent or str(host) in survey.unreachable]
+    if without_answer:
+        more = f" and {len(without_answer) - _NAMED} more" if len(without_answer) > _NAMED else ""
+        context.report.note(
+            f"no answer from {len(without_answer)} hosts used before, {', '.join(without_answer[:_NAMED])}{more}: "
+            f"those that are gone can be taken out of {context.settings.known_hosts}"
+        )
 
 
 @dataclass(frozen=True)
@@ -155,16 +180,41 @@ def list_candidates(context: Context) -> Candidates:
 
 @dataclass(frozen=True)
 class _Survey:
+    """What hosts have said.
+
+    Attributes:
+        clusters: to which those that answered belong, sorted by name.
+        unreachable: the errors of hosts that could not be asked, by their names.
+        silent: hosts that were not waited for.
+    """
+
     clusters: list[DiscoveredCluster]
     unreachable: Mapping[str, ClusterError]
+    silent: Sequence[Host] = ()
 
 
-def _survey_hosts(context: Context, hosts: Sequence[Host]) -> _Survey:
-    """Ask hosts which cluster they belong to. Hosts that belong to a cluster stay connected."""
-    answers = parallel.run_on_hosts(lambda host: _ask(host, context), {host: host for host in hosts})
+def _survey_hosts(context: Context, hosts: Sequence[Host], patience: float | None = None) -> _Survey:
+    """Ask hosts which cluster they belong to. Hosts that belong to a cluster stay connected.
+
+    Args:
+        context: the operator's side.
+        hosts: to ask, all at once.
+        patience: seconds after the last answer for which hosts are waited for that the operator did not name; None: as
+            long as it takes.
+    """
+    waited_for = {host for host in hosts if host in context.hosts or host.address}
+    answers = parallel.run_on_hosts(
+        lambda host: _ask(host, context),
+        {host: host for host in hosts},
+        limit=_AT_ONCE,
+        patience=patience,
+        waited_for=waited_for,
+        discard=lambda answer: answer[0].close(),
+    )
     clusters: dict[tuple[str, str], DiscoveredCluster] = {}
     for host, (connection, host_marker) in answers.values.items():
         if host_marker is None:
+            connection.forget()
             connection.close()
             continue
         key = (host_marker.cluster, host_marker.id)
@@ -174,11 +224,10 @@ def _survey_hosts(context: Context, hosts: Sequence[Host]) -> _Survey:
             continue
         discovered.markers[host] = host_marker
         discovered.connections[host] = connection
-    # Only hosts that the operator named are reported: a silent host of the known_hosts file is nothing unusual.
     for host in context.hosts:
         if str(host) in answers.failures:
             context.report.note(f"not asked: {answers.failures[str(host)]}")
-    return _Survey([clusters[key] for key in sorted(clusters)], answers.failures)
+    return _Survey([clusters[key] for key in sorted(clusters)], answers.failures, answers.silent)
 
 
 def close(connections: Iterable[Connection]) -> None:
@@ -219,8 +268,9 @@ def _explain_not_found(cluster: str, hosts: Sequence[Host], unreachable: Mapping
 
 def host_of(node: Node, context: Context) -> Host:
     """Return the host of a node as the operator reached it when it joined, for a node that was not asked directly."""
-    (host,) = host_list.parse_hosts(node.contact, user=context.user, port=context.port, key=context.key)
-    return Host(host.name, host.user, host.port, host.key, host_key=node.host_key)
+    hosts = host_list.parse_hosts(node.contact, user=context.user, port=context.port, key=context.key)
+    (host,) = known_hosts.complete(hosts, context.settings.known_hosts)
+    return replace(host, host_key=node.host_key)
 
 
 def hosts_of(nodes: Sequence[Node], discovered: DiscoveredCluster, context: Context) -> dict[Host, Node]:

@@ -17,7 +17,7 @@ _CLEAN_SECONDS = 600.0
 def clean_hosts(
     context: Context, discovered: DiscoveredCluster, script: str, hosts: Sequence[Host], stack: ExitStack
 ) -> Outcomes[None]:
-    """Run the verb clean of a provider's host script on hosts, in parallel.
+    """Run the verb clean of a provider's host script on hosts, in parallel; clusters are looked for there no more then.
 
     Args:
         context: the operator's side.
@@ -35,6 +35,7 @@ def clean_hosts(
             context.report.note(f"{host} is of cluster {other.cluster} by now, and left as it is")
             return
         connection.run(script, "clean", timeout=_CLEAN_SECONDS, report=context.report)
+        connection.forget()
         context.report.done(str(host), "clean")
 
     return parallel.run_on_hosts(clean, {host: host for host in hosts})

@@ -242,6 +242,7 @@ def prepare(run: Installation) -> None:
     run.images_in_progress = parallel.run_in_background(
         lambda: [build_builtin_image(image, run.context) for image in run.images]
     )
+    _remember(run)
     _run_step(run, "prepare", run.pending, _PREPARE_SECONDS)
     _note_members(run)
 
@@ -296,7 +297,7 @@ def wait_until_ready(run: Installation) -> None:
     def all_ready(engine: Engine) -> bool:
         for node in engine.nodes():
             if node.status == "ready" and node.address in waiting:
-                _welcome(run, waiting.pop(node.address))
+                run.context.report.done(str(waiting.pop(node.address).host), "ready")
         for address, host in list(waiting.items()):
             if not run.connections[host.host].alive:
                 del waiting[address]
@@ -389,10 +390,11 @@ def _run_step(
     run.failures.update(parallel.run_on_hosts(run_on, going).failures)
 
 
-def _welcome(run: Installation, host: HostPlan) -> None:
-    run.context.report.done(str(host.host), "ready")
-    if not host.host.private_key:  # local hosts are found by their labels
-        run.connections[host.host].remember()
+def _remember(run: Installation) -> None:
+    """Have clusters looked for on the hosts before anything is changed there: what is interrupted is found again."""
+    for host, connection in run.connections.items():
+        if not host.private_key:  # local hosts are found by their labels
+            connection.remember()
 
 
 def _wait_for(run: Installation, condition: Callable[[Engine], bool], otherwise: str) -> None:

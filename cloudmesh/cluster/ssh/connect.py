@@ -92,6 +92,7 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
         contact=f"{target.user}@{address}:{target.port}",
         host_key=key,
         remember=lambda: host_keys.remember(key, known_hosts.comment_for(host)),
+        forget=host_keys.forget,
         on_close=release,
     )
 

@@ -38,6 +38,7 @@ class Link:
         contact: how the host was reached after all settings of the SSH configuration, "user@host:port".
         host_key: the host's key, "TYPE BASE64".
         remember: writes the host's key into Cloudmesh's known_hosts file.
+        forget: makes that file say that clusters are looked for on the host no more.
         on_close: releases the jump host or proxy command that the connection runs through.
     """
 
@@ -48,6 +49,7 @@ class Link:
         contact: str,
         host_key: str,
         remember: Callable[[], None],
+        forget: Callable[[], None],
         on_close: Callable[[], None],
     ) -> None:
         self.transport = transport
@@ -55,6 +57,7 @@ class Link:
         self.contact = contact
         self.host_key = host_key
         self.remember = remember
+        self.forget = forget
         self._on_close = on_close
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -248,6 +251,14 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
             ClusterError: the file cannot be written.
         """
         self._link.remember()
+
+    def forget(self) -> None:
+        """Have `list` look for clusters on the host no more; our known_hosts file keeps its key and how it is reached.
+
+        Raises:
+            ClusterError: the file cannot be written.
+        """
+        self._link.forget()
 
     @property
     def alive(self) -> bool:

@@ -81,6 +81,10 @@ class HostKeys:
         if not self._is_trusted:
             known_hosts.append(self._store, self._name, self._port, key, comment)
 
+    def forget(self) -> None:
+        """Look for clusters on the host no more; its key stays in our file."""
+        known_hosts.forget(self._store, self._name, self._port)
+
     def _accept(self, key: str) -> None:
         shown = f"{key.partition(' ')[0]} {known_hosts.fingerprint(key)}"
         if not self._accept_new and not self._ask_to_accept(f"{self._where}: unknown host key {shown}. Accept it?"):

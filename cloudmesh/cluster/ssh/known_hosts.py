@@ -3,7 +3,8 @@
 The known_hosts files of the user and of the system are only read. Cloudmesh's own file, called "our file" here, is also
 written. The comment of an entry of our file may say how the host is reached: `name=ALIAS user=USER port=PORT
 key=FILE`. Our file is also the list of hosts on which clusters are looked for, except for entries with the comment
-`jump`: they are jump hosts.
+`jump`, which are jump hosts, and those whose comment begins with `gone`: of hosts that left their cluster, only the
+key and how they are reached stay known.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import hmac
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Host
 
-JUMP = "jump"
+JUMP, _GONE = "jump", "gone"
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,59 @@ def append(path: Path, name: str, port: int, key: str, comment: str = "") -> Non
             lines.append(line)
 
 
+def forget(path: Path, name: str, port: int) -> None:
+    """Look for clusters on a host no more; its key and how it is reached stay in the file at `path`.
+
+    Args:
+        path: our known_hosts file.
+        name: DNS name or address of the host, as for `append`.
+        port: TCP port of sshd.
+
+    Raises:
+        ClusterError: the file cannot be written.
+    """
+    hosts = label(name, port)
+    if not any(entry.hosts == hosts and _is_candidate(entry) for entry in entries(path)):
+        return
+    with _rewrite_lines(path) as lines:
+        for at, line in enumerate(lines):
+            entry = _parse_line(line)
+            if entry and entry.hosts == hosts and _is_candidate(entry):
+                lines[at] = f"{hosts} {entry.key} {_GONE} {entry.comment}".rstrip()
+
+
+def complete(hosts: Iterable[Host], path: Path | None = None) -> tuple[Host, ...]:
+    """Return hosts with the user, port and key file by which they were reached before, where they have none themselves.
+
+    Args:
+        hosts: as the user named them now.
+        path: our file; None: its default path.
+
+    Raises:
+        ClusterError: the file cannot be read.
+    """
+    remembered = [(entry.hosts, host) for entry in entries(path or default_path()) if (host := _parse_host(entry))]
+    return tuple(_complete(host, remembered) for host in hosts)
+
+
+def _complete(host: Host, remembered: Iterable[tuple[str, Host]]) -> Host:
+    hosts = label(host.name, host.port or 22)
+    for reached_by, known in remembered:
+        is_port_of_it = not host.port or not known.port or host.port == known.port
+        if reached_by == hosts or (known.name == host.name and is_port_of_it):
+            return replace(host, user=host.user or known.user, port=host.port or known.port, key=host.key or known.key)
+    return host
+
+
 def comment_for(host: Host) -> str:
     """Return a comment that says how the user reaches `host`, from which `hosts` makes the host again."""
-    fields = {"name": host.name, "user": host.user, "port": str(host.port or ""), "key": host.key}
+    key = str(Path(host.key).expanduser().absolute()) if host.key else ""
+    fields = {"name": host.name, "user": host.user, "port": str(host.port or ""), "key": key}
     return " ".join(f"{field}={quote(value, safe='/~@:')}" for field, value in fields.items() if value)
 
 
 def hosts(path: Path | None = None) -> tuple[Host, ...]:
-    """Return the hosts in our known_hosts file, in the file's order and without jump hosts.
+    """Return the hosts in our known_hosts file on which clusters are looked for, in the file's order.
 
     Args:
         path: our file; None: its default path.
@@ -119,8 +165,13 @@ def hosts(path: Path | None = None) -> tuple[Host, ...]:
     Raises:
         ClusterError: the file cannot be read.
     """
-    entry_hosts = (_parse_host(entry) for entry in entries(path or default_path()) if entry.comment != JUMP)
+    entry_hosts = (_parse_host(entry) for entry in entries(path or default_path()) if _is_candidate(entry))
     return tuple(dict.fromkeys(host for host in entry_hosts if host))
+
+
+def _is_candidate(entry: KnownHost) -> bool:
+    """Whether clusters are looked for on the host of an entry."""
+    return not entry.revoked and entry.comment != JUMP and entry.comment.split(" ")[0] != _GONE
 
 
 def _parse_line(line: str) -> KnownHost | None:
@@ -132,7 +183,9 @@ def _parse_line(line: str) -> KnownHost | None:
 
 
 def _parse_host(entry: KnownHost) -> Host | None:
-    """Return the host that an entry is for; None if the entry has a pattern or a hash instead of a name."""
+    """Return the host that an entry is for; None if it is a jump host, or has a pattern or a hash instead of a name."""
+    if entry.comment == JUMP:
+        return None
     fields = dict(field.partition("=")[::2] for field in entry.comment.split())
     if name := fields.get("name"):
         user, port, key = (unquote(fields.get(field, "")) for field in ("user", "port", "key"))

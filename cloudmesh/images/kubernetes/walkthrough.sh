@@ -23,7 +23,6 @@ SOCKET=/run/cloudmesh/containerd.sock
 SANDBOXES=/var/lib/cloudmesh/containerd/io.containerd.grpc.v1.cri/sandboxes
 SHIMS=/run/cloudmesh/containerd/io.containerd.runtime.v2.task/k8s.io
 RESULTS=/var/lib/cloudmesh/results
-RESULTS_RULE=/etc/tmpfiles.d/cloudmesh-results.conf
 PLACES="$PLACES /etc/kubernetes /etc/containerd /usr/libexec/kubernetes $KUBELET /var/lib/cni /run/netns /run/flannel
  /run/containerd /usr/lib/modules /var/log/kubernetes /var/log/pods /var/log/containers"
 FIREWALL='KUBE-|FLANNEL-|CNI-|cni0'
@@ -121,12 +120,13 @@ equip() {
     if [ -e api ] && ! grep -q ' api.cloudmesh$' /etc/hosts; then cat api >>/etc/hosts; fi
 }
 
-# Creates the directory in which the tasks of jobs leave their results, as any user. The host itself (systemd-tmpfiles)
-# removes what is older than any job is kept.
+# Creates the directory in which the tasks of jobs leave their results, as any user; cloudmesh-results.service removes those
+# of jobs that there are no more.
 make_results() {
-    mkdir -p "$RESULTS" "$(dirname "$RESULTS_RULE")"
+    mkdir -p "$RESULTS"
     chmod 1777 "$RESULTS"
-    printf 'd %s 1777 root root 31d\n' "$RESULTS" >"$RESULTS_RULE"
+    systemctl enable --quiet cloudmesh-results.service
+    systemctl restart cloudmesh-results.service
 }
 
 # Runs kubeadm VERB FILE. If a run was interrupted, the next one ignores all preflight checks, as they would refuse what
@@ -216,7 +216,6 @@ remove_network() {
 
 # Removes the folders of Kubernetes. `restore_places` creates those again that the host had before and that were empty.
 remove_files() {
-    rm -f "$RESULTS_RULE"
     for path in /etc/kubernetes "$KUBELET" /run/flannel /usr/libexec/kubernetes /run/cloudmesh /opt/cloudmesh \
         /var/log/kubernetes /var/log/pods /var/log/containers; do
         remove_tree "$path"

@@ -22,6 +22,8 @@ from cloudmesh.cluster.command.cluster import ClusterCommand
 from cloudmesh.cluster.command.console import docopt_usage
 from cloudmesh.cluster.command.console.progress import Progress
 from cloudmesh.cluster.core.errors import UsageError
+from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh import known_hosts
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = ClusterCommand.do_cluster.__doc__ or ""
@@ -225,3 +227,14 @@ def test_a_log_goes_into_a_new_file_that_is_not_called_as_a_format(tmp_path: Pat
     (tmp_path / "new").touch()
     with pytest.raises(UsageError, match="exists already"):
         find_file(f"--output={tmp_path}/new")
+
+
+def test_hosts_named_again_are_reached_by_the_user_and_key_that_served_before() -> None:
+    remembered = Host("node1", "admin", 2222, "/keys/id")
+    known_hosts.append(
+        known_hosts.default_path(), "node1", 2222, "ssh-ed25519 AAAA", known_hosts.comment_for(remembered)
+    )
+    assert parse_arguments("list", "--hosts=node1").context.hosts == (remembered,)
+    assert parse_arguments("add", "-n", "x", "node1,node2").hostnames == (remembered, Host("node2"))
+    other = parse_arguments("list", "--hosts=node1", "--user=eve", "--key=/k", "--port=22").context.hosts
+    assert other == (Host("node1", "eve", 22, "/k"),)

@@ -107,3 +107,44 @@ def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path, key):
     (tmp_path / "file").write_text("")
     with pytest.raises(ClusterError, match="cannot be written"):
         known_hosts.append(tmp_path / "file" / "known_hosts", "h1", 22, key)
+
+
+def test_a_host_is_reached_again_as_it_was_before_and_what_is_given_now_goes_before_it(
+    store, key, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    known_hosts.append(store, "10.0.0.1", 2222, key, known_hosts.comment_for(Host("h1", "bob", 2222, "id_bob")))
+    known_hosts.append(store, "h2", 22, key, known_hosts.comment_for(Host("h2", "eve")))
+    known_hosts.append(store, "gate", 22, key, known_hosts.JUMP)
+    file = str(tmp_path / "id_bob")  # it is found from any folder
+    named = [
+        Host("h1"),
+        Host("h1", user="ann"),
+        Host("h1", port=22),
+        Host("10.0.0.1", "root", 2222),
+        Host("h2"),
+        Host("gate"),
+    ]
+    assert known_hosts.complete(named, store) == (
+        Host("h1", "bob", 2222, file),
+        Host("h1", "ann", 2222, file),
+        Host("h1", port=22),
+        Host("10.0.0.1", "root", 2222, file),
+        Host("h2", "eve"),
+        Host("gate"),
+    )
+    assert known_hosts.complete(named, tmp_path / "none") == tuple(named)
+
+
+def test_who_is_forgotten_keeps_its_key_until_it_is_met_again(store, key):
+    host = Host("h1", "bob")
+    known_hosts.append(store, "h1", 22, key, known_hosts.comment_for(host))
+    known_hosts.append(store, "h2", 22, key, known_hosts.comment_for(Host("h2")))
+    for _ in range(2):
+        known_hosts.forget(store, "H1", 22)
+        assert known_hosts.hosts(store) == (Host("h2"),)
+        assert [entry.comment for entry in known_hosts.lookup("h1", 22, [store])] == ["gone name=h1 user=bob"]
+    known_hosts.append(store, "h1", 22, key, known_hosts.comment_for(host))
+    assert known_hosts.hosts(store) == (Host("h2"), host)
+    known_hosts.forget(store.with_name("none"), "h1", 22)
+    assert not store.with_name("none").exists()

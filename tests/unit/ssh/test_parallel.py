@@ -88,3 +88,29 @@ def test_an_interrupt_returns_at_once_and_begins_nothing_new():
         parallel.run_on_hosts(hang, {host: host.name for host in HOSTS}, limit=2)
     assert time.monotonic() - start < 1
     assert begun == ["h0", "h1"]
+
+
+def test_hosts_that_take_long_are_left_out_and_their_late_values_discarded():
+    seconds = dict(zip(HOSTS, (0.0, 0.2, 2.0, 0.6, 2.2, 0.0), strict=True))
+    discarded, all_discarded = [], threading.Event()
+
+    def answer(duration):
+        time.sleep(duration)
+        if duration == 2.2:
+            raise HostError("h4", "late")
+        return duration
+
+    def discard(duration):
+        discarded.append(duration)
+        all_discarded.set()
+
+    start = time.monotonic()
+    outcomes = parallel.run_on_hosts(
+        answer, seconds, patience=0.5, waited_for=[HOSTS[3], Host("another")], discard=discard
+    )
+    assert time.monotonic() - start < 1.9
+    assert outcomes.values == {host: seconds[host] for host in HOSTS if seconds[host] < 2}
+    assert list(outcomes.silent) == [HOSTS[2], HOSTS[4]]
+    assert outcomes.failures == {}
+    assert all_discarded.wait(10)
+    assert discarded == [2.0]

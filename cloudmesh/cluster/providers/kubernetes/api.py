@@ -31,7 +31,7 @@ from cloudmesh.cluster.providers.kubernetes import (
     pod_status,
     requests,
 )
-from cloudmesh.cluster.providers.kubernetes.api_client import call
+from cloudmesh.cluster.providers.kubernetes.api_client import call, list_all
 from cloudmesh.cluster.providers.kubernetes.jobs import UNFINISHED, JobStore
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_NAMESPACE
 from cloudmesh.cluster.providers.kubernetes.submit import JobObjects, without_secrets
@@ -227,7 +227,7 @@ class KubernetesEngine:
         pods = self._list_all_pods(UNFINISHED)
         without_spark = [pod for pod in pods if not pod_status.label(pod, pod_spec.ROLE)]
         ready = [node for node in self._parse_nodes(without_spark) if node.status == "ready"]
-        jobs = driver_admission.find_unfinished_spark_jobs(call(self._client, requests.JOBS.list())["items"], pods)
+        jobs = driver_admission.find_unfinished_spark_jobs(list_all(self._client, requests.JOBS.list()), pods)
         return driver_admission.admit(*spark.spark_requests(submission.job), ready, jobs)
 
     def _with_operator_names(self, job: JobStatus) -> JobStatus:
@@ -242,12 +242,12 @@ class KubernetesEngine:
         return [nodes.parse_node(node, pods) for node in self._list_nodes()]
 
     def _list_nodes(self) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = call(self._client, requests.NODES.list())["items"]
+        items: list[dict[str, Any]] = list_all(self._client, requests.NODES.list())
         return items
 
     def _list_all_pods(self, fields: str) -> list[dict[str, Any]]:
         """Return the pods of all namespaces that match a field selector."""
-        items: list[dict[str, Any]] = call(self._client, requests.ALL_PODS.list(fields=fields))["items"]
+        items: list[dict[str, Any]] = list_all(self._client, requests.ALL_PODS.list(fields=fields))
         return items
 
     def _list_job_pods_on(self, node: Node) -> list[dict[str, Any]]:

@@ -34,9 +34,9 @@ T = TypeVar("T")
 _ADMINISTRATORS = "kubeadm:cluster-admins"
 _LIFETIME = datetime.timedelta(days=7)
 _SERVER_NAME = "kubernetes"
-_UNAUTHORIZED = 401
-_NOT_SATISFIABLE = 416
+_UNAUTHORIZED, _GONE, _NOT_SATISFIABLE = 401, 410, 416
 _TIMEOUT = (10, 30)  # seconds to connect, and to wait for more of an answer
+PAGE_SIZE = 500  # objects of a list in one answer, as kubectl asks for
 _TRIES, _PAUSE_SECONDS = 3, 1.0
 _PATIENCE_SECONDS = 60.0
 
@@ -126,6 +126,25 @@ def read_bytes(client: ApiClient, request: Request) -> bytes:
     return retry(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
 
 
+def list_all(client: ApiClient, request: Request) -> list[dict[str, Any]]:
+    """Return all objects of a list, read page by page. Raises the same errors as `call`.
+
+    Where it takes so long that the API server has forgotten how the list began, it is begun anew.
+    """
+    return retry(lambda: _list_pages(client, request), lambda error: isinstance(error, _ExpiredError), attempts=_TRIES)
+
+
+def _list_pages(client: ApiClient, request: Request) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    page = request.with_options(limit=PAGE_SIZE)
+    while True:
+        answer = call(client, page)
+        items += answer["items"]
+        if not (token := answer["metadata"].get("continue")):
+            return items
+        page = request.with_options(limit=PAGE_SIZE, **{"continue": token})
+
+
 def _open_stream(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
     """Return the answer to a request before its body is read. Raises the same errors as `read_bytes`."""
     try:
@@ -161,6 +180,10 @@ def _send(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
     return response
 
 
+class _ExpiredError(ApiError):
+    """The API server cannot go on with a list, as its beginning has become too old."""
+
+
 def _translate(error: ApiException) -> Exception:
     if why := explain(error):
         return RefusedError(f"Kubernetes: no TLS with its API: {why}")
@@ -169,6 +192,8 @@ def _translate(error: ApiException) -> Exception:
         return NotFoundError(text) if error.status == 404 else ConflictError(text)
     if error.status == _NOT_SATISFIABLE:
         return BeyondEndError(text)
+    if error.status == _GONE:
+        return _ExpiredError(text)
     is_passing = not error.status or error.status == 429 or error.status >= 500
     return SilentError(text) if is_passing else ApiError(text)
 

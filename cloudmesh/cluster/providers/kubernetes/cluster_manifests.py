@@ -10,6 +10,7 @@ from cloudmesh.cluster.providers.kubernetes.bootstrap import POD_NETWORK
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_ACCOUNT, JOBS_NAMESPACE
 
 NETWORK_NAMESPACE = "kube-flannel"
+HOSTS_ROLE = "hosts"
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -36,9 +37,9 @@ def build_network_manifests(image: str) -> list[dict[str, Any]]:
 
 
 def build_jobs_manifests() -> list[dict[str, Any]]:
-    """Return the namespaces for jobs and for volumes, the volume for results, and the account of Spark drivers.
+    """Return the namespaces for jobs and for volumes, the volume for results, and who may do what there.
 
-    The account can create executors, and nothing else.
+    The account of Spark drivers can create executors, and hosts can get jobs by their names; neither can do more.
     """
     all_verbs = ["create", "get", "list", "watch", "patch", "delete", "deletecollection"]
     rules = [
@@ -58,6 +59,22 @@ def build_jobs_manifests() -> list[dict[str, Any]]:
         _build_object("v1", "ServiceAccount", "default", JOBS_NAMESPACE, automountServiceAccountToken=False),
         _build_object(f"{_RBAC}/v1", "Role", JOBS_ACCOUNT, JOBS_NAMESPACE, rules=rules),
         _build_binding("Role", JOBS_ACCOUNT, JOBS_ACCOUNT, JOBS_NAMESPACE),
+        # By this a host sees which results are of jobs that there are no more; see images/kubernetes/expire-results.sh.
+        _build_object(
+            f"{_RBAC}/v1",
+            "Role",
+            HOSTS_ROLE,
+            JOBS_NAMESPACE,
+            rules=[{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get"]}],
+        ),
+        _build_object(
+            f"{_RBAC}/v1",
+            "RoleBinding",
+            HOSTS_ROLE,
+            JOBS_NAMESPACE,
+            roleRef={"apiGroup": _RBAC, "kind": "Role", "name": HOSTS_ROLE},
+            subjects=[{"apiGroup": _RBAC, "kind": "Group", "name": "system:nodes"}],
+        ),
         *volumes.build_results_volume(),
         _build_namespace(volumes.NAMESPACE, "restricted"),
     ]

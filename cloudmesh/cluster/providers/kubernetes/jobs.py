@@ -18,7 +18,7 @@ from cloudmesh.cluster.core.model import JobStatus
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk, Leftover
 from cloudmesh.cluster.providers.kubernetes import pod_spec, pod_status, requests, status
-from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry
+from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry, list_all
 from cloudmesh.cluster.providers.kubernetes.logs import KubeletFolder, PodOutput
 from cloudmesh.cluster.providers.kubernetes.pod_spec import EXECUTOR
 from cloudmesh.cluster.providers.kubernetes.status import TaskPlacement
@@ -75,7 +75,7 @@ class JobStore:
         """Return the pods of a job."""
         # The pods of a native job have only the label that Kubernetes itself sets; those of other jobs have both.
         for label in (pod_spec.JOB, pod_status.NATIVE_JOB):
-            pods: _Objects = call(self._client, requests.PODS.list(labels=f"{label}={job_id}"))["items"]
+            pods: _Objects = list_all(self._client, requests.PODS.list(labels=f"{label}={job_id}"))
             if pods:
                 return pods
         return []
@@ -178,7 +178,7 @@ class JobStore:
     def _list_jobs_with_secret_variables(self) -> set[str]:
         """Return the ids of the jobs that have a Secret with environment variables."""
         job_ids = set()
-        for secret in call(self._client, requests.SECRETS.list(labels=pod_spec.JOB))["items"]:
+        for secret in list_all(self._client, requests.SECRETS.list(labels=pod_spec.JOB)):
             job_id = pod_status.label(secret, pod_spec.JOB)
             if secret["metadata"]["name"] == pod_spec.variables_secret_name(job_id):
                 job_ids.add(job_id)
@@ -196,13 +196,13 @@ class JobStore:
         root = self.read_root(job_id)
         if not pod_status.label(root, pod_spec.PART):
             return [root]
-        jobs = call(self._client, requests.JOBS.list(labels=f"{pod_spec.JOB}={job_id}"))["items"]
+        jobs = list_all(self._client, requests.JOBS.list(labels=f"{pod_spec.JOB}={job_id}"))
         return [root, *filter(status.is_additional, jobs)]
 
     def _list_jobs_with_pods(self) -> Iterator[tuple[dict[str, Any], _Objects, _Objects]]:
         """Yield for each job its root Job, its pods, and its additional Jobs."""
-        jobs = call(self._client, requests.JOBS.list())["items"]
-        pods = _group_by_job(call(self._client, requests.PODS.list())["items"])
+        jobs = list_all(self._client, requests.JOBS.list())
+        pods = _group_by_job(list_all(self._client, requests.PODS.list()))
         additional = _group_by_job(filter(status.is_additional, jobs))
         for job in jobs:
             if not status.is_additional(job):

@@ -38,6 +38,7 @@ _PACKAGES = (
     *("containerd", "docker-registry"),
 )
 _HOST_FILES = ("kubeadm", "kubelet", "kubectl", "flannel")
+_UNITS = ("cloudmesh-containerd.service", "cloudmesh-kubelet.service", "cloudmesh-results.service")
 _AUTHORITIES = {"ca": "pki/ca", "front_proxy": "pki/front-proxy-ca", "etcd": "pki-etcd/ca"}
 _PUBLIC_FLANNEL = "ghcr.io/flannel-io"
 
@@ -83,7 +84,8 @@ class KubernetesProvider(Provider):
             files[f"hosts/{name}.toml"] = containerd.to_toml(how)
         for name, patch in bootstrap.build_patches(len(spec.servers)).items():
             files[f"patches/{name}"] = _json(patch)
-        for unit in ("cloudmesh-containerd.service", "cloudmesh-kubelet.service"):
+        files["etc/expire-results.sh"] = host_script.load("kubernetes/expire-results.sh").encode()
+        for unit in _UNITS:
             files[f"units/{unit}"] = host_script.load(f"kubernetes/{unit}").encode()
         if len(spec.servers) > 1:
             lines = (f"{address} {bootstrap.API_NAME}\n" for address in spec.servers)

@@ -35,6 +35,10 @@ class Request(NamedTuple):
     content_type: str = ""
     byte_range: str = ""
 
+    def with_options(self, **options: str | int) -> Request:
+        """Return the request with more parameters in its query."""
+        return self._replace(target=f"{self.target}{'&' if '?' in self.target else '?'}{urlencode(options)}")
+
 
 class Collection(NamedTuple):
     """The objects of one kind, of the whole cluster or of one namespace.
@@ -46,7 +50,10 @@ class Collection(NamedTuple):
     path: str
 
     def list(self, *, labels: str = "", fields: str = "") -> Request:
-        """List the objects that match both selectors; `kubectl get --help` explains how these are written."""
+        """List the objects that match both selectors; `kubectl get --help` explains how these are written.
+
+        `api_client.list_all` sends it, page by page.
+        """
         return Request("GET", self.path + _build_selectors(labels, fields))
 
     def read(self, name: str) -> Request:

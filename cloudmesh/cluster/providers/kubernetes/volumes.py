@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.core.errors import ApiError, InUseError, NotFoundError
 from cloudmesh.cluster.core.model import Volume
 from cloudmesh.cluster.providers.kubernetes import requests
-from cloudmesh.cluster.providers.kubernetes.api_client import ConflictError, call
+from cloudmesh.cluster.providers.kubernetes.api_client import ConflictError, call, list_all
 from cloudmesh.cluster.providers.kubernetes.jobs import UNFINISHED
 from cloudmesh.cluster.providers.kubernetes.pod_spec import HOST_RESULTS, JOBS_NAMESPACE, RESULTS_CLAIM, claim_name
 from cloudmesh.cluster.providers.kubernetes.pod_status import job_of
@@ -44,7 +44,7 @@ class VolumeStore:
 
     def all(self) -> tuple[Volume, ...]:
         """Return every volume, sorted by name."""
-        secrets = call(self._client, _SECRETS.list(labels=VOLUME_LABEL))["items"]
+        secrets = list_all(self._client, _SECRETS.list(labels=VOLUME_LABEL))
         return tuple(sorted(map(parse_volume_secret, secrets), key=lambda volume: volume.name))
 
     def put(self, volume: Volume) -> None:
@@ -73,7 +73,7 @@ class VolumeStore:
         """
         if name not in [volume.name for volume in self.all()]:
             raise NotFoundError(f"no volume {name}: `cms cluster storage -n NAME list` lists those there are")
-        pods = call(self._client, requests.PODS.list(fields=UNFINISHED))["items"]
+        pods = list_all(self._client, requests.PODS.list(fields=UNFINISHED))
         users = sorted({job_of(pod) for pod in pods if is_mounted_by(pod, name)})
         if users:
             raise InUseError(name, users)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
 from cloudmesh.cluster.providers import outcomes
@@ -21,7 +20,16 @@ from cloudmesh.cluster.providers.base import (
     TaskHost,
     is_spark,
 )
-from cloudmesh.cluster.providers.nomad import api_client, bootstrap, native, nodes, spark_job, status, task_group_job
+from cloudmesh.cluster.providers.nomad import (
+    api_client,
+    bootstrap,
+    job_list,
+    native,
+    nodes,
+    spark_job,
+    status,
+    task_group_job,
+)
 from cloudmesh.cluster.providers.nomad.api_client import call, call_with_retry
 from cloudmesh.cluster.providers.nomad.host_faults import HostFaults
 from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, RESULTS
@@ -126,10 +134,12 @@ class NomadEngine:
 
     def jobs(self) -> tuple[JobStatus, ...]:
         """Return every job that Nomad still has, the newest first; without those that Nomad derives from other jobs."""
-        job_ids = [job_summary["ID"] for job_summary in call(self._client.jobs.get_jobs)]
-        # An id that is no label is not one of ours, and would mean something else in a URL.
-        statuses = [self._find_status(job_id) for job_id in job_ids if names.is_label(job_id)]
-        return tuple(sorted(filter(None, statuses), key=lambda job: job.submitted, reverse=True))
+        statuses = []
+        for listed in job_list.list_jobs(self._client):
+            self._name_hosts(listed.allocations)
+            self._faults.mark_restarted(listed.allocations)
+            statuses.append(_read_status(*listed))
+        return tuple(sorted(statuses, key=lambda job: job.submitted, reverse=True))
 
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks; NotFoundError where there is none."""
@@ -275,20 +285,23 @@ class NomadEngine:
             for evaluation in call(lambda: self._client.job.get_evaluations(job_id))
             if evaluation["CreateIndex"] >= job["CreateIndex"]
         ]
-        read_status = status.job_status if DIGEST in (job["Meta"] or {}) else native.native_status
         allocations = self._list_allocations(job_id)
         self._faults.mark_restarted(allocations)
         if ask_hosts:
             leading = job["TaskGroups"][0]["Name"]
             self._faults.mark_silent(entry for entry in allocations if entry["TaskGroup"] == leading)
-        return read_status(job, allocations, evaluations, time.time())
+        return _read_status(job, allocations, evaluations)
 
     def _list_allocations(self, job_id: str) -> list[dict[str, Any]]:
         # Nomad leaves out those of an earlier job of the same id.
         allocations: list[dict[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
+        self._name_hosts(allocations)
+        return allocations
+
+    def _name_hosts(self, allocations: Sequence[dict[str, Any]]) -> None:
+        """Have allocations tell their hosts as the operator calls them."""
         for allocation in allocations:
             allocation["NodeName"] = self._find_operator_name(allocation["NodeID"]) or allocation["NodeName"]
-        return allocations
 
     def _find_node(self, allocation: Mapping[str, Any]) -> Node:
         """Return what is to be known of an allocation's node without asking all others too."""
@@ -307,6 +320,13 @@ class NomadEngine:
             except NotFoundError:
                 self._operator_names[node_id] = ""
         return self._operator_names[node_id]
+
+
+def _read_status(
+    job: Mapping[str, Any], allocations: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]
+) -> JobStatus:
+    read = status.job_status if DIGEST in (job["Meta"] or {}) else native.native_status
+    return read(job, allocations, evaluations, time.time())
 
 
 def _build_missing_node(allocation: Mapping[str, Any]) -> Node:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PAGE_SIZE = 1000  # entries of a list in one answer
 _TIMEOUT_SECONDS = 15
 _TRIES = 3
 _PATIENCE_SECONDS = 60.0
@@ -97,6 +98,17 @@ class RawRequests(Requester):  # type: ignore[misc]  # it is not typed
         """Return the answer as JSON; raises what `call` does."""
         request = partial(self.request, *path, method=method, params=dict(params or {}), json=json)
         return call(request).json()
+
+    def list_all(self, params: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return all entries of a list, read page by page; raises what `call` does."""
+        entries: list[dict[str, Any]] = []
+        page = {**params, "per_page": str(PAGE_SIZE)}
+        while True:
+            answer = call(partial(self.request, method="get", params=dict(page)))
+            entries += answer.json() or []
+            if not (token := answer.headers.get("X-Nomad-NextToken")):
+                return entries
+            page["next_token"] = token
 
 
 def _is_temporary(error: BaseException) -> bool:

@@ -19,8 +19,10 @@ from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 CORE = 1000
 # Key of the nodes' metadata; its value is a dollar sign.
 DOLLAR = "cms_dollar"
-# Keys of a job's "Meta". A job that has DIGEST was made of a job file.
-DIGEST, NAME, TTL, FIRST_GROUP, VOLUMES = "cms_digest", "cms_name", "cms_ttl", "cms_first", "cms_places"
+# Keys of a job's "Meta". A job that has DIGEST was made of a job file. LEADERS is "TASK COUNT": the task of the first
+# group with whose end the job ends, and how many there are.
+DIGEST, NAME, TTL, VOLUMES = "cms_digest", "cms_name", "cms_ttl", "cms_places"
+FIRST_GROUP, LEADERS = "cms_first", "cms_leaders"
 # Keys of a job's Nomad variable: the secret by which the job's tasks know each other, and the prefix of the user's own
 # secrets.
 TOKEN, VARIABLE_PREFIX = "token", "env_"
@@ -47,6 +49,8 @@ def build_job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[
         groups: of the job. It has ended when the first one has.
     """
     job = submission.job
+    first = groups[0]
+    leader = next(task["Name"] for task in first["Tasks"] if not task.get("Lifecycle"))
     return {
         "ID": submission.id,
         "Name": submission.id,
@@ -56,7 +60,8 @@ def build_job(submission: Submission[JobSpec], kind: str, groups: Sequence[dict[
             DIGEST: submission.digest,
             NAME: job.name,
             TTL: str(job.ttl_seconds),
-            FIRST_GROUP: groups[0]["Name"],
+            FIRST_GROUP: first["Name"],
+            LEADERS: f"{leader} {first['Count']}",
             VOLUMES: " ".join(job.volumes),
         },
         "TaskGroups": list(groups),

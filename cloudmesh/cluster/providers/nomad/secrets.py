@@ -12,8 +12,8 @@ from nomad.api.exceptions import VariableConflict
 
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError
 from cloudmesh.cluster.providers.base import Leftover, Submission
-from cloudmesh.cluster.providers.nomad import job_spec, status
-from cloudmesh.cluster.providers.nomad.api_client import RawRequests, call
+from cloudmesh.cluster.providers.nomad import job_list, job_spec, status
+from cloudmesh.cluster.providers.nomad.api_client import call
 from cloudmesh.cluster.providers.nomad.job_spec import DIGEST, TTL
 from cloudmesh.cluster.spec.job import JobSpec
 
@@ -78,7 +78,7 @@ class JobSecrets:
 
     def leftovers(self) -> Iterator[Leftover]:
         """Yield the jobs made of job files whose first group alone has ended, and ended ones that have secrets."""
-        summaries = [summary for summary in self._list_jobs() if _is_from_job_file(summary)]
+        summaries = [summary for summary in job_list.list_summaries(self._client) if _is_from_job_file(summary)]
         ended = [summary["ID"] for summary in summaries if summary["Status"] == "dead"]
         with_secrets = self._list_secrets() if ended else ()
         for job_id in [summary["ID"] for summary in summaries if status.is_over(summary)]:
@@ -95,7 +95,7 @@ class JobSecrets:
         Args:
             now: seconds since the epoch.
         """
-        summaries = self._list_jobs()
+        summaries = job_list.list_summaries(self._client)
         for summary in summaries:
             if not _is_from_job_file(summary) or summary["Status"] != "dead":
                 continue
@@ -108,11 +108,6 @@ class JobSecrets:
         for job_id, stored_at in self._list_secrets().items():
             if job_id not in job_ids and stored_at + _ORPHAN_SECONDS < now:
                 self.delete_secrets(job_id)
-
-    def _list_jobs(self) -> list[dict[str, Any]]:
-        """Return Nomad's list of jobs, each with its "Meta"."""
-        summaries: list[dict[str, Any]] = RawRequests("jobs", self._client).ask("get", params={"meta": "true"})
-        return summaries
 
     def _list_secrets(self) -> dict[str, float]:
         """Return when the secrets of jobs were stored, in seconds since the epoch, by the id of their job."""

@@ -39,7 +39,7 @@ class Answer(NamedTuple):
     """An answer in pieces, between which the server waits for `resume`; without a status it hangs up at once."""
 
     status: int = 200
-    pieces: tuple[bytes, ...] = (b'{"items": []}',)
+    pieces: tuple[bytes, ...] = (b'{"items": [], "metadata": {}}',)
     breaks_off: bool = False
 
 
@@ -192,7 +192,7 @@ def test_a_refusal_is_told_in_the_apis_words_and_not_asked_for_again(
 )
 def test_an_api_that_is_restarting_is_asked_again(server: Server, passing: Answer) -> None:
     server.answers = [passing, passing]
-    assert api_client.call(server.client, NODES.list()) == {"items": []}
+    assert api_client.call(server.client, NODES.list()) == {"items": [], "metadata": {}}
     assert len(server.requested) == 3
 
 

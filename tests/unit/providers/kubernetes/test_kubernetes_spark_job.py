@@ -94,7 +94,9 @@ def test_a_driver_has_no_rights_on_its_host():
 
 def test_drivers_may_make_pods_in_their_own_namespace_and_read_no_secret():
     manifests = cluster_manifests.build_jobs_manifests()
-    (role,) = [manifest for manifest in manifests if manifest["kind"] == "Role"]
+    roles = {manifest["metadata"]["name"]: manifest for manifest in manifests if manifest["kind"] == "Role"}
+    assert roles["hosts"]["rules"] == [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get"]}]
+    role = roles["spark"]
     assert role["metadata"]["namespace"] == pod_spec.JOBS_NAMESPACE
     assert not any("secrets" in rule["resources"] or "*" in rule["resources"] for rule in role["rules"])
     assert not any(manifest["kind"].startswith("ClusterRole") for manifest in manifests)
