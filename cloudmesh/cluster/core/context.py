@@ -14,6 +14,9 @@ from cloudmesh.cluster.core.report import Report
 # `SshSettings.confirm`, `SshSettings.sudo_password` and `SshSettings.passphrase`.
 question_lock = threading.Lock()
 
+_told: set[str] = set()
+_told_lock = threading.Lock()
+
 
 @dataclass(frozen=True)
 class SshSettings:
@@ -26,6 +29,7 @@ class SshSettings:
         sudo_password: asks the user for the sudo password of "USER@HOST"; None where nobody can be asked.
         connect_timeout: seconds for each of TCP connection, key exchange and login.
         passphrase: asks the user for the passphrase of a key file; None where nobody can be asked.
+        note: tells the user one line that matters; None where nobody is told.
     """
 
     known_hosts: Path
@@ -34,6 +38,15 @@ class SshSettings:
     sudo_password: Callable[[str], str] | None = None
     connect_timeout: float = 10.0
     passphrase: Callable[[str], str] | None = None
+    note: Callable[[str], None] | None = None
+
+    def tell_once(self, text: str) -> None:
+        """Tell the user one line, unless this program has told it already."""
+        with _told_lock:
+            is_new = text not in _told
+            _told.add(text)
+        if is_new and self.note:
+            self.note(text)
 
 
 @dataclass(frozen=True)

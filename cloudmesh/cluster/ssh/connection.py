@@ -7,17 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.ssh.host_script import ScriptOutput, bootstrap, pack
 from cloudmesh.cluster.ssh.remote_command import OutputStream, RemoteCommand, RootAccess
+from cloudmesh.cluster.ssh.transport import Transport
 from cloudmesh.cluster.ssh.tunnel import Tunnel
-
-if TYPE_CHECKING:
-    import paramiko
 
 _KEEPALIVE = 5.0  # seconds between keepalive requests to the host
 _SILENCE = 30.0  # seconds without an answer after which the connection counts as cut
@@ -40,7 +37,7 @@ class Link:
 
     def __init__(
         self,
-        transport: paramiko.Transport,
+        transport: Transport,
         user: str,
         contact: str,
         host_key: str,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.core.retrying import retry
 
 if TYPE_CHECKING:
-    import paramiko
     from typing_extensions import Buffer
+
+    from cloudmesh.cluster.ssh.transport import SessionChannel, Transport
 
 _CHUNK = 1 << 18  # bytes that are read or written at a time
 _STDERR_SIZE = 1 << 16  # bytes from the end of stderr that are stored
@@ -50,7 +51,7 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
     """
 
     def __init__(
-        self, transport: paramiko.Transport, command: str, payload: bytes, *, keep_open: bool = False, timeout: float
+        self, transport: Transport, command: str, payload: bytes, *, keep_open: bool = False, timeout: float
     ) -> None:
         self.channel = _open_channel(transport, timeout)
         self._transport = transport
@@ -160,7 +161,7 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
             self._stderr = (self._stderr + data)[-_STDERR_SIZE:]
 
 
-def _open_channel(transport: paramiko.Transport, timeout: float) -> paramiko.Channel:
+def _open_channel(transport: Transport, timeout: float) -> SessionChannel:
     """Open a channel. Where sshd refuses, try again for a while: MaxSessions still counts sessions that just ended."""
     import paramiko
 

@@ -1,5 +1,6 @@
 """Reaching a host and logging in: each thing that can be wrong has a cause of its own. Against a real sshd."""
 
+import shutil
 import socket
 import subprocess
 import threading
@@ -12,7 +13,7 @@ from support.sshd import MARKS, Sshd, free_port, home, make_key, server
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError
 from cloudmesh.cluster.core.model import Host
-from cloudmesh.cluster.ssh import known_hosts, parallel
+from cloudmesh.cluster.ssh import known_hosts, openssh_config, parallel
 from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home", "server"]
@@ -31,6 +32,7 @@ def reaches(host: Host, settings: SshSettings) -> bool:
 
 
 def config(home, text: str) -> None:
+    openssh_config.ask.cache_clear()
     (home / ".ssh" / "config").write_text(text)
 
 
@@ -198,7 +200,7 @@ def test_the_agents_keys_are_tried(server, tmp_path, monkeypatch):
 
 
 def test_the_default_key_file_is_tried(server, home):
-    (home / ".ssh" / "id_ed25519").write_bytes(server.client_key.read_bytes())
+    shutil.copy(server.client_key, home / ".ssh" / "id_ed25519")
     assert reaches(server.host(key=""), server.settings())
 
 
@@ -345,7 +347,7 @@ def test_a_jump_host_is_gone_through(server, gate, home):
 
 
 def test_several_jump_hosts_with_users_and_ports_are_gone_through(server, gate, home, tmp_path):
-    (home / ".ssh" / "id_ed25519").write_bytes(gate.client_key.read_bytes())
+    shutil.copy(gate.client_key, home / ".ssh" / "id_ed25519")
     jump_config(home, gate, f"gate,root@127.0.0.1:{gate.port}")
     assert reaches(server.host("inner"), both(server, gate))
 
