@@ -126,12 +126,21 @@ def _open_link_by_openssh(
         opened = openssh.connect(host, target, settings, host_keys)
     except openssh.OpenSshError as failure:
         if isinstance(error, _IncompatibleError):
-            raise UnreachableError(str(host), f"{error.cause}; and by OpenSSH's client: {failure}") from error
+            raise UnreachableError(str(host), _explain_incompatibility(error, failure)) from error
         has_encrypted_key = isinstance(error, AuthenticationError) and keys.ENCRYPTED in error.cause
         if isinstance(error, HostKeyError) or (settings.passphrase and has_encrypted_key):
             return _open_own_link(host, target, settings, host_keys, leave_to_openssh=False)
         raise error from failure
     return _make_link(host, target, opened.transport, opened.host_key, host_keys, lambda: None)
+
+
+def _explain_incompatibility(error: _IncompatibleError, failure: openssh.OpenSshError) -> str:
+    if openssh_config.program():
+        return f"{error.cause}; OpenSSH's client does not get in, either: {failure}"
+    return (
+        f"{error.cause}: install OpenSSH's client here (openssh-client), which is used for such hosts, or let its sshd "
+        "offer more (KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms)"
+    )
 
 
 def _make_link(
@@ -200,7 +209,7 @@ def _exchange_keys_once(
         transport.start_client(timeout=2 * handshake)
     except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
         transport.close()
-        cause = _explain_failed_handshake(target, error, stream)
+        cause = _explain_failed_handshake(target, error, stream, transport.greeting)
         release()
         if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
             raise _IncompatibleError(str(host), cause) from error
@@ -209,12 +218,15 @@ def _exchange_keys_once(
     return transport, release
 
 
-def _explain_failed_handshake(target: Target, error: Exception, stream: object) -> str:
+def _explain_failed_handshake(target: Target, error: Exception, stream: object, greeting: str) -> str:
     if isinstance(stream, ProxyProcess):
         last_words = stream.last_words()
         return f"its ProxyCommand gave no SSH connection: {target.proxy_command}" + (last_words and f": {last_words}")
+    if "Not allowed at this time" in greeting:
+        return "its sshd refuses this machine for a while, as logins from it have failed: see PerSourcePenalties there"
     if "banner" in str(error):
-        return f"port {target.port} answers, but not as sshd does: is it the right port, and is sshd overloaded?"
+        said = f", and says {greeting[:80]!a}" if greeting else ""
+        return f"port {target.port} answers, but not as sshd does{said}: is it the right port, and is sshd overloaded?"
     return f"the SSH key exchange failed: {str(error) or 'the connection was closed'}"
 
 

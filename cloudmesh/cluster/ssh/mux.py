@@ -112,6 +112,10 @@ class MuxStream:
         self._master: _Master | None = None
         self._pairs: tuple[_Pair, ...] = ()
 
+    @property
+    def _closed(self) -> bool:  # as sockets have it, where paramiko runs through this stream
+        return self.closed
+
     def settimeout(self, seconds: float | None, /) -> None:
         """Let `recv` and `send` raise TimeoutError after this many seconds; None: never."""
         self._timeout = seconds

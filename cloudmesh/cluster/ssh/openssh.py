@@ -56,10 +56,12 @@ _OPTIONS = (
     "ServerAliveCountMax=6",
 )
 
-# Runs the rest of its arguments, and ends it when our end of its stdin is closed: also where this program was killed.
+# Runs its arguments but the first, and ends them when our end of its stdin is closed: also where this program was
+# killed. The first one is a folder, which is removed then.
 _GUARD = """exec 3<&0
+folder=$1; shift
 "$@" 3<&- </dev/null & ssh=$!
-{ cat <&3 >/dev/null; kill "$ssh"; } >/dev/null 2>&1 &
+{ cat <&3 >/dev/null; kill "$ssh"; rm -rf "$folder"; } >/dev/null 2>&1 &
 exec 3<&-
 wait "$ssh"
 """
@@ -212,7 +214,7 @@ class _Master:
         self._log = self._folder / "log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - ssh, with names that were checked
-                ["/bin/sh", "-c", _GUARD, "sh", *arguments.master_command(self._folder)],
+                ["/bin/sh", "-c", _GUARD, "sh", str(self._folder), *arguments.master_command(self._folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
