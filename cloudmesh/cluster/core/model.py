@@ -73,6 +73,7 @@ class Facts:
         docker: version of the installed Docker daemon; empty where there is none.
         cgroup: version of control groups, 1 or 2 (a mixture counts as 1).
         raises_limits: whether root may raise limits and lower out-of-memory scores (CAP_SYS_RESOURCE).
+        forwards: whether its sshd opens connections to its ports.
     """
 
     machine_id: str
@@ -95,6 +96,7 @@ class Facts:
     docker: str = ""
     cgroup: int = 2
     raises_limits: bool = True
+    forwards: bool = True
 
 
 @dataclass(frozen=True)

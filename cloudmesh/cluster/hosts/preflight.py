@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from cloudmesh.cluster.core.errors import ClusterError
@@ -29,7 +29,9 @@ class Needs:
     os: tuple[str, ...] = ("debian-12", "debian-13", "ubuntu-22.04", "ubuntu-24.04")
 
 
-def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: str) -> dict[str, str]:
+def check(
+    facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: str, servers: Collection[str] = ()
+) -> dict[str, str]:
     """Return the faults of hosts, with their remedies, by the host as the user wrote it; empty if no host has faults.
 
     Taken ports and a full disk are no faults of a host that belongs to this cluster already: the cluster uses them.
@@ -39,6 +41,7 @@ def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: s
         needs: what every host must have.
         cluster: name of the cluster that the hosts will join.
         cluster_id: id of that cluster, which tells it from other clusters of the same name.
+        servers: addresses of the cluster's servers, whose API and registry are reached through SSH.
     """
     faults_by_host: dict[str, str] = {}
     for host, host_facts in facts.items():
@@ -47,6 +50,11 @@ def check(facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: s
             *_find_cluster_faults(host_facts, needs, cluster, cluster_id),
             *_find_conflicts(host, facts),
         ]
+        if host_facts.address in servers and not host_facts.forwards:
+            faults.append(
+                "its sshd opens no forwarding, by which servers are reached: set AllowTcpForwarding yes in its "
+                "sshd_config, or look for DisableForwarding, PermitOpen, and restrict in authorized_keys"
+            )
         if abs(host_facts.skew) > needs.max_skew:
             faults.append(_explain_skew(host_facts, facts, needs))
         if faults:

@@ -34,7 +34,7 @@ def check_hosts(facts: Mapping[Host, Facts], provider: Provider, spec: ClusterSp
     Raises:
         HostsError: hosts that cannot, with all that is wrong with each.
     """
-    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id)
+    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id, spec.servers)
     if causes:
         raise HostsError({host: HostError(host, cause) for host, cause in causes.items()})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ _SILENCE = 30.0  # seconds without an answer after which the connection counts a
 _HEARTBEAT = 10.0  # seconds between the dots by which a held script knows that the operator is still there
 _RELEASE = 5.0  # seconds that a held script gets to end
 _OPEN = 15.0  # seconds to open a channel
+_PROHIBITED = 1  # why sshd refuses a channel: its configuration forbids it (RFC 4254, section 5.1)
+_OWN_ADDRESS = re.compile(r"^\S+ [0-9]+ (\S+) ([0-9]+)$", re.MULTILINE)  # in SSH_CONNECTION, after the client's
 
 
 class Link:
@@ -223,6 +226,22 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         """
         with translate_errors(self.host):
             return Tunnel(self._link.transport, address, port)
+
+    def can_forward(self) -> bool:
+        """Return whether the host's sshd opens connections to ports, by one that leads to that sshd itself."""
+        import paramiko
+
+        transport = self._link.transport
+        with translate_errors(self.host):
+            with RemoteCommand(transport, "sh -c 'echo \"$SSH_CONNECTION\"'", b"", timeout=_OPEN) as command:
+                answer = "\n".join(command.lines(time.monotonic() + _OPEN))
+            match = _OWN_ADDRESS.search(answer)
+            address = (match[1], int(match[2])) if match else ("127.0.0.1", 22)
+            try:
+                transport.open_channel("direct-tcpip", address, ("127.0.0.1", 0), timeout=_OPEN).close()
+            except paramiko.ChannelException as error:
+                return error.code != _PROHIBITED
+        return True
 
     def remember(self) -> None:
         """Write the host, its key and how it was reached into our known_hosts file, by which `list` finds clusters.
