@@ -70,9 +70,10 @@ def connection_context(
     Raises:
         UsageError: a host, user, port or range is malformed.
     """
+    listener = report or Silence()
     return Context(
-        settings=SshSettings(known_hosts.default_path(), accept_new_hostkeys),
-        report=report or Silence(),
+        settings=SshSettings(known_hosts.default_path(), accept_new_hostkeys, note=listener.note),
+        report=listener,
         operator=f"{getpass.getuser()}@{socket.gethostname()}",
         hosts=_hosts(hosts, user, port, key) if hosts else (),
         user=user,

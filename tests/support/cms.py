@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cloudmesh.cluster.binaries import cache
+from support import openssh_home
 from support.waiting import wait_until
 
 CMS = Path(sys.executable).with_name("cms")
@@ -240,6 +241,7 @@ def environment(home: Path) -> dict[str, str]:
     """Return the environment of somebody with a home directory, in which nothing leads elsewhere."""
     variables = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     # the engine is fetched or built once for all
+    variables["PATH"] = openssh_home.path(variables["PATH"])
     return {**variables, "HOME": str(home), "CLOUDMESH_CLUSTER_CACHE": str(cache.cache_directory())}
 
 

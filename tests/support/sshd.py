@@ -15,6 +15,8 @@ import pytest
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh import openssh_config
+from support import openssh_home
 
 BINARY = "/usr/sbin/sshd"
 MARKS = [
@@ -27,6 +29,8 @@ MARKS = [
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The operator's home directory, in modules that import this: no SSH settings of who runs the tests are used."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", openssh_home.path(os.environ["PATH"]))
+    openssh_config.ask.cache_clear()
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     (tmp_path / ".ssh").mkdir()
     return tmp_path

@@ -171,6 +171,7 @@ class Arguments:
             if meets_hosts and prompts.can_ask()
             else None,
             sudo_password=(lambda prompt: prompts.ask_password(self.progress, prompt)) if prompts.can_ask() else None,
+            note=self.progress.note,
         )
 
     def confirm(self, question: str) -> None:

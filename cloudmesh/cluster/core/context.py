@@ -14,6 +14,9 @@ from cloudmesh.cluster.core.report import Report
 # `SshSettings.confirm`, `SshSettings.sudo_password` and `SshSettings.passphrase`.
 question_lock = threading.Lock()
 
+_told: set[str] = set()
+_told_lock = threading.Lock()
+
 
 @dataclass(frozen=True)
 class SshSettings:
@@ -28,6 +31,7 @@ class SshSettings:
         connect_timeout: seconds for each of TCP connection, key exchange and login.
         passphrase: asks the user for the passphrase of a key file; None where nobody can be asked.
         sudo_answers: sudo passwords that hosts took, the last one at the end; it is tried on further hosts first.
+        note: tells the user one line that matters; None where nobody is told.
     """
 
     known_hosts: Path
@@ -37,6 +41,15 @@ class SshSettings:
     connect_timeout: float = 10.0
     passphrase: Callable[[str], str] | None = None
     sudo_answers: list[str] = field(default_factory=list, repr=False, compare=False)
+    note: Callable[[str], None] | None = None
+
+    def tell_once(self, text: str) -> None:
+        """Tell the user one line, unless this program has told it already."""
+        with _told_lock:
+            is_new = text not in _told
+            _told.add(text)
+        if is_new and self.note:
+            self.note(text)
 
 
 @dataclass(frozen=True)

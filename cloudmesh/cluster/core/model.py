@@ -77,6 +77,7 @@ class Facts:
         raises_limits: whether root may raise limits and lower out-of-memory scores (CAP_SYS_RESOURCE).
         held: packages that are not there and on hold, so that they cannot be installed.
         engine_started: whether an engine of ours was started here to the end once; it may be silent now.
+        forwards: whether its sshd opens connections to its ports.
     """
 
     machine_id: str
@@ -101,6 +102,7 @@ class Facts:
     raises_limits: bool = True
     held: tuple[str, ...] = ()
     engine_started: bool = False
+    forwards: bool = True
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import HostError
@@ -42,9 +43,10 @@ def gather(
     result = connection.run(host_script.load("host/facts.sh"), files=files, timeout=_TIMEOUT)
     middle = (before + time.time()) / 2
     try:
-        return parse(result.facts, asked_at=middle)
+        answer = parse(result.facts, asked_at=middle)
     except (KeyError, ValueError) as error:
         raise HostError(str(connection.host), f"what the host tells of itself makes no sense: {error!r}") from error
+    return replace(answer, forwards=connection.can_forward())
 
 
 def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:

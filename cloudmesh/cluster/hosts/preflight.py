@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from cloudmesh.cluster.core.errors import ClusterError
@@ -34,7 +34,12 @@ class Needs:
 
 
 def check(
-    facts: Mapping[Host, Facts], needs: Needs, cluster: str, cluster_id: str, processor: str = ""
+    facts: Mapping[Host, Facts],
+    needs: Needs,
+    cluster: str,
+    cluster_id: str,
+    processor: str = "",
+    servers: Collection[str] = (),
 ) -> dict[str, str]:
     """Return the faults of hosts, with their remedies, by the host as the user wrote it; empty if no host has faults.
 
@@ -46,6 +51,7 @@ def check(
         cluster: name of the cluster that the hosts will join.
         cluster_id: id of that cluster, which tells it from other clusters of the same name.
         processor: that of the hosts which the cluster has beside these; empty: it has no others.
+        servers: addresses of the cluster's servers, whose API and registry are reached through SSH.
     """
     faults_by_host: dict[str, str] = {}
     for host, host_facts in facts.items():
@@ -55,6 +61,11 @@ def check(
             *_find_processor_faults(host, facts, needs, processor),
             *_find_conflicts(host, facts),
         ]
+        if host_facts.address in servers and not host_facts.forwards:
+            faults.append(
+                "its sshd opens no forwarding, by which servers are reached: set AllowTcpForwarding yes in its "
+                "sshd_config, or look for DisableForwarding, PermitOpen, and restrict in authorized_keys"
+            )
         if abs(host_facts.skew) > needs.max_skew:
             faults.append(_explain_skew(host_facts, facts, needs))
         if faults:

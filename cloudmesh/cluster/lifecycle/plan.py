@@ -41,7 +41,7 @@ def check_hosts(facts: Mapping[Host, Facts], provider: Provider, spec: ClusterSp
     Raises:
         HostsError: hosts that cannot, with all that is wrong with each.
     """
-    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id, processor)
+    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id, processor, spec.servers)
     if causes:
         raise HostsError({host: HostError(host, cause) for host, cause in causes.items()})
 

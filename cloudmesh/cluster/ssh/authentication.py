@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.core.context import question_lock
 from cloudmesh.cluster.core.errors import AuthenticationError
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh import keys
 from cloudmesh.cluster.ssh.ssh_config import Target
 
 if TYPE_CHECKING:
     import paramiko
-
-_DEFAULT_FILES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 def log_in(
@@ -39,7 +35,7 @@ def log_in(
 
     tried: list[str] = []
     unusable: list[str] = []
-    for label, key in _yield_distinct_keys(host, target, passphrase, unusable):
+    for label, key in _list_keys(host, target, passphrase, unusable):
         tried.append(label)
         try:
             further = transport.auth_publickey(target.user, key)
@@ -53,6 +49,10 @@ def log_in(
                 raise TimeoutError from error
             if not transport.is_active():
                 break
+        except paramiko.SSHException as error:
+            if not transport.is_active():
+                raise
+            unusable.append(f"{label}: {error}")
         else:
             if further:
                 raise AuthenticationError(
@@ -74,92 +74,14 @@ def _explain_login_refusal(user: str, tried: list[str], unusable: list[str], *, 
     return f"{refused}: give the right one by --user and --key, or add it to the user's ~/.ssh/authorized_keys there"
 
 
-def _yield_distinct_keys(
+def _list_keys(
     host: Host, target: Target, passphrase: Callable[[str], str] | None, unusable: list[str]
 ) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Yield the keys to try, without repetitions, each with a label for messages.
-
-    If the host has a private key in memory, it is the only one. Otherwise the order is: key files that the user named,
-    keys of the SSH agent, default key files. Why a key cannot be used is appended to `unusable`.
-    """
+    """Yield the keys to try; if the host has a private key in memory, it is the only one."""
     if host.private_key:
         yield "the key made for it", _parse_private_key(host.private_key)
-        return
-    seen: set[bytes] = set()
-    for label, key in _list_keys(target, passphrase, unusable):
-        if key.asbytes() not in seen:
-            seen.add(key.asbytes())
-            yield label, key
-
-
-def _list_keys(
-    target: Target, passphrase: Callable[[str], str] | None, unusable: list[str]
-) -> Iterator[tuple[str, paramiko.PKey]]:
-    agent = _read_agent_keys()
-    for path in target.key_files:
-        public = _read_public_key(path)
-        matching = [key for key in agent if key.asbytes() == public]
-        yield from ((f"{path} (agent)", key) for key in matching)
-        if not matching:
-            yield from _try_key_file(path, passphrase, unusable)
-    if target.agent:
-        yield from ((f"agent key {key.get_name()} {key.fingerprint}", key) for key in agent)
-    if not target.key_files:
-        for path in (Path.home() / ".ssh" / name for name in _DEFAULT_FILES):
-            if path.exists():
-                yield from _try_key_file(path, passphrase, unusable)
-
-
-def _read_agent_keys() -> list[paramiko.AgentKey]:
-    import paramiko
-
-    try:
-        return list(paramiko.Agent().get_keys())
-    except (paramiko.SSHException, OSError):
-        return []
-
-
-def _read_public_key(path: Path) -> bytes:
-    """Return the public key, as bytes, from the .pub file beside a private key file; b"" if there is none.
-
-    By it, an encrypted key is found in the SSH agent, where no passphrase is needed.
-    """
-    try:
-        return base64.b64decode(path.with_name(path.name + ".pub").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return b""
-
-
-def _try_key_file(
-    path: Path, passphrase: Callable[[str], str] | None, unusable: list[str]
-) -> Iterator[tuple[str, paramiko.PKey]]:
-    import paramiko
-    from paramiko.pkey import UnknownKeyType
-
-    try:
-        yield str(path), _load_private_key(path, passphrase)
-    except FileNotFoundError:
-        unusable.append(f"key file {path} does not exist")
-    except OSError as error:
-        unusable.append(f"key file {path} cannot be read: {error.strerror}")
-    except (TypeError, paramiko.PasswordRequiredException):  # cryptography raises TypeError
-        unusable.append(f"key file {path} is encrypted and not in the agent: ssh-add {path}")
-    except (paramiko.SSHException, ValueError, UnknownKeyType):
-        unusable.append(f"key file {path} is no private key that can be used, or its passphrase was wrong")
-
-
-def _load_private_key(path: Path, passphrase: Callable[[str], str] | None) -> paramiko.PKey:
-    import paramiko
-
-    try:
-        return paramiko.PKey.from_path(path)
-    except (TypeError, paramiko.PasswordRequiredException):
-        if passphrase is None:
-            raise
-    with question_lock:
-        answer = passphrase(str(path))
-    # paramiko declares str, but passes the value on to cryptography, which needs bytes
-    return paramiko.PKey.from_path(path, answer.encode())  # type: ignore[arg-type]
+    else:
+        yield from keys.list_keys(target, passphrase, unusable)
 
 
 def _parse_private_key(text: str) -> paramiko.PKey:

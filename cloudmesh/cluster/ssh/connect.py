@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import re
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -13,20 +16,30 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.context import SshSettings
-from cloudmesh.cluster.core.errors import HostError, UnreachableError, UsageError
+from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostKeyError, UnreachableError, UsageError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.retrying import retry
-from cloudmesh.cluster.ssh import authentication, host_list, known_hosts, root_access, ssh_config
+from cloudmesh.cluster.ssh import (
+    authentication,
+    keys,
+    known_hosts,
+    openssh,
+    openssh_config,
+    root_access,
+    ssh_config,
+)
 from cloudmesh.cluster.ssh.connection import Connection, Link, translate_errors
 from cloudmesh.cluster.ssh.host_keys import HostKeys
 from cloudmesh.cluster.ssh.ssh_config import Target
+from cloudmesh.cluster.ssh.transport import ByteStream, Transport
 
 if TYPE_CHECKING:
     import paramiko
 
 _ATTEMPTS = 5
+_PATIENCE = 6  # how many times the seconds of a connection a login may take, and the start of a ProxyCommand
 # A stream, and a function that releases everything except the stream itself.
-_ByteStream = tuple["socket.socket | paramiko.Channel", Callable[[], None]]
+_ByteStream = tuple["socket.socket | ByteStream | ProxyProcess", Callable[[], None]]
 
 
 def connect(host: Host, settings: SshSettings) -> Connection:
@@ -41,6 +54,8 @@ def connect(host: Host, settings: SshSettings) -> Connection:
     """
     _silence_paramiko()
     target = ssh_config.resolve(host)
+    if not host.address and not openssh_config.program():
+        settings.tell_once("OpenSSH's client is not installed here: its configuration is read as well as we can")
     _refuse_jump_loops(host, target)
     link = _open_link(host, target, settings, known_hosts.comment_for(host))
     try:
@@ -65,7 +80,10 @@ def _refuse_jump_loops(host: Host, target: Target) -> None:
 
 
 def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
-    """Connect to `target` and log in; `comment` is written with a new host key into our known_hosts file."""
+    """Connect to `target` and log in; `comment` is written with a new host key into our known_hosts file.
+
+    Where that does not succeed by what we can do ourselves, OpenSSH's own client is let to try.
+    """
     host_keys = HostKeys(
         str(host),
         target,
@@ -74,27 +92,87 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
         comment=comment,
         accept_new=settings.accept_new_hostkeys,
         confirm=settings.confirm,
+        note=settings.tell_once,
     )
+    is_local = bool(host.address or host.private_key)
+    try:
+        if target.foreign:
+            raise _IncompatibleError(str(host), f"only OpenSSH's client knows {target.foreign}")
+        # Questions come last: no passphrase is asked for where OpenSSH gets in without.
+        quiet = settings if is_local else replace(settings, passphrase=None)
+        return _open_own_link(host, target, quiet, host_keys, leave_to_openssh=not is_local)
+    except (_IncompatibleError, HostKeyError, AuthenticationError) as error:
+        is_of_jump_host = isinstance(error.__cause__, HostError)  # for which OpenSSH was asked already
+        # Of a host key that has changed or is revoked OpenSSH would say the same.
+        is_final = isinstance(error, HostKeyError) and not host_keys.foreign
+        if is_local or is_of_jump_host or is_final:
+            raise
+        return _open_link_by_openssh(host, target, settings, host_keys, error)
+
+
+def _open_own_link(
+    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys, *, leave_to_openssh: bool
+) -> Link:
     transport, release = _exchange_keys(host, target, settings, host_keys)
     try:
         with translate_errors(host):
             key = _read_server_key(transport)
-            host_keys.verify(key)
+            host_keys.verify(key, leave_to_openssh=leave_to_openssh)
             authentication.log_in(transport, host, target, settings.passphrase)
     except BaseException:
         transport.close()
         release()
         raise
+    return _make_link(host, target, transport, key, host_keys, release)
+
+
+def _open_link_by_openssh(
+    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys, error: HostError
+) -> Link:
+    """Have OpenSSH's client connect to `host`, after an attempt of ours has failed with `error`."""
+    try:
+        opened = openssh.connect(host, target, settings, host_keys)
+    except openssh.OpenSshError as failure:
+        if isinstance(error, _IncompatibleError):
+            raise UnreachableError(str(host), _explain_incompatibility(error, failure)) from error
+        has_encrypted_key = isinstance(error, AuthenticationError) and keys.ENCRYPTED in error.cause
+        if isinstance(error, HostKeyError) or (settings.passphrase and has_encrypted_key):
+            return _open_own_link(host, target, settings, host_keys, leave_to_openssh=False)
+        raise error from failure
+    return _make_link(host, target, opened.transport, opened.host_key, host_keys, lambda: None)
+
+
+def _explain_incompatibility(error: _IncompatibleError, failure: openssh.OpenSshError) -> str:
+    if openssh_config.program():
+        return f"{error.cause}; OpenSSH's client does not get in, either: {failure}"
+    return (
+        f"{error.cause}: install OpenSSH's client here (openssh-client), which is used for such hosts, or let its sshd "
+        "offer more (KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms)"
+    )
+
+
+def _make_link(
+    host: Host,
+    target: Target,
+    transport: Transport,
+    key: str,
+    host_keys: HostKeys,
+    release: Callable[[], None],
+) -> Link:
     address = f"[{target.address}]" if ":" in target.address else target.address
     return Link(
         transport,
         target.user,
         contact=f"{target.user}@{address}:{target.port}",
         host_key=key,
-        remember=lambda: host_keys.remember(key, known_hosts.comment_for(host)),
+        remember=lambda: host_keys.remember(key, known_hosts.comment_for(host)) if key else None,
         forget=host_keys.forget,
         on_close=release,
     )
+
+
+class _IncompatibleError(UnreachableError):
+    """The host wants something of the SSH protocol that we do not have."""
 
 
 def _exchange_keys(
@@ -129,26 +207,35 @@ def _exchange_keys_once(
 
     stream, release = _open_stream(host, target, settings)
     start = time.monotonic()
-    transport = OrderedTransport(stream)
-    timeout = settings.connect_timeout
-    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+    transport = OrderedTransport(stream.stream if isinstance(stream, ProxyProcess) else stream)
+    timeout = target.connect_timeout or settings.connect_timeout
+    # A ProxyCommand first makes a connection of its own, and a host may ask DNS and others about who comes.
+    handshake = timeout if target.connect_timeout else timeout * (_PATIENCE if target.proxy_command else 3)
+    transport.banner_timeout = transport.handshake_timeout = handshake
+    transport.auth_timeout = max(timeout, settings.connect_timeout) * _PATIENCE
     host_keys.prefer_known_types(transport)
     try:
-        transport.start_client(timeout=2 * timeout)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+        transport.start_client(timeout=2 * handshake)
+    except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
         transport.close()
+        cause = _explain_failed_handshake(target, error, stream, transport.greeting)
         release()
-        is_final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
-        kind = UnreachableError if is_final or time.monotonic() - start > timeout / 2 else _HungUpError
-        raise kind(str(host), _explain_failed_handshake(target, error)) from error
+        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            raise _IncompatibleError(str(host), cause) from error
+        hung_up = not target.proxy_command and time.monotonic() - start < timeout / 2
+        raise (_HungUpError if hung_up else UnreachableError)(str(host), cause) from error
     return transport, release
 
 
-def _explain_failed_handshake(target: Target, error: Exception) -> str:
-    if target.proxy_command:
-        return f"its ProxyCommand gave no SSH connection: {target.proxy_command}"
+def _explain_failed_handshake(target: Target, error: Exception, stream: object, greeting: str) -> str:
+    if isinstance(stream, ProxyProcess):
+        last_words = stream.last_words()
+        return f"its ProxyCommand gave no SSH connection: {target.proxy_command}" + (last_words and f": {last_words}")
+    if "Not allowed at this time" in greeting:
+        return "its sshd refuses this machine for a while, as logins from it have failed: see PerSourcePenalties there"
     if "banner" in str(error):
-        return f"port {target.port} answers, but not as sshd does: is it the right port, and is sshd overloaded?"
+        said = f", and says {greeting[:80]!a}" if greeting else ""
+        return f"port {target.port} answers, but not as sshd does{said}: is it the right port, and is sshd overloaded?"
     return f"the SSH key exchange failed: {str(error) or 'the connection was closed'}"
 
 
@@ -168,14 +255,15 @@ def _open_stream(host: Host, target: Target, settings: SshSettings) -> _ByteStre
         return _open_channel_through_jump_host(host, target, settings)
     if target.proxy_command:
         process = ProxyProcess(target.proxy_command)
-        return process.stream, process.close
-    return _connect_tcp(host, target, settings.connect_timeout), lambda: None
+        return process, process.close
+    return _connect_tcp(host, target, target.connect_timeout or settings.connect_timeout), lambda: None
 
 
 def _connect_tcp(host: Host, target: Target, timeout: float) -> socket.socket:
     where = f"{target.address} port {target.port}"
     try:
-        stream = socket.create_connection((target.address, target.port), timeout)
+        source = (target.bind_address, 0) if target.bind_address else None
+        stream = socket.create_connection((target.address, target.port), timeout, source)
     except socket.gaierror as error:
         raise UnreachableError(str(host), f"DNS knows no address of {target.address} ({error.strerror})") from error
     except ConnectionRefusedError as error:
@@ -214,7 +302,11 @@ def _open_channel_through_jump_host(host: Host, target: Target, settings: SshSet
 
 
 def _parse_jump_host(text: str) -> Host:
-    return host_list.parse_hosts(text.removeprefix("ssh://"))[0]
+    """Return the jump host of `[user@]host[:port]`, as OpenSSH writes it: with brackets also around a name."""
+    user, _, where = text.removeprefix("ssh://").rstrip("/").rpartition("@")
+    if match := re.fullmatch(r"\[([^]]+)\](?::([0-9]+))?|([^:]+)(?::([0-9]+))?|([0-9A-Fa-f:.]+)", where):
+        return Host(match[1] or match[3] or match[5], user=user, port=int(match[2] or match[4] or 0))
+    raise UsageError(f"the jump host {text!a} of the SSH configuration is no [user@]host[:port]")
 
 
 def _connect_jump_host(before: tuple[str, ...], last: str, settings: SshSettings) -> Link:
@@ -316,7 +408,7 @@ class ProxyProcess:
     """A running ProxyCommand.
 
     Args:
-        command: is run by the local shell, as OpenSSH does; the user wrote it into `~/.ssh/config`.
+        command: is run by the user's shell, as OpenSSH does; the user wrote it into `~/.ssh/config`.
 
     Attributes:
         stream: this program's end of the connection.
@@ -324,14 +416,23 @@ class ProxyProcess:
 
     def __init__(self, command: str) -> None:
         self.stream, process_end = socket.socketpair()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
         with process_end:
-            self._process = subprocess.Popen(  # noqa: S602 - a ProxyCommand is shell text by definition
-                f"exec {command}",
-                shell=True,
+            self._process = subprocess.Popen(  # noqa: S603 - a ProxyCommand is the user's own shell text
+                [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
                 stdin=process_end.fileno(),
                 stdout=process_end.fileno(),
-                stderr=subprocess.DEVNULL,
+                stderr=self._errors,
             )
+
+    def last_words(self) -> str:
+        """Return the last line that the command wrote to stderr; empty: none."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - 4096))
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
 
     def close(self) -> None:
         """End the process and the connection."""

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.ssh import root_refusal
 from cloudmesh.cluster.ssh.frame import make_token
-from cloudmesh.cluster.ssh.host_script import ScriptOutput, launch_step
+from cloudmesh.cluster.ssh.host_script import ScriptOutput, launch, launch_step
 from cloudmesh.cluster.ssh.remote_command import NotBegunError, OutputStream, RemoteCommand
 from cloudmesh.cluster.ssh.root_access import RootAccess
+from cloudmesh.cluster.ssh.transport import Transport
 from cloudmesh.cluster.ssh.tunnel import Tunnel
-
-if TYPE_CHECKING:
-    import paramiko
 
 _KEEPALIVE = 5.0  # seconds between keepalive requests to the host
 _SILENCE = 30.0  # seconds without an answer after which the connection counts as cut
 _HEARTBEAT = 10.0  # seconds between the dots by which a held script knows that the operator is still there
 _RELEASE = 5.0  # seconds that a held script gets to end
 _OPEN = 15.0  # seconds to open a channel
+_PROHIBITED = 1  # why sshd refuses a channel: its configuration forbids it (RFC 4254, section 5.1)
+_OWN_ADDRESS = re.compile(r"^\S+ [0-9]+ (\S+) ([0-9]+)$", re.MULTILINE)  # in SSH_CONNECTION, after the client's
 
 
 class Link:
@@ -44,7 +44,7 @@ class Link:
 
     def __init__(
         self,
-        transport: paramiko.Transport,
+        transport: Transport,
         user: str,
         contact: str,
         host_key: str,
@@ -243,6 +243,24 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         """
         with translate_errors(self.host):
             return Tunnel(self._link.transport, address, port)
+
+    def can_forward(self) -> bool:
+        """Return whether the host's sshd opens connections to ports, by one that leads to that sshd itself."""
+        import paramiko
+
+        transport, token = self._link.transport, make_token()
+        as_user = RootAccess(interpreter=self._root.interpreter).command
+        question = launch(token, 'echo "$SSH_CONNECTION"')
+        with translate_errors(self.host):
+            with RemoteCommand(transport, as_user, token, question, timeout=_OPEN) as command:
+                answer = "\n".join(command.lines(time.monotonic() + _OPEN))
+            match = _OWN_ADDRESS.search(answer)
+            address = (match[1], int(match[2])) if match else ("127.0.0.1", 22)
+            try:
+                transport.open_channel("direct-tcpip", address, ("127.0.0.1", 0), timeout=_OPEN).close()
+            except paramiko.ChannelException as error:
+                return error.code != _PROHIBITED
+        return True
 
     def remember(self) -> None:
         """Write the host, its key and how it was reached into our known_hosts file, by which `list` finds clusters.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.context import question_lock
-from cloudmesh.cluster.core.errors import HostKeyError
+from cloudmesh.cluster.core.errors import ClusterError, HostKeyError
 from cloudmesh.cluster.ssh import known_hosts
 from cloudmesh.cluster.ssh.known_hosts import KnownHost
 from cloudmesh.cluster.ssh.ssh_config import Target
 
 if TYPE_CHECKING:
     import paramiko
+
+_USABLE_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
 
 class HostKeys:
@@ -27,6 +31,11 @@ class HostKeys:
         comment: is written with an accepted key into that file.
         accept_new: whether unknown keys are accepted without a question.
         confirm: asks the user whether to accept an unknown key; None where nobody can be asked.
+        note: is told of a known_hosts file that cannot be read.
+
+    Attributes:
+        entries: those of the known_hosts files for this host.
+        foreign: what only OpenSSH can verify the host's key by, in words; empty: there is nothing of the kind.
     """
 
     def __init__(
@@ -39,6 +48,7 @@ class HostKeys:
         comment: str,
         accept_new: bool,
         confirm: Callable[[str], bool] | None,
+        note: Callable[[str], None],
     ) -> None:
         self._where = where
         self._name = target.key_name or target.address
@@ -46,35 +56,79 @@ class HostKeys:
         self._port = 22 if target.key_name else target.port
         self._store = store
         self._comment = comment
-        self._accept_new = accept_new
-        self._confirm = confirm
+        self._accept_new = accept_new or target.accepts_new_keys
+        self._confirm = confirm if target.asks_for_keys else None
+        self._ignores_strictness = target.accepts_new_keys
         self._is_trusted = bool(trusted)
         if trusted:
-            self._entries = [KnownHost(self._name, " ".join(trusted.split()[:2]))]
+            self.entries = [KnownHost(self._name, " ".join(trusted.split()[:2]))]
+            self.foreign = ""
         else:
-            self._entries = known_hosts.lookup(self._name, self._port, (*target.known_hosts, store))
+            self.entries = self._read_entries((*target.known_hosts, store), note)
+            self.foreign = target.foreign_keys or self._find_foreign_entry()
+
+    def _read_entries(self, paths: Iterable[Path], note: Callable[[str], None]) -> list[KnownHost]:
+        readable = []
+        for path in paths:
+            try:
+                readable += list(known_hosts.entries(path))
+            except ClusterError as error:
+                if path == self._store:
+                    raise
+                note(f"{error}: the host keys in it do not count")
+        entries = known_hosts.select(readable, self._name, self._port)
+        if self._port == 22:
+            return entries
+        # As with OpenSSH, a key that is known of the host's port 22 may be shown at another port, but need not.
+        keys = {entry.key for entry in entries if not entry.authority}
+        elsewhere = [entry for entry in known_hosts.select(readable, self._name, 22) if entry.key not in keys]
+        return [*entries, *(replace(entry, optional=True) for entry in elsewhere)]
+
+    def _find_foreign_entry(self) -> str:
+        """Return an entry that only OpenSSH can verify a host key by, in words; empty: there is none."""
+        for entry in self.entries:
+            if entry.authority:
+                return "@cert-authority"
+            if not entry.revoked and not _is_usable(entry):
+                return f"a known key of type {entry.key.partition(' ')[0]}"
+        return ""
 
     def prefer_known_types(self, transport: paramiko.Transport) -> None:
         """Have the transport ask first for a key of a known type, as a host may have keys of several types."""
         options = transport.get_security_options()
-        types = {entry.key.partition(" ")[0] for entry in self._entries if not entry.revoked}
+        types = {entry.key.partition(" ")[0] for entry in self.entries if not entry.revoked and not entry.authority}
         options.key_types = sorted(options.key_types, key=lambda kind: _get_key_type(kind) not in types)
 
-    def verify(self, key: str) -> None:
+    def verify(self, key: str, *, leave_to_openssh: bool = False) -> None:
         """Return if `key`, "TYPE BASE64", is a known key of the host; an unknown one that is accepted is written down.
+
+        Args:
+            key: what the host showed.
+            leave_to_openssh: whether nobody is asked, and nothing is called a change, as long as there are entries
+                that only OpenSSH can verify a key by (see `foreign`).
 
         Raises:
             HostKeyError: the key is revoked, differs from the known keys, or is unknown and not accepted.
             ClusterError: an accepted key cannot be written into the known_hosts file.
         """
-        if any(entry.revoked and entry.key == key for entry in self._entries):
+        if any(entry.revoked and entry.key == key for entry in self.entries):
             raise HostKeyError(self._where, f"its key {known_hosts.fingerprint(key)} is revoked: do not connect")
-        keys = {entry.key for entry in self._entries if not entry.revoked}
-        if key in keys:
+        usable = [entry for entry in self.entries if _is_usable(entry)]
+        if key in {entry.key for entry in usable}:
             return
-        if keys:
-            raise HostKeyError(self._where, self._explain_change(key, keys))
+        if self.foreign and leave_to_openssh:
+            raise HostKeyError(self._where, f"unknown host key {_describe(key)}, which {self.foreign} may vouch for")
+        if expected := {entry.key for entry in usable if not entry.optional}:
+            raise HostKeyError(self._where, self._explain_change(key, expected))
         self._accept(key)
+
+    def find(self, fingerprint: str) -> str:
+        """Return the known key that has a fingerprint, "TYPE BASE64"; empty: none has."""
+        for entry in self.entries:
+            with contextlib.suppress(ValueError, IndexError):  # a line that is no key
+                if not entry.revoked and known_hosts.fingerprint(entry.key) == fingerprint:
+                    return entry.key
+        return ""
 
     def remember(self, key: str, comment: str) -> None:
         """Write the host's verified key and `comment` into our file, unless the key came from a trusted source."""
@@ -86,12 +140,13 @@ class HostKeys:
         known_hosts.forget(self._store, self._name, self._port)
 
     def _accept(self, key: str) -> None:
-        shown = f"{key.partition(' ')[0]} {known_hosts.fingerprint(key)}"
+        shown = _describe(key)
         if not self._accept_new and not self._ask_to_accept(f"{self._where}: unknown host key {shown}. Accept it?"):
             raise HostKeyError(
                 self._where, f"unknown host key {shown}: compare it with the host's own, then use --accept-new-hostkeys"
             )
         self.remember(key, self._comment)
+        self.entries.append(KnownHost(self._name, key))
 
     def _ask_to_accept(self, question: str) -> bool:
         if self._confirm is None:
@@ -105,8 +160,18 @@ class HostKeys:
         entry = known_hosts.label(self._name, self._port)
         return (
             f"the host key has CHANGED: it shows {known_hosts.fingerprint(key)}, {source} {expected}; someone may "
-            f"listen in. If it was reinstalled, remove {entry} from known_hosts (ssh-keygen -R)"
+            f"listen in{', so that StrictHostKeyChecking does not count' if self._ignores_strictness else ''}. If it "
+            f"was reinstalled, remove {entry} from known_hosts (ssh-keygen -R)"
         )
+
+
+def _is_usable(entry: KnownHost) -> bool:
+    """Whether an entry has a host's key of a type that can be verified here."""
+    return not entry.revoked and not entry.authority and entry.key.partition(" ")[0] in _USABLE_TYPES
+
+
+def _describe(key: str) -> str:
+    return f"{key.partition(' ')[0]} {known_hosts.fingerprint(key)}"
 
 
 def _get_key_type(algorithm: str) -> str:

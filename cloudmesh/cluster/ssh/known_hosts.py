@@ -25,6 +25,7 @@ from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Host
 
 JUMP, _GONE = "jump", "gone"
+_MARKERS = ("", "@revoked", "@cert-authority")
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,16 @@ class KnownHost:
         key: the key, "TYPE BASE64".
         comment: the text after the key.
         revoked: whether the key must never be accepted.
+        authority: whether the key signs the keys of hosts, and is no host's own.
+        optional: whether the host may have another key without that being a change.
     """
 
     hosts: str
     key: str
     comment: str = ""
     revoked: bool = False
+    authority: bool = False
+    optional: bool = False
 
 
 def default_path() -> Path:
@@ -79,9 +84,14 @@ def entries(path: Path) -> Iterator[KnownHost]:
 
 
 def lookup(name: str, port: int, paths: Iterable[Path]) -> list[KnownHost]:
-    """Return the entries for a host in the files at `paths`, those of its keys and those that revoke keys."""
+    """Return the entries for a host in the files at `paths`: of its keys, of revoked keys, and of authorities."""
+    return select((entry for path in paths for entry in entries(path)), name, port)
+
+
+def select(among: Iterable[KnownHost], name: str, port: int) -> list[KnownHost]:
+    """Return those entries that are for a host."""
     host = label(name, port)
-    return [entry for path in paths for entry in entries(path) if _matches(entry.hosts, host)]
+    return [entry for entry in among if _matches(entry.hosts, host)]
 
 
 def append(path: Path, name: str, port: int, key: str, comment: str = "") -> None:
@@ -177,14 +187,20 @@ def _is_candidate(entry: KnownHost) -> bool:
 def _parse_line(line: str) -> KnownHost | None:
     fields = line.split()
     marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-    if len(fields) < 3 or fields[0].startswith("#") or marker not in ("", "@revoked"):
+    if len(fields) < 3 or fields[0].startswith("#") or marker not in _MARKERS:
         return None
-    return KnownHost(fields[0], f"{fields[1]} {fields[2]}", " ".join(fields[3:]), revoked=bool(marker))
+    return KnownHost(
+        fields[0],
+        f"{fields[1]} {fields[2]}",
+        " ".join(fields[3:]),
+        revoked=marker == "@revoked",
+        authority=marker == "@cert-authority",
+    )
 
 
 def _parse_host(entry: KnownHost) -> Host | None:
     """Return the host that an entry is for; None if it is a jump host, or has a pattern or a hash instead of a name."""
-    if entry.comment == JUMP:
+    if entry.comment == JUMP or entry.authority:
         return None
     fields = dict(field.partition("=")[::2] for field in entry.comment.split())
     if name := fields.get("name"):
@@ -221,7 +237,7 @@ def _matches_hash(pattern: str, host: str) -> bool:
 
 def _is_entry_of(line: str, hosts: str, key: str) -> bool:
     entry = _parse_line(line)
-    return entry is not None and (entry.hosts, entry.key, entry.revoked) == (hosts, key, False)
+    return entry is not None and entry == KnownHost(hosts, key, entry.comment)
 
 
 @contextmanager

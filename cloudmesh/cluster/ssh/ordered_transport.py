@@ -20,6 +20,7 @@ import paramiko
 
 # Half of OpenSSH's limit for AES: 2^32 blocks, 64 GiB, as RFC 4344, section 3.2, advises.
 _REKEY_BYTES = 1 << 35
+_GREETING = "Banner: "
 
 
 class OrderedChannel(paramiko.Channel):
@@ -38,9 +39,14 @@ class OrderedChannel(paramiko.Channel):
 
 
 class OrderedTransport(paramiko.Transport):
-    """A transport with the changes that the docstring of this module explains."""
+    """A transport with the changes that the docstring of this module explains.
+
+    Attributes:
+        greeting: what the server said before it spoke SSH, which is why it does not want to; empty: nothing.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.greeting = ""
         super().__init__(*args, **kwargs)
         self.packetizer.REKEY_BYTES = _REKEY_BYTES
 
@@ -55,3 +61,8 @@ class OrderedTransport(paramiko.Transport):
         channel = getattr(data, "channel", None)
         if channel is None or not channel.closed:
             super()._send_message(data)  # type: ignore[misc]
+
+    def _log(self, level: int, msg: Any, *args: Any) -> None:
+        if isinstance(msg, str) and msg.startswith(_GREETING):  # paramiko keeps it nowhere else
+            self.greeting = f"{self.greeting} {msg.removeprefix(_GREETING)}".strip()
+        super()._log(level, msg, *args)  # type: ignore[misc]

@@ -14,8 +14,9 @@ from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.ssh.frame import ErrorFrame, Frame
 
 if TYPE_CHECKING:
-    import paramiko
     from typing_extensions import Buffer
+
+    from cloudmesh.cluster.ssh.transport import SessionChannel, Transport
 
 _CHUNK = 1 << 18  # bytes that are read or written at a time
 _STDERR_SIZE = 1 << 16  # bytes from the end of stderr that are stored
@@ -54,7 +55,7 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
 
     def __init__(
         self,
-        transport: paramiko.Transport,
+        transport: Transport,
         command: str,
         token: str,
         payload: bytes,
@@ -210,7 +211,7 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
                 return
 
 
-def _open_channel(transport: paramiko.Transport, timeout: float) -> paramiko.Channel:
+def _open_channel(transport: Transport, timeout: float) -> SessionChannel:
     """Open a channel. Where sshd refuses, try again for a while: MaxSessions still counts sessions that just ended."""
     import paramiko
 

@@ -1,24 +1,21 @@
-"""Reads `~/.ssh/config` and the system's, to find how a host is reached: address, login name, keys and jump hosts."""
+"""Finds how a host is reached: address, login name, keys, jump hosts and more, as OpenSSH's configuration says."""
 
 from __future__ import annotations
 
 import getpass
-import re
+import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.ssh import config_files, openssh_config
+from cloudmesh.cluster.ssh.openssh_config import Answer
 
-if TYPE_CHECKING:
-    import paramiko
-
-_SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
-_SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
-_INCLUDE_DEPTH = 8  # how deep Include may be nested; deeper ones are ignored
+_DEFAULT_KEYS = "~/.ssh/id_"  # how the names of the key files begin that are tried where none is named
 
 
 @dataclass(frozen=True)
@@ -29,91 +26,135 @@ class Target:
         address: DNS name or address to connect to.
         port: TCP port of sshd.
         user: login name.
-        key_files: private key files that the user named, in order; empty: the agent and default files are used.
+        name: the host as the user wrote it.
+        key_files: private key files that the user named, in order.
+        default_key_files: those that are tried after the agent's keys, and need not exist.
+        certificates: files of certificates for the keys.
+        publickey: whether keys may be used at all.
         agent: whether keys of the SSH agent may be tried beside `key_files`.
+        agent_socket: path of the SSH agent's socket; empty: there is no agent.
         jumps: jump hosts on the way, `[user@]host[:port]`, beginning with the one to connect to first.
         proxy_command: a command for the local shell, whose stdin and stdout are the connection; empty: none.
+        bind_address: the local address to connect from; empty: any.
+        connect_timeout: seconds for TCP connection and key exchange; 0: the caller's.
         key_name: the name under which known_hosts files have the host's key (HostKeyAlias); empty: `address`.
         known_hosts: the known_hosts files of the user and of the system.
+        accepts_new_keys: whether unknown host keys are accepted without a question; changed ones never are.
+        asks_for_keys: whether the user may be asked to accept an unknown host key.
+        foreign: what only OpenSSH itself can do, in the words of its configuration; empty: nothing.
+        foreign_keys: what only OpenSSH can verify host keys by, in the words of its configuration; empty: nothing.
     """
 
     address: str
     port: int
     user: str
+    name: str = ""
     key_files: tuple[Path, ...] = ()
+    default_key_files: tuple[Path, ...] = ()
+    certificates: tuple[Path, ...] = ()
+    publickey: bool = True
     agent: bool = True
+    agent_socket: str = ""
     jumps: tuple[str, ...] = ()
     proxy_command: str = ""
+    bind_address: str = ""
+    connect_timeout: float = 0.0
     key_name: str = ""
     known_hosts: tuple[Path, ...] = ()
+    accepts_new_keys: bool = False
+    asks_for_keys: bool = True
+    foreign: str = ""
+    foreign_keys: str = ""
 
 
 def resolve(host: Host) -> Target:
-    """Return how to reach `host`: from its own fields, then `~/.ssh/config`, then the system's file, then defaults.
+    """Return how to reach `host`: from its own fields, then as OpenSSH's client says, then defaults.
+
+    Where the client is not installed, its files are read as well as we can.
 
     Raises:
         UsageError: a configuration file cannot be read or is malformed.
     """
     if host.address:  # a local host, which no configuration file mentions
         return Target(host.address, host.port or 22, host.user or getpass.getuser(), key_name=host.name, agent=False)
-    options = _lookup(host)
-    key_files = [host.key] if host.key else list(options.get("identityfile", ()))
-    jumps = options.get("proxyjump", "none")
-    proxy_command = options.get("proxycommand", "none")
-    known_hosts_files = options.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")
+    if client := openssh_config.program():
+        return _make_target(host, openssh_config.ask(client, host.name, host.user, host.port))
+    options = config_files.read(host.name, host.user, host.port)
+    tokens = {"d": str(Path.home()), "h": options.get("hostname", [host.name])[0], "n": host.name}
+    return _make_target(host, Answer(options, tokens, host.name))
+
+
+def _make_target(host: Host, answer: Answer) -> Target:
+    options = answer.options
+
+    def one(name: str, default: str = "") -> str:
+        value = options.get(name, [default])[0]
+        return default if value.lower() == "none" else value
+
+    def paths(values: Sequence[str]) -> tuple[Path, ...]:
+        return tuple(Path(answer.expand_path(value)) for value in values if value.lower() != "none")
+
+    written = options.get("identityfile", [])
+    are_defaults = len(written) > 1 and all(value.startswith(_DEFAULT_KEYS) for value in written)
+    strictness = one("stricthostkeychecking", "ask").lower()
+    foreign_keys = [
+        word
+        for word, option in (("KnownHostsCommand", "knownhostscommand"), ("VerifyHostKeyDNS", "verifyhostkeydns"))
+        if one(option, "false").lower() not in ("false", "no")
+    ]
+    jumps = answer.expand_tokens(one("proxyjump"))
     return Target(
-        address=options.get("hostname", host.name),
-        port=int(options.get("port", 22)),
-        user=options.get("user") or getpass.getuser(),
-        key_files=tuple(Path(name).expanduser() for name in key_files if name != "none"),
-        agent=not host.key and options.get("identitiesonly", "no").lower() != "yes",
-        jumps=() if jumps.lower() == "none" else tuple(jump.strip() for jump in jumps.split(",")),
-        proxy_command="" if proxy_command.lower() == "none" else proxy_command,
-        key_name=options.get("hostkeyalias", ""),
-        known_hosts=(*(Path(name).expanduser() for name in shlex.split(known_hosts_files)), _SYSTEM_KNOWN_HOSTS),
+        address=one("hostname", host.name),
+        port=_parse_port(host, one("port", "22")),
+        user=one("user") or getpass.getuser(),
+        name=host.name,
+        key_files=(Path(host.key).expanduser(),) if host.key else paths(() if are_defaults else written),
+        default_key_files=paths(written if are_defaults and not host.key else ()),
+        certificates=paths(options.get("certificatefile", [])),
+        publickey=one("pubkeyauthentication", "yes").lower() not in ("no", "false"),
+        agent=not host.key and one("identitiesonly", "no").lower() not in ("yes", "true"),
+        agent_socket=_find_agent(options.get("identityagent", ["SSH_AUTH_SOCK"])[0], answer),
+        jumps=tuple(jump.strip() for jump in jumps.split(",")) if jumps else (),
+        proxy_command=answer.expand_tokens(one("proxycommand")),
+        bind_address=one("bindaddress"),
+        connect_timeout=float(one("connecttimeout", "0")),
+        key_name=one("hostkeyalias"),
+        known_hosts=tuple(
+            path
+            for option in ("userknownhostsfile", "globalknownhostsfile")
+            for value in options.get(option, [])
+            for path in paths(_split_names(value))
+        ),
+        accepts_new_keys=strictness in ("accept-new", "no", "off", "false"),
+        asks_for_keys=strictness not in ("yes", "true"),
+        foreign="ProxyUseFdpass" if one("proxyusefdpass", "no").lower() in ("yes", "true") else "",
+        foreign_keys=" and ".join(foreign_keys),
     )
 
 
-def _lookup(host: Host) -> paramiko.SSHConfigDict:
-    import paramiko
-
-    # The first value of an option counts. So the user's choices go first, and also count for %r and %p in ProxyCommand.
-    choices = {"User": host.user, "Port": host.port or ""}
-    text = "Host *\n" + "".join(f"{option} {value}\n" for option, value in choices.items() if value)
-    user_config = Path.home() / ".ssh" / "config"
-    for path in (user_config, _SYSTEM_CONFIG):
-        text += "Host *\n" + "\n".join(_read_lines(path, path.parent, _INCLUDE_DEPTH)) + "\n"
-    try:
-        return paramiko.SSHConfig.from_text(text).lookup(host.name)
-    except (paramiko.SSHException, ImportError, ValueError) as error:
-        raise UsageError(f"{user_config} cannot be used for {host.name}: {error}") from error
+def _parse_port(host: Host, text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise UsageError(f"{host}: the SSH configuration has port {text}: use 1 to 65535")
+    return int(text)
 
 
-def _read_lines(path: Path, directory: Path, depth: int) -> Iterator[str]:
-    """Yield the lines of a configuration file, and those of included files, as paramiko does not know Include."""
-    block = "Host *"
-    for line in _read_text(path).splitlines():
-        keyword, *arguments = re.split(r"[\s=]+", line.strip(), maxsplit=1)
-        if keyword.lower() in ("host", "match"):
-            block = line
-        if keyword.lower() != "include" or not arguments:
-            yield line
-            continue
-        for included in _find_included_files(arguments[0], directory) if depth else ():
-            yield from _read_lines(included, directory, depth - 1)
-            yield block  # the next lines belong to the block in which the Include is
-
-
-def _find_included_files(patterns: str, directory: Path) -> Iterator[Path]:
-    for pattern in shlex.split(patterns):
-        path = directory / Path(pattern).expanduser()
-        yield from sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
+def _find_agent(value: str, answer: Answer) -> str:
+    """Return the path of the agent's socket that IdentityAgent names."""
+    if value == "none":
         return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+    path = "$SSH_AUTH_SOCK" if value == "SSH_AUTH_SOCK" else answer.expand_path(value)
+    return os.environ.get(path[1:], "") if path.startswith("$") else path
+
+
+def _split_names(value: str) -> list[str]:
+    """Return the file names of a list.
+
+    Two names and one name with a blank look the same in what `ssh -G` prints. So names with blanks are names too
+    where there are such files.
+    """
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        words = value.split()
+    joined = (" ".join(words[start:end]) for start, end in combinations(range(len(words) + 1), 2) if end > start + 1)
+    return [*words, *(name for name in joined if Path(name).is_file())]

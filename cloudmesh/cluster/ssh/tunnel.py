@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    import paramiko
+from cloudmesh.cluster.ssh.transport import Transport
 
 _CHUNK = 1 << 16
 _OPEN = 15.0  # seconds to open a channel
@@ -111,7 +110,7 @@ class Tunnel(Listener):
         port: TCP port of the destination.
     """
 
-    def __init__(self, transport: paramiko.Transport, address: str, port: int) -> None:
+    def __init__(self, transport: Transport, address: str, port: int) -> None:
         self._transport = transport
         self._destination = (address, port)
         super().__init__()

@@ -25,6 +25,26 @@ def test_facts_are_gathered_and_the_same_machine_is_found_under_two_names(server
     assert f"is the same machine as localhost:{server.port}" in faults[str(server.host())]
 
 
+@pytest.mark.parametrize("cipher", ["aes128-ctr", "chacha20-poly1305@openssh.com"])
+@pytest.mark.parametrize(
+    ("setting", "forwards"),
+    [
+        ("AllowTcpForwarding yes", True),
+        ("AllowTcpForwarding no", False),
+        ("DisableForwarding yes", False),
+        ("PermitOpen none", False),
+    ],
+)
+def test_a_host_that_forwards_nothing_is_known_before_it_is_changed(
+    tmp_path: Path, cipher: str, setting: str, forwards: bool
+) -> None:
+    with (
+        Sshd(tmp_path / "sshd", setting, f"Ciphers {cipher}") as server,
+        connect(server.host(), server.settings()) as connection,
+    ):
+        assert facts.gather(connection, ports=[]).forwards == forwards
+
+
 def test_an_interface_that_does_not_exist_is_refused_with_the_host_named(server: Sshd) -> None:
     with (
         connect(server.host(), server.settings()) as connection,

@@ -55,6 +55,13 @@ def test_each_fault_is_told_with_its_remedy(change: dict[str, object], cause: st
     assert "; " not in faults, "one fault, one cause"
 
 
+def test_a_server_that_forwards_nothing_is_refused_and_a_worker_is_not() -> None:
+    deaf = dataclasses.replace(GOOD, forwards=False)
+    (fault,) = preflight.check({A: deaf}, NEEDS, "demo", "a1", servers=[GOOD.address]).values()
+    assert "set AllowTcpForwarding yes" in fault
+    assert preflight.check({A: deaf}, NEEDS, "demo", "a1", servers=["10.0.0.7"]) == {}
+
+
 def test_all_faults_of_a_host_are_told_at_once() -> None:
     faults = _alone(root=False, memory_mb=1, disk_free_mb=1, busy_ports=(4646,), skew=99.0)
     assert len(faults.split("; ")) == 5

@@ -64,9 +64,10 @@ def test_what_openssh_writes_is_understood(tmp_path, key):
 def test_patterns_and_exceptions_are_understood(tmp_path, key):
     path = tmp_path / "known_hosts"
     path.write_text(f"*.lan,!bad.lan,n? {key}\n@revoked * {key}\n@cert-authority * {key}\ngarbage\n")
-    assert [entry.revoked for entry in known_hosts.lookup("a.lan", 22, [path])] == [False, True]
-    assert [entry.revoked for entry in known_hosts.lookup("bad.lan", 22, [path])] == [True]
-    assert [entry.revoked for entry in known_hosts.lookup("n1", 22, [path])] == [False, True]
+    entries = known_hosts.lookup("a.lan", 22, [path])
+    assert [(entry.revoked, entry.authority) for entry in entries] == [(False, False), (True, False), (False, True)]
+    assert [entry.revoked for entry in known_hosts.lookup("bad.lan", 22, [path])] == [True, False]
+    assert [entry.revoked for entry in known_hosts.lookup("n1", 22, [path])] == [False, True, False]
 
 
 def test_how_a_host_was_reached_comes_back(store, key):

@@ -1,5 +1,6 @@
 """Reaching a host and logging in: each thing that can be wrong has a cause of its own. Against a real sshd."""
 
+import shutil
 import socket
 import subprocess
 import threading
@@ -7,12 +8,13 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from support.listener import listening
 from support.sshd import MARKS, Sshd, free_port, home, make_key, server
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError
 from cloudmesh.cluster.core.model import Host
-from cloudmesh.cluster.ssh import known_hosts, parallel
+from cloudmesh.cluster.ssh import known_hosts, openssh_config, parallel
 from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home", "server"]
@@ -31,6 +33,7 @@ def reaches(host: Host, settings: SshSettings) -> bool:
 
 
 def config(home, text: str) -> None:
+    openssh_config.ask.cache_clear()
     (home / ".ssh" / "config").write_text(text)
 
 
@@ -130,6 +133,34 @@ def test_a_local_host_with_another_key_is_refused(server, tmp_path):
         connect(host, SshSettings(tmp_path / "our_known_hosts", accept_new_hostkeys=True))
 
 
+def test_a_known_key_of_a_type_that_nobody_knows_is_no_change(server, tmp_path):
+    (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} ssh-mldsa-44 AAAADHNzaC1tbGRzYS00NA==\n")
+    with pytest.raises(HostKeyError, match="unknown host key"):
+        connect(server.host(), SshSettings(tmp_path / "our_known_hosts"))
+
+
+def test_strict_checking_of_host_keys_never_asks(server, home):
+    config(home, "Host *\n StrictHostKeyChecking yes\n")
+    with pytest.raises(HostKeyError, match="unknown host key"):
+        connect(server.host(), SshSettings(home / "our_known_hosts", confirm=lambda _: True))
+
+
+def test_a_host_key_accepted_by_the_configuration_is_remembered(server, home):
+    config(home, "Host *\n StrictHostKeyChecking accept-new\n")
+    assert reaches(server.host(), SshSettings(home / "our_known_hosts"))
+    assert known_hosts.hosts(home / "our_known_hosts") == (server.host(),)
+
+
+def test_a_known_hosts_file_that_cannot_be_read_is_noted_and_the_others_count(server, home):
+    (home / "folder").mkdir()
+    config(home, f"Host *\n UserKnownHostsFile {home}/folder {home}/mine\n")
+    (home / "mine").write_text(f"[127.0.0.1]:{server.port} {server.host_key}\n")
+    notes = []
+    assert reaches(server.host(), SshSettings(home / "our_known_hosts", note=notes.append))
+    assert len(notes) == 1
+    assert f"{home}/folder cannot be read" in notes[0]
+
+
 # --- keys of the user
 
 
@@ -198,7 +229,7 @@ def test_the_agents_keys_are_tried(server, tmp_path, monkeypatch):
 
 
 def test_the_default_key_file_is_tried(server, home):
-    (home / ".ssh" / "id_ed25519").write_bytes(server.client_key.read_bytes())
+    shutil.copy(server.client_key, home / ".ssh" / "id_ed25519")
     assert reaches(server.host(key=""), server.settings())
 
 
@@ -218,7 +249,70 @@ def test_a_host_without_key_login_says_what_it_allows(tmp_path):
         connect(server.host(), server.settings())
 
 
+@pytest.fixture
+def silent_agent(home, monkeypatch):
+    """An agent that takes connections and does not answer."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(home / "silent"))
+        listener.listen(16)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(home / "silent"))
+        monkeypatch.setattr("cloudmesh.cluster.ssh.keys._AGENT_SECONDS", 0.5)
+        yield home / "silent"
+
+
+def test_an_agent_that_never_answers_is_passed_over(server, silent_agent):
+    start = time.monotonic()
+    assert reaches(server.host(), server.settings())
+    with pytest.raises(AuthenticationError, match=f"the SSH agent at {silent_agent} does not answer"):
+        connect(server.host(key=""), server.settings())
+    assert time.monotonic() - start < 15
+
+
+def test_a_key_file_that_others_may_read_is_refused_as_ssh_does(server, tmp_path):
+    (tmp_path / "open").write_bytes(server.client_key.read_bytes())
+    (tmp_path / "open").chmod(0o640)
+    with pytest.raises(AuthenticationError, match=r"may be read by others \(mode 0640\).*chmod 600"):
+        connect(server.host(key=str(tmp_path / "open")), server.settings())
+
+
+def test_a_public_key_without_its_private_half_is_told(server):
+    with pytest.raises(AuthenticationError, match="is a public key, whose private half is not in the agent"):
+        connect(server.host(key=f"{server.client_key}.pub"), server.settings())
+
+
 # --- the way
+
+
+def test_a_login_may_take_longer_than_a_connection(tmp_path):
+    script = tmp_path / "keys"
+    options = (f"AuthorizedKeysCommand /bin/sh {script}", "AuthorizedKeysCommandUser root")
+    with Sshd(tmp_path / "sshd", *options) as server:
+        script.write_text(f"sleep 3; cat {server.client_key}.pub")
+        (tmp_path / "sshd" / "authorized_keys").write_text("")
+        assert reaches(server.host(), server.settings(connect_timeout=1))
+
+
+def test_a_proxy_command_may_take_longer_than_a_connection(server, home):
+    through = f"ssh -i {server.client_key} -p {server.port} -o StrictHostKeyChecking=no -W %h:%p 127.0.0.1"
+    config(home, f"Host web\n HostName 127.0.0.1\n ProxyCommand sh -c 'sleep 2; exec {through}'\n")
+    assert reaches(server.host("web"), server.settings(connect_timeout=1))
+
+
+def test_the_time_for_a_connection_that_the_configuration_gives_is_heeded(server, home):
+    config(home, "Host *\n ConnectTimeout 1\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        start = time.monotonic()
+        with pytest.raises(UnreachableError, match="not as sshd does"):
+            connect(server.host(port=listener.getsockname()[1]), server.settings())
+        assert time.monotonic() - start < 5
+
+
+def test_a_host_that_punishes_failed_logins_says_so(server):
+    with (
+        listening(lambda client: client.sendall(b"Not allowed at this time\r\n")) as port,
+        pytest.raises(UnreachableError, match="PerSourcePenalties"),
+    ):
+        connect(server.host(port=port), server.settings())
 
 
 def test_an_unknown_name_is_a_dns_failure(server):
@@ -317,9 +411,18 @@ def test_a_proxy_command_is_followed_with_its_tokens(server, home):
 
 
 def test_a_proxy_command_that_fails_is_an_unreachable_host(server, home):
-    config(home, "Host web\n HostName 127.0.0.1\n ProxyCommand exit 1\n")
-    with pytest.raises(UnreachableError, match="ProxyCommand"):
+    config(home, "Host web\n HostName 127.0.0.1\n ProxyCommand sh -c 'echo no bastion today >&2; exit 1'\n")
+    with pytest.raises(UnreachableError, match=r"ProxyCommand gave no SSH connection: .*: no bastion today$"):
         connect(server.host("web"), server.settings(connect_timeout=1))
+
+
+def test_without_openssh_s_client_its_files_are_read_and_that_is_told_once(server, home, monkeypatch):
+    monkeypatch.setenv("PATH", str(home))
+    config(home, f"Host web\n HostName 127.0.0.1\n Port {server.port}\n User root\n IdentityFile {server.client_key}\n")
+    notes = []
+    for _ in range(2):
+        assert reaches(Host("web"), server.settings(note=notes.append))
+    assert ["OpenSSH's client is not installed" in note for note in notes] == [True]
 
 
 # --- jump hosts
@@ -345,7 +448,7 @@ def test_a_jump_host_is_gone_through(server, gate, home):
 
 
 def test_several_jump_hosts_with_users_and_ports_are_gone_through(server, gate, home, tmp_path):
-    (home / ".ssh" / "id_ed25519").write_bytes(gate.client_key.read_bytes())
+    shutil.copy(gate.client_key, home / ".ssh" / "id_ed25519")
     jump_config(home, gate, f"gate,root@127.0.0.1:{gate.port}")
     assert reaches(server.host("inner"), both(server, gate))
 
@@ -419,3 +522,17 @@ def test_a_failed_connection_leaves_no_session_behind(server, gate, home, tmp_pa
     while gate.sessions() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert gate.sessions() == []
+
+
+def test_a_jump_host_that_only_openssh_can_speak_to_is_gone_through(server, home, tmp_path):
+    with Sshd(tmp_path / "gate", "Ciphers chacha20-poly1305@openssh.com") as gate:
+        jump_config(home, gate, "gate")
+        assert reaches(server.host("inner"), both(server, gate))
+
+
+def test_a_host_that_only_openssh_can_speak_to_is_reached_through_jump_hosts(gate, home, tmp_path):
+    with Sshd(tmp_path / "inner", "Ciphers chacha20-poly1305@openssh.com") as server:
+        jump_config(home, gate, "gate")
+        settings = both(server, gate)
+        shutil.copy(settings.known_hosts, home / ".ssh" / "known_hosts")
+        assert reaches(server.host("inner"), settings)

@@ -1,0 +1,234 @@
+"""A connection that OpenSSH's client makes does all that one of paramiko's does. Against a real sshd."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.listener import CHUNK, asked, listening
+from support.sshd import MARKS, Sshd, free_port, home, installed, make_key
+from support.waiting import wait_until
+
+from cloudmesh.cluster.core.context import SshSettings
+from cloudmesh.cluster.core.errors import HostError, HostKeyError, HostTimeoutError, UnreachableError
+from cloudmesh.cluster.ssh import known_hosts
+from cloudmesh.cluster.ssh.connect import connect
+from cloudmesh.cluster.ssh.mux import MuxTransport
+
+__all__ = ["home"]
+pytestmark = [*MARKS, pytest.mark.skipif(not installed("ssh"), reason="no OpenSSH client on this machine")]
+
+ONLY_OPENSSH = "Ciphers chacha20-poly1305@openssh.com"  # a cipher that paramiko does not have
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Sshd(tmp_path_factory.mktemp("sshd"), ONLY_OPENSSH) as server:
+        yield server
+
+
+@pytest.fixture
+def breakable(tmp_path):
+    with Sshd(tmp_path / "breakable", ONLY_OPENSSH) as server:
+        yield server
+
+
+@pytest.fixture
+def connection(server):
+    with connect(server.host(), server.settings()) as connection:
+        assert isinstance(connection._link.transport, MuxTransport)
+        yield connection
+
+
+def test_a_host_is_described_as_by_a_connection_of_our_own(connection, server, tmp_path):
+    assert connection.contact == f"root@127.0.0.1:{server.port}"
+    assert connection.host_key == server.host_key
+    connection.remember()
+    assert known_hosts.hosts(server.directory / "known_hosts") == (server.host(),)
+
+
+def test_scripts_get_their_files_and_answer_byte_for_byte(connection):
+    content = os.urandom(5_000_000)
+    script = "sha256sum <big; head -c 3000000 /dev/zero | tr '\\0' e >&2; head -c 3000000 /dev/zero | tr '\\0' o"
+    result = connection.run(script, files={"big": content}, timeout=60)
+    assert result.output == f"{hashlib.sha256(content).hexdigest()}  -\n" + "o" * 3_000_000
+
+
+def test_a_large_stream_arrives_whole(connection):
+    with connection.stream("head -c 50000000 /dev/zero") as stream:
+        assert sum(len(data) for data in iter(lambda: stream.read(1 << 20), b"")) == 50_000_000
+
+
+def test_a_failed_script_gives_its_last_words_and_status(connection):
+    with pytest.raises(HostError, match=r"last words \(exit status 7\)"):
+        connection.run("echo last words >&2; exit 7")
+    with pytest.raises(HostTimeoutError, match="not done in 1 s"):
+        connection.run("sleep 3", timeout=1)
+    assert connection.run("exit 0", files={"big": bytes(8_000_000)}).output == ""
+
+
+def test_scripts_run_side_by_side(connection):
+    start = time.monotonic()
+    threads = [threading.Thread(target=connection.run, args=("sleep 2",)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - start < 8
+
+
+def test_a_held_script_lives_until_it_is_released(connection, tmp_path):
+    with connection.hold(f"echo ::fact held yes; cat >/dev/null; echo over >{tmp_path}/over") as held:
+        assert held.alive
+    assert (tmp_path / "over").exists()
+    assert not held.alive
+
+
+@pytest.fixture
+def echo():
+    def serve(client: socket.socket) -> None:
+        client.sendall(b"".join(iter(lambda: client.recv(CHUNK), b"")))
+
+    with listening(serve) as port:
+        yield port
+
+
+def test_a_tunnel_carries_both_ways_and_half_closes(connection, echo):
+    data = os.urandom(3_000_000)
+    with connection.forward("127.0.0.1", echo) as tunnel:
+        assert asked(tunnel.port, data) == data
+
+
+def test_a_server_that_ends_first_ends_the_client(connection):
+    with (
+        listening(lambda client: client.sendall(b"bye")) as port,
+        connection.forward("127.0.0.1", port) as tunnel,
+        socket.create_connection(("127.0.0.1", tunnel.port), 10) as client,
+    ):
+        assert b"".join(iter(lambda: client.recv(CHUNK), b"")) == b"bye"
+
+
+def test_a_tunnel_to_a_closed_port_ends_its_client(connection):
+    with connection.forward("127.0.0.1", free_port()) as tunnel:
+        assert asked(tunnel.port, b"") == b""
+
+
+def test_no_more_sessions_than_sshd_allows_is_a_clear_error(tmp_path):
+    with (
+        Sshd(tmp_path / "sshd", ONLY_OPENSSH, "MaxSessions 1") as server,
+        connect(server.host(), server.settings()) as connection,
+    ):
+        with connection.hold("echo ::fact held yes; cat >/dev/null"), pytest.raises(HostError, match="MaxSessions"):
+            connection.run("true")
+        assert connection.run("echo again").output == "again"
+
+
+def test_a_cut_link_is_noticed_at_once(breakable):
+    with connect(breakable.host(), breakable.settings()) as connection:
+        threading.Timer(0.5, breakable.kill_sessions).start()
+        start = time.monotonic()
+        with pytest.raises(UnreachableError, match="lost"):
+            connection.run("sleep 20")
+        assert time.monotonic() - start < 5
+        assert not connection.alive
+        with pytest.raises(UnreachableError, match="lost"):
+            connection.run("true")
+
+
+def test_nothing_stays_when_the_connection_is_closed(breakable, home, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    before = set(Path("/tmp").glob("cms-ssh-*"))
+    with connect(breakable.host(), breakable.settings()) as connection:
+        assert set(Path("/tmp").glob("cms-ssh-*")) - before
+        assert connection.alive
+    assert not connection.alive
+    assert not set(Path("/tmp").glob("cms-ssh-*")) - before
+    assert not wait_until(breakable.sessions, 5, satisfies=lambda sessions: not sessions)
+
+
+def test_a_killed_client_leaves_no_connection_behind(breakable):
+    program = f"""
+        import sys, time
+        from pathlib import Path
+        from cloudmesh.cluster.core.context import SshSettings
+        from cloudmesh.cluster.core.model import Host
+        from cloudmesh.cluster.ssh.connect import connect
+        host = Host("127.0.0.1", "root", {breakable.port}, {str(breakable.client_key)!r})
+        connection = connect(host, SshSettings(Path(sys.argv[1])))
+        held = connection.hold("echo ::fact held yes; cat >/dev/null")
+        print("held", flush=True)
+        time.sleep(60)
+    """
+    store = breakable.settings().known_hosts
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), store], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+        process.kill()
+    assert not wait_until(breakable.sessions, 5, satisfies=lambda sessions: not sessions)
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_an_unknown_host_key_is_asked_about(server, tmp_path, answer):
+    questions = []
+    settings = SshSettings(tmp_path / "known", confirm=lambda question: questions.append(question) or answer)
+    if answer:
+        with connect(server.host(), settings) as connection:
+            assert connection.host_key == server.host_key
+    else:
+        with pytest.raises(HostKeyError, match="unknown host key"):
+            connect(server.host(), settings)
+    assert len(questions) == 1
+    assert known_hosts.fingerprint(server.host_key) in questions[0]
+
+
+def test_an_unknown_host_key_is_accepted_by_the_flag_and_written_down(server, tmp_path):
+    with connect(server.host(), SshSettings(tmp_path / "known", accept_new_hostkeys=True)):
+        pass
+    assert known_hosts.hosts(tmp_path / "known") == (server.host(),)
+
+
+def test_a_changed_host_key_is_refused_whatever_the_flags(server, tmp_path, home):
+    (home / ".ssh" / "config").write_text("Host *\n StrictHostKeyChecking no\n")
+    (tmp_path / "known").write_text(f"[127.0.0.1]:{server.port} {make_key(tmp_path / 'other')}\n")
+    with pytest.raises(HostKeyError, match="CHANGED"):
+        connect(server.host(), SshSettings(tmp_path / "known", accept_new_hostkeys=True, confirm=lambda _: True))
+
+
+def test_a_host_that_shows_another_key_than_the_trusted_one_is_refused(server, tmp_path):
+    host = server.host(host_key=make_key(tmp_path / "other"))
+    with pytest.raises(HostKeyError, match="CHANGED"):
+        connect(host, server.settings())
+    with connect(server.host(host_key=server.host_key), SshSettings(tmp_path / "none")) as connection:
+        assert connection.host_key == server.host_key
+
+
+def test_without_openssh_s_client_the_remedy_is_told(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    notes = []
+    with pytest.raises(UnreachableError, match=r"install OpenSSH's client .*or let its sshd"):
+        connect(server.host(), server.settings(note=notes.append))
+
+
+def test_a_host_that_goes_silent_is_noticed(breakable, monkeypatch):
+    monkeypatch.setattr("cloudmesh.cluster.ssh.openssh._OPTIONS", ("BatchMode=yes", "ServerAliveInterval=1"))
+    with connect(breakable.host(), breakable.settings()) as connection:
+        sessions = breakable.sessions()
+        breakable.kill_sessions(signal.SIGSTOP)
+        start = time.monotonic()
+        try:
+            with pytest.raises(UnreachableError):
+                connection.run("true", timeout=20)
+            assert time.monotonic() - start < 15
+        finally:
+            for pid in sessions:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
