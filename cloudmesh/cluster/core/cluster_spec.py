@@ -12,6 +12,8 @@ from cloudmesh.cluster.core.model import Facts, Host, Role
 
 REGISTRY_PORT = 5443
 SERVER_COUNTS = (1, 3, 5)
+# Begins the names of those of an engine's own values that are networks.
+NETWORK = "network "
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,17 @@ class ClusterSecrets:
 
     Attributes:
         authority: the cluster's certificate authority.
-        engine: the engine's own, by name: tokens, keys.
+        engine: the engine's own, by name: tokens, keys, and the networks that were chosen for it.
     """
 
     authority: certificates.KeyPair
     engine: Mapping[str, str] = field(repr=False)
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """The networks that the engine has made for itself among the hosts, as CIDR, by what they are for."""
+        names = [name for name in self.engine if name.startswith(NETWORK)]
+        return {name.removeprefix(NETWORK): self.engine[name] for name in names}
 
     def dumps(self) -> bytes:
         """Return the content of the servers' secrets file."""

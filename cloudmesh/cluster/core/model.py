@@ -73,6 +73,7 @@ class Facts:
         docker: version of the installed Docker daemon; empty where there is none.
         cgroup: version of control groups, 1 or 2 (a mixture counts as 1).
         raises_limits: whether root may raise limits and lower out-of-memory scores (CAP_SYS_RESOURCE).
+        routes: what the host reaches otherwise than by its default route, "10.0.0.0/8 tun0", and "10.1.1.1 nameserver".
         held: packages that are not there and on hold, so that they cannot be installed.
         engine_started: whether an engine of ours was started here to the end once; it may be silent now.
     """
@@ -97,6 +98,7 @@ class Facts:
     docker: str = ""
     cgroup: int = 2
     raises_limits: bool = True
+    routes: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     engine_started: bool = False
 

@@ -31,7 +31,12 @@ class Creation(Installation):
 
 def _plan(run: Creation) -> None:
     run.spec = plan.load_or_create_spec(
-        run.connections, run.facts, run.cluster, run.provider.kind, run.servers, run.provider.new_secrets
+        run.connections,
+        run.facts,
+        run.cluster,
+        run.provider.kind,
+        run.servers,
+        lambda: plan.new_secrets(run.provider, run.facts),
     )
     run.server = run.connections[plan.host_at(run.facts, run.spec.servers[0])]
 

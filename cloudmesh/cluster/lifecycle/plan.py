@@ -9,10 +9,11 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core import certificates
-from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import NETWORK, ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, UsageError
 from cloudmesh.cluster.core.model import Facts, Host, Marker, Role
@@ -35,7 +36,8 @@ def check_hosts(facts: Mapping[Host, Facts], provider: Provider, spec: ClusterSp
     Raises:
         HostsError: hosts that cannot, with all that is wrong with each.
     """
-    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id)
+    needs = replace(provider.needs(), networks=spec.secrets.networks)
+    causes = preflight.check(facts, needs, spec.cluster, spec.id)
     if causes:
         raise HostsError({host: HostError(host, cause) for host, cause in causes.items()})
 
@@ -50,6 +52,14 @@ def ensure_unique_name(context: Context, spec: ClusterSpec) -> None:
                     f"a cluster called {spec.cluster} exists already, on {where}: choose another name, "
                     "or add hosts to it by `cms cluster add`"
                 )
+
+
+def new_secrets(provider: Provider, facts: Mapping[Host, Facts]) -> Mapping[str, str]:
+    """Return what a new cluster's engine has of its own: secrets, and networks that no host has a route to."""
+    taken = [route for host_facts in facts.values() for route in host_facts.routes]
+    taken += [f"{host_facts.address} {host}" for host, host_facts in facts.items() if host_facts.address]
+    networks = provider.choose_networks(taken)
+    return {**provider.new_secrets(), **{f"{NETWORK}{name}": network for name, network in networks.items()}}
 
 
 def load_or_create_spec(

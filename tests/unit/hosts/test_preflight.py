@@ -91,3 +91,16 @@ def test_where_all_hosts_agree_the_operators_own_clock_is_suspected() -> None:
     faults = preflight.check(hosts, NEEDS, "demo", "a1")
     assert all("set this machine's clock" in cause for cause in faults.values())
     assert len(faults) == 2
+
+
+def test_a_route_into_a_network_of_the_clusters_own_is_told_of_a_new_host_and_not_of_a_member() -> None:
+    needs = dataclasses.replace(NEEDS, networks={"pods": "10.244.0.0/16"})
+    routes = ("10.0.0.0/24 eth0", "10.0.0.0/8 tun0", "0.0.0.0/1 tun0", "10.244.9.9 nameserver")
+    new = dataclasses.replace(GOOD, routes=routes)
+    faults = preflight.check({A: new}, needs, "demo", "a1")["a"]
+    assert "what it reaches as 10.0.0.0/8 tun0 is within the network 10.244.0.0/16" in faults
+    assert "what it reaches as 10.244.9.9 nameserver is within" in faults
+    assert "eth0" not in faults
+    assert "0.0.0.0/1" not in faults
+    member = dataclasses.replace(new, marker=_marked())
+    assert preflight.check({A: member}, needs, "demo", "a1") == {}
