@@ -116,7 +116,7 @@ def _find_clashes(facts: Facts, needs: Needs) -> Iterator[str]:
         for route in filter(lambda route: overlaps(route, network), facts.routes):
             yield (
                 f"what it reaches as {route} is within the network {network} that this cluster has for its {name}: "
-                "take that route away, or make a cluster with this host in it from the beginning, which gets another network"
+                "take that route away, or make a cluster that has this host from its beginning: it gets another network"
             )
 
 
