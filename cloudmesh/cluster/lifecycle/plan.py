@@ -42,14 +42,14 @@ def check_hosts(facts: Mapping[Host, Facts], provider: Provider, spec: ClusterSp
         raise HostsError({host: HostError(host, cause) for host, cause in causes.items()})
 
 
-def ensure_unique_name(context: Context, spec: ClusterSpec) -> None:
-    """Raise ClusterError where another cluster has the name. This one may have been given more hosts by `add`."""
+def ensure_unique_name(context: Context, cluster: str, cluster_id: str = "") -> None:
+    """Raise ClusterError where another cluster has the name. This one may have more hosts, from `add`."""
     for discovered in discovery.find_all(context):
         with discovered:
-            if discovered.cluster == spec.cluster and discovered.marker.id != spec.id:
+            if discovered.cluster == cluster and discovered.marker.id != cluster_id:
                 where = ", ".join(map(str, discovered.markers))
                 raise ClusterError(
-                    f"a cluster called {spec.cluster} exists already, on {where}: choose another name, "
+                    f"a cluster called {cluster} exists already, on {where}: choose another name, "
                     "or add hosts to it by `cms cluster add`"
                 )
 

@@ -251,6 +251,15 @@ def test_a_tunnel_to_a_closed_port_ends_its_client(connection):
         assert asked(tunnel.port, b"") == b""
 
 
+def test_forwarding_that_sshd_forbids_is_told_and_that_nothing_answers_is_no_fault(tmp_path, connection, echo):
+    connection.check_forwarding("127.0.0.1", echo)
+    connection.check_forwarding("127.0.0.1", free_port())
+    for number, option in enumerate(("AllowTcpForwarding no", f"PermitOpen 127.0.0.1:{echo}")):
+        refusal = pytest.raises(HostError, match=r"^127.0.0.1:\d+: sshd there forbids forwarding to 127.0.0.1:1 ")
+        with Sshd(tmp_path / str(number), option) as strict, connect(strict.host(), strict.settings()) as way, refusal:
+            way.check_forwarding("127.0.0.1", 1)
+
+
 def test_a_closed_tunnel_leaves_nothing_open(connection, echo):
     tunnel = connection.forward("127.0.0.1", echo)
     client = socket.create_connection(("127.0.0.1", tunnel.port), 5)
