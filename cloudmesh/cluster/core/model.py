@@ -66,7 +66,8 @@ class Facts:
         disk: where the disk with the least free space is mounted.
         marker: the marker's JSON text; empty where the host belongs to no cluster.
         busy_ports: the ports that were asked about and that a program listens on.
-        systemd: whether PID 1 is systemd.
+        systemd: whether PID 1 is systemd, and answers.
+        systemd_silent: whether PID 1 is systemd, and does not answer.
         root: whether the script ran as root.
         addresses: every IPv4 address with its interface and prefix, "eth0 10.0.0.5/24".
         apt: whether the host has apt-get.
@@ -100,6 +101,7 @@ class Facts:
     raises_limits: bool = True
     routes: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    systemd_silent: bool = False
     engine_started: bool = False
 
 

@@ -81,6 +81,7 @@ def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
         cgroup=int(answer["cgroup"]),
         raises_limits=answer.get("raises_limits") != "no",
         routes=tuple(answer.get("route", "").splitlines()),
+        systemd_silent=answer["systemd"] == "silent",
         held=tuple(answer.get("held", "").split()),
         engine_started=answer["engine"] == "started",
     )

@@ -67,7 +67,9 @@ def _find_own_faults(facts: Facts, needs: Needs) -> Iterator[str]:
         yield f"unsupported operating system {facts.os}: use one of {', '.join(needs.os)}"
     elif not facts.apt:
         yield "there is no apt-get: packages cannot be installed"
-    if not facts.systemd:
+    if facts.systemd_silent:
+        yield "systemd does not answer in 10 s: see what it waits for (systemctl list-jobs), or boot the host again"
+    elif not facts.systemd:
         yield "systemd is not running as PID 1: boot the host with systemd"
     if facts.memory_mb < needs.memory_mb:
         yield f"too little memory: {facts.memory_mb} MiB, {needs.memory_mb} MiB are needed"

@@ -144,7 +144,8 @@ busy_ports() {
 # An installed systemd that is not PID 1 answers "offline"; a broken one may not answer at all.
 systemd() {
     if [ "$(line /proc/1/comm)" != systemd ] || ! has systemctl; then echo no; return; fi
-    case $(timeout 10 systemctl is-system-running 2>/dev/null || true) in
+    case $(timeout 10 systemctl is-system-running 2>/dev/null || [ "$?" -ne 124 ] || echo silent) in
+        silent) echo silent ;;
         '' | offline | unknown) echo no ;;
         *) echo yes ;;
     esac

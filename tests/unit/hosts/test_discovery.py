@@ -55,3 +55,15 @@ def test_where_no_docker_daemon_runs_there_are_no_local_hosts(monkeypatch: pytes
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with pytest.raises(NotFoundError, match="no cluster called prod: there is no host to ask"):
         discovery.find(context(tmp_path), "prod")
+
+
+def test_hosts_that_are_silent_are_told_where_no_cluster_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    operator = context(tmp_path)
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+    operator.settings.known_hosts.write_text(f"[127.0.0.1]:1 {key}\n")
+    assert discovery.find_all(operator) == []
+    (note,) = operator.report.notes
+    assert note == "no answer from 127.0.0.1:1: whether they are of a cluster is not known"

@@ -33,6 +33,7 @@ def test_nothing_is_said_of_good_hosts() -> None:
         ({"os": "fedora-40"}, "unsupported operating system fedora-40: use one of debian-12"),
         ({"apt": False}, "no apt-get"),
         ({"systemd": False}, "systemd is not running as PID 1"),
+        ({"systemd": False, "systemd_silent": True}, "systemd does not answer in 10 s"),
         ({"memory_mb": 512}, "too little memory: 512 MiB, 1024 MiB are needed"),
         ({"disk_free_mb": 10}, "too little disk space: 10 MiB are free, 4000 MiB are needed"),
         ({"address": ""}, "no IPv4 address"),

@@ -1,5 +1,6 @@
-"""Which tasks are moved when their host is emptied."""
+"""What a host is in Nomad, and which tasks are moved when it is emptied."""
 
+from cloudmesh.cluster.core.model import Role
 from cloudmesh.cluster.providers.nomad import nodes
 
 HERE = [{"LTarget": "${node.unique.id}", "RTarget": "n1", "Operand": "="}]
@@ -25,3 +26,23 @@ def test_what_is_bound_to_its_host_stays_there():
 def test_services_and_jobs_that_are_not_ours_are_left_to_nomad():
     assert not nodes.can_move(task("worker", kind="service"))
     assert not nodes.can_move(task("worker", ours=False))
+
+
+def test_a_server_of_which_the_others_say_nothing_is_down_and_no_worker():
+    node = {
+        "ID": "n1",
+        "Name": "one",
+        "Attributes": {"unique.network.ip-address": "10.0.0.1"},
+        "NodeResources": {"Cpu": {"CpuShares": 2000}, "Memory": {"MemoryMB": 2048}},
+        "ReservedResources": None,
+        "NodePool": "default",
+        "Meta": {"cms_role": "server"},
+        "Status": "ready",
+        "SchedulingEligibility": "eligible",
+        "Drivers": {"docker": {"Healthy": True}},
+    }
+    assert nodes.read_node(node, [], {}).status == "down"
+    assert nodes.read_node(node, [], {}).roles == (Role.SERVER, Role.WORKER)
+    assert nodes.read_node(node, [], {"10.0.0.1": "ready"}).status == "ready"
+    worker = {**node, "Meta": {"cms_role": "worker"}}
+    assert (nodes.read_node(worker, [], {}).status, nodes.read_node(worker, [], {}).roles) == ("ready", (Role.WORKER,))
