@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from cloudmesh.cluster import binaries
 from cloudmesh.cluster.binaries import BinaryBundle
-from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import REGISTRY_WRITER_PORT, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
 from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host, Node, Role
@@ -186,7 +186,7 @@ def check_forwarding(run: Installation) -> None:
     def check(server: Connection) -> None:
         if api.hostname and api.port:
             server.check_forwarding(api.hostname, api.port)
-        server.check_forwarding(run.spec.servers[0], REGISTRY_PORT)
+        server.check_forwarding("127.0.0.1", REGISTRY_WRITER_PORT)
 
     parallel.run_on_hosts(check, servers).or_raise()
 

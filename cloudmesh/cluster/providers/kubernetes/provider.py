@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.binaries.cache import BinaryBundle
 from cloudmesh.cluster.core import certificates
-from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import (
+    REGISTRY_PORT,
+    REGISTRY_WRITER_PORT,
+    ClusterSecrets,
+    ClusterSpec,
+    HostPlan,
+)
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Role
 from cloudmesh.cluster.core.report import Report
@@ -51,7 +57,7 @@ class KubernetesProvider(Provider):
 
     def needs(self) -> Needs:
         """Return the ports, memory, disk and packages that a host must have."""
-        ports = (*bootstrap.PORTS, REGISTRY_PORT)
+        ports = (*bootstrap.PORTS, REGISTRY_PORT, REGISTRY_WRITER_PORT)
         return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB, packages=_PACKAGES)
 
     def host_script(self) -> str:
