@@ -18,7 +18,7 @@ from cloudmesh.cluster.core import certificates
 
 pytestmark = pytest.mark.cluster
 
-HTTP, RPC, SERF, REGISTRY = 4646, 4647, 4648, 5443
+HTTP, RPC, SERF, REGISTRY, WRITERS = 4646, 4647, 4648, 5443, 5444
 TLS = b"\x04"  # by which Nomad's RPC port is told that TLS follows
 REFUSED = "certificate|unknown ca|EOF|reset"
 # Asked by an unprivileged user as fast as curl can, for as long as the file is there; every answer that came is stored.
@@ -160,6 +160,19 @@ def test_gossip_says_nothing_to_those_without_the_key(guarded: Guarded) -> None:
 def test_the_registry_talks_to_nobody_without_a_certificate(guarded: Guarded) -> None:
     assert re.search(REFUSED, read_tls_refusal(guarded.server, REGISTRY))
     assert list_listening(guarded.server)[REGISTRY] == {guarded.server.address}
+
+
+def test_a_workers_certificate_reads_from_the_registry_and_never_writes(guarded: Guarded) -> None:
+    server, worker = guarded.group.hosts
+    curl = (
+        "cd /etc/cloudmesh/cluster; curl -s -m 10 --cacert ca.pem --cert host.pem --key host-key.pem"
+        " -o /dev/null -w '%{http_code}' "
+    )
+    registry = f"https://{server.address}:{REGISTRY}/v2"
+    assert worker.run(f"{curl} {registry}/") == "200"
+    assert worker.run(f"{curl} -X POST {registry}/a/b/blobs/uploads/") == "405"
+    assert list_listening(server)[WRITERS] == {"127.0.0.1"}
+    assert server.run(f"{curl} -X POST https://127.0.0.1:{WRITERS}/v2/a/b/blobs/uploads/ || true") == "000"
 
 
 @pytest.mark.parametrize("path", READS)

@@ -11,7 +11,11 @@ from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.core.model import Facts, Host, Role
 
 REGISTRY_PORT = 5443
+# On the first server's loopback, for those whose certificate is of the writers' authority.
+REGISTRY_WRITER_PORT = 5444
 SERVER_COUNTS = (1, 3, 5)
+# Begins the names of those of an engine's own values that are networks.
+NETWORK = "network "
 
 
 @dataclass(frozen=True)
@@ -20,26 +24,41 @@ class ClusterSecrets:
 
     Attributes:
         authority: the cluster's certificate authority.
-        engine: the engine's own, by name: tokens, keys.
+        engine: the engine's own, by name: tokens, keys, and the networks that were chosen for it.
+        writers: the authority of those who may push to the registry; None in clusters of before there was one, where
+            every certificate of the cluster may.
     """
 
     authority: certificates.KeyPair
     engine: Mapping[str, str] = field(repr=False)
+    writers: certificates.KeyPair | None = None
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """The networks that the engine has made for itself among the hosts, as CIDR, by what they are for."""
+        names = [name for name in self.engine if name.startswith(NETWORK)]
+        return {name.removeprefix(NETWORK): self.engine[name] for name in names}
 
     def dumps(self) -> bytes:
         """Return the content of the servers' secrets file."""
-        fields = {
+        fields: dict[str, object] = {
             "ca": self.authority.certificate.decode(),
             "ca_key": self.authority.key.decode(),
             "engine": dict(self.engine),
         }
+        if self.writers:
+            fields |= {"writers": self.writers.certificate.decode(), "writers_key": self.writers.key.decode()}
         return json.dumps(fields).encode()
 
     @classmethod
     def loads(cls, text: bytes) -> ClusterSecrets:
         """Return the secrets that `dumps` wrote."""
         fields = json.loads(text)
-        return cls(certificates.KeyPair(fields["ca"].encode(), fields["ca_key"].encode()), fields["engine"])
+        authority = certificates.KeyPair(fields["ca"].encode(), fields["ca_key"].encode())
+        writers = None
+        if "writers" in fields:
+            writers = certificates.KeyPair(fields["writers"].encode(), fields["writers_key"].encode())
+        return cls(authority, fields["engine"], writers)
 
 
 @dataclass(frozen=True)

@@ -68,13 +68,15 @@ class Facts:
         disk: where the disk with the least free space is mounted.
         marker: the marker's JSON text; empty where the host belongs to no cluster.
         busy_ports: the ports that were asked about and that a program listens on.
-        systemd: whether PID 1 is systemd.
+        systemd: whether PID 1 is systemd, and answers.
+        systemd_silent: whether PID 1 is systemd, and does not answer.
         root: whether the script ran as root.
         addresses: every IPv4 address with its interface and prefix, "eth0 10.0.0.5/24".
         apt: whether the host has apt-get.
         docker: version of the installed Docker daemon; empty where there is none.
         cgroup: version of control groups, 1 or 2 (a mixture counts as 1).
         raises_limits: whether root may raise limits and lower out-of-memory scores (CAP_SYS_RESOURCE).
+        routes: what the host reaches otherwise than by its default route, "10.0.0.0/8 tun0", and "10.1.1.1 nameserver".
         held: packages that are not there and on hold, so that they cannot be installed.
         engine_started: whether an engine of ours was started here to the end once; it may be silent now.
         forwards: whether its sshd opens connections to its ports.
@@ -100,7 +102,9 @@ class Facts:
     docker: str = ""
     cgroup: int = 2
     raises_limits: bool = True
+    routes: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    systemd_silent: bool = False
     engine_started: bool = False
     forwards: bool = True
 

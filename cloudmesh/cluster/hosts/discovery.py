@@ -136,6 +136,9 @@ def find_all(context: Context) -> list[DiscoveredCluster]:
     named = {str(host) for host in context.hosts}
     if named and named <= set(survey.unreachable) and not survey.clusters:
         raise HostsError({name: survey.unreachable[name] for name in sorted(named)})
+    if not survey.clusters and (silent := [name for name in survey.unreachable if name not in named]):
+        shown = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
+        context.report.note(f"no answer from {shown}: whether they are of a cluster is not known")
     return survey.clusters
 
 

@@ -82,6 +82,8 @@ def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
         docker=answer.get("docker", ""),
         cgroup=int(answer["cgroup"]),
         raises_limits=answer.get("raises_limits") != "no",
+        routes=tuple(answer.get("route", "").splitlines()),
+        systemd_silent=answer["systemd"] == "silent",
         held=tuple(answer.get("held", "").split()),
         engine_started=answer["engine"] == "started",
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Facts, Host
@@ -22,6 +23,7 @@ class Needs:
         os: the operating systems that the host scripts support.
         packages: what the host scripts install.
         processors: those for which the engines' programs are to be had, as Debian names them.
+        networks: those of the cluster's own, as CIDR by what they are for, to which a host must have no route.
     """
 
     ports: tuple[int, ...]
@@ -31,6 +33,7 @@ class Needs:
     os: tuple[str, ...] = ("debian-12", "debian-13", "ubuntu-22.04", "ubuntu-24.04")
     packages: tuple[str, ...] = ()
     processors: tuple[str, ...] = ("amd64", "arm64")
+    networks: Mapping[str, str] = field(default_factory=dict)
 
 
 def check(
@@ -81,7 +84,9 @@ def _find_own_faults(facts: Facts, needs: Needs) -> Iterator[str]:
         yield f"unsupported operating system {facts.os}: use one of {', '.join(needs.os)}"
     elif not facts.apt:
         yield "there is no apt-get: packages cannot be installed"
-    if not facts.systemd:
+    if facts.systemd_silent:
+        yield "systemd does not answer in 10 s: see what it waits for (systemctl list-jobs), or boot the host again"
+    elif not facts.systemd:
         yield "systemd is not running as PID 1: boot the host with systemd"
     if facts.memory_mb < needs.memory_mb:
         yield f"too little memory: {facts.memory_mb} MiB, {needs.memory_mb} MiB are needed"
@@ -106,6 +111,7 @@ def _find_cluster_faults(facts: Facts, needs: Needs, cluster: str, cluster_id: s
     """Yield the fault that a host belongs to another cluster, or what a host of no cluster lacks for this one."""
     if not facts.marker:
         yield from _find_lacking_room(facts, needs)
+        yield from _find_clashes(facts, needs)
         return
     try:
         host_marker = marker.loads(facts.marker)
@@ -134,6 +140,25 @@ def _find_lacking_room(facts: Facts, needs: Needs) -> Iterator[str]:
     if held := " ".join(package for package in facts.held if package in needs.packages):
         shown = f"packages {held} are" if " " in held else f"package {held} is"
         yield f"the {shown} on hold: apt-mark unhold {held}"
+
+
+def _find_clashes(facts: Facts, needs: Needs) -> Iterator[str]:
+    """Yield the routes of a host that lead where the cluster has networks of its own."""
+    for name, network in needs.networks.items():
+        for route in filter(lambda route: overlaps(route, network), facts.routes):
+            yield (
+                f"what it reaches as {route} is within the network {network} that this cluster has for its {name}: "
+                "take that route away, or make a cluster that has this host from its beginning: it gets another network"
+            )
+
+
+def overlaps(route: str, network: str) -> bool:
+    """Return whether a route of `Facts.routes` and a network, as CIDR, have an address in common.
+
+    A route to half of the world is a default route, as VPNs write it.
+    """
+    leads_to = IPv4Network(route.partition(" ")[0], strict=False)
+    return leads_to.prefixlen > 1 and leads_to.overlaps(IPv4Network(network))
 
 
 def _find_conflicts(host: Host, all_facts: Mapping[Host, Facts]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core import certificates
-from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSpec
+from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, REGISTRY_WRITER_PORT, ClusterSpec
 from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.images.catalog import split_tag
@@ -29,11 +29,13 @@ def open_registry(connection: Connection, spec: ClusterSpec) -> Iterator[Registr
     Raises:
         ImageError: the one that the block raised; where the way to the registry is the cause, its message says so.
     """
-    authority = spec.secrets.authority
-    operator = certificates.issue(authority, "operator")
+    authority, writers = spec.secrets.authority, spec.secrets.writers
+    operator = certificates.issue(writers or authority, "operator")
     context = client_context(authority.certificate, operator.certificate, operator.key)
+    # Who may write is let in on the loopback of the first server alone.
+    place = ("127.0.0.1", REGISTRY_WRITER_PORT) if writers else (spec.servers[0], REGISTRY_PORT)
     with (
-        connection.forward(spec.servers[0], REGISTRY_PORT) as tunnel,
+        connection.forward(*place) as tunnel,
         TlsProxy(tunnel.port, context, certificates.REGISTRY_NAME) as proxy,
     ):
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.docker_daemon import docker_client
+from cloudmesh.cluster.images.archive_push import push_archive
 from cloudmesh.cluster.images.catalog import split_tag
 from cloudmesh.cluster.images.registry import Registry
 
@@ -22,7 +23,8 @@ def push(tag: str, registry_port: int, *, report: Report, name: str = "") -> str
 
     Args:
         tag: tag of the image in the operator's Docker daemon, such as "cloudmesh/spark:4.0.1-…".
-        registry_port: a port on 127.0.0.1 of the Docker daemon's machine, at which the registry answers plain HTTP.
+        registry_port: a port on 127.0.0.1 of this machine, at which the registry answers plain HTTP. A daemon that
+            runs elsewhere cannot reach it: the image is fetched from it then, and pushed from here.
         report: where progress is reported.
         name: "REPOSITORY:TAG" that the image gets in the registry; empty: `tag`.
 
@@ -34,21 +36,29 @@ def push(tag: str, registry_port: int, *, report: Report, name: str = "") -> str
     """
     name = name or tag
     repository, version = split_tag(name)
-    if Registry(registry_port).has_manifest(repository, version):
+    registry = Registry(registry_port)
+    if registry.has_manifest(repository, version):
         return name
     client = docker_client.connect(timeout=_SILENCE_SECONDS)
-    target = f"127.0.0.1:{registry_port}/{repository}"
     try:
         with docker_client.translate_errors(f"pushing {tag}"):
-            client.images.get(tag).tag(target, tag=version)
-            try:
-                _follow(tag, client.api.push(target, tag=version, stream=True, decode=True), report)
-            finally:
-                client.images.remove(f"{target}:{version}", noprune=True)
+            image = client.images.get(tag)
+            if docker_client.shares_loopback(client):
+                _let_daemon_push(client, image, tag, f"127.0.0.1:{registry_port}/{repository}", version, report)
+            else:
+                push_archive(image.save(named=True), tag, registry, repository, version, report)
     finally:
         client.close()
     report.done(tag, "in the registry")
     return name
+
+
+def _let_daemon_push(client: Any, image: Any, tag: str, target: str, version: str, report: Report) -> None:
+    image.tag(target, tag=version)
+    try:
+        _follow(tag, client.api.push(target, tag=version, stream=True, decode=True), report)
+    finally:
+        client.images.remove(f"{target}:{version}", noprune=True)
 
 
 def _follow(tag: str, events: Iterable[Mapping[str, Any]], report: Report) -> None:

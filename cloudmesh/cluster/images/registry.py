@@ -66,6 +66,10 @@ class Registry:
         """Return whether the repository has the image `ref`, a tag or a digest."""
         return self._find("HEAD", _path(repo, "manifests", ref), headers=_ACCEPT) is not None
 
+    def put_manifest(self, repo: str, ref: str, manifest: bytes, media_type: str) -> None:
+        """Store the manifest of an image whose blobs the repository has; it replaces an older image of this tag."""
+        self._ask("PUT", _path(repo, "manifests", ref), data=manifest, headers={"Content-Type": media_type})
+
     def append_layer(self, repo: str, ref: str, layer_tar_gz: bytes, to_repo: str, to_ref: str) -> str:
         """Make the image `to_repo:to_ref` from the image `repo:ref` and one more layer, unless it exists.
 
@@ -137,8 +141,7 @@ class Registry:
         }
         self.put_blob(repo, layer.content)
         self.put_blob(repo, new_config)
-        headers = {"Content-Type": layers.MANIFEST}
-        self._ask("PUT", _path(repo, "manifests", ref), data=json.dumps(manifest).encode(), headers=headers)
+        self.put_manifest(repo, ref, json.dumps(manifest).encode(), layers.MANIFEST)
 
     def _read_manifest(self, repo: str, ref: str, arch: str = "amd64") -> tuple[str, dict[str, Any]]:
         """Return media type and manifest of an image; of a multi-platform image, those of its part for Linux on `arch`.

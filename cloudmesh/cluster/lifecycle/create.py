@@ -9,6 +9,7 @@ from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.cluster_spec import check_server_count
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.model import ClusterInfo, Host
+from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config, local_hosts
 from cloudmesh.cluster.lifecycle import install, plan
 from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
@@ -31,14 +32,19 @@ class Creation(Installation):
 
 def _plan(run: Creation) -> None:
     run.spec = plan.load_or_create_spec(
-        run.connections, run.facts, run.cluster, run.provider.kind, run.servers, run.provider.new_secrets
+        run.connections,
+        run.facts,
+        run.cluster,
+        run.provider.kind,
+        run.servers,
+        lambda: plan.new_secrets(run.provider, run.facts),
     )
     run.server = run.connections[plan.host_at(run.facts, run.spec.servers[0])]
 
 
 def _preflight(run: Creation) -> None:
     plan.check_hosts(run.facts, run.provider, run.spec)
-    plan.ensure_unique_name(run.context, run.spec)
+    plan.ensure_unique_name(run.context, run.spec.cluster, run.spec.id)
     install.find_pending(run, plan.plan_hosts(run.connections, run.facts, run.spec))
     install.name_nodes(run)
 
@@ -116,18 +122,12 @@ def plan_create(context: Context, request: Request) -> tuple[PlannedStep, ...]:
 
     The arguments and errors are those of `create`.
     """
-    if not request.hosts:
-        kind = request.provider.kind
-        context.report.note(
-            f"would make {request.nodes} local hosts of Debian {request.debian}, and of them a {kind} cluster"
-        )
-        return tuple(
-            PlannedStep(
-                container_config.name_of(request.cluster, number), "boot", "make a container and boot it", _UNDO
-            )
-            for number in range(1, request.nodes + 1)
-        )
-    run = request.start(context, request.hosts)
+    if request.images or not request.hosts:
+        docker_client.connect().close()  # there must be a daemon that builds images and runs local hosts
+    hosts = request.hosts or local_hosts.find(request.cluster).get(request.cluster, ())
+    if not request.hosts and len(hosts) < request.nodes:
+        return _plan_local_hosts(context, request, hosts)
+    run = request.start(context, hosts)
     with run.stack:
         perform(checks(PHASES), run)
         steps = planned_steps(PHASES, run)
@@ -139,3 +139,17 @@ def plan_create(context: Context, request: Request) -> tuple[PlannedStep, ...]:
         for image in request.images:
             context.report.note(f"{image}: would be built and delivered")
         return steps
+
+
+def _plan_local_hosts(context: Context, request: Request, present: Sequence[Host]) -> tuple[PlannedStep, ...]:
+    """Return that local hosts would be made; what they would become is known when they are there."""
+    if not present:
+        plan.ensure_unique_name(context, request.cluster)
+    new = [container_config.name_of(request.cluster, number) for number in range(1, request.nodes + 1)]
+    new = [name for name in new if name not in {host.name for host in present}]
+    kind = request.provider.kind
+    beside = f" beside {len(present)}" if present else ""
+    context.report.note(
+        f"would make {len(new)} local hosts of Debian {request.debian}{beside}, and of them a {kind} cluster"
+    )
+    return tuple(PlannedStep(name, "boot", "make a container and boot it", _UNDO) for name in new)

@@ -101,7 +101,7 @@ def _ask_servers(run: Kill) -> tuple[Node, ...]:
         if not listed and (outcomes.failures or any(answer.engine_started for answer in outcomes.values.values())):
             run.failures[run.cluster] = ClusterError(
                 f"neither its engine nor a server says which hosts cluster {run.cluster} has: those that were found "
-                "were cleaned, and others may be left: name them by --hosts"
+                "are cleaned, and others may be left: name them by --hosts"
             )
         return listed
 
@@ -188,4 +188,6 @@ def plan_kill(context: Context, discovered: DiscoveredCluster) -> tuple[PlannedS
     run = Kill(context, discovered)
     with run.stack:
         perform(checks(PHASES), run)
+        for failure in run.failures.values():
+            context.report.note(str(failure))
         return planned_steps(changes(PHASES), run)

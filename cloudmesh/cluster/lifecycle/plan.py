@@ -9,10 +9,11 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core import certificates
-from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import NETWORK, REGISTRY_WRITER_PORT, ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, UsageError
 from cloudmesh.cluster.core.model import Facts, Host, Marker, Role
@@ -41,21 +42,30 @@ def check_hosts(facts: Mapping[Host, Facts], provider: Provider, spec: ClusterSp
     Raises:
         HostsError: hosts that cannot, with all that is wrong with each.
     """
-    causes = preflight.check(facts, provider.needs(), spec.cluster, spec.id, processor, spec.servers)
+    needs = replace(provider.needs(), networks=spec.secrets.networks)
+    causes = preflight.check(facts, needs, spec.cluster, spec.id, processor, spec.servers)
     if causes:
         raise HostsError({host: HostError(host, cause) for host, cause in causes.items()})
 
 
-def ensure_unique_name(context: Context, spec: ClusterSpec) -> None:
-    """Raise ClusterError where another cluster has the name. This one may have been given more hosts by `add`."""
+def ensure_unique_name(context: Context, cluster: str, cluster_id: str = "") -> None:
+    """Raise ClusterError where another cluster has the name. This one may have more hosts, from `add`."""
     for discovered in discovery.find_all(context):
         with discovered:
-            if discovered.cluster == spec.cluster and discovered.marker.id != spec.id:
+            if discovered.cluster == cluster and discovered.marker.id != cluster_id:
                 where = ", ".join(map(str, discovered.markers))
                 raise ClusterError(
-                    f"a cluster called {spec.cluster} exists already, on {where}: choose another name, "
-                    f"or add hosts to it by `cms cluster add -n {spec.cluster} HOSTNAMES`"
+                    f"a cluster called {cluster} exists already, on {where}: choose another name, "
+                    f"or add hosts to it by `cms cluster add -n {cluster} HOSTNAMES`"
                 )
+
+
+def new_secrets(provider: Provider, facts: Mapping[Host, Facts]) -> Mapping[str, str]:
+    """Return what a new cluster's engine has of its own: secrets, and networks that no host has a route to."""
+    taken = [route for host_facts in facts.values() for route in host_facts.routes]
+    taken += [f"{host_facts.address} {host}" for host, host_facts in facts.items() if host_facts.address]
+    networks = provider.choose_networks(taken)
+    return {**provider.new_secrets(), **{f"{NETWORK}{name}": network for name, network in networks.items()}}
 
 
 def load_or_create_spec(
@@ -83,7 +93,7 @@ def load_or_create_spec(
     begun = next((host_marker for host_marker in _read_markers(facts) if host_marker.cluster == cluster), None)
     if begun is None:
         addresses = tuple(host_facts.address for host_facts in facts.values())[:servers]
-        fresh = ClusterSecrets(certificates.new_authority(cluster), new_secrets())
+        fresh = _make_secrets(cluster, new_secrets)
         return ClusterSpec(cluster, secrets.token_hex(6), provider, addresses, fresh)
     if begun.provider != provider:
         raise UsageError(f"cluster {cluster} is a {begun.provider} cluster: use -p {begun.provider}")
@@ -91,8 +101,13 @@ def load_or_create_spec(
     stored = _read_stored_secrets(connections, facts, begun.servers)
     if stored is None:
         _ensure_never_started(cluster, facts)
-        stored = ClusterSecrets(certificates.new_authority(cluster), new_secrets())
+        stored = _make_secrets(cluster, new_secrets)
     return ClusterSpec(cluster, begun.id, provider, begun.servers, stored)
+
+
+def _make_secrets(cluster: str, new_secrets: Callable[[], Mapping[str, str]]) -> ClusterSecrets:
+    writers = certificates.new_authority(f"{cluster}, who may write to its registry")
+    return ClusterSecrets(certificates.new_authority(cluster), new_secrets(), writers)
 
 
 def _read_markers(facts: Mapping[Host, Facts]) -> Iterator[Marker]:
@@ -192,13 +207,27 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[
     if plan.role is Role.SERVER:
         files["etc/secrets.json"] = spec.secrets.dumps()
     if first:
-        files["registry_host"] = b""
-        files["etc/registry.yml"] = json.dumps(_registry_config(spec.registry), indent=2).encode()
-        files["units/cloudmesh-registry.service"] = host_script.load("host/cloudmesh-registry.service").encode()
+        files |= {"registry_host": b"", **_registry_files(spec)}
     return files
 
 
-def _registry_config(address: str) -> dict[str, object]:
+def _registry_files(spec: ClusterSpec) -> dict[str, bytes]:
+    """Return what makes a host the registry's: what hosts read, and, on loopback, what servers and operators write."""
+    readers = _registry_config(spec.registry, f"{_CONFIG}/ca.pem")
+    units = ["cloudmesh-registry.service"]
+    files = {}
+    if spec.secrets.writers:
+        writers = _registry_config(f"127.0.0.1:{REGISTRY_WRITER_PORT}", f"{_CONFIG}/writers.pem")
+        readers["storage"] = {**readers["storage"], "maintenance": {"readonly": {"enabled": True}}}
+        units.append("cloudmesh-registry-writer.service")
+        files["etc/registry-writer.yml"] = json.dumps(writers, indent=2).encode()
+        files["etc/writers.pem"] = spec.secrets.writers.certificate
+    files["etc/registry.yml"] = json.dumps(readers, indent=2).encode()
+    return {**files, **{f"units/{unit}": host_script.load(f"host/{unit}").encode() for unit in units}}
+
+
+def _registry_config(address: str, clients: str) -> dict[str, Any]:
+    """Return the configuration of a registry that talks to those whose certificate is of the authority in `clients`."""
     return {
         "version": 0.1,
         "log": {"level": "warn"},
@@ -214,7 +243,7 @@ def _registry_config(address: str) -> dict[str, object]:
             "tls": {
                 "certificate": f"{_CONFIG}/host.pem",
                 "key": f"{_CONFIG}/host-key.pem",
-                "clientcas": [f"{_CONFIG}/ca.pem"],
+                "clientcas": [clients],
             },
         },
     }

@@ -241,6 +241,17 @@ class Provider(ABC):
     def new_secrets(self) -> Mapping[str, str]:
         """Return the engine's own secrets for a new cluster."""
 
+    def choose_networks(self, taken: Sequence[str]) -> Mapping[str, str]:
+        """Return networks of the engine's own for a new cluster, as CIDR by what they are for; many engines have none.
+
+        Args:
+            taken: routes of the hosts, as `Facts.routes` has them, with which they must have nothing in common.
+
+        Raises:
+            ClusterError: there is none that is free.
+        """
+        return {}
+
     @abstractmethod
     def certificate_names(self, role: Role) -> Sequence[str]:
         """Return the DNS names that the engine wants in the certificate of a host with `role`."""

@@ -11,7 +11,8 @@ from cloudmesh.cluster.ssh.transport import Transport
 
 _CHUNK = 1 << 16
 _OPEN = 15.0  # seconds to open a channel
-_FORBIDDEN, _NO_CONNECTION = 1, 2  # why sshd opens no channel
+# Begins `Tunnel.failure` where sshd refuses.
+FORBIDDEN = "sshd there forbids forwarding"
 
 
 class _ByteStream(Protocol):
@@ -129,10 +130,9 @@ class Tunnel(Listener):
 
     def _explain(self, error: Exception) -> str:
         address, port = self._destination
-        code = getattr(error, "code", 0)  # of a ChannelException, RFC 4254
-        if code == _FORBIDDEN:
-            return "sshd there forbids forwarding (AllowTcpForwarding, PermitOpen)"
-        return f"nothing answers there at {address}:{port}" if code == _NO_CONNECTION else ""
+        if "prohibited" in str(error).lower():  # RFC 4254, reason code 1
+            return f"{FORBIDDEN} to {address}:{port} (AllowTcpForwarding, PermitOpen)"
+        return f"nothing answers there at {address}:{port}" if "connect failed" in str(error).lower() else ""
 
 
 def _copy(source: _ByteStream, sink: _ByteStream) -> None:

@@ -150,7 +150,8 @@ busy_ports() {
 # An installed systemd that is not PID 1 answers "offline"; a broken one may not answer at all.
 systemd() {
     if [ "$(line /proc/1/comm)" != systemd ] || ! has systemctl; then echo no; return; fi
-    case $(timeout 10 systemctl is-system-running 2>/dev/null || true) in
+    case $(timeout 10 systemctl is-system-running 2>/dev/null || [ "$?" -ne 124 ] || echo silent) in
+        silent) echo silent ;;
         '' | offline | unknown) echo no ;;
         *) echo yes ;;
     esac
@@ -175,6 +176,33 @@ held_packages() {
     dpkg-query -W -f '${db:Status-Want} ${db:Status-Status} ${Package}\n' |
         awk '$1 == "hold" && $2 != "installed" { print $3 }' |
         while read -r package; do [ "$package" = containerd ] && has containerd || echo "$package"; done
+}
+
+# "CIDR DEVICE" of each network that the host has a way to, but for the whole world, and "ADDRESS nameserver".
+routes() {
+    if has ip; then
+        ip -o -4 route show | awk '
+            $1 == "default" { next }
+            { at = $1 ~ /^[a-z]+$/ ? 2 : 1; device = at == 2 ? $1 : "?" }
+            { for (i = 1; i < NF; i++) if ($i == "dev") device = $(i + 1); print $at, device }'
+    else
+        awk '
+            function hex(text,  n, i) {
+                for (i = 1; i <= 8; i++) n = n * 16 + index("0123456789ABCDEF", substr(text, i, 1)) - 1
+                return n
+            }
+            function quad(n,  text, i) {
+                for (i = 0; i < 4; i++) { text = text (i ? "." : "") n % 256; n = int(n / 256) }
+                return text
+            }
+            FNR > 1 && $2 != "00000000" {
+                mask = $8; gsub(/[0.]/, "", mask); bits = 0
+                for (n = hex($8); n > 0; n = int(n / 2)) bits += n % 2
+                print quad(hex($2)) "/" bits, $1
+            }' /proc/net/route
+    fi
+    cat /etc/resolv.conf /run/systemd/resolve/resolv.conf 2>/dev/null |
+        awk '$1 == "nameserver" && $2 ~ /^[0-9.]+$/ && $2 !~ /^127\./ && !seen[$2]++ { print $2, "nameserver" }'
 }
 
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
@@ -204,6 +232,7 @@ marker=/etc/cloudmesh/cluster/marker.json
 if [ -e "$marker" ]; then text=$(tr '\r\n' '  ' <"$marker"); else text=none; fi
 fact marker "${text:-empty}"
 for port in $(busy_ports); do fact busy_ports "$port"; done
+routes | while read -r route; do fact route "$route"; done
 for package in $(held_packages); do fact held "$package"; done
 
 all=$(addresses)

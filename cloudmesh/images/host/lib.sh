@@ -165,8 +165,10 @@ start_registry() {
     step "start the registry"
     mkdir -p "$REGISTRY_DATA"
     chmod 700 "$REGISTRY_DATA"
-    systemctl enable --quiet cloudmesh-registry.service
-    systemctl start cloudmesh-registry.service
+    for unit in "$UNITS"/cloudmesh-registry*.service; do
+        systemctl enable --quiet "$(basename "$unit")"
+        systemctl start "$(basename "$unit")"
+    done
     wait_for 30 registry_answers || fail "the registry did not start: $(journal cloudmesh-registry)"
 }
 

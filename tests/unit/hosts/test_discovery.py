@@ -183,3 +183,15 @@ def test_a_host_that_could_not_be_cleaned_is_still_asked(sshd: Sshd) -> None:
     with ExitStack() as stack:
         assert clean_hosts(operator, discovery.DiscoveredCluster("prod"), "exit 1", [sshd.host()], stack).failures
     assert discovery.list_candidates(operator).far == (sshd.host(),)
+
+
+def test_hosts_that_are_silent_are_told_where_no_cluster_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    operator = context(tmp_path)
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+    operator.settings.known_hosts.write_text(f"[127.0.0.1]:1 {key}\n")
+    assert discovery.find_all(operator) == []
+    (note,) = operator.report.notes
+    assert note == "no answer from 127.0.0.1:1: whether they are of a cluster is not known"

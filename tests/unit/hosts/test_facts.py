@@ -1,5 +1,6 @@
 """facts.sh runs on this machine, unchanged; its answer is compared with what Python sees."""
 
+import ipaddress
 import os
 import shutil
 import socket
@@ -182,6 +183,17 @@ def test_an_engine_that_was_started_once_is_told(tmp_path: Path) -> None:
     assert not _parse(_run(tmp_path, script=script)).engine_started
     (tmp_path / "started").touch()
     assert _parse(_run(tmp_path, script=script)).engine_started
+
+
+def test_routes_are_the_same_where_iproute2_is_missing(tmp_path: Path, without_iproute: str) -> None:
+    def networks(*run: str) -> list[tuple[ipaddress.IPv4Network, str]]:
+        routes = _parse(_run(tmp_path, *run)).routes
+        return sorted((ipaddress.IPv4Network(route.split(" ")[0]), route.split(" ")[1]) for route in routes)
+
+    bare, full = networks(_bare_script(), without_iproute), networks()
+    assert bare == full
+    assert full
+    assert all(network.prefixlen for network, _ in full)
 
 
 def test_packages_on_hold_that_are_not_there_are_told(tmp_path: Path, without_iproute: str) -> None:

@@ -34,6 +34,7 @@ def test_nothing_is_said_of_good_hosts() -> None:
         ({"apt": False}, "no apt-get"),
         ({"arch": "riscv64"}, "unsupported processor riscv64: the engine's programs are to be had for amd64 and arm64"),
         ({"systemd": False}, "systemd is not running as PID 1"),
+        ({"systemd": False, "systemd_silent": True}, "systemd does not answer in 10 s"),
         ({"memory_mb": 512}, "too little memory: 512 MiB, 1024 MiB are needed"),
         ({"disk_free_mb": 10}, "too little disk space: 10 MiB are free, 4000 MiB are needed"),
         ({"address": ""}, "no IPv4 address"),
@@ -115,3 +116,16 @@ def test_two_kinds_of_processor_in_one_cluster_are_refused_by_name() -> None:
 def test_a_host_of_another_kind_than_the_clusters_is_not_added() -> None:
     faults = preflight.check({A: GOOD}, NEEDS, "demo", "a1", processor="arm64")
     assert faults["a"].startswith("its processor is amd64, and the cluster's hosts have arm64")
+
+
+def test_a_route_into_a_network_of_the_clusters_own_is_told_of_a_new_host_and_not_of_a_member() -> None:
+    needs = dataclasses.replace(NEEDS, networks={"pods": "10.244.0.0/16"})
+    routes = ("10.0.0.0/24 eth0", "10.0.0.0/8 tun0", "0.0.0.0/1 tun0", "10.244.9.9 nameserver")
+    new = dataclasses.replace(GOOD, routes=routes)
+    faults = preflight.check({A: new}, needs, "demo", "a1")["a"]
+    assert "what it reaches as 10.0.0.0/8 tun0 is within the network 10.244.0.0/16" in faults
+    assert "what it reaches as 10.244.9.9 nameserver is within" in faults
+    assert "eth0" not in faults
+    assert "0.0.0.0/1" not in faults
+    member = dataclasses.replace(new, marker=_marked())
+    assert preflight.check({A: member}, needs, "demo", "a1") == {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import datetime
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core.errors import NotFoundError
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
 from cloudmesh.cluster.providers.base import (
     Chunk,
@@ -31,7 +32,7 @@ from cloudmesh.cluster.providers.kubernetes import (
     pod_status,
     requests,
 )
-from cloudmesh.cluster.providers.kubernetes.api_client import call, list_all
+from cloudmesh.cluster.providers.kubernetes.api_client import ConflictError, call, list_all, read_time
 from cloudmesh.cluster.providers.kubernetes.jobs import UNFINISHED, JobStore
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_NAMESPACE
 from cloudmesh.cluster.providers.kubernetes.submit import JobObjects, without_secrets
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 
 _TOKEN_LIFETIME = datetime.timedelta(minutes=10)
+_RENEWAL_SECONDS = 120.0
+_TOKENS = requests.collection("v1", "secrets", credentials.BOOTSTRAP_NAMESPACE)
 
 
 @contextmanager
@@ -74,17 +77,36 @@ class KubernetesEngine:
 
     @contextmanager
     def invitation(self) -> Iterator[str]:
-        """Yield a bootstrap token with which hosts can join until the block ends, at most for ten minutes."""
-        token = credentials.generate_token()
-        expires = datetime.datetime.now(datetime.timezone.utc) + _TOKEN_LIFETIME
-        secret = credentials.build_token_secret(token, expires)
-        collection = requests.collection("v1", "secrets", credentials.BOOTSTRAP_NAMESPACE)
-        call(self._client, collection.create(secret))
+        """Yield a bootstrap token with which hosts can join until the block ends.
+
+        It is valid for ten minutes, by the cluster's time, and again and again for so long while the block lasts: an
+        operator who disappears leaves none that is valid for longer.
+        """
+        token, ended = credentials.generate_token(), threading.Event()
+        self._put_token(token)
+
+        def renew() -> None:
+            while not ended.wait(_RENEWAL_SECONDS):
+                with suppress(ApiError):  # it is tried again before the token expires
+                    self._put_token(token)
+
+        renewing = threading.Thread(target=renew, daemon=True)
+        renewing.start()
         try:
             yield token
         finally:
+            ended.set()
+            renewing.join()
             with suppress(NotFoundError):
-                call(self._client, collection.delete(secret["metadata"]["name"]))
+                call(self._client, _TOKENS.delete(credentials.build_token_name(token)))
+
+    def _put_token(self, token: str) -> None:
+        """Make a bootstrap token valid from now on, whether there is one or not."""
+        secret = credentials.build_token_secret(token, read_time(self._client) + _TOKEN_LIFETIME)
+        try:
+            call(self._client, _TOKENS.create(secret))
+        except ConflictError:
+            call(self._client, _TOKENS.patch(secret["metadata"]["name"], {"stringData": secret["stringData"]}))
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every node, with what its pods leave free, sorted by name."""

@@ -9,6 +9,7 @@ import datetime
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import urllib3
@@ -19,12 +20,12 @@ from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.providers.kubernetes.bootstrap import API_PORT
+from cloudmesh.cluster.providers.kubernetes.requests import Request
 from cloudmesh.cluster.ssh.tls import client_context
 from cloudmesh.cluster.ssh.tls_errors import explain, explain_clocks
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.cluster_spec import ClusterSecrets
-    from cloudmesh.cluster.providers.kubernetes.requests import Request
     from cloudmesh.cluster.ssh.connection import Connection
 
 
@@ -35,6 +36,7 @@ _ADMINISTRATORS = "kubeadm:cluster-admins"
 _LIFETIME = datetime.timedelta(days=7)
 _SERVER_NAME = "kubernetes"
 _UNAUTHORIZED, _GONE, _NOT_SATISFIABLE = 401, 410, 416
+_VERSION = Request("GET", "/version")
 _TIMEOUT = (10, 30)  # seconds to connect, and to wait for more of an answer
 PAGE_SIZE = 500  # objects of a list in one answer, as kubectl asks for
 _TRIES, _PAUSE_SECONDS = 3, 1.0
@@ -124,6 +126,20 @@ def read_bytes(client: ApiClient, request: Request) -> bytes:
             raise SilentError(f"Kubernetes: no answer from its API ({error})") from error
 
     return retry(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
+
+
+def read_time(client: ApiClient) -> datetime.datetime:
+    """Return the cluster's time, in UTC, which counts for what expires there. Raises the same errors as `call`."""
+    date = retry(
+        lambda: _open_stream(client, _VERSION).headers.get("Date"),
+        _is_silence,
+        attempts=_TRIES,
+        pause_seconds=_PAUSE_SECONDS,
+    )
+    try:
+        return parsedate_to_datetime(str(date))
+    except ValueError as error:
+        raise ApiError("Kubernetes: its API does not tell the time") from error
 
 
 def list_all(client: ApiClient, request: Request) -> list[dict[str, Any]]:

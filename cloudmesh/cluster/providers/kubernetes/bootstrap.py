@@ -15,7 +15,12 @@ from cloudmesh.cluster.core.model import Role
 API_PORT, KUBELET_PORT, PROXY_PORT = 6443, 10250, 10256
 # Ports that must be free: API, kubelet, controller manager, scheduler, etcd (two), and the health of kube-proxy.
 PORTS = (API_PORT, KUBELET_PORT, 10257, 10259, 2379, 2380, PROXY_PORT)
-POD_NETWORK, SERVICE_NETWORK = "10.244.0.0/16", "10.96.0.0/16"
+# The networks of the cluster's own, and which they can be; the first is what kubeadm's users expect.
+PODS, SERVICES = "pods", "services"
+NETWORKS = {
+    PODS: ("10.244.0.0/16", "172.28.0.0/16", "100.96.0.0/16", "198.18.0.0/16"),
+    SERVICES: ("10.96.0.0/16", "172.29.0.0/16", "100.97.0.0/16", "198.19.0.0/16"),
+}
 # If there are several servers, hosts reach the API by this name, which /etc/hosts maps to all of them.
 API_NAME = "api.cloudmesh"
 SOCKET = "/run/cloudmesh/containerd.sock"
@@ -51,6 +56,11 @@ _TIMEOUTS = {
     "tlsBootstrap": "8m0s",
     "discovery": "8m0s",
 }
+
+
+def network(spec: ClusterSpec, purpose: str) -> str:
+    """Return the network, as CIDR, that a cluster has for its PODS or SERVICES."""
+    return spec.secrets.networks.get(purpose, NETWORKS[purpose][0])
 
 
 def endpoint(spec: ClusterSpec) -> str:
@@ -170,7 +180,7 @@ def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, An
         kubernetesVersion=f"v{KUBERNETES.version}",
         clusterName=spec.cluster,
         controlPlaneEndpoint=endpoint(spec),
-        networking={"podSubnet": POD_NETWORK, "serviceSubnet": SERVICE_NETWORK},
+        networking={"podSubnet": network(spec, PODS), "serviceSubnet": network(spec, SERVICES)},
         apiServer={
             "certSANs": [name, "127.0.0.1", *spec.servers],
             "extraArgs": _build_arguments(

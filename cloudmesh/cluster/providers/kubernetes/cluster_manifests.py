@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from cloudmesh.cluster.providers.kubernetes import volumes
-from cloudmesh.cluster.providers.kubernetes.bootstrap import POD_NETWORK
 from cloudmesh.cluster.providers.kubernetes.pod_spec import JOBS_ACCOUNT, JOBS_NAMESPACE
 
 NETWORK_NAMESPACE = "kube-flannel"
@@ -14,18 +13,19 @@ HOSTS_ROLE = "hosts"
 _RBAC = "rbac.authorization.k8s.io"
 
 
-def build_network_manifests(image: str) -> list[dict[str, Any]]:
+def build_network_manifests(image: str, network: str) -> list[dict[str, Any]]:
     """Return the objects of flannel, the network between pods.
 
     Args:
         image: the image of flanneld.
+        network: of the pods, as CIDR.
     """
     rules = [
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
     ]
-    settings = {"Network": POD_NETWORK, "EnableNFTables": False, "Backend": {"Type": "vxlan"}}
+    settings = {"Network": network, "EnableNFTables": False, "Backend": {"Type": "vxlan"}}
     return [
         _build_namespace(NETWORK_NAMESPACE, "privileged"),
         _build_object("v1", "ServiceAccount", "flannel", NETWORK_NAMESPACE),

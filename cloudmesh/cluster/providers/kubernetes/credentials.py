@@ -28,13 +28,18 @@ def generate_token() -> str:
     return f"{letters[:6]}.{letters[6:]}"
 
 
+def build_token_name(token: str) -> str:
+    """Return the name of the Secret that makes `token` valid."""
+    return f"bootstrap-token-{token.partition('.')[0]}"
+
+
 def build_token_secret(token: str, expires: datetime) -> dict[str, Any]:
     """Return the Secret that makes `token` valid until `expires` (in UTC)."""
     identity, _, key = token.partition(".")
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": f"bootstrap-token-{identity}", "namespace": BOOTSTRAP_NAMESPACE},
+        "metadata": {"name": build_token_name(token), "namespace": BOOTSTRAP_NAMESPACE},
         "type": "bootstrap.kubernetes.io/token",
         "stringData": {
             "token-id": identity,

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.binaries.cache import BinaryBundle
 from cloudmesh.cluster.core import certificates
-from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import (
+    REGISTRY_PORT,
+    REGISTRY_WRITER_PORT,
+    ClusterSecrets,
+    ClusterSpec,
+    HostPlan,
+)
+from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Role
 from cloudmesh.cluster.core.report import Report
-from cloudmesh.cluster.hosts.preflight import Needs
+from cloudmesh.cluster.hosts.preflight import Needs, overlaps
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider, deliver_binaries
 from cloudmesh.cluster.providers.kubernetes import (
     bootstrap,
@@ -51,7 +58,7 @@ class KubernetesProvider(Provider):
 
     def needs(self) -> Needs:
         """Return the ports, memory, disk and packages that a host must have."""
-        ports = (*bootstrap.PORTS, REGISTRY_PORT)
+        ports = (*bootstrap.PORTS, REGISTRY_PORT, REGISTRY_WRITER_PORT)
         return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB, packages=_PACKAGES)
 
     def host_script(self) -> str:
@@ -63,6 +70,10 @@ class KubernetesProvider(Provider):
         pairs = {name: certificates.new_authority(name) for name in (*_AUTHORITIES, "accounts")}
         public = {name: pair.certificate.decode() for name, pair in pairs.items()}
         return {**public, **{f"{name}_key": pair.key.decode() for name, pair in pairs.items()}}
+
+    def choose_networks(self, taken: Sequence[str]) -> Mapping[str, str]:
+        """Return a network for pods and one for services; ClusterError where all that it could be are taken."""
+        return {purpose: _choose(purpose, taken) for purpose in bootstrap.NETWORKS}
 
     def certificate_names(self, role: Role) -> Sequence[str]:
         """Return nothing: kubeadm makes Kubernetes' own certificates."""
@@ -108,7 +119,7 @@ class KubernetesProvider(Provider):
                     "apiVersion": "v1",
                     "kind": "List",
                     "items": [
-                        *cluster_manifests.build_network_manifests(flannel),
+                        *cluster_manifests.build_network_manifests(flannel, bootstrap.network(spec, bootstrap.PODS)),
                         *cluster_manifests.build_jobs_manifests(),
                     ],
                 }
@@ -156,6 +167,17 @@ class KubernetesProvider(Provider):
 
         with api.open_engine(server, spec.secrets) as engine, engine.invitation() as token:
             yield {bootstrap.INVITATION: _json(credentials.build_kubeconfig(spec, {"token": token}))}
+
+
+def _choose(purpose: str, taken: Sequence[str]) -> str:
+    candidates = bootstrap.NETWORKS[purpose]
+    for network in candidates:
+        if not any(overlaps(route, network) for route in taken):
+            return network
+    raise ClusterError(
+        f"no network is free for the cluster's {purpose}: the hosts have routes into each of {', '.join(candidates)} "
+        f"({'; '.join(dict.fromkeys(taken))}): take one of these routes away"
+    )
 
 
 def _notes(plan: HostPlan) -> Iterator[str]:

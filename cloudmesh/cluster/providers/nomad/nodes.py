@@ -47,13 +47,15 @@ def read_node(node: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]],
     cores = resources["Cpu"]["CpuShares"] / CORE * takes_jobs
     memory_mb = (resources["Memory"]["MemoryMB"] - reserved.get("Memory", {}).get("MemoryMB", 0)) * takes_jobs
     used_cpu, used_memory_mb = _sum_resources(node["ID"], allocations)
-    roles = (Role.SERVER,) * (address in servers) + (Role.WORKER,) * takes_jobs
     meta = node["Meta"] or {}
+    # A server of which the others say nothing is one that is down, and no worker.
+    is_server = address in servers or meta.get("cms_role") == Role.SERVER.value
+    roles = (Role.SERVER,) * is_server + (Role.WORKER,) * takes_jobs
     return Node(
         name=operator_name(node),
         address=address,
         roles=roles,
-        status=_read_node_status(node, servers.get(address, "ready")),
+        status=_read_node_status(node, servers.get(address, "down" if is_server else "ready")),
         cores=cores,
         memory_mb=memory_mb,
         free_cores=max(0.0, round(cores - used_cpu / CORE, 2)),

@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import (
+    REGISTRY_PORT,
+    REGISTRY_WRITER_PORT,
+    ClusterSecrets,
+    ClusterSpec,
+    HostPlan,
+)
 from cloudmesh.cluster.core.model import Role
 from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
@@ -35,7 +41,7 @@ class NomadProvider(Provider):
 
     def needs(self) -> Needs:
         """Return the ports, memory, disk and packages that a host must have."""
-        ports = (bootstrap.HTTP_PORT, bootstrap.RPC_PORT, bootstrap.SERF_PORT, REGISTRY_PORT)
+        ports = (bootstrap.HTTP_PORT, bootstrap.RPC_PORT, bootstrap.SERF_PORT, REGISTRY_PORT, REGISTRY_WRITER_PORT)
         return Needs(ports=ports, memory_mb=_MEMORY_MB, disk_mb=_DISK_MB, packages=_PACKAGES)
 
     def host_script(self) -> str:

@@ -2,12 +2,14 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Facts, Host, Role
 from cloudmesh.cluster.providers.base import Delivery
 from cloudmesh.cluster.providers.kubernetes import bootstrap, containerd, credentials
@@ -176,3 +178,18 @@ def test_what_kubeadm_reads_is_several_documents(provider, spec):
     text = provider.host_files(spec, plan(), Delivery())["init.yaml"].decode()
     kinds = [json.loads(part)["kind"] for part in text.split("\n---\n")]
     assert kinds == ["InitConfiguration", "ClusterConfiguration", "KubeletConfiguration", "KubeProxyConfiguration"]
+
+
+def test_the_networks_of_pods_and_services_are_such_that_no_host_has_a_route_to(provider, spec) -> None:
+    assert provider.choose_networks(["10.0.0.0/24 eth0"]) == {"pods": "10.244.0.0/16", "services": "10.96.0.0/16"}
+    chosen = provider.choose_networks(["10.0.0.0/8 tun0", "172.16.0.0/12 br0"])
+    assert chosen == {"pods": "100.96.0.0/16", "services": "100.97.0.0/16"}
+    secrets = replace(spec.secrets, engine={**spec.secrets.engine, "network pods": chosen["pods"]})
+    first = provider.host_files(replace(spec, secrets=secrets), plan(), Delivery())
+    assert '"podSubnet": "100.96.0.0/16"' in first["init.yaml"].decode()
+    assert '"serviceSubnet": "10.96.0.0/16"' in first["init.yaml"].decode()
+    assert "100.96.0.0/16" in first["manifests.json"].decode()
+    assert "10.244" not in first["manifests.json"].decode()
+    everywhere = ("10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10", "198.18.0.0/15")
+    with pytest.raises(ClusterError, match=r"no network is free for the cluster's pods: .*\(10.0.0.0/8 tun0; 172"):
+        provider.choose_networks([f"{network} tun0" for network in everywhere])

@@ -9,14 +9,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import pytest
 import urllib3
 from kubernetes import client
+from support.waiting import wait_until
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
-from cloudmesh.cluster.providers.kubernetes import api_client, native, requests
+from cloudmesh.cluster.providers.kubernetes import api, api_client, native, requests
 from cloudmesh.cluster.providers.kubernetes.logs import KubeletFolder
 from cloudmesh.cluster.providers.kubernetes.requests import ALL_PODS, JOBS, NODES, PODS, SECRETS, VOLUMES, Request
 
@@ -284,3 +286,31 @@ def test_a_command_does_not_wait_for_classes_that_it_does_not_use(server: Server
     host = server.client.configuration.host
     done = subprocess.run([sys.executable, "-c", PROGRAM, host], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == ""
+
+
+def test_the_token_for_hosts_that_join_is_made_valid_again_while_they_join(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_RENEWAL_SECONDS", 0.02)
+    exists = Answer(409, message("it exists"))
+    server.answers = [Answer(), Answer(), Answer(), exists, Answer(), Answer(), exists]
+    with api.KubernetesEngine(server.client).invitation() as token:
+        assert wait_until(lambda: len(server.received) >= 8, 10, pause=0.01)
+    path = "/api/v1/namespaces/kube-system/secrets"
+    name = f"{path}/bootstrap-token-{token.partition('.')[0]}"
+    create, patch = ["GET /version", f"POST {path}"], f"PATCH {name}"
+    assert server.requested[:8] == [*create, *create, patch, *create, patch]
+    assert server.requested[-1] == f"DELETE {name}"
+    renewed = server.received[4].body["stringData"]
+    assert f"{renewed['token-id']}.{renewed['token-secret']}" == token
+    expires = datetime.strptime(renewed["expiration"], "%Y-%m-%dT%H:%M:%S%z")
+    assert 590 < (expires - datetime.now(timezone.utc)).total_seconds() <= 601
+
+
+def test_a_token_expires_by_the_clusters_time_and_not_by_the_operators(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Handler, "date_time_string", lambda *_: "Sun, 06 Nov 1994 08:49:37 GMT")
+    with api.KubernetesEngine(server.client).invitation():
+        pass
+    assert server.received[1].body["stringData"]["expiration"] == "1994-11-06T08:59:37Z"

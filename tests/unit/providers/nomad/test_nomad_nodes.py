@@ -1,5 +1,6 @@
-"""Which tasks are moved when their host is emptied."""
+"""What a host is in Nomad, and which tasks are moved when it is emptied."""
 
+from cloudmesh.cluster.core.model import Role
 from cloudmesh.cluster.providers.nomad import nodes
 
 HERE = [{"LTarget": "${node.unique.id}", "RTarget": "n1", "Operand": "="}]
@@ -55,3 +56,23 @@ def test_a_node_is_called_as_the_operator_wrote_it_and_its_name_in_nomad_stands_
 def test_a_node_of_an_earlier_version_has_one_name():
     node = nodes.read_node(build_node(Name="127.0.0.1:2201", Meta={"cms_contact": "root@127.0.0.1:2201"}), (), {})
     assert (node.name, node.node) == ("127.0.0.1:2201", "127.0.0.1:2201")
+
+
+def test_a_server_of_which_the_others_say_nothing_is_down_and_no_worker():
+    node = {
+        "ID": "n1",
+        "Name": "one",
+        "Attributes": {"unique.network.ip-address": "10.0.0.1"},
+        "NodeResources": {"Cpu": {"CpuShares": 2000}, "Memory": {"MemoryMB": 2048}},
+        "ReservedResources": None,
+        "NodePool": "default",
+        "Meta": {"cms_role": "server"},
+        "Status": "ready",
+        "SchedulingEligibility": "eligible",
+        "Drivers": {"docker": {"Healthy": True}},
+    }
+    assert nodes.read_node(node, [], {}).status == "down"
+    assert nodes.read_node(node, [], {}).roles == (Role.SERVER, Role.WORKER)
+    assert nodes.read_node(node, [], {"10.0.0.1": "ready"}).status == "ready"
+    worker = {**node, "Meta": {"cms_role": "worker"}}
+    assert (nodes.read_node(worker, [], {}).status, nodes.read_node(worker, [], {}).roles) == ("ready", (Role.WORKER,))
