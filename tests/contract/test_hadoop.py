@@ -19,6 +19,20 @@ pytestmark = pytest.mark.cluster
 BRIEF = {f"mapreduce.{kind}.java.opts": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1" for kind in ("map", "reduce")}
 
 
+# Has a single solution.
+PUZZLE = """\
+8 5 ? 3 9 ? ? ? ?
+? ? 2 ? ? ? ? ? ?
+? ? 6 ? 1 ? ? ? 2
+? ? 4 ? ? 3 ? 5 9
+? ? 8 9 ? 1 4 ? ?
+3 2 ? 4 ? ? 8 ? ?
+9 ? ? ? 8 ? 5 ? ?
+? ? ? ? ? ? 2 ? ?
+? ? ? ? 4 5 ? 7 8
+"""
+
+
 def write_brief(name: str, folder: Path) -> str:
     """Write a copy of an example's job file, with settings for tasks of seconds; return its path."""
     described = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
@@ -69,3 +83,13 @@ def test_what_terasort_has_sorted_is_in_order_and_complete(cluster, tmp_path):
     assert checksum
     # teravalidate would list here rows that are not in order; the checksum is that of the rows that teragen made.
     assert fetch(cluster, "hadoop-terasort", tmp_path / "report") == f"checksum\t{int(checksum[1]):x}\n"
+
+
+def test_a_program_reads_a_local_file_that_an_argument_names(cluster, tmp_path):
+    write(tmp_path, "puzzle.dta", PUZZLE)
+    small = {"head": {"cores": 1, "memory": "1536m"}, "worker": {"instances": 1, "cores": 1, "memory": "2g"}}
+    spec = {"jar": "examples", "program": "sudoku", "arguments": ["puzzle.dta"], **small}
+    job = {"apiVersion": "cms/v1", "kind": "HadoopJob", "metadata": {"name": "sudoku"}, "spec": spec}
+    outcome = cluster.cms("submit", write(tmp_path, "sudoku.yaml", json.dumps(job))).ok()
+    assert "8 5 1 3 9 2 6 4 7" in outcome.stdout
+    assert "Found 1 solutions" in outcome.stdout

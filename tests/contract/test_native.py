@@ -216,3 +216,29 @@ def test_kubectls_access_is_exported_once_and_for_the_owner_alone(cluster, tmp_p
     before = target.read_bytes()
     assert cluster.cms("info", f"--kubeconfig={target}").status == 2
     assert target.read_bytes() == before
+
+
+NOWHERE = {
+    "nomad": (
+        NOMAD.replace("  type =", '  datacenters = ["dc1"]\n  type ='),
+        r"datacenters, dc1: .*leave `datacenters`",
+    ),
+    "kubernetes": (
+        JOB.replace("      restartPolicy", "      nodeSelector: {{disk: ssd}}\n      restartPolicy"),
+        "disk=ssd",
+    ),
+}
+
+
+def test_a_job_that_no_host_could_ever_take_is_refused_at_once(cluster, tmp_path):
+    text, cause = NOWHERE[cluster.provider]
+    name = f"nowhere-{cluster.provider}"
+    file = write(
+        tmp_path,
+        "job.nomad" if cluster.provider == "nomad" else "job.yaml",
+        text.format(name=name, kind="batch", image="none", command=json.dumps("true")),
+    )
+    outcome = cluster.cms("submit", file)
+    outcome.expect_failure(1, cause)
+    assert outcome.seconds < 20
+    assert cluster.cms("jobs", name).status == 3

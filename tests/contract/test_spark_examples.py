@@ -20,7 +20,7 @@ from support.waiting import wait_until
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.spec.job_bundle import JOB_DIR
 from contract.conftest import Cluster
-from contract.test_jobs import BRIEF, read_job
+from contract.test_jobs import BRIEF, read_job, write
 
 pytestmark = pytest.mark.cluster
 
@@ -78,6 +78,7 @@ EXAMPLES = {
     "als": Example("als.py", ("50", "100", "5", "3")),
     "regression": Example("logistic_regression.py", (f"{JOB_DIR}/points", "20"), {"points": POINTS}, begins="Final w"),
     "sql": Example("sql/basic.py"),
+    "arrow": Example("sql/arrow.py"),
     "streaming": Example(
         "bounded_stream.py",
         (f"{JOB_DIR}/lines",),
@@ -147,6 +148,18 @@ def test_an_example_of_spark_gives_what_it_gives_on_one_machine(cluster, submitt
     assert [words for words, _ in ours] == [words for words, _ in theirs]
     for (words, numbers), (_, right) in zip(ours, theirs, strict=True):
         assert numbers == pytest.approx(right, rel=1e-6, abs=1e-6), words
+
+
+def test_a_program_has_avro_without_more_jars(cluster, tmp_path):
+    program = """
+from pyspark.sql import SparkSession
+from pyspark.sql.avro.functions import from_avro, to_avro
+
+numbers = SparkSession.builder.getOrCreate().range(10)
+written = numbers.select(to_avro("id").alias("written"))
+print(written.select(from_avro("written", '"long"').alias("id")).groupBy().sum().collect()[0][0])
+"""
+    assert cluster.cms("submit", write(tmp_path, "avro.py", program)).ok().stdout == "45\n"
 
 
 def parse_result(example: Example, printed: str) -> list[tuple[str, list[float]]]:

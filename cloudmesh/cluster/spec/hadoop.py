@@ -56,6 +56,7 @@ class HadoopJob(JobSpec):
         jar_in_image: its absolute path in the image, where `jar` is None.
         main_class: of the jar; empty: as its manifest says.
         steps: the programs; none: one, with `main_class` and `arguments`.
+        attached: local files that programs read where they run; they lie in the directory of their process.
         input: local files that are put into `input` there.
         output: what of HDFS is copied to the results; empty: `output`, where there is one.
         conf: Hadoop's properties, none of them one that the cluster sets.
@@ -71,6 +72,7 @@ class HadoopJob(JobSpec):
     jar_in_image: str = ""
     main_class: str = ""
     steps: tuple[Step, ...] = ()
+    attached: tuple[Path, ...] = ()
     input: tuple[Path, ...] = ()
     output: str = ""
     conf: Mapping[str, str] = field(default_factory=dict)
@@ -89,14 +91,15 @@ class HadoopJob(JobSpec):
     @property
     def files(self) -> tuple[Path, ...]:
         """Every local file that travels with the job, the jar first."""
-        return (*((self.jar,) if self.jar else ()), *self.input)
+        return (*((self.jar,) if self.jar else ()), *self.attached, *self.input)
 
     def spec(self, path: Callable[[Path], str]) -> dict[str, Any]:
         """Return the fields of `spec` that only this kind has, as in a job file."""
         steps = [
             _without_empty({"mainClass": step.main_class, "arguments": list(step.arguments)}) for step in self.steps
         ]
-        optional = {"mainClass": self.main_class, "steps": steps, "output": self.output}
+        deps = {"files": [path(file) for file in self.attached]} if self.attached else {}
+        optional = {"mainClass": self.main_class, "steps": steps, "deps": deps, "output": self.output}
         return {
             "jar": path(self.jar) if self.jar else f"local://{self.jar_in_image}",
             "input": [path(file) for file in self.input],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
@@ -123,6 +124,17 @@ class WorkerModel(ResourcesModel):
     )
 
 
+class FilesModel(FileModel):
+    """Local files that travel with the job."""
+
+    files: list[AnyFile] = Field(
+        default_factory=list,
+        description="Local files that its programs read where they run, by their names. One that an argument names "
+        "travels without being listed, if it lies beside the job file.",
+        examples=[["puzzle.dta"]],
+    )
+
+
 class HadoopJobSpec(CommonSpec):
     """What a HadoopJob is."""
 
@@ -155,6 +167,7 @@ class HadoopJobSpec(CommonSpec):
         examples=[[{"arguments": ["teragen", 1000, "/rows"]}, {"arguments": ["terasort", "/rows", "/sorted"]}]],
         json_schema_extra={"maxItems": MAX_STEPS},
     )
+    deps: FilesModel = Field(default_factory=FilesModel, description="Local files that travel with the job.")
     input: list[AnyFile] = Field(
         default_factory=list,
         description="Local files that are put into the folder `input` in HDFS before the program runs.",
@@ -198,12 +211,17 @@ class HadoopJobFile(JobFile):
         values = common_values(self.metadata, spec, document)
         if spec.program:
             values["arguments"] = (spec.program, *values["arguments"])
+        steps = tuple(Step(step.main_class, tuple(step.arguments)) for step in spec.steps)
+        named = [word for words in (values["arguments"], *(step.arguments for step in steps)) for word in words]
+        listed = {PurePath(file).name for file in (*spec.deps.files, *spec.input)}
+        attached = find_files(local, document, spec.deps.files, "spec", "deps", "files")
         job = HadoopJob(
             **values,
             jar=None if in_image else local.find(spec.jar, document.locate("spec", "jar")),
             jar_in_image=in_image,
             main_class=spec.main_class,
-            steps=tuple(Step(step.main_class, tuple(step.arguments)) for step in spec.steps),
+            steps=steps,
+            attached=(*attached, *local.find_named(named, listed, document.locate("spec", "arguments"))),
             input=find_files(local, document, spec.input, "spec", "input"),
             output=spec.output,
             conf=spec.conf,

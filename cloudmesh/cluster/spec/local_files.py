@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from cloudmesh.cluster.spec.yaml_document import SourceLocation, local_path, quoted
@@ -54,6 +55,20 @@ class LocalFiles:
         _check_readable(path, location)
         self._paths.append((location, path))
         return path
+
+    def find_named(self, words: Iterable[str], known: Collection[str], location: SourceLocation) -> tuple[Path, ...]:
+        """Return the regular files in the folder that are called like one of the words.
+
+        Args:
+            words: arguments of a program; most of them name no file.
+            known: names of files that travel anyhow.
+            location: where the words stand.
+
+        Raises:
+            UsageError: one of the files cannot be read.
+        """
+        names = [word for word in dict.fromkeys(words) if _NAME.fullmatch(word) and word not in known]
+        return tuple(self.find(name, location) for name in names if (self._folder / name).is_file())
 
     def check_together(self) -> None:
         """Check that the files can travel together.

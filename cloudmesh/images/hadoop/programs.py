@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import task
@@ -36,6 +37,7 @@ class Programs:
 
     def work(self) -> int:
         """Put the input, run the programs, fetch the output; return the first status that is not 0, else 0."""
+        _link_files(Path(os.environ["CMS_JOB_DIR"]))
         if self._plan["input"]:
             files = [f"{os.environ['CMS_JOB_DIR']}/{name}" for name in self._plan["input"]]
             status = self.run(_SHELL, "-mkdir", "-p", _INPUT) or self.run(_SHELL, "-put", *files, f"{_INPUT}/")
@@ -67,3 +69,10 @@ class Programs:
         if not self._plan["fetch"] and self.run(_SHELL, "-test", "-d", output, quiet=True):
             return 0
         return self.run(_SHELL, "-get", "-f", output, os.environ["CMS_RESULTS"])
+
+
+def _link_files(folder: Path) -> None:
+    """Let the programs find the job's local files by their names, where there is nothing else of that name."""
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if not os.path.lexists(file.name):
+            Path(file.name).symlink_to(file)

@@ -36,6 +36,26 @@ def plan(task_group: task_groups.TaskGroup) -> dict[str, object]:
     return plan
 
 
+def test_files_that_programs_read_travel_where_they_are_listed_or_an_argument_names_them() -> None:
+    for name in ("puzzle.dta", "more.dta", "rules.txt", "a.txt"):
+        Path(name).write_text(name)
+    Path("folder").mkdir()
+    job = made(
+        "HadoopJob",
+        "  jar: examples\n  arguments: [sudoku, puzzle.dta, puzzle.dta, a.txt, folder, ../job.yaml, gone]\n"
+        "  deps: {files: [rules.txt]}\n  input: [a.txt]\n",
+    )
+    assert isinstance(job, HadoopJob)
+    assert job.attached == (Path.cwd() / "rules.txt", Path.cwd() / "puzzle.dta")
+    assert [file.name for file in job.files] == ["rules.txt", "puzzle.dta", "a.txt"]
+    again = made("HadoopJob", "  jar: examples\n  steps: [{arguments: [sudoku, more.dta]}]\n")
+    assert [file.name for file in again.files] == ["more.dta"]
+    on_command_line = made("HadoopJob", "  jar: examples\n  program: sudoku\n", "puzzle.dta")
+    assert [file.name for file in on_command_line.files] == ["puzzle.dta"]
+    Path("again.json").write_text(json.dumps(describe(job)))
+    assert load("again.json", [], {}) == job
+
+
 def test_every_field_of_a_job_arrives() -> None:
     for name in ("x.jar", "a.txt"):
         Path(name).write_text(name)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
 from cloudmesh.cluster.providers.base import (
     Chunk,
@@ -28,6 +28,7 @@ from cloudmesh.cluster.providers.kubernetes import (
     indexed_jobs,
     native,
     nodes,
+    placement,
     pod_spec,
     pod_status,
     requests,
@@ -149,7 +150,15 @@ class KubernetesEngine:
         objects.create_rest_and_start(self._jobs.read_root(submission.id))
 
     def run_native(self, job: NativeJob) -> Iterator[NativeSubmission]:
-        """Apply the objects one after the other."""
+        """Apply the objects one after the other.
+
+        Raises:
+            ClusterError: no node could ever take the pods of one of them; none is applied.
+        """
+        all_nodes = self._list_nodes()
+        for manifest in job.objects:
+            if why := placement.why_never_placed(manifest, all_nodes):
+                raise ClusterError(f"{native.kubectl_name(manifest)} can never run on this cluster: {why}")
         for manifest in job.objects:
             native.apply(self._client, manifest)
             job_id = manifest["metadata"]["name"] if native.can_be_followed(manifest) else ""

@@ -26,6 +26,7 @@ from cloudmesh.cluster.providers.nomad import (
     job_list,
     native,
     nodes,
+    placement,
     spark_job,
     status,
     task_group_job,
@@ -116,13 +117,15 @@ class NomadEngine:
         """Register the job, as `nomad job run` does; it replaces another of its id.
 
         Raises:
-            ClusterError: the job of its id was made of a job file.
+            ClusterError: the job of its id was made of a job file, or no host could ever take it.
         """
         specification = self._parse_native(job)
         job_id = specification["ID"]
         present = self._find_job(job_id)
         if present and DIGEST in (present["Meta"] or {}):
             raise ClusterError(f"job {job_id} exists, and was made of a job file: choose another ID")
+        if why := self._why_never_placed(specification):
+            raise ClusterError(f"job {job_id} can never run on this cluster: {why}")
         call(lambda: self._client.job.register_job(job_id, {"Job": specification}))
         yield NativeSubmission(job_id, job_id if native.has_an_end(self._find_job(job_id) or {}) else "")
 
@@ -246,6 +249,10 @@ class NomadEngine:
             raise UsageError(f"{job.source}: {error}") from error
         check_nomad(specification, job.source)
         return specification
+
+    def _why_never_placed(self, specification: dict[str, Any]) -> str:
+        plan = call(lambda: self._client.job.plan_job(specification["ID"], {"Job": specification}))
+        return placement.why_never_placed(specification, plan, call(self._client.nodes.get_nodes), self.nodes())
 
     def _find_outputs(self, job_id: str, *, from_job_file: bool) -> list[status.OutputSource]:
         """Return the tasks whose output is the job's."""
