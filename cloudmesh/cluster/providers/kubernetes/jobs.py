@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -81,13 +81,13 @@ class JobStore:
                 return pods
         return []
 
-    def read_output(self, job_id: str, follow: bool, down: Sequence[str] = ()) -> Iterator[Chunk]:
+    def read_output(self, job_id: str, follow: bool, up: Collection[str] | None = None) -> Iterator[Chunk]:
         """Yield the output of the job's leading pods, see `status.leading_pods`.
 
         Args:
             job_id: the job.
             follow: go on until the job ends, also with pods that are started later.
-            down: names of nodes whose pods are left out.
+            up: names of the nodes whose pods are read; None: of all.
         """
         seen: set[str] = set()
         followed = logs.FollowedPods()
@@ -97,7 +97,7 @@ class JobStore:
             pods = status.leading_pods(call_with_retry(lambda: self.list_pods(job_id)))
             for pod in filter(pod_status.has_started, pods):
                 name = pod["metadata"]["name"]
-                if name in seen or pod["spec"].get("nodeName") in down:
+                if name in seen or (up is not None and pod["spec"].get("nodeName") not in up):
                     continue
                 seen.add(name)
                 if follow:
