@@ -339,7 +339,7 @@ def test_a_job_makes_no_pod_that_has_more_of_a_host_than_it_may(guarded: Guarded
 
 def test_a_worker_has_no_power_over_others(guarded: Guarded) -> None:
     kubelet = guarded.copy_certificate(guarded.worker, "/var/lib/kubelet/pki/kubelet-client-current.pem")
-    worker, server = (f"/api/v1/nodes/{host.where.replace(':', '-')}" for host in (guarded.worker, guarded.server))
+    worker, server = (f"/api/v1/nodes/{host.name}" for host in (guarded.worker, guarded.server))
     label = json.dumps({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}})
     patch = {"Content-Type": "application/merge-patch+json"}
 

@@ -16,7 +16,15 @@ from cloudmesh.cluster import binaries
 from cloudmesh.cluster.binaries import BinaryBundle
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
+from cloudmesh.cluster.core.errors import (
+    ApiError,
+    ClusterError,
+    HostError,
+    HostsError,
+    ImageError,
+    UnreachableError,
+    UsageError,
+)
 from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host, Node, Role
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import facts, lock, marker, members, volumes
@@ -130,6 +138,7 @@ def connect(run: Installation) -> None:
 
     Raises:
         HostsError: hosts that cannot be reached or logged in to, all of them.
+        UsageError: two names lead to the same login.
     """
     for host in run.hosts:
         run.context.report.step(str(host), "connect")
@@ -138,6 +147,16 @@ def connect(run: Installation) -> None:
         run.stack.callback(connection.close)
     connected = outcomes.or_raise()
     run.connections = {host: connected[host] for host in run.hosts}
+    _refuse_one_login_twice(run.connections)
+
+
+def _refuse_one_login_twice(connections: Mapping[Host, Connection]) -> None:
+    """Raise UsageError where two names, such as aliases, lead to one login; locks tell of other ways to one machine."""
+    names: dict[tuple[str, str], Host] = {}
+    for host, connection in connections.items():
+        first = names.setdefault((connection.contact, connection.host_key), host)
+        if first != host:
+            raise UsageError(f"{first} and {host} are the same login, {connection.contact}, given twice: name it once")
 
 
 def lock_hosts(run: Installation) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.context import Context
@@ -72,8 +72,6 @@ def _identify(run: Removal) -> None:
 
 def _agree(run: Removal) -> None:
     """Tell which jobs have output and results on the hosts, which go with them, and ask."""
-    with suppress(ApiError):
-        run.engine.forget_expired()
     jobs = run.engine.jobs()
     for host, node in run.nodes.items():
         if job_ids := [job.id for job in jobs if {node.name, node.node} & set(job.hosts)]:

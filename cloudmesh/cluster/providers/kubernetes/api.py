@@ -179,9 +179,9 @@ class KubernetesEngine:
 
     def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
         """Yield the output of the job's leading pods; with `follow`, until the job ends, including further attempts."""
-        # A kubelet that is down is asked in vain for a minute; one that is followed may come back.
-        down = () if follow else tuple(node.id for node in self.nodes() if node.status == "down")
-        return self._jobs.read_output(job_id, follow, down)
+        # A kubelet that is down or gone is asked in vain for a minute; of a job that is followed it may come back.
+        up = None if follow else {node.id for node in self.nodes() if node.status != "down"}
+        return self._jobs.read_output(job_id, follow, up)
 
     def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
         """Return the tasks whose output is the job's, with their nodes."""
