@@ -114,6 +114,13 @@ def test_links_that_stay_within_the_results_are_kept_and_others_refused_by_name(
     assert (here / "a" / "b" / "file").read_text() == "x"
 
 
+def test_a_results_directory_that_is_a_link_is_refused(bring, left, tmp_path):
+    (tmp_path / "link").symlink_to(left)
+    with pytest.raises(HostsError, match="link is a link, and no directory of results"):
+        bring(tmp_path / "here", driver=tmp_path / "link")
+    assert not (tmp_path / "here").exists()
+
+
 def test_hard_links_are_one_file_here_too(bring, left, tmp_path):
     for _ in range(2):
         bring(tmp_path / "here", driver=left)
