@@ -60,11 +60,10 @@ def deliver_job_image(registry: Registry, image: str, job_id: str, bundle: JobBu
     """Make the job's image in the registry: `image`, "REPOSITORY:TAG" there, with the job's files as one more layer.
 
     Returns:
-        "REPOSITORY:TAG" of the job's image.
+        "REPOSITORY:TAG@DIGEST" of the job's image.
     """
     target = job_image_name(job_id, bundle)
-    registry.append_layer(*split_tag(image), bundle.layer, *split_tag(target))
-    return target
+    return f"{target}@{registry.append_layer(*split_tag(image), bundle.layer, *split_tag(target))}"
 
 
 def job_image_name(job_id: str, bundle: JobBundle) -> str:

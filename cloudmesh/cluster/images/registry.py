@@ -70,6 +70,17 @@ class Registry:
         """Store the manifest of an image whose blobs the repository has; it replaces an older image of this tag."""
         self._ask("PUT", _path(repo, "manifests", ref), data=manifest, headers={"Content-Type": media_type})
 
+    def digest(self, repo: str, ref: str) -> str:
+        """Return the digest "sha256:…" of an image: pulled by it, it is the same whatever its tag names later.
+
+        Raises:
+            NotFoundError: there is no image `repo:ref`.
+        """
+        answer = self._find("HEAD", _path(repo, "manifests", ref), headers=_ACCEPT)
+        if answer is None:
+            raise NotFoundError(f"image {repo}:{ref} is not in the cluster's registry")
+        return str(answer.headers["Docker-Content-Digest"])
+
     def append_layer(self, repo: str, ref: str, layer_tar_gz: bytes, to_repo: str, to_ref: str) -> str:
         """Make the image `to_repo:to_ref` from the image `repo:ref` and one more layer, unless it exists.
 

@@ -32,6 +32,8 @@ def expected_name(address: str, job: JobSpec, job_id: str, bundle: JobBundle) ->
 def deliver(registry: Registry, address: str, job: JobSpec, job_id: str, bundle: JobBundle, context: Context) -> str:
     """Make sure that the hosts can pull the job's image, and return the name by which they pull it.
 
+    What is in the cluster's registry is pulled by its digest: all hosts run what was delivered, whoever moves the tag.
+
     An image of `catalog.IMAGES` is built where the registry does not have it. Any other image is pushed if the Docker
     daemon of this machine has it; if not, the hosts pull it from where its name says.
 
@@ -50,7 +52,7 @@ def deliver(registry: Registry, address: str, job: JobSpec, job_id: str, bundle:
     builtin = job.image in catalog.IMAGES
     name = _deliver_builtin(registry, job.image, context) if builtin else _deliver_other(registry, job.image, context)
     if not _has_own_image(job):
-        return f"{address}/{name}" if name else _with_tag(job.image)
+        return f"{address}/{name}@{registry.digest(*catalog.split_tag(name))}" if name else _with_tag(job.image)
     if not name:
         raise ClusterError(
             f"image {job.image}: local files can travel only with an image that the cluster's registry or this "

@@ -19,6 +19,11 @@ path=$(cat path)
 
 # A task that never ran, or whose results have expired, has left nothing.
 list() {
+    # A task could have put a link to the host's own files in its place.
+    if [ -L "$path" ]; then
+        echo "$path is a link, and no directory of results" >&2
+        return 1
+    fi
     [ -d "$path" ] || return 0
     cd "$path"
     find . -mindepth 1 -printf '%y\0%m\0%s\0%b\0%T@\0%D:%i\0%n\0%P\0%l\0' || true

@@ -100,18 +100,25 @@ def test_links_that_stay_within_the_results_are_kept_and_others_refused_by_name(
     left = tmp_path / "left"
     (left / "a" / "b").mkdir(parents=True)
     (left / "a" / "file").write_text("x")
-    kept = {"a/b/up": "..", "a/b/file": "up/file", "dangling": "a/none", "round": "round", "dot": "./a//b/../file"}
+    within = {"a/b/up": "..", "a/b/file": "up/file", "dangling": "a/none", "round": "round", "dot": "./a//b/../file"}
     refused = {"a/b/out": "up/../../x", "etc": "/etc", "parent": "..", "through": "a/b/up/../../y", "on": "through"}
-    for name, target in {**kept, **refused}.items():
+    for name, target in {**within, **refused}.items():
         (left / name).symlink_to(target)
     for _ in range(2):
         brought = bring(tmp_path / "here", driver=left)
         here = tmp_path / "here" / "driver"
         assert {line.split(":")[0] for line in brought.refused} == {f"driver/{name}" for name in refused}
         links = {str(path.relative_to(here)): os.readlink(path) for path in here.rglob("*") if path.is_symlink()}  # noqa: PTH115
-        assert links == kept
-        assert brought.files == 1 + len(kept)
+        assert links == within
+        assert brought.files == 1 + len(within)
     assert (here / "a" / "b" / "file").read_text() == "x"
+
+
+def test_a_results_directory_that_is_a_link_is_refused(bring, left, tmp_path):
+    (tmp_path / "link").symlink_to(left)
+    with pytest.raises(HostsError, match="link is a link, and no directory of results"):
+        bring(tmp_path / "here", driver=tmp_path / "link")
+    assert not (tmp_path / "here").exists()
 
 
 def test_hard_links_are_one_file_here_too(bring, left, tmp_path):

@@ -167,7 +167,7 @@ class KubernetesApi:
             return Answer({"message": "The provided continue parameter is too old"}, status=410)
         metadata = [{"name": f"{kind}-{number:03}", "creationTimestamp": TIME} for number in range(JOBS)]
         complete = {"conditions": [{"type": "Complete", "status": "True"}]}
-        everything = [{"metadata": {**each, "labels": {}}, "spec": {}, "status": complete} for each in metadata]
+        everything = [{"metadata": {**fields, "labels": {}}, "spec": {}, "status": complete} for fields in metadata]
         items, token = page_of(everything, int(query["limit"]), query.get("continue", ""))
         return Answer({"items": items if kind == "jobs" else [], "metadata": {"continue": token} if token else {}})
 
