@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.cms import USER, Operator
-from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
+from support.hosts import PASSWORD, ContainerHost, HostGroup, make_unique_name, start_hosts
 
 pytestmark = pytest.mark.cluster
 
@@ -65,6 +65,54 @@ def test_hosts_without_a_way_in_are_all_told_apart_and_the_good_one_is_left_alon
     )
     assert len(outcome.expect_failure(1, *causes)) == len(causes)
     assert read_state(good) == before
+
+
+def test_hosts_that_log_in_and_give_no_root_are_all_told_apart(group: HostGroup, operator: Operator) -> None:
+    closed, tty, asks = group.hosts
+    before = [read_state(host) for host in group.hosts]
+    closed.run(f"usermod --shell /usr/sbin/nologin {USER}")
+    tty.run(f"umask 227; echo 'Defaults:{USER} requiretty' >/etc/sudoers.d/tty")
+    asks.ask_for_sudo()
+    try:
+        outcome = operator.cms("create", "-n", "t-fbad", *group.where, seconds=45)
+    finally:
+        closed.run(f"usermod --shell /bin/sh {USER}")
+        tty.run("rm /etc/sudoers.d/tty")
+        asks.allow_sudo()
+    causes = (
+        f'^{closed.where}: user {USER} cannot run commands: .* answered "This account is currently not available."',
+        f"^{tty.where}: sudo refused user {USER}: it wants a terminal, .*you must have a tty to run sudo",
+        f"^{asks.where}: sudo wants a password of user {USER} .*run on a terminal",
+    )
+    assert len(outcome.expect_failure(1, *causes)) == len(causes)
+    assert [read_state(host) for host in group.hosts] == before
+
+
+def test_hosts_whose_shells_print_and_whose_sudo_passwords_differ_are_planned(
+    group: HostGroup, operator: Operator
+) -> None:
+    prints, asks, asks_for_another = group.hosts
+    start_up = "printf 'no newline'; echo oops >&2; trap 'echo bye' EXIT; PATH=/nowhere"
+    prints.run(f'usermod --shell /bin/bash {USER}; echo "{start_up}" >/home/{USER}/.bashrc')
+    prints.run("mount -t tmpfs -o ro none /tmp")
+    asks.ask_for_sudo()
+    asks_for_another.ask_for_sudo()
+    asks_for_another.run(f"echo '{USER}:another' | chpasswd")
+
+    def answer(question: str) -> str:
+        return "another" if asks_for_another.where in question else PASSWORD
+
+    try:
+        words = ("create", "-n", "t-fbad", *group.where, "--dryrun")
+        outcome = operator.cms_on_terminal(f"sudo password of {USER}@127.0.0.1:", answer, *words)
+    finally:
+        prints.run(f"usermod --shell /bin/sh {USER}; rm /home/{USER}/.bashrc; umount /tmp")
+        asks_for_another.run(f"echo '{USER}:{PASSWORD}' | chpasswd")
+        asks.allow_sudo()
+        asks_for_another.allow_sudo()
+    assert outcome.status == 0, outcome
+    assert all(f"{where}: would " in outcome.stderr for where in group.where)
+    assert outcome.stderr.count("sudo password of") == 2
 
 
 def test_a_port_that_is_taken_and_a_small_disk_are_told_before_anything_is_changed(

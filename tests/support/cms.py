@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,12 +206,12 @@ class Operator:
         finally:
             running.kill()
 
-    def cms_on_terminal(self, prompt: str, answer: str, verb: str, *words: str) -> Outcome:
+    def cms_on_terminal(self, prompt: str, answer: str | Callable[[str], str], verb: str, *words: str) -> Outcome:
         """Run the command on a terminal, to its end.
 
         Args:
             prompt: a text that the command asks for something with.
-            answer: what is typed whenever it does, without the line's end.
+            answer: what is typed whenever it does, without the line's end; or what gives it, by the line asked last.
             verb: of the command.
             words: its arguments.
         """
@@ -224,7 +224,8 @@ class Operator:
             while time.monotonic() < end and (text := _read_shown(terminal, end)):
                 shown += text
                 while shown.count(prompt) > answered:
-                    os.write(terminal, f"{answer}\n".encode())
+                    typed = answer if isinstance(answer, str) else answer(shown[shown.rindex(prompt) :])
+                    os.write(terminal, f"{typed}\n".encode())
                     answered += 1
             return Outcome(_wait_for_child(child, end), "", shown, time.monotonic() - started)
         finally:

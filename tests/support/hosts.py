@@ -103,6 +103,10 @@ class ContainerHost:
         """Let `ops` use sudo without a password."""
         self.run("umask 227; echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops; rm -f /etc/sudoers.d/asks")
 
+    def ask_for_sudo(self) -> None:
+        """Let sudo ask `ops` for PASSWORD."""
+        self.run("umask 227; echo 'ops ALL=(ALL) ALL' >/etc/sudoers.d/asks; rm -f /etc/sudoers.d/ops")
+
 
 @dataclass(frozen=True)
 class HostGroup:
@@ -287,7 +291,7 @@ def _start_host(client: Any, name: str, plan: containers.NewHostPlan, image: str
     _wait_until_booted(Host(name, "root", port, address="127.0.0.1", private_key=plan.private_key))
     host.run(_USER_SETUP, env={"PASSWORD": PASSWORD, "PUBLIC_KEY": public_key})
     if sudo_asks:
-        host.run("umask 227; echo 'ops ALL=(ALL) ALL' >/etc/sudoers.d/asks")
+        host.ask_for_sudo()
     else:
         host.allow_sudo()
     return host

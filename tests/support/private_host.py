@@ -20,8 +20,7 @@ _HIDE = """
 set -e
 cd "$1"
 shift
-for file in passwd shadow; do mount --bind "$file" "/etc/$file"; done
-mount --bind sudoers.d /etc/sudoers.d
+mount --bind etc /etc
 mount --bind root /root
 mount -t tmpfs -o mode=755 tmpfs /home
 mkdir /home/op
@@ -43,9 +42,12 @@ class PrivateHost(Sshd):
 
     def __init__(self, directory: Path, password: str = "", *, root_password: str = "") -> None:
         self._hashes = {USER: _hash(password), "root": _hash(root_password)}
-        for folder, mode in (("sudoers.d", 0o755), ("root", 0o700), ("home", 0o755)):
+        for folder, mode in (("root", 0o700), ("home", 0o755)):
             (directory / folder).mkdir(mode)
-        self._clear_home(directory / "home")
+        # All of it: a mount on a file is undone where somebody replaces that file, as useradd does.
+        subprocess.run(["cp", "-a", "/etc", directory], check=True)
+        for path in (directory / "etc" / "sudoers.d").iterdir():
+            path.unlink()
         self.directory = directory
         self.set_up()
         super().__init__(directory, "PermitUserEnvironment yes", "MaxSessions 100")
@@ -69,10 +71,11 @@ class PrivateHost(Sshd):
         """
         lines = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("root:")]
         lines = [f"root:x:0:0::/root:{shell}", *lines, f"{USER}:x:{_UID}:{_UID}::/home/op:{shell}"]
-        self._write("passwd", lines, 0o644)
+        self._write("etc/passwd", lines, 0o644)
         others = [line for line in Path("/etc/shadow").read_text().splitlines() if not line.startswith("root:")]
-        self._write("shadow", [*others, *(f"{n}:{h}:19000:0:99999:7:::" for n, h in self._hashes.items())], 0o640)
-        self._write("sudoers.d/rules", [sudoers], 0o440)
+        ours = [f"{name}:{hashed}:19000:0:99999:7:::" for name, hashed in self._hashes.items()]
+        self._write("etc/shadow", [*others, *ours], 0o640)
+        self._write("etc/sudoers.d/rules", [sudoers], 0o440)
         if key := getattr(self, "_public_key", ""):
             self._write("authorized_keys", [f'command="{forced}" {key}' if forced else key], 0o644)
         for home in (self.directory / "home", self.directory / "root"):
@@ -103,7 +106,6 @@ class PrivateHost(Sshd):
                 self.inside(f"umount -l {place}")
 
     def _write(self, name: str, lines: list[str], mode: int) -> None:
-        # In place: what is mounted is the file, not its name.
         path = self.directory / name
         path.write_text("".join(f"{line}\n" for line in lines))
         path.chmod(mode)

@@ -66,7 +66,7 @@ class Frame:
 
 
 class ErrorFrame:
-    """Takes the end of stderr apart; what came long ago is forgotten.
+    """Takes the end of stderr apart; what came long ago is forgotten. Its markers have an "e" behind the token.
 
     Args:
         token: see `make_token`.
@@ -78,7 +78,7 @@ class ErrorFrame:
 
     def __init__(self, token: str, size: int) -> None:
         self.ended = False
-        self._first, self._last = _markers(token)
+        self._first, self._last = _markers(f"{token}e")
         self._size = size
         self._stored = b""
 

@@ -13,15 +13,18 @@ from cloudmesh.cluster.core.report import Report
 PROGRAM_FOLDERS = "/run/wrappers/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 # Runs on the host in /bin/sh: reads a text and runs it, between the markers of `ssh/frame.py`. On stdin is a line with
-# the frame's token and the text's length, then the text, then what the text reads. A line that comes before is a
-# password that sudo turned out not to need. Every login shell must pass the launcher on unchanged: there is no newline,
-# single quote, backslash or exclamation mark in it.
+# the frame's token and the text's length, then the text, then what the text reads. Some lines may come before: a
+# password that sudo turned out not to need, and the spare ones. Every login shell must pass the launcher on unchanged:
+# there is no newline, single quote, backslash or exclamation mark in it. Where a start-up file has redirected one
+# stream into the other, the marker that comes first here is outside of the frame of the other stream.
 LAUNCHER = (
     f'export LC_ALL=C PATH="${{PATH:+$PATH:}}{PROGRAM_FOLDERS}"; '
-    "read -r m n; case $m in cms-*) ;; *) read -r m n ;; esac; "
+    "for n in 1 2 3; do read -r m n; case $m in cms-*) break ;; esac; done; "
     'case $m in cms-*) ;; *) echo "what the login shell starts has read our input" >&2; exit 1 ;; esac; '
-    'echo "$m+" >&2; echo "$m+"; (eval "$(head -c "$n")"); n=$?; echo "$m-$n" >&2; echo "$m-$n"'
+    'echo "${m}e+" >&2; echo "$m+"; (eval "$(head -c "$n")"); n=$?; echo "$m-$n"; echo "${m}e-$n" >&2'
 )
+# For a start-up file that waits until somebody presses Enter.
+SPARE_LINES = b"\n\n"
 
 
 def load(*names: str) -> str:

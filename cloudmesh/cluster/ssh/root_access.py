@@ -14,7 +14,7 @@ from cloudmesh.cluster.core.errors import AuthenticationError, HostTimeoutError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.ssh import root_refusal
 from cloudmesh.cluster.ssh.frame import make_token
-from cloudmesh.cluster.ssh.host_script import LAUNCHER, PROGRAM_FOLDERS, ScriptOutput, launch, load
+from cloudmesh.cluster.ssh.host_script import LAUNCHER, PROGRAM_FOLDERS, SPARE_LINES, ScriptOutput, launch, load
 from cloudmesh.cluster.ssh.remote_command import RemoteCommand
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ class RootAccess:
     Attributes:
         program: the path of a sudo or doas; empty: the user who logs in is root.
         options: its options.
-        stdin: is sent before the command's stdin; it has the password, which must not be in any argument list.
+        stdin: is sent before the command's stdin: the password, which must not be in any argument list, or spare lines.
         delay: seconds that it took to run something as root.
         interpreter: how the login shell finds a POSIX shell.
     """
 
     program: str = ""
     options: tuple[str, ...] = ()
-    stdin: bytes = field(default=b"", repr=False)
+    stdin: bytes = field(default=SPARE_LINES, repr=False)
     delay: float = 0.0
     interpreter: str = "/bin/sh"
 
@@ -121,7 +121,8 @@ class _Answer:
             return RootAccess(delay=self.delay, interpreter=self.interpreter)
         forget = ("-k",) if self.takes_password else ()  # a password that sudo remembers would be read by the script
         if self.password is None:
-            return RootAccess(self.program, (*forget, "-n", "-u", "root"), b"", self.delay, self.interpreter)
+            options = (*forget, "-n", "-u", "root")
+            return RootAccess(self.program, options, delay=self.delay, interpreter=self.interpreter)
         options = (*forget, "-S", "-u", "root", "-p", "")
         return RootAccess(self.program, options, _line(self.password), self.delay, self.interpreter)
 
@@ -168,7 +169,7 @@ def _ask(
     interpreter = asked.interpreter if asked else interpreter
     text = launch(token, load("host/become_root.sh"), *([asked.program] if asked else []))
     command = RootAccess(interpreter=interpreter).command
-    payload = text + (_line(password) if password is not None else b"")
+    payload = SPARE_LINES + text + (_line(password) if password is not None else b"")
     lines, deadline = ScriptOutput(), start + _SECONDS
     with RemoteCommand(link.transport, command, token, payload, timeout=_SECONDS) as running:
         try:

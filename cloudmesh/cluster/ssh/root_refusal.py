@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+_READ_INPUT = re.compile(r"cms-[0-9a-f]{32}")  # a token of `ssh/frame.py`, which was on stdin
 _SAID = 120  # characters of an answer that are quoted
 _WARNING = re.compile(r"unable to resolve host|^password of \S+: $")
 _PROMPT = re.compile(r"password of (\S+): ")  # see `cloudmesh/images/host/become_root.sh`
 _WANTS_PASSWORD = re.compile(r"a password is required|[Aa]uthentication is required|Authentication required")
-_WRONG_PASSWORD = re.compile(r"try again|incorrect (password|authentication)|no password was provided")
+_WRONG_PASSWORD = re.compile(r"(Sorry|failed), try again|incorrect (password|authentication)|no password was provided")
+_SYNTAX = r"syntax error|parse error"  # in sudoers: sudo passes over the line and goes on
 # What a program answers, what that means, and what helps. {user} and {program} are filled in.
 _CAUSES = (
     (
@@ -33,6 +35,11 @@ _CAUSES = (
         "make root its owner with mode 4755, on a file system without nosuid, or log in as root",
     ),
     (
+        r"password is expired|[Aa]ccount (has )?expired|account locked|password change required",
+        "the account or its password has expired",
+        "log in there by ssh and renew it, or log in as another user by --user",
+    ),
+    (
         r"Operation not permitted|is not enabled",
         "its configuration does not name the user",
         "put 'permit nopass {user} as root' into /etc/doas.conf, or log in as another one by --user",
@@ -41,8 +48,8 @@ _CAUSES = (
 
 
 def wants_password(answer: str) -> bool:
-    """Whether sudo or doas says that it wants a password."""
-    return bool(_WANTS_PASSWORD.search(answer))
+    """Whether sudo or doas says that it wants a password, and that this is all that is wrong."""
+    return bool(_WANTS_PASSWORD.search(answer)) and not any(re.search(pattern, answer) for pattern, _, _ in _CAUSES)
 
 
 def is_wrong_password(answer: str) -> bool:
@@ -60,7 +67,8 @@ def quote(program: str, answer: str) -> str:
     """Return the line in which a program tells its reason, as "PROGRAM: LINE"."""
     lines = [line.strip() for line in _PROMPT.sub("", answer).splitlines() if line.strip() and not _is_warning(line)]
     name = PurePosixPath(program).name
-    telling = [line for line in lines if any(re.search(pattern, line) for pattern, _, _ in _CAUSES)]
+    patterns = [_SYNTAX, *(pattern for pattern, _, _ in _CAUSES)]
+    telling = [line for line in lines if any(re.search(pattern, line) for pattern in patterns)]
     named = [line for line in lines if line.startswith((f"{name}: ", f"{name}-rs: "))]
     line = next(iter([*telling, *named, *lines]), "no reason given")
     return f"{program}: {_shorten(line.removeprefix(f'{name}: '))}"
@@ -98,7 +106,7 @@ def explain_password(user: str, program: str, answer: str, is_allowed: bool) -> 
     if name == "doas":
         remedy = f"put 'permit nopass {user} as root' into /etc/doas.conf, because doas takes it on a terminal only"
     else:
-        doubt = "" if is_allowed else f", also where sudoers does not name {user}"
+        doubt = "" if is_allowed else f" (whether that names {user} at all, sudo tells after the password only)"
         remedy = f"run on a terminal, or allow NOPASSWD in sudoers{doubt}"
     return f"{name} wants a password of user {user} ({quote(program, answer)}): {remedy}"
 
@@ -112,12 +120,22 @@ def explain_shell(user: str, printed: str, errors: str, status: int) -> str:
         errors: what came on stderr.
         status: the exit status; -1: a signal ended it.
     """
+    if _READ_INPUT.search(printed + errors):
+        return (
+            f"user {user} cannot run commands: the login shell, or a command that sshd forces, read our input and ran "
+            "nothing: do its start-up files start another shell?"
+        )
     said = quote_shell(printed, errors)
     ending = "it was killed" if status == -1 else f"exit status {status}"
-    if not said:
+    if not said and status:
         return (
             f"the login shell of user {user} runs no commands, it ended without a word, as /bin/false does ({ending}): "
-            "give it another one by chsh, or log in as another user by --user"
+            "give the user another one by chsh, or log in as another user by --user"
+        )
+    if not said:
+        return (
+            f"the login shell of user {user} printed nothing of what it was told to print: "
+            "does 'ssh HOST echo hello' do so, or do its start-up files redirect the output?"
         )
     return (
         f"user {user} cannot run commands: the login shell, or a command that sshd forces, answered {said} ({ending}): "

@@ -50,14 +50,14 @@ def test_of_a_shell_that_ran_nothing_its_words_are_kept():
 
 def test_errors_of_the_shell_are_told_from_ours():
     errors = ErrorFrame(TOKEN, 100)
-    for piece in (b"from .bash", f"rc\n{TOKEN}+\nour cause\n{TOKEN}".encode(), b"-1\n", b"from a trap\n"):
+    for piece in (b"from .bash", f"rc\n{TOKEN}e+\nour cause\n{TOKEN}".encode(), b"e-1\n", b"from a trap\n"):
         errors.feed(piece)
     assert errors.content == b"our cause\n"
 
 
 def test_of_many_errors_the_last_are_kept():
     errors = ErrorFrame(TOKEN, 100)
-    errors.feed(f"noise {TOKEN}+\n".encode())
+    errors.feed(f"noise {TOKEN}e+\n".encode())
     for number in range(100):
         errors.feed(b"%d\n" % number)
     assert errors.content.endswith(b"98\n99\n")

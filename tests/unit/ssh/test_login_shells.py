@@ -30,7 +30,10 @@ def server():
 
 @dataclass(frozen=True)
 class Setup:
-    """How the account is on a host; see `PrivateHost.set_up`. `mounts` are made in addition."""
+    """How the account is on a host; see `PrivateHost.set_up`. `mounts` are made in addition.
+
+    `cause` is what a script's failure tells where it says "our cause" on stderr.
+    """
 
     shell: str = "/bin/bash"
     files: dict[str, str] = field(default_factory=dict)
@@ -38,6 +41,7 @@ class Setup:
     forced: str = ""
     mounts: tuple[str, ...] = ()
     user: str = USER
+    cause: str = r": our cause \(exit status 7\)$"
 
     def apply(self, server):
         if not Path(self.shell).exists():
@@ -72,6 +76,8 @@ WORK = {
     "a .bashrc that prints a lot": starting("head -c 3000000 /dev/urandom; head -c 3000000 /dev/urandom >&2"),
     "an exit trap": starting(f"{NOISE}; {AT_EXIT}"),
     "an exit trap, of root": starting(f"{NOISE}; {AT_EXIT}", user="root"),
+    "a .bashrc that waits for Enter": starting("read -r line"),
+    "a .bashrc that puts stderr into stdout": starting("exec 2>&1", cause=": the script failed: exit status 7$"),
     "an ssh rc that prints": Setup(files={".ssh/rc": NOISE}),
     "an ssh rc that prints, of root": Setup(files={".ssh/rc": NOISE}, user="root"),
     "a forced command that runs what was asked": Setup(forced="echo logged; eval $SSH_ORIGINAL_COMMAND"),
@@ -98,7 +104,7 @@ def test_a_host_that_ssh_gets_into_works_whatever_its_shell_prints(server, setup
         assert connection.run('id -u; echo "$1"; cat', "it's\n!").output == "0\nit's\n!"
         with connection.stream("cat content", files={"content": content}) as stream:
             assert stream.readall() == content
-        with pytest.raises(HostError, match=r": our cause \(exit status 7\)$"):
+        with pytest.raises(HostError, match=setup.cause):
             connection.run("echo our cause >&2; exit 7")
         with connection.hold("echo ::fact held yes; cat >/dev/null") as held:
             assert held.alive
@@ -123,8 +129,12 @@ REFUSED = {
         r"\(exit status 142\): log in as another user by --user",
     ),
     "a .bashrc that ends": (starting("echo Closed for repair >&2; exit 3"), r'answered "Closed for repair" .*status 3'),
-    "a .bashrc that starts another shell": (starting("exec /bin/dash"), "cannot run commands"),
-    "a .bashrc that reads": (starting("read -r line"), "what the login shell starts has read our input"),
+    "a .bashrc that redirects": (starting("exec >/dev/null 2>&1"), "printed nothing .* redirect the output"),
+    "a shell that echoes": (Setup("/bin/cat"), "cannot run commands"),
+    "a forced command that echoes": (Setup(forced="cat"), "a command that sshd forces, read our input"),
+    "sftp only": (Setup(forced="internal-sftp"), 'answered "This service allows sftp connections only."'),
+    "a .bashrc that starts another shell": (starting("exec /bin/dash"), "start-up files start another shell"),
+    "a .bashrc that reads all": (starting("cat >/dev/null"), "what the login shell starts has read our input"),
 }
 
 
