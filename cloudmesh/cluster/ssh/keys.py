@@ -66,6 +66,8 @@ def _list_all(
         yield from ((f"agent key {key.get_name()} {key.fingerprint}", key) for key in agent)
     for path in target.default_key_files:
         if path.exists():
+            public = _read_public_key(path)
+            yield from ((f"{path} (agent)", key) for key in agent if key.asbytes() == public)
             yield from _try_key_file(path, encrypted, unusable)
     for path in encrypted:  # last, so that nobody is asked who has another key that fits
         yield from _ask_for_key_file(path, passphrase, unusable)

@@ -89,7 +89,7 @@ def connect(host: Host, target: Target, settings: SshSettings, host_keys: HostKe
     client = openssh_config.program()
     if client is None:
         raise OpenSshError("OpenSSH's client is not installed here")
-    if transport := _use_open_connection(client, host):
+    if transport := use_open_connection(host):
         return Opened(transport, host.host_key)
     arguments = _Arguments(client, host, target, settings)
     master = _Master(arguments, host_keys)
@@ -111,10 +111,11 @@ def connect(host: Host, target: Target, settings: SshSettings, host_keys: HostKe
     return Opened(master.transport, key)
 
 
-def _use_open_connection(client: str, host: Host) -> MuxTransport | None:
+def use_open_connection(host: Host) -> MuxTransport | None:
     """Return the connection that the user keeps open to `host` (ControlMaster); None: there is none."""
-    if host.host_key:
-        return None  # it is not known whether the other end has that key
+    client = openssh_config.program()
+    if client is None or host.host_key:  # it is not known whether the other end has the trusted key
+        return None
     path = openssh_config.ask_control_path(client, host.name, host.user, host.port)
     if path and Path(path).is_socket():
         with contextlib.suppress(Exception):  # whatever is wrong with it, another connection is made
@@ -152,7 +153,7 @@ class _Arguments:
         """Return the key that the host shows, without logging in; empty: it shows none that could be read."""
         new = folder / "new"
         options = ["StrictHostKeyChecking=accept-new", "KnownHostsCommand=none", "PreferredAuthentications=none"]
-        options += ["VerifyHostKeyDNS=no", *_known_hosts_options([new], [])]
+        options += ["ControlMaster=no", "ControlPath=none", "VerifyHostKeyDNS=no", *_known_hosts_options([new], [])]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(  # noqa: S603 - ssh, with names that were checked
                 self._command("-N", options=options),
