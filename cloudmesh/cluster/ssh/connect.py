@@ -14,7 +14,7 @@ from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostKeyError, UnreachableError, UsageError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.retrying import retry
-from cloudmesh.cluster.ssh import authentication, keys, known_hosts, openssh, openssh_config, ssh_config
+from cloudmesh.cluster.ssh import authentication, interactive_login, known_hosts, openssh, openssh_config, ssh_config
 from cloudmesh.cluster.ssh.connection import Connection, Link, translate_errors
 from cloudmesh.cluster.ssh.host_keys import HostKeys
 from cloudmesh.cluster.ssh.jump_hosts import JUMP_HOSTS
@@ -84,12 +84,11 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
         note=settings.tell_once,
     )
     if host.address or host.private_key:  # a local host, which OpenSSH knows nothing of
-        return _open_own_link(host, target, settings, host_keys, leave_to_openssh=False)
+        return _open_own_link(host, target, settings, host_keys)
     try:
         if target.foreign:
             raise _IncompatibleError(str(host), f"only OpenSSH's client knows {target.foreign}")
-        # Questions come last: no passphrase is asked for where OpenSSH gets in without.
-        return _open_own_link(host, target, replace(settings, passphrase=None), host_keys, leave_to_openssh=True)
+        return _open_own_link(host, target, settings, host_keys, leave_to_openssh=True)
     except (UnreachableError, HostKeyError, AuthenticationError) as error:
         if isinstance(error.__cause__, HostError):  # it is a jump host's error, and OpenSSH was asked about that
             raise
@@ -104,14 +103,24 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
 
 
 def _open_own_link(
-    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys, *, leave_to_openssh: bool
+    host: Host,
+    target: Target,
+    settings: SshSettings,
+    host_keys: HostKeys,
+    *,
+    leave_to_openssh: bool = False,
+    refusal: AuthenticationError | None = None,
 ) -> Link:
+    """Connect and log in by paramiko: without questions, or by them after `refusal`, for which it failed without."""
     transport, release = _exchange_keys(host, target, settings, host_keys)
     try:
         with translate_errors(host):
             key = _read_server_key(transport)
             host_keys.verify(key, leave_to_openssh=leave_to_openssh)
-            authentication.log_in(transport, host, target, settings.passphrase)
+            if refusal:
+                interactive_login.log_in(transport, host, target, settings, refusal)
+            else:
+                authentication.log_in(transport, host, target)
     except UnreachableError as error:
         transport.close()
         release()
@@ -132,9 +141,11 @@ def _open_link_by_openssh(
     except openssh.OpenSshError as failure:
         if isinstance(error, _IncompatibleError):
             raise UnreachableError(str(host), _explain_incompatibility(error, failure)) from error
-        has_encrypted_key = isinstance(error, AuthenticationError) and keys.ENCRYPTED in error.cause
-        if isinstance(error, HostKeyError) or (settings.passphrase and has_encrypted_key):
-            return _open_own_link(host, target, settings, host_keys, leave_to_openssh=False)
+        if isinstance(error, HostKeyError):
+            return _open_own_link(host, target, settings, host_keys)
+        # Questions come last: nothing is asked for where OpenSSH gets in without.
+        if isinstance(error, AuthenticationError) and (settings.passphrase or settings.password):
+            return _open_own_link(host, target, settings, host_keys, refusal=error)
         raise error from failure
     return _make_link(host, target, opened.transport, opened.host_key, host_keys, lambda: None)
 

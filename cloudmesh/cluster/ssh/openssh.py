@@ -7,6 +7,7 @@ user's configuration says. What that refuses is shown to `HostKeys`, which knows
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ _LONGEST_FOLDER = 60  # characters; a socket's path must not have more than abou
 _UNKNOWN_KEY = "Host key verification failed"
 _SHOWN_KEY = re.compile(r"debug1: Server host (?:key|certificate): \S+ (SHA256:[^\s,]+)")
 # Lines of `ssh -v` that do not say why a connection failed.
-_CHATTER = re.compile(r"(debug\d:|OpenSSH_|Authenticated to|Transferred:|Bytes per second|\s*$|ssh_packet_)")
+_CHATTER = re.compile(r"(debug\d:|OpenSSH_|Authenticated to|Transferred:|Bytes per second|\*\* |\s*$|ssh_packet_)")
 
 # Nothing but the connection: no terminal, no questions, nothing of the user's that would run or listen beside it.
 # What old clients do not know is ignored by them.
@@ -175,16 +176,20 @@ class _Arguments:
             command += ["-o", option]
         command += ["-l", self.host.user] if self.host.user else []
         command += ["-p", str(self.host.port)] if self.host.port else []
-        command += ["-i", self.host.key] if self.host.key else []
+        command += ["-i", str(self.target.key_files[0]).replace("%", "%%")] if self.host.key else []
         command += ["-J", ",".join(self.target.jumps)] if self.target.jumps else []
         return [*command, "--", self.host.name]
+
+    @functools.cached_property
+    def _has_silent_agent(self) -> bool:
+        return bool(self.target.agent_socket) and keys.is_silent(self.target.agent_socket)
 
     def _choices(self) -> Iterator[str]:
         if not self.target.connect_timeout:
             yield f"ConnectTimeout={max(1, round(self.settings.connect_timeout))}"
         if self.host.key:
             yield "IdentitiesOnly=yes"
-        if self.target.agent_socket and keys.is_silent(self.target.agent_socket):
+        if self._has_silent_agent:
             yield "IdentityAgent=none"  # ssh would wait for it for ever
 
 

@@ -530,6 +530,11 @@ def a_command_that_knows_host_keys(place):
     place.config(f"Host srv1\n KnownHostsCommand /bin/cat {place.home}/known\n IdentityFile {place.key}\n")
 
 
+@case()
+def a_loopback_address_whose_keys_do_not_count(place):
+    place.config(f"Host srv1\n NoHostAuthenticationForLocalhost yes\n IdentityFile {place.key}\n")
+
+
 # --- what paramiko does not speak
 
 
