@@ -171,6 +171,12 @@ class Arguments:
             if meets_hosts and prompts.can_ask()
             else None,
             sudo_password=(lambda prompt: prompts.ask_password(self.progress, prompt)) if prompts.can_ask() else None,
+            passphrase=(lambda path: prompts.ask_password(self.progress, f"passphrase of {path}"))
+            if prompts.can_ask()
+            else None,
+            password=(lambda who: prompts.ask_password(self.progress, f"SSH password of {who}"))
+            if prompts.can_ask()
+            else None,
             note=self.progress.note,
         )
 

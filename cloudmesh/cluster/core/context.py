@@ -11,7 +11,7 @@ from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
 
 # Hosts are connected in parallel, but the operator must see one question at a time: hold this lock around every call of
-# `SshSettings.confirm`, `SshSettings.sudo_password` and `SshSettings.passphrase`.
+# what `SshSettings` has for questions.
 question_lock = threading.Lock()
 
 _told: set[str] = set()
@@ -31,6 +31,7 @@ class SshSettings:
         connect_timeout: seconds for each of TCP connection, key exchange and login.
         passphrase: asks the user for the passphrase of a key file; None where nobody can be asked.
         sudo_answers: sudo passwords that hosts took, the last one at the end; it is tried on further hosts first.
+        password: asks the user for the SSH password of "USER@HOST"; None where nobody can be asked.
         note: tells the user one line that matters; None where nobody is told.
     """
 
@@ -41,6 +42,7 @@ class SshSettings:
     connect_timeout: float = 10.0
     passphrase: Callable[[str], str] | None = None
     sudo_answers: list[str] = field(default_factory=list, repr=False, compare=False)
+    password: Callable[[str], str] | None = None
     note: Callable[[str], None] | None = None
 
     def tell_once(self, text: str) -> None:

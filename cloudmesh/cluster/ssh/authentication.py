@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import AuthenticationError
@@ -16,16 +16,13 @@ if TYPE_CHECKING:
     import paramiko
 
 
-def log_in(
-    transport: paramiko.Transport, host: Host, target: Target, passphrase: Callable[[str], str] | None = None
-) -> None:
-    """Authenticate with the first key that the host accepts.
+def log_in(transport: paramiko.Transport, host: Host, target: Target) -> None:
+    """Authenticate with the first key that the host accepts; nobody is asked for anything.
 
     Args:
         transport: after its key exchange and the verification of the host's key.
         host: the host; its `private_key`, if it has one, is the only key that is tried.
         target: the login name, and the keys to try otherwise.
-        passphrase: returns the passphrase of the key file at a path; None: encrypted key files cannot be used.
 
     Raises:
         AuthenticationError: no key was accepted, or there is no key that can be used.
@@ -35,7 +32,7 @@ def log_in(
 
     tried: list[str] = []
     unusable: list[str] = []
-    for label, key in _list_keys(host, target, passphrase, unusable):
+    for label, key in _list_keys(host, target, unusable):
         tried.append(label)
         try:
             further = transport.auth_publickey(target.user, key)
@@ -74,14 +71,12 @@ def _explain_login_refusal(user: str, tried: list[str], unusable: list[str], *, 
     return f"{refused}: give the right one by --user and --key, or add it to the user's ~/.ssh/authorized_keys there"
 
 
-def _list_keys(
-    host: Host, target: Target, passphrase: Callable[[str], str] | None, unusable: list[str]
-) -> Iterator[tuple[str, paramiko.PKey]]:
+def _list_keys(host: Host, target: Target, unusable: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     """Yield the keys to try; if the host has a private key in memory, it is the only one."""
     if host.private_key:
         yield "the key made for it", _parse_private_key(host.private_key)
     else:
-        yield from keys.list_keys(target, passphrase, unusable)
+        yield from keys.list_keys(target, unusable)
 
 
 def _parse_private_key(text: str) -> paramiko.PKey:

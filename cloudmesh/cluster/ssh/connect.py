@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import re
 import socket
-import subprocess
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.context import SshSettings
@@ -21,7 +16,7 @@ from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.ssh import (
     authentication,
-    keys,
+    interactive_login,
     known_hosts,
     openssh,
     openssh_config,
@@ -30,6 +25,8 @@ from cloudmesh.cluster.ssh import (
 )
 from cloudmesh.cluster.ssh.connection import Connection, Link, translate_errors
 from cloudmesh.cluster.ssh.host_keys import HostKeys
+from cloudmesh.cluster.ssh.jump_hosts import JUMP_HOSTS
+from cloudmesh.cluster.ssh.proxy_command import ProxyProcess
 from cloudmesh.cluster.ssh.ssh_config import Target
 from cloudmesh.cluster.ssh.transport import ByteStream, Transport
 
@@ -94,31 +91,48 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
         confirm=settings.confirm,
         note=settings.tell_once,
     )
-    is_local = bool(host.address or host.private_key)
+    if host.address or host.private_key:  # a local host, which OpenSSH knows nothing of
+        return _open_own_link(host, target, settings, host_keys)
     try:
         if target.foreign:
             raise _IncompatibleError(str(host), f"only OpenSSH's client knows {target.foreign}")
-        # Questions come last: no passphrase is asked for where OpenSSH gets in without.
-        quiet = settings if is_local else replace(settings, passphrase=None)
-        return _open_own_link(host, target, quiet, host_keys, leave_to_openssh=not is_local)
-    except (_IncompatibleError, HostKeyError, AuthenticationError) as error:
-        is_of_jump_host = isinstance(error.__cause__, HostError)  # for which OpenSSH was asked already
-        # Of a host key that has changed or is revoked OpenSSH would say the same.
-        is_final = isinstance(error, HostKeyError) and not host_keys.foreign
-        if is_local or is_of_jump_host or is_final:
+        return _open_own_link(host, target, settings, host_keys, leave_to_openssh=True)
+    except (UnreachableError, HostKeyError, AuthenticationError) as error:
+        if isinstance(error.__cause__, HostError):  # it is a jump host's error, and OpenSSH was asked about that
+            raise
+        # Of a host key that has changed or is revoked, OpenSSH would say the same.
+        if isinstance(error, HostKeyError) and not host_keys.foreign:
+            raise
+        if isinstance(error, UnreachableError) and not isinstance(error, _IncompatibleError):
+            if transport := openssh.use_open_connection(host):
+                return _make_link(host, target, transport, "", host_keys, lambda: None)
             raise
         return _open_link_by_openssh(host, target, settings, host_keys, error)
 
 
 def _open_own_link(
-    host: Host, target: Target, settings: SshSettings, host_keys: HostKeys, *, leave_to_openssh: bool
+    host: Host,
+    target: Target,
+    settings: SshSettings,
+    host_keys: HostKeys,
+    *,
+    leave_to_openssh: bool = False,
+    refusal: AuthenticationError | None = None,
 ) -> Link:
+    """Connect and log in by paramiko: without questions, or by them after `refusal`, for which it failed without."""
     transport, release = _exchange_keys(host, target, settings, host_keys)
     try:
         with translate_errors(host):
             key = _read_server_key(transport)
             host_keys.verify(key, leave_to_openssh=leave_to_openssh)
-            authentication.log_in(transport, host, target, settings.passphrase)
+            if refusal:
+                interactive_login.log_in(transport, host, target, settings, refusal)
+            else:
+                authentication.log_in(transport, host, target)
+    except UnreachableError as error:
+        transport.close()
+        release()
+        raise _IncompatibleError(str(host), f"the login was broken off: {error.cause}") from error.__cause__
     except BaseException:
         transport.close()
         release()
@@ -135,9 +149,11 @@ def _open_link_by_openssh(
     except openssh.OpenSshError as failure:
         if isinstance(error, _IncompatibleError):
             raise UnreachableError(str(host), _explain_incompatibility(error, failure)) from error
-        has_encrypted_key = isinstance(error, AuthenticationError) and keys.ENCRYPTED in error.cause
-        if isinstance(error, HostKeyError) or (settings.passphrase and has_encrypted_key):
-            return _open_own_link(host, target, settings, host_keys, leave_to_openssh=False)
+        if isinstance(error, HostKeyError):
+            return _open_own_link(host, target, settings, host_keys)
+        # Questions come last: nothing is asked for where OpenSSH gets in without.
+        if isinstance(error, AuthenticationError) and (settings.passphrase or settings.password):
+            return _open_own_link(host, target, settings, host_keys, refusal=error)
         raise error from failure
     return _make_link(host, target, opened.transport, opened.host_key, host_keys, lambda: None)
 
@@ -172,7 +188,7 @@ def _make_link(
 
 
 class _IncompatibleError(UnreachableError):
-    """The host wants something of the SSH protocol that we do not have."""
+    """The host speaks SSH, but we did not come to terms with it: it may want something that we do not have."""
 
 
 def _exchange_keys(
@@ -198,6 +214,10 @@ class _HungUpError(UnreachableError):
     """The server closed the connection at once."""
 
 
+class _HungUpOnUsError(_HungUpError, _IncompatibleError):
+    """The server closed the connection once it had heard what we offer."""
+
+
 def _exchange_keys_once(
     host: Host, target: Target, settings: SshSettings, host_keys: HostKeys
 ) -> tuple[paramiko.Transport, Callable[[], None]]:
@@ -216,19 +236,22 @@ def _exchange_keys_once(
     host_keys.prefer_known_types(transport)
     try:
         transport.start_client(timeout=2 * handshake)
-    except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # paramiko passes on whatever its thread met
         transport.close()
-        cause = _explain_failed_handshake(target, error, stream, transport.greeting)
+        speaks_ssh = bool(transport.remote_version)
+        cause = _explain_failed_handshake(target, error, stream, transport.greeting, speaks_ssh=speaks_ssh)
         release()
-        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
-            raise _IncompatibleError(str(host), cause) from error
-        hung_up = not target.proxy_command and time.monotonic() - start < timeout / 2
-        raise (_HungUpError if hung_up else UnreachableError)(str(host), cause) from error
+        is_final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
+        if is_final or time.monotonic() - start > timeout / 2:
+            raise (_IncompatibleError if speaks_ssh else UnreachableError)(str(host), cause) from error
+        raise (_HungUpOnUsError if speaks_ssh else _HungUpError)(str(host), cause) from error
     return transport, release
 
 
-def _explain_failed_handshake(target: Target, error: Exception, stream: object, greeting: str) -> str:
-    if isinstance(stream, ProxyProcess):
+def _explain_failed_handshake(
+    target: Target, error: Exception, stream: object, greeting: str, *, speaks_ssh: bool
+) -> str:
+    if isinstance(stream, ProxyProcess) and not speaks_ssh:
         last_words = stream.last_words()
         return f"its ProxyCommand gave no SSH connection: {target.proxy_command}" + (last_words and f": {last_words}")
     if "Not allowed at this time" in greeting:
@@ -254,7 +277,10 @@ def _open_stream(host: Host, target: Target, settings: SshSettings) -> _ByteStre
     if target.jumps:
         return _open_channel_through_jump_host(host, target, settings)
     if target.proxy_command:
-        process = ProxyProcess(target.proxy_command)
+        try:
+            process = ProxyProcess(target.proxy_command)
+        except OSError as error:
+            raise UnreachableError(str(host), f"its ProxyCommand cannot be run: {error.strerror}") from error
         return process, process.close
     return _connect_tcp(host, target, target.connect_timeout or settings.connect_timeout), lambda: None
 
@@ -322,121 +348,3 @@ def _silence_paramiko() -> None:
     logger = logging.getLogger("paramiko")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
-
-
-@dataclass
-class _SharedLink:
-    """A connection to a jump host.
-
-    Attributes:
-        lock: is held while the other attributes change, and while the connection is being made.
-        link: the connection; None where there is none.
-        users: how many leases of it are not released.
-        failure: why the last attempt to connect failed; None if it succeeded.
-        failed_at: when that was, in the seconds of `time.monotonic`.
-    """
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    link: Link | None = None
-    users: int = 0
-    failure: HostError | None = None
-    failed_at: float = 0.0
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The use of a shared connection until `release` is called."""
-
-    link: Link
-    release: Callable[[], None]
-
-
-class JumpHosts:
-    """Connections to jump hosts, shared between the hosts behind them; closed when the last user releases them."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._shared: dict[Hashable, _SharedLink] = {}
-
-    def lease(self, key: Hashable, connect: Callable[[], Link]) -> Lease:
-        """Return a lease of the connection that is stored under `key`.
-
-        Args:
-            key: the same for everything that can share the connection.
-            connect: makes the connection if there is none, or none that still stands.
-
-        Raises:
-            HostError: `connect` failed, in this thread or in another one for which this thread waited.
-        """
-        with self._guard:
-            shared = self._shared.setdefault(key, _SharedLink())
-        start = time.monotonic()
-        with shared.lock:
-            link = shared.link
-            if link is None or not link.transport.is_active():
-                # Another thread failed while this one waited: trying again would only take as long once more.
-                if shared.failure and shared.failed_at > start:
-                    raise type(shared.failure)(shared.failure.host, shared.failure.cause)
-                link = self._connect(shared, connect)
-            shared.users += 1
-        return Lease(link, lambda: self._release(shared, link))
-
-    def _connect(self, shared: _SharedLink, connect: Callable[[], Link]) -> Link:
-        if shared.link:
-            shared.link.close()
-        try:
-            shared.link, shared.users, shared.failure = connect(), 0, None
-        except HostError as error:
-            shared.link, shared.failure, shared.failed_at = None, error, time.monotonic()
-            raise
-        return shared.link
-
-    def _release(self, shared: _SharedLink, link: Link) -> None:
-        with shared.lock:
-            if shared.link is not link:
-                return  # the link had died and was replaced by another one
-            shared.users -= 1
-            if not shared.users:
-                shared.link = None
-                link.close()
-
-
-JUMP_HOSTS = JumpHosts()
-
-
-class ProxyProcess:
-    """A running ProxyCommand.
-
-    Args:
-        command: is run by the user's shell, as OpenSSH does; the user wrote it into `~/.ssh/config`.
-
-    Attributes:
-        stream: this program's end of the connection.
-    """
-
-    def __init__(self, command: str) -> None:
-        self.stream, process_end = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
-        with process_end:
-            self._process = subprocess.Popen(  # noqa: S603 - a ProxyCommand is the user's own shell text
-                [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
-                stdin=process_end.fileno(),
-                stdout=process_end.fileno(),
-                stderr=self._errors,
-            )
-
-    def last_words(self) -> str:
-        """Return the last line that the command wrote to stderr; empty: none."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - 4096))
-        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
-
-    def close(self) -> None:
-        """End the process and the connection."""
-        self.stream.close()
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(2.0)

@@ -10,11 +10,10 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cloudmesh.cluster.core.context import question_lock
 from cloudmesh.cluster.ssh.ssh_config import Target
 
 if TYPE_CHECKING:
@@ -22,13 +21,10 @@ if TYPE_CHECKING:
 
 _AGENT_SECONDS = 5.0  # in which an agent lists its keys
 _SIGNING_SECONDS = 60.0  # in which an agent signs; it may ask its user first
-ENCRYPTED = "is encrypted and not in the agent"
 _MAGIC = b"openssh-key-v1\0"
 
 
-def list_keys(
-    target: Target, passphrase: Callable[[str], str] | None, unusable: list[str]
-) -> Iterator[tuple[str, paramiko.PKey]]:
+def list_keys(target: Target, unusable: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     """Yield the keys to try at a host, without repetitions, each with a label for messages.
 
     The order is: key files that the user named, keys of the SSH agent, default key files. A key with a certificate
@@ -36,14 +32,13 @@ def list_keys(
 
     Args:
         target: how the host is reached.
-        passphrase: returns the passphrase of the key file at a path; None: encrypted key files cannot be used.
         unusable: is extended by why keys cannot be used.
     """
     if not target.publickey:
         unusable.append("PubkeyAuthentication is no in the SSH configuration")
         return
     seen: set[bytes] = set()
-    for label, key in _list_all(target, passphrase, unusable):
+    for label, key in _list_all(target, unusable):
         for variant in (*_certify(key, target), key):
             blob = variant.public_blob.key_blob if variant.public_blob else variant.asbytes()
             if blob not in seen:
@@ -51,24 +46,46 @@ def list_keys(
                 yield label, variant
 
 
-def _list_all(
-    target: Target, passphrase: Callable[[str], str] | None, unusable: list[str]
-) -> Iterator[tuple[str, paramiko.PKey]]:
+def list_encrypted(target: Target) -> list[Path]:
+    """Return those of the user's key files that need a passphrase."""
+    encrypted = []
+    for path in (*target.key_files, *target.default_key_files):
+        with contextlib.suppress(OSError, ValueError):
+            try:
+                load_private_key(path.read_bytes())
+            except TypeError:
+                encrypted.append(path)
+    return encrypted
+
+
+def open_encrypted(path: Path, passphrase: str, target: Target) -> Iterator[paramiko.PKey]:
+    """Yield the key of a file, with its certificates and without.
+
+    Raises:
+        ValueError: the passphrase is wrong, or the file has no key that can be used.
+        OSError: the file cannot be read.
+    """
+    key = load_private_key(path.read_bytes(), passphrase.encode())
+    for _, variant in _with_own_certificate(path, key):
+        yield from _certify(variant, target)
+        yield variant
+
+
+def _list_all(target: Target, unusable: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     agent = _read_agent(target.agent_socket, unusable)
-    encrypted: list[Path] = []
     for path in target.key_files:
         public = _read_public_key(path)
         matching = [key for key in agent if key.asbytes() == public]
         yield from ((f"{path} (agent)", key) for key in matching)
         if not matching:
-            yield from _try_key_file(path, encrypted, unusable)
+            yield from _try_key_file(path, unusable)
     if target.agent:
         yield from ((f"agent key {key.get_name()} {key.fingerprint}", key) for key in agent)
     for path in target.default_key_files:
         if path.exists():
-            yield from _try_key_file(path, encrypted, unusable)
-    for path in encrypted:  # last, so that nobody is asked who has another key that fits
-        yield from _ask_for_key_file(path, passphrase, unusable)
+            public = _read_public_key(path)
+            yield from ((f"{path} (agent)", key) for key in agent if key.asbytes() == public)
+            yield from _try_key_file(path, unusable)
 
 
 def _read_agent(path: str, unusable: list[str]) -> list[paramiko.AgentKey]:
@@ -166,7 +183,7 @@ def _is_for(certificate: bytes, public_key: bytes) -> bool:
     return skip(certificate, 2).startswith(skip(public_key, 1))
 
 
-def _try_key_file(path: Path, encrypted: list[Path], unusable: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
+def _try_key_file(path: Path, unusable: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     try:
         data = path.read_bytes()
         if _read_public_line(data.decode("utf-8", "replace")):
@@ -178,26 +195,10 @@ def _try_key_file(path: Path, encrypted: list[Path], unusable: list[str]) -> Ite
         unusable.append(f"key file {path} does not exist")
     except OSError as error:
         unusable.append(f"key file {path} cannot be read: {error.strerror}")
-    except TypeError:  # it is encrypted
-        encrypted.append(path)
+    except TypeError:
+        unusable.append(f"key file {path} is encrypted and not in the agent: ssh-add {path}")
     except ValueError as error:
         unusable.append(f"key file {path} {error}")
-    else:
-        yield from _with_own_certificate(path, key)
-
-
-def _ask_for_key_file(
-    path: Path, passphrase: Callable[[str], str] | None, unusable: list[str]
-) -> Iterator[tuple[str, paramiko.PKey]]:
-    if passphrase is None:
-        unusable.append(f"key file {path} {ENCRYPTED}: ssh-add {path}")
-        return
-    with question_lock:
-        answer = passphrase(str(path))
-    try:
-        key = load_private_key(path.read_bytes(), answer.encode())
-    except (OSError, TypeError, ValueError):
-        unusable.append(f"key file {path} could not be opened: its passphrase was wrong")
     else:
         yield from _with_own_certificate(path, key)
 

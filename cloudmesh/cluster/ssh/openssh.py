@@ -7,6 +7,7 @@ user's configuration says. What that refuses is shown to `HostKeys`, which knows
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ _LONGEST_FOLDER = 60  # characters; a socket's path must not have more than abou
 _UNKNOWN_KEY = "Host key verification failed"
 _SHOWN_KEY = re.compile(r"debug1: Server host (?:key|certificate): \S+ (SHA256:[^\s,]+)")
 # Lines of `ssh -v` that do not say why a connection failed.
-_CHATTER = re.compile(r"(debug\d:|OpenSSH_|Authenticated to|Transferred:|Bytes per second|\s*$|ssh_packet_)")
+_CHATTER = re.compile(r"(debug\d:|OpenSSH_|Authenticated to|Transferred:|Bytes per second|\*\* |\s*$|ssh_packet_)")
 
 # Nothing but the connection: no terminal, no questions, nothing of the user's that would run or listen beside it.
 # What old clients do not know is ignored by them.
@@ -89,7 +90,7 @@ def connect(host: Host, target: Target, settings: SshSettings, host_keys: HostKe
     client = openssh_config.program()
     if client is None:
         raise OpenSshError("OpenSSH's client is not installed here")
-    if transport := _use_open_connection(client, host):
+    if transport := use_open_connection(host):
         return Opened(transport, host.host_key)
     arguments = _Arguments(client, host, target, settings)
     master = _Master(arguments, host_keys)
@@ -111,10 +112,11 @@ def connect(host: Host, target: Target, settings: SshSettings, host_keys: HostKe
     return Opened(master.transport, key)
 
 
-def _use_open_connection(client: str, host: Host) -> MuxTransport | None:
+def use_open_connection(host: Host) -> MuxTransport | None:
     """Return the connection that the user keeps open to `host` (ControlMaster); None: there is none."""
-    if host.host_key:
-        return None  # it is not known whether the other end has that key
+    client = openssh_config.program()
+    if client is None or host.host_key:  # it is not known whether the other end has the trusted key
+        return None
     path = openssh_config.ask_control_path(client, host.name, host.user, host.port)
     if path and Path(path).is_socket():
         with contextlib.suppress(Exception):  # whatever is wrong with it, another connection is made
@@ -152,7 +154,7 @@ class _Arguments:
         """Return the key that the host shows, without logging in; empty: it shows none that could be read."""
         new = folder / "new"
         options = ["StrictHostKeyChecking=accept-new", "KnownHostsCommand=none", "PreferredAuthentications=none"]
-        options += ["VerifyHostKeyDNS=no", *_known_hosts_options([new], [])]
+        options += ["ControlMaster=no", "ControlPath=none", "VerifyHostKeyDNS=no", *_known_hosts_options([new], [])]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(  # noqa: S603 - ssh, with names that were checked
                 self._command("-N", options=options),
@@ -174,16 +176,20 @@ class _Arguments:
             command += ["-o", option]
         command += ["-l", self.host.user] if self.host.user else []
         command += ["-p", str(self.host.port)] if self.host.port else []
-        command += ["-i", self.host.key] if self.host.key else []
+        command += ["-i", str(self.target.key_files[0]).replace("%", "%%")] if self.host.key else []
         command += ["-J", ",".join(self.target.jumps)] if self.target.jumps else []
         return [*command, "--", self.host.name]
+
+    @functools.cached_property
+    def _has_silent_agent(self) -> bool:
+        return bool(self.target.agent_socket) and keys.is_silent(self.target.agent_socket)
 
     def _choices(self) -> Iterator[str]:
         if not self.target.connect_timeout:
             yield f"ConnectTimeout={max(1, round(self.settings.connect_timeout))}"
         if self.host.key:
             yield "IdentitiesOnly=yes"
-        if self.target.agent_socket and keys.is_silent(self.target.agent_socket):
+        if self._has_silent_agent:
             yield "IdentityAgent=none"  # ssh would wait for it for ever
 
 

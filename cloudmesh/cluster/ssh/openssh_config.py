@@ -104,12 +104,13 @@ def ask_control_path(client: str, name: str, user: str = "", port: int = 0) -> s
 
 
 def _run(client: str, name: str, user: str, port: int, *more: str) -> str:
-    command = [client, "-G", "-T", *more]
+    # With a command, as ours are: Match can tell.
+    command = [client, "-G", "-T", "-o", "RemoteCommand=none", *more]
     command += ["-l", user] if user else []
     command += ["-p", str(port)] if port else []
     try:
         outcome = subprocess.run(  # noqa: S603 - ssh, with a name that was checked
-            [*command, "--", name], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
+            [*command, "--", name, "true"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise UsageError(

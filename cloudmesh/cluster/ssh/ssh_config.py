@@ -17,6 +17,8 @@ from cloudmesh.cluster.ssh.openssh_config import Answer
 
 _DEFAULT_KEYS = "~/.ssh/id_"  # how the names of the key files begin that are tried where none is named
 
+_FOREIGN_KEYS = ("KnownHostsCommand", "VerifyHostKeyDNS", "NoHostAuthenticationForLocalhost")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -97,11 +99,7 @@ def _make_target(host: Host, answer: Answer) -> Target:
     written = options.get("identityfile", [])
     are_defaults = len(written) > 1 and all(value.startswith(_DEFAULT_KEYS) for value in written)
     strictness = one("stricthostkeychecking", "ask").lower()
-    foreign_keys = [
-        word
-        for word, option in (("KnownHostsCommand", "knownhostscommand"), ("VerifyHostKeyDNS", "verifyhostkeydns"))
-        if one(option, "false").lower() not in ("false", "no")
-    ]
+    foreign_keys = [word for word in _FOREIGN_KEYS if one(word.lower(), "false").lower() not in ("false", "no")]
     jumps = answer.expand_tokens(one("proxyjump"))
     return Target(
         address=one("hostname", host.name),
@@ -117,7 +115,7 @@ def _make_target(host: Host, answer: Answer) -> Target:
         jumps=tuple(jump.strip() for jump in jumps.split(",")) if jumps else (),
         proxy_command=answer.expand_tokens(one("proxycommand")),
         bind_address=one("bindaddress"),
-        connect_timeout=float(one("connecttimeout", "0")),
+        connect_timeout=_parse_seconds(one("connecttimeout")),
         key_name=one("hostkeyalias"),
         known_hosts=tuple(
             path
@@ -136,6 +134,10 @@ def _parse_port(host: Host, text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise UsageError(f"{host}: the SSH configuration has port {text}: use 1 to 65535")
     return int(text)
+
+
+def _parse_seconds(text: str) -> float:
+    return float(text) if text.isdecimal() else 0.0
 
 
 def _find_agent(value: str, answer: Answer) -> str:

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -258,6 +259,31 @@ def a_proxy_command_with_the_original_name(place):
 
 
 @case()
+def a_proxy_command_that_passes_a_socket_on(place):
+    place.know()
+    code = "import socket, sys; s = socket.create_connection(sys.argv[1:]); "
+    code += "o = socket.socket(fileno=1); socket.send_fds(o, [b'x'], [s.fileno()])"
+    (place.home / "pass.py").write_text(code)
+    proxy = f"{sys.executable} {place.home}/pass.py %h %p"
+    place.config(f"Host srv1\n ProxyUseFdpass yes\n ProxyCommand {proxy}\n IdentityFile {place.key}\n")
+
+
+@case()
+def a_remote_command_and_forwardings_of_the_users(place):
+    place.know()
+    text = f"Host srv1\n LocalForward {place.server.port} localhost:22\n ExitOnForwardFailure yes\n"
+    place.config(f"{text} RequestTTY force\n LocalCommand false\n PermitLocalCommand yes\n IdentityFile {place.key}\n")
+
+
+@case()
+def the_same_by_openssh_s_client(place):
+    place.start("Ciphers chacha20-poly1305@openssh.com")
+    place.know()
+    text = f"Host srv1\n DynamicForward {place.server.port}\n ForkAfterAuthentication yes\n ControlMaster auto\n"
+    place.config(f"{text} LogLevel QUIET\n ServerAliveInterval 1\n IdentityFile {place.key}\n")
+
+
+@case()
 def a_jump_host(place):
     place.know()
     place.config(f"Host gate\n IdentityFile {place.key}\nHost srv1\n ProxyJump gate\n IdentityFile {place.key}\n")
@@ -420,6 +446,23 @@ def two_keys_one_after_the_other(place):
     place.config("Host srv1\n IdentityFile ~/.ssh/one\n IdentityFile ~/.ssh/two\n")
 
 
+@case()
+def a_certificate_in_the_agent(place):
+    make_key(place.ssh / "mine")
+    sign(place, place.ssh / "mine.pub", "mine-cert.pub")
+    place.agent(place.ssh / "mine")
+    place.config("Host srv1\n IdentityFile none\n")
+
+
+@case()
+def a_default_key_that_the_agent_has_and_no_other_of_the_agent(place):
+    make_key(place.ssh / "other")
+    place.know()
+    place.agent(place.ssh / "other", place.key)
+    keygen("-p", "-P", "", "-N", "secret", "-f", place.copy_key("id_ed25519"))
+    place.config("Host srv1\n IdentitiesOnly yes\n")
+
+
 # --- host keys
 
 
@@ -485,6 +528,11 @@ def an_authority_beside_an_old_entry(place):
 def a_command_that_knows_host_keys(place):
     place.know(file="known")
     place.config(f"Host srv1\n KnownHostsCommand /bin/cat {place.home}/known\n IdentityFile {place.key}\n")
+
+
+@case()
+def a_loopback_address_whose_keys_do_not_count(place):
+    place.config(f"Host srv1\n NoHostAuthenticationForLocalhost yes\n IdentityFile {place.key}\n")
 
 
 # --- what paramiko does not speak

@@ -1,5 +1,6 @@
 """Reaching a host and logging in: each thing that can be wrong has a cause of its own. Against a real sshd."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -187,7 +188,8 @@ def test_a_file_that_is_no_key_is_named(server, tmp_path):
 
 
 @pytest.fixture
-def encrypted(tmp_path):
+def encrypted(tmp_path, monkeypatch):
+    monkeypatch.setattr("cloudmesh.cluster.ssh.interactive_login._answers", {})
     public = make_key(tmp_path / "encrypted", passphrase="let me in")  # noqa: S106
     with Sshd(tmp_path / "sshd", authorized=public) as server:
         yield server, server.host(key=str(tmp_path / "encrypted"))
@@ -201,9 +203,36 @@ def test_an_encrypted_key_is_named_and_not_asked_for(encrypted):
 
 def test_an_encrypted_key_is_opened_by_its_passphrase(encrypted):
     server, host = encrypted
-    assert reaches(host, server.settings(passphrase=lambda path: "let me in"))
     with pytest.raises(AuthenticationError, match="passphrase was wrong"):
         connect(host, server.settings(passphrase=lambda path: "mistyped"))
+    assert reaches(host, server.settings(passphrase=lambda path: "let me in"))
+
+
+def test_a_passphrase_is_asked_for_once_and_not_where_another_key_gets_in(encrypted, home):
+    server, host = encrypted
+    questions = []
+    settings = server.settings(passphrase=lambda path: questions.append(path) or "let me in")
+    assert reaches(host, settings)
+    assert reaches(host, settings)
+    assert questions == [host.key]
+
+
+def test_a_password_is_asked_for_where_the_host_takes_one(tmp_path, monkeypatch):
+    user, password = f"cms-pw-{os.getpid()}", "correct horse"
+    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", user], check=True)
+    try:
+        subprocess.run(["chpasswd"], input=f"{user}:{password}".encode(), check=True)
+        with Sshd(tmp_path / "sshd", "PasswordAuthentication yes", "UsePAM yes") as server:
+            host = server.host(user=user, key="")
+            with pytest.raises(AuthenticationError, match=f"and the password of user {user}"):
+                connect(host, server.settings(password=lambda who: "wrong"))
+            questions = []
+            settings = server.settings(password=lambda who: questions.append(who) or password)
+            with pytest.raises(AuthenticationError, match="sudo"):  # it is in, and may do nothing there
+                connect(host, settings)
+            assert questions == [f"{user}@{host}"]
+    finally:
+        subprocess.run(["userdel", user], check=False)
 
 
 @contextmanager
