@@ -19,7 +19,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 USAGE = docopt_usage.plain(ClusterCommand.do_cluster.__doc__ or "")
 OPTIONS = set(re.findall(r"--[a-z][a-z0-9-]*", USAGE))
 # Options of other programs that messages tell users to use.
-FOREIGN_OPTIONS = {"--sort"}
+FOREIGN_OPTIONS = {"--sort", "--all"}
 COMMAND = re.compile(r"`cms cluster ([^`]*)`")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from support.memory_engine.provider import MemoryEngine, MemoryProvider
 
-from cloudmesh.cluster.core.context import Context
+from cloudmesh.cluster.core.context import Context, SshSettings
 from cloudmesh.cluster.core.errors import ApiError, HostError
 from cloudmesh.cluster.core.model import Host, Marker, Node, Role
 from cloudmesh.cluster.core.report import Silence
@@ -50,7 +51,7 @@ def list_hosts(
     monkeypatch.setattr(MemoryProvider, "instance", engine)
     monkeypatch.setattr(kill, "open_discovered", lambda *_: opened)
     discovered = DiscoveredCluster("demo", markers, {host: cast(Any, SimpleNamespace(host=host)) for host in markers})
-    run = Kill(Context(cast(Any, None), Silence(), "me@here"), discovered)
+    run = Kill(Context(SshSettings(Path("/nonexistent")), Silence(), "me@here"), discovered)
     kill._list_hosts(run)
     return run
 

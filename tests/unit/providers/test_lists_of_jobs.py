@@ -59,6 +59,7 @@ def nomad_allocation(number: int, index: int, code: int = 0, **changed: Any) -> 
         "JobID": f"job-{number:03}",
         "Name": f"job-{number:03}.task[{index}]",
         "TaskGroup": "task",
+        "NodeID": "n1",
         "NodeName": "host",
         "CreateIndex": 11,
         "ClientStatus": "failed" if code else "complete",
@@ -85,6 +86,8 @@ class NomadApi:
         if path in self.lists:
             entries, token = page_of(self.lists[path], int(query["per_page"]), query.get("next_token", ""))
             return Answer(entries, {"X-Nomad-NextToken": token} if token else {})
+        if path == "/v1/node/n1":
+            return Answer({"ID": "n1", "Name": "host", "Meta": None})
         job = self.jobs.get(path.removeprefix("/v1/job/"))
         return Answer(job, status=200 if job else 404)
 
@@ -96,10 +99,10 @@ def nomad_engine(api: NomadApi) -> Iterator[tuple[NomadEngine, HttpApi]]:
         yield NomadEngine(nomad.Nomad(address=server.url, session=session)), server
 
 
-def test_nomad_lists_300_jobs_by_three_requests():
+def test_nomad_lists_300_jobs_by_three_requests_and_one_for_each_host():
     with nomad_engine(NomadApi()) as (engine, server):
         jobs = engine.jobs()
-    assert len(server.asked) == 3
+    assert len(server.asked) == 3 + 1
     assert [job.id for job in jobs] == [f"job-{number:03}" for number in reversed(range(JOBS))]
     assert {job.state for job in jobs} == {State.SUCCEEDED}
     assert (jobs[0].name, jobs[0].submitted, jobs[0].hosts) == ("name-299", 299.0, ("host",))
@@ -110,8 +113,9 @@ def test_nomad_s_lists_are_read_to_their_end_page_by_page(monkeypatch: pytest.Mo
     monkeypatch.setattr(nomad_api_client, "PAGE_SIZE", 250)
     with nomad_engine(NomadApi()) as (engine, server):
         assert len(engine.jobs()) == JOBS
-    assert len(server.asked) == 2 + 3 + 2
-    assert all("per_page=250" in path for path in server.asked)
+    lists = [path for path in server.asked if not path.startswith("/v1/node/")]
+    assert len(lists) == 2 + 3 + 2
+    assert all("per_page=250" in path for path in lists)
 
 
 def test_a_job_of_nomads_has_not_succeeded_while_one_of_its_tasks_is_to_come():
