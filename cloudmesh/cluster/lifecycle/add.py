@@ -19,7 +19,6 @@ def _lock(run: Installation) -> None:
 
 def _preflight(run: Installation) -> None:
     plan.check_hosts(run.facts, run.provider, run.spec)
-    install.check_forwarding(run)
     plans = plan.plan_hosts(run.connections, run.facts, run.spec, joined=len(run.spec.servers))
     install.find_pending(run, plans)
 

@@ -45,7 +45,6 @@ def _plan(run: Creation) -> None:
 def _preflight(run: Creation) -> None:
     plan.check_hosts(run.facts, run.provider, run.spec)
     plan.ensure_unique_name(run.context, run.spec.cluster, run.spec.id)
-    install.check_forwarding(run)
     install.find_pending(run, plan.plan_hosts(run.connections, run.facts, run.spec))
 
 

@@ -11,11 +11,10 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from cloudmesh.cluster import binaries
 from cloudmesh.cluster.binaries import BinaryBundle
-from cloudmesh.cluster.core.cluster_spec import REGISTRY_WRITER_PORT, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, ImageError, UnreachableError
 from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host, Node, Role
@@ -169,26 +168,6 @@ def gather_facts(run: Installation) -> None:
     run.facts = parallel.run_on_hosts(
         lambda connection: facts.gather(connection, ports=ports, interface=interface), run.connections
     ).or_raise()
-
-
-def check_forwarding(run: Installation) -> None:
-    """Find servers whose sshd forbids what every later command needs.
-
-    Raises:
-        HostsError: those servers.
-    """
-    servers = {run.server.host: run.server}
-    for host, host_facts in run.facts.items():
-        if host_facts.address in run.spec.servers:
-            servers[host] = run.connections[host]
-    api = urlsplit(run.provider.endpoint)
-
-    def check(server: Connection) -> None:
-        if api.hostname and api.port:
-            server.check_forwarding(api.hostname, api.port)
-        server.check_forwarding("127.0.0.1", REGISTRY_WRITER_PORT)
-
-    parallel.run_on_hosts(check, servers).or_raise()
 
 
 def find_pending(run: Installation, plans: Sequence[HostPlan]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.ssh.host_script import ScriptOutput, bootstrap, pack
 from cloudmesh.cluster.ssh.remote_command import OutputStream, RemoteCommand, RootAccess
-from cloudmesh.cluster.ssh.tunnel import FORBIDDEN, Tunnel
+from cloudmesh.cluster.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import paramiko
@@ -238,21 +237,6 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         """
         with translate_errors(self.host):
             return Tunnel(self._link.transport, address, port)
-
-    def check_forwarding(self, address: str, port: int) -> None:
-        """Try whether connections can go through the host to `address`:`port`, where nothing need answer.
-
-        Raises:
-            HostError: sshd forbids it.
-        """
-        with self.forward(address, port) as tunnel:
-            client = socket.create_connection(("127.0.0.1", tunnel.port), _OPEN)
-            with client, contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_WR)
-                client.recv(1)
-        if tunnel.failure.startswith(FORBIDDEN):
-            cause = f"{tunnel.failure}, by which this command reaches the cluster's API and registry: let sshd allow it"
-            raise HostError(str(self.host), cause)
 
     def remember(self) -> None:
         """Write the host, its key and how it was reached into our known_hosts file, by which `list` finds clusters.
