@@ -11,8 +11,6 @@ from cloudmesh.cluster.ssh.transport import Transport
 
 _CHUNK = 1 << 16
 _OPEN = 15.0  # seconds to open a channel
-# Begins `Tunnel.failure` where sshd refuses.
-FORBIDDEN = "sshd there forbids forwarding"
 
 
 class _ByteStream(Protocol):
@@ -131,7 +129,7 @@ class Tunnel(Listener):
     def _explain(self, error: Exception) -> str:
         address, port = self._destination
         if "prohibited" in str(error).lower():  # RFC 4254, reason code 1
-            return f"{FORBIDDEN} to {address}:{port} (AllowTcpForwarding, PermitOpen)"
+            return f"sshd there forbids forwarding to {address}:{port} (AllowTcpForwarding, PermitOpen)"
         return f"nothing answers there at {address}:{port}" if "connect failed" in str(error).lower() else ""
 
 

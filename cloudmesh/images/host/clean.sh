@@ -28,17 +28,18 @@ purge_packages() {
     packages=$(our_packages) || fail "$(printf '%s\n' "$packages" | sed -n 's/^::fail //p')"
     packages=$(printf '%s\n' "$packages" | tr '\n' ' ')
     [ -n "${packages% }" ] || return 0
+    # What a host that died has left unpacked can neither be configured nor, unforced, be removed.
+    dpkg --configure -a >>"$STATE/apt.log" 2>&1 || true
     # shellcheck disable=SC2086 # a list of package names
-    would_go=$(apt-get -s purge $packages 2>&1) || fail "apt-get does not say what would go with our packages: $(printf '%s\n' "$would_go" | tail -n 1)"
+    set -- -o DPkg::Options::=--force-remove-reinstreq $packages
+    would_go=$(apt-get -s purge "$@" 2>&1) ||
+        fail "apt-get does not say what would go with our packages: $(printf '%s\n' "$would_go" | tail -n 1)"
     others=$(printf '%s\n' "$would_go" | sed -n 's/^Purg \([^ ]*\).*/\1/p' | while read -r p; do is_ours "$p" || echo "$p"; done)
     if [ -n "$others" ]; then
         note "packages kept, because $(echo "$others" | tr '\n' ' ')needs them: $packages"
         return 0
     fi
-    # What a host that died has left unpacked can neither be configured nor, unforced, be removed.
-    dpkg --configure -a >>"$STATE/apt.log" 2>&1 || true
-    # shellcheck disable=SC2086
-    apt_or_fail purge -o DPkg::Options::=--force-remove-reinstreq $packages
+    apt_or_fail purge "$@"
     case " $packages" in *" nfs-common "*) leave_rpc ;; esac
 }
 

@@ -173,7 +173,8 @@ raises_limits() {
 # Packages that are on hold and not there, so that they cannot be installed. Other packages have containerd too.
 held_packages() {
     has dpkg-query || return 0
-    dpkg-query -W -f '${db:Status-Want} ${db:Status-Status} ${Package}\n' |
+    # Without a pattern it leaves out what is not there.
+    dpkg-query -W -f '${db:Status-Want} ${db:Status-Status} ${Package}\n' '*' |
         awk '$1 == "hold" && $2 != "installed" { print $3 }' |
         while read -r package; do [ "$package" = containerd ] && has containerd || echo "$package"; done
 }

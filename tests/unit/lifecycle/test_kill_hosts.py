@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,7 +19,7 @@ from cloudmesh.cluster.hosts import members
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
 from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.hosts.members import MemberList
-from cloudmesh.cluster.lifecycle import kill
+from cloudmesh.cluster.lifecycle import clean, kill
 from cloudmesh.cluster.lifecycle.kill import Kill
 
 SERVER, WORKER = Host("one"), Host("two")
@@ -98,3 +99,19 @@ def test_a_list_that_could_not_be_read_is_not_an_empty_one(monkeypatch: pytest.M
     monkeypatch.setattr(MemoryProvider, "instance", SilentEngine())
     kill._list_hosts(run)
     assert list(run.failures) == ["demo"]
+
+
+def test_a_host_that_is_another_clusters_by_now_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned: list[str] = []
+
+    def connect(host: Host, *_: object) -> Any:
+        return SimpleNamespace(host=host, run=lambda *_, **__: cleaned.append(host.name))
+
+    markers = {"ours": marker_of(2, Role.WORKER), "bare": None, "theirs": replace(marker_of(2, Role.WORKER), id="xyz")}
+    monkeypatch.setattr(clean, "connection_to", connect)
+    monkeypatch.setattr(clean, "read_marker", lambda connection: markers[connection.host.name])
+    discovered = DiscoveredCluster("demo", dict(ALONE), {})
+    context = Context(cast(Any, None), Silence(), "me@here")
+    outcomes = clean.clean_hosts(context, discovered, "exit 0", [Host(name) for name in markers], ExitStack())
+    assert outcomes.failures == {}
+    assert sorted(cleaned) == ["bare", "ours"]

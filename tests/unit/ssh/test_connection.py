@@ -251,6 +251,22 @@ def test_a_tunnel_to_a_closed_port_ends_its_client(connection):
         assert asked(tunnel.port, b"") == b""
 
 
+def test_why_nothing_came_through_a_tunnel_is_told(tmp_path, connection, echo):
+    with connection.forward("127.0.0.1", echo) as tunnel:
+        assert (asked(tunnel.port, b"hello"), tunnel.failure) == (b"hello", "")
+    nowhere = free_port()
+    with connection.forward("127.0.0.1", nowhere) as tunnel:
+        assert (asked(tunnel.port, b""), tunnel.failure) == (b"", f"nothing answers there at 127.0.0.1:{nowhere}")
+    for number, option in enumerate(("AllowTcpForwarding no", f"PermitOpen 127.0.0.1:{echo}")):
+        with (
+            Sshd(tmp_path / str(number), option) as strict,
+            connect(strict.host(), strict.settings()) as way,
+            way.forward("127.0.0.1", 1) as tunnel,
+        ):
+            assert asked(tunnel.port, b"") == b""
+            assert tunnel.failure.startswith("sshd there forbids forwarding to 127.0.0.1:1 ")
+
+
 def test_a_closed_tunnel_leaves_nothing_open(connection, echo):
     tunnel = connection.forward("127.0.0.1", echo)
     client = socket.create_connection(("127.0.0.1", tunnel.port), 5)
