@@ -80,7 +80,7 @@ class TaskOutput:
                 time.sleep(_PAUSE_SECONDS)
             request = partial(files.cat.request, allocation_id, params={"path": f"/{name}"}, method="get")
             return bytes(call(request).content)
-        except ApiError:  # as when the host is lost; what Nomad has of the output is returned without it
+        except (ApiError, NotFoundError):  # as when the host is lost; what Nomad has is returned without it
             return b""
 
 
