@@ -59,6 +59,13 @@ class SharedCluster:
         nodes = self.operator.cms("info", "-n", self.name, "--output=json").json()["nodes"]
         return {node["name"]: node for node in nodes}
 
+    def list_known(self, host: ContainerHost) -> list[str]:
+        """Return the first word of the comment of each entry for a host in the operator's known_hosts file."""
+        lines = (self.operator.home / ".cloudmesh/cluster/known_hosts").read_text().splitlines()
+        label, port = host.where.rsplit(":", 1) if ":" in host.where else (host.where, "")
+        names = (f"[{label}]:{port}", host.where)
+        return [line.split()[3] for line in lines if line.split()[0] in names]
+
     def make_stranger(self, home: Path) -> Operator:
         """Return an operator who has the key and nothing else."""
         assert list(home.iterdir()) == []
@@ -90,6 +97,14 @@ def test_info_tells_every_host_as_json(cluster: SharedCluster) -> None:
         host.where: (host.address, "ready") for host in cluster.hosts
     }
     assert [node["name"] for node in info["nodes"] if "server" in node["roles"]] == [cluster.server.where]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_user_and_key_given_at_create_need_not_be_given_again(cluster: SharedCluster, named: bool) -> None:
+    bare = dataclasses.replace(cluster.operator, key=None)
+    words = [f"--hosts={cluster.server.where}"] if named else []
+    info = bare.cms("info", "-n", cluster.name, *words, "--output=json").json()
+    assert info["healthy"]
 
 
 def test_list_has_the_cluster_once_as_json(cluster: SharedCluster) -> None:
@@ -194,6 +209,8 @@ def test_a_host_is_added_and_removed_again_without_a_trace(cluster: SharedCluste
     assert f"{fourth.where}: drain" in outcome.stderr
     assert set(cluster.read_nodes()) == set(cluster.group.where[:3])
     assert snapshot.find_differences(before, fourth) == []
+    assert cluster.list_known(fourth) == ["gone"]
+    assert "gone" not in cluster.list_known(cluster.server)
     assert [host.run(AGENTS) for host in cluster.hosts] == agents
 
 

@@ -148,8 +148,8 @@ def _note_silence(context: Context, far: Sequence[Host], survey: _Survey) -> Non
     if without_answer:
         more = f" and {len(without_answer) - _NAMED} more" if len(without_answer) > _NAMED else ""
         context.report.note(
-            f"no answer from {len(without_answer)} hosts used before, {', '.join(without_answer[:_NAMED])}{more}: "
-            f"those that are gone can be taken out of {context.settings.known_hosts}"
+            f"no answer from {len(without_answer)} hosts used before, {', '.join(without_answer[:_NAMED])}{more}: name "
+            f"one by --hosts to wait for it; those that are gone can be taken out of {context.settings.known_hosts}"
         )
 
 
