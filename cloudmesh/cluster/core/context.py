@@ -30,7 +30,7 @@ class SshSettings:
             asked.
         connect_timeout: seconds for each of TCP connection, key exchange and login.
         passphrase: asks the user for the passphrase of a key file; None where nobody can be asked.
-        sudo_answers: sudo passwords that hosts took, the last one at the end; it is tried on further hosts first.
+        sudo_answers: sudo passwords that hosts took, by "USER@HOST"; they are tried on other hosts, too.
         password: asks the user for the SSH password of "USER@HOST"; None where nobody can be asked.
         note: tells the user one line that matters; None where nobody is told.
     """
@@ -41,7 +41,7 @@ class SshSettings:
     sudo_password: Callable[[str], str] | None = None
     connect_timeout: float = 10.0
     passphrase: Callable[[str], str] | None = None
-    sudo_answers: list[str] = field(default_factory=list, repr=False, compare=False)
+    sudo_answers: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     password: Callable[[str], str] | None = None
     note: Callable[[str], None] | None = None
 

@@ -83,7 +83,7 @@ class UnreachableError(HostError):
 
 
 class AuthenticationError(HostError):
-    """The host refused the SSH key, or sudo refused the password."""
+    """The host refused the SSH key, its login shell runs nothing, or nobody becomes root there."""
 
 
 class HostKeyError(HostError):

@@ -130,18 +130,19 @@ class _Answer:
 def _gain_root_with_password(
     host: Host, link: Link, settings: SshSettings, ask: Callable[[str], str], asked: _Answer
 ) -> RootAccess:
-    """Try passwords that other hosts took, the last one first, then ask for one: at most three passwords in all.
+    """Try the password that the host took before, those that others took, then ask: at most three passwords in all.
 
     A question and the trying of its answer are one: hosts that wait for the question lock find only answers that some
     host took.
     """
+    account, answers = f"{link.user}@{host}", settings.sudo_answers
     owner, refused = link.user, list[str]()
     while len(refused) < _TRIES:
         answer = None
         with question_lock:
-            others = [password for password in settings.sudo_answers if password not in refused]
-            if others and len(refused) < _TRIES - 1:
-                password = others[-1]
+            taken = [password for password in answers.values() if password not in refused]
+            if taken and len(refused) < _TRIES - 1:
+                password = answers[account] if not refused and account in answers else taken[-1]
             else:
                 refusal = f"{host} refused that password; " if refused else ""
                 password = ask(f"{refusal}sudo password of {owner}@{host}")
@@ -149,9 +150,10 @@ def _gain_root_with_password(
                     raise AuthenticationError(str(host), f"sudo wants a password of user {owner}, and none was given")
                 answer = _ask(host, link, asked, password)
                 if answer.is_root:
-                    settings.sudo_answers.append(password)
+                    answers[account] = password
         answer = answer or _ask(host, link, asked, password)
         if answer.is_root:
+            answers[account] = password
             return answer.access()
         if not root_refusal.is_wrong_password(answer.text):
             cause = root_refusal.explain_answer(link.user, answer.program, answer.status, answer.text)
@@ -179,9 +181,8 @@ def _ask(
         except TimeoutError as error:
             raise HostTimeoutError(str(host), _explain_timeout(link.user, running, lines)) from error
         if not running.began and "restricted" in running.stderr and interpreter != "sh":
-            return _ask(
-                host, link, password=password, interpreter="sh"
-            )  # a restricted shell runs no program by its path
+            # A restricted shell runs no program by its path.
+            return _ask(host, link, interpreter="sh")
         if not running.began:
             cause = root_refusal.explain_shell(link.user, running.preamble, running.stderr, status)
             raise AuthenticationError(str(host), cause)

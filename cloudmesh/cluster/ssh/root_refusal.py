@@ -40,7 +40,7 @@ _CAUSES = (
         "log in there by ssh and renew it, or log in as another user by --user",
     ),
     (
-        r"Operation not permitted|is not enabled",
+        r"doas: (Operation not permitted|doas is not enabled)",
         "its configuration does not name the user",
         "put 'permit nopass {user} as root' into /etc/doas.conf, or log in as another one by --user",
     ),

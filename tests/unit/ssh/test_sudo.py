@@ -103,7 +103,7 @@ def test_a_password_that_is_typed_right_the_second_time_is_taken(server):
     with connect(server.host(user=USER), settings) as connection:
         assert connection.run("id -u").output == "0"
     assert len(questions) == 2
-    assert settings.sudo_answers == [PASSWORD]
+    assert list(settings.sudo_answers.values()) == [PASSWORD]
     assert PASSWORD not in repr(settings)
 
 
@@ -289,9 +289,14 @@ def test_hosts_with_a_password_each_are_asked_about_each(tmp_path):
         questions, answer = answering("one", "two", "three")
         settings = settings_for(servers, tmp_path, answer)
         for server in servers:
-            server.set_up(sudoers=ASKS)
+            server.set_up(sudoers=f"{ASKS}\nDefaults logfile=/root/log")
             stack.enter_context(connect(server.host(user=USER), settings))
+        assert len(questions) == 3
+        for server in servers:  # a second connection of the same command
+            stack.enter_context(connect(server.host(user=USER), settings))
+        refusals = [(server.directory / "root/log").read_text().count("incorrect password") for server in servers]
     assert len(questions) == 3
+    assert refusals == [0, 1, 2]
 
 
 def test_without_a_terminal_each_host_that_wants_a_password_is_named(tmp_path):
