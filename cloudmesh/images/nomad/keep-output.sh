@@ -72,7 +72,7 @@ keep() {
         log=$(field HostnamePath "$description")
         log=${log%/*}/local-logs/container.log
         [ -e "$file.from" ] || boot >"$file.from"
-        if [ "$driver" = local ]; then copy "$1"; else wait_for_end "$1" 3600; fi
+        if [ "$driver" = local ]; then copy "$1"; else until wait_for_end "$1" 3600; do :; done; fi
         finish
     fi
     if [ -s "$file.end" ]; then sleep "$ASKED_AFTER_START"; else sleep "$ASKED"; fi
