@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 4 << 20
 # A host saves the last of a task's output a moment after Nomad has told the task's end, or has begun to kill it.
-_PATIENCE_SECONDS, _PAUSE_SECONDS = 20.0, 0.2
+_PATIENCE_SECONDS, _MOMENT_SECONDS, _PAUSE_SECONDS = 20.0, 2.0, 0.2
 # Words in the file that tells that the output of an attempt has been saved.
 _RESTARTED, _ELSEWHERE = "restarted", "elsewhere"
 # What cannot be had now, or not any more.
@@ -83,12 +83,17 @@ class SavedOutput:
 
 
 def was_cut_off(client: nomad.Nomad, allocation_id: str, task: str) -> bool:
-    """Return whether the last attempt at a task ended because its host was restarted; False where nobody can say."""
+    """Return whether the last attempt at a task ended because its host was restarted; False where nobody can say.
+
+    A host that has just been started is given a moment to say so.
+    """
     saved = SavedOutput(client, call)
+    deadline = time.monotonic() + _MOMENT_SECONDS
     try:
-        attempts = saved.list_attempts(allocation_id, task)
-        if not attempts or not attempts[-1].end:
-            return False
+        while not (attempts := saved.list_attempts(allocation_id, task)) or not attempts[-1].end:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE_SECONDS)
         return _RESTARTED in saved.read(allocation_id, attempts[-1].end).decode().split()
     except _UNAVAILABLE:
         return False
