@@ -110,21 +110,28 @@ class TaskOutput:
         self._saved = SavedOutput(client, call_with_retry)
         self._attempts: dict[tuple[str, str], _AttemptOutput] = {}  # by allocation and path
 
-    def read_new(self, sources: Iterable[OutputSource]) -> Iterator[Chunk]:
-        """Yield what was written since the last call, by tasks whose hosts can be reached."""
-        for source in sources:
-            try:
-                yield from self._read(source)
-            except _UNAVAILABLE:
-                continue
+    def read_new(self, sources: Iterable[OutputSource], *, is_last: bool = False) -> Iterator[Chunk]:
+        """Yield what was written since the last call.
+
+        Args:
+            sources: the tasks.
+            is_last: whether nobody will call again, so that what cannot be had now is told in a line.
+        """
+        yield from self._read_each(self._read, sources, is_last=is_last)
 
     def read_rest(self, sources: Iterable[OutputSource]) -> Iterator[Chunk]:
         """Yield what is left to be told of a job that has ended; what cannot be had is told in a line."""
+        yield from self._read_each(self._read_to_end, sources, is_last=True)
+
+    def _read_each(
+        self, read: Callable[[OutputSource], Iterator[Chunk]], sources: Iterable[OutputSource], *, is_last: bool
+    ) -> Iterator[Chunk]:
         for source in sources:
             try:
-                yield from self._read_to_end(source)
+                yield from read(source)
             except _UNAVAILABLE as error:
-                yield outcomes.missing_output(f"{source.task} on {source.host} cannot be had: {error}")
+                if is_last:
+                    yield outcomes.missing_output(f"{source.task} on {source.host} cannot be had: {error}")
 
     def _read_to_end(self, source: OutputSource) -> Iterator[Chunk]:
         deadline = time.monotonic() + _PATIENCE_SECONDS

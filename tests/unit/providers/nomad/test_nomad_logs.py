@@ -180,6 +180,7 @@ def test_a_host_that_does_not_answer_is_named(client: nomad.Nomad):
     chunks = list(TaskOutput(client).read_rest([source(allocation_id="gone")]))
     assert [chunk.stream for chunk in chunks] == ["stderr"]
     assert chunks[0].data.startswith(b"cms: the output of task on h1 cannot be had: ")
+    assert list(TaskOutput(client).read_new([source(allocation_id="gone")], is_last=True)) == chunks
     assert list(TaskOutput(client).read_new([source(allocation_id="gone")])) == []
 
 
