@@ -76,7 +76,7 @@ def test_a_job_that_succeeded_is_told_with_its_duration_hosts_and_exit_code(clus
     ("job_id", "code", "reason"),
     [
         ("left-bad", 7, "exit code 7"),
-        ("left-hungry", 137, "(killed .*: most likely )?out of memory"),
+        ("left-hungry", 137, r"out of memory: |killed by SIGKILL \(exit code 137\)$"),
         ("left-slow", 124, "timeout"),
         ("left-unborn", None, r"image \S+/no/such:1 could not be pulled: \S"),
     ],

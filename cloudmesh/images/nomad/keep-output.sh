@@ -6,7 +6,7 @@
 # directory of its allocation, where a task cannot write:
 #
 #   output.TASK.CREATED       the daemon's log as it is; it may grow until there is an end (docker_log.py reads it)
-#   output.TASK.CREATED.from  the host's start in which the container was started, and the daemon's first file of its log
+#   output.TASK.CREATED.from  the host's start in which the container was started
 #   output.TASK.CREATED.gap   OFFSET BYTES: so many are missing there, at least; 0: it is not known how many
 #   output.TASK.CREATED.end   nothing is added any more. It may say "restarted" (the host was, before the container ended),
 #                             or "elsewhere DRIVER": the job itself says that its output goes somewhere else
@@ -46,7 +46,8 @@ field() { printf '%s' "$2" | grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"
 # What tells this start of the host from any other: the kernel's start, or that of the container which stands for a host.
 boot() { echo "$(cat /proc/sys/kernel/random/boot_id) $(sed 's/.*) //' /proc/1/stat | cut -d ' ' -f 20)"; }
 
-inode() { stat -c %i "$1" 2>/dev/null || echo none; }
+# beginning FILE: what tells a file of the daemon's log from others, the time in its first entry; nothing while it is empty.
+beginning() { head -c 22 "$1" 2>/dev/null | od -An -v -t x1 | tr -d ' \n'; }
 
 size() { stat -c %s "$1" 2>/dev/null || echo 0; }
 
@@ -70,14 +71,13 @@ keep() {
         driver=$(printf '%s' "$description" | grep -o '"LogConfig":{"Type":"[^"]*"' | cut -d '"' -f 6)
         log=$(field HostnamePath "$description")
         log=${log%/*}/local-logs/container.log
-        [ -e "$file.from" ] || echo "$(boot) $(inode "$log")" >"$file.from"
-        read -r kernel process first <"$file.from"
-        if [ "$driver" = local ]; then copy "$1"; else wait_for_end "$1" 3600; fi
+        [ -e "$file.from" ] || boot >"$file.from"
+        if [ "$driver" = local ]; then copy "$1"; else until wait_for_end "$1" 3600; do :; done; fi
         finish
     fi
     if [ -s "$file.end" ]; then sleep "$ASKED_AFTER_START"; else sleep "$ASKED"; fi
     docker_api "/containers/$1?v=1" -X DELETE || true
-    rmdir "$RUNTIME_DIRECTORY/$1"
+    rmdir "$RUNTIME_DIRECTORY/$1" 2>/dev/null || true
 }
 
 # wait_for_end ID SECONDS: whether the container has ended, or is gone, before so many seconds are over.
@@ -95,25 +95,29 @@ wait_for_end() {
 # copy ID: copies the daemon's log, which is a new file whenever it has grown to FILE_BYTES. The first one is copied as it
 # grows. Of those that follow the daemon keeps the last two.
 copy() {
-    current=$first files=1 pause=20 copier=
-    for source in "$log" "$log.1"; do
-        [ "$(inode "$source")" = "$first" ] || continue
-        have=$(size "$file")
-        tail -c "+$((have + 1))" -f "$source" >>"$file" &
-        copier=$!
-    done
+    files=1 pause=20 source=$log
+    current=$(beginning "$log")
+    # This has been here before, and the daemon has begun another file since; or this comes late.
+    if [ -e "$log.1" ] && [ "$(beginning "$file")" != "$current" ]; then files=2 source=$log.1; fi
+    have=$(size "$file")
+    if [ "$have" -gt 0 ] && [ "$(beginning "$source")" != "$(beginning "$file")" ]; then source=/dev/null; fi
+    tail -c "+$((have + 1))" -f "$source" >>"$file" &
+    copier=$!
     until wait_for_end "$1" "$pause"; do
         [ "$(size "$log")" -lt 10000000 ] || pause=3
-        newest=$(inode "$log")
-        if [ "$newest" != "$current" ]; then current=$newest files=$((files + 1)); fi
+        newest=$(beginning "$log")
+        if [ -n "$current" ] && [ "$newest" != "$current" ]; then files=$((files + 1)); fi
+        current=$newest
     done
     # What it had still to read of a file that is gone elsewhere.
-    [ "$(inode "$log")" = "$first" ] || sleep 1
-    [ -z "$copier" ] || { kill "$copier" && wait "$copier"; } 2>/dev/null || true
-    if [ "$(inode "$log")" = "$first" ]; then
+    [ ! -e "$log.1" ] || sleep 1
+    { kill "$copier" && wait "$copier"; } 2>/dev/null || true
+    # An output that is empty began with the oldest file there is.
+    first=$(beginning "$file")
+    if [ ! -e "$log.1" ] || [ "$(beginning "$log")" = "$first" ]; then
         append "$log" "$file"
         return 0
-    elif [ "$(inode "$log.1")" = "$first" ]; then
+    elif [ -z "$first" ] || [ "$(beginning "$log.1")" = "$first" ]; then
         append "$log.1" "$file"
     else
         if [ "$files" -ne 3 ]; then
@@ -126,7 +130,7 @@ copy() {
 
 finish() {
     {
-        if [ "$kernel $process" != "$(boot)" ]; then echo restarted; fi
+        if [ "$(cat "$file.from")" != "$(boot)" ]; then echo restarted; fi
         if [ "$driver" != local ]; then echo "elsewhere $driver"; fi
     } >"$file.end.new"
     mv "$file.end.new" "$file.end"

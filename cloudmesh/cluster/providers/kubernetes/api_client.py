@@ -181,7 +181,7 @@ def _is_silence(error: BaseException) -> bool:
 
 
 def _send(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
-    headers = {**client.default_headers, "Accept": "application/json"}
+    headers = {**client.default_headers, "Accept": request.accept}
     if request.content_type:
         headers["Content-Type"] = request.content_type
     if request.byte_range:

@@ -27,6 +27,7 @@ class Request(NamedTuple):
         body: what is sent as JSON; None: nothing.
         content_type: the media type of the body.
         byte_range: which bytes of a file are asked for, as the header Range has it; empty: all.
+        accept: the media type of the answer.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Request(NamedTuple):
     body: object = None
     content_type: str = ""
     byte_range: str = ""
+    accept: str = _JSON
 
     def with_options(self, **options: str | int) -> Request:
         """Return the request with more parameters in its query."""
@@ -109,7 +111,7 @@ def log_file(node: str, path: str, start: int = 0, end: int = 0) -> Request:
         end: behind the last byte; 0: all are read.
     """
     target = f"{_base_path('v1')}/nodes/{quote(node, safe='')}/proxy/logs/{quote(path)}"
-    return Request("GET", target, byte_range=f"bytes={start}-{end - 1}" if end else "")
+    return Request("GET", target, byte_range=f"bytes={start}-{end - 1}" if end else "", accept="*/*")
 
 
 def collection(version: str, plural: str, namespace: str = "") -> Collection:

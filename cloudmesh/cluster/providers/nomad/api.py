@@ -157,7 +157,10 @@ class NomadEngine:
         while True:
             job = call_with_retry(lambda: self.job(job_id))
             sources = self._find_outputs(job_id, from_job_file=bool(job.digest))
-            yield from output.read_rest(sources) if job.state.ended else output.read_new(sources)
+            if job.state.ended:
+                yield from output.read_rest(sources)
+            else:
+                yield from output.read_new(sources, is_last=not follow)
             if job.state.ended or not follow:
                 return
             time.sleep(_POLL_SECONDS)

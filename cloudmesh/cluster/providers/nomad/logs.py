@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 4 << 20
 # A host saves the last of a task's output a moment after Nomad has told the task's end, or has begun to kill it.
-_PATIENCE_SECONDS, _PAUSE_SECONDS = 20.0, 0.2
+_PATIENCE_SECONDS, _MOMENT_SECONDS, _PAUSE_SECONDS = 20.0, 2.0, 0.2
 # Words in the file that tells that the output of an attempt has been saved.
 _RESTARTED, _ELSEWHERE = "restarted", "elsewhere"
 # What cannot be had now, or not any more.
@@ -83,12 +83,17 @@ class SavedOutput:
 
 
 def was_cut_off(client: nomad.Nomad, allocation_id: str, task: str) -> bool:
-    """Return whether the last attempt at a task ended because its host was restarted; False where nobody can say."""
+    """Return whether the last attempt at a task ended because its host was restarted; False where nobody can say.
+
+    A host that has just been started is given a moment to say so.
+    """
     saved = SavedOutput(client, call)
+    deadline = time.monotonic() + _MOMENT_SECONDS
     try:
-        attempts = saved.list_attempts(allocation_id, task)
-        if not attempts or not attempts[-1].end:
-            return False
+        while not (attempts := saved.list_attempts(allocation_id, task)) or not attempts[-1].end:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE_SECONDS)
         return _RESTARTED in saved.read(allocation_id, attempts[-1].end).decode().split()
     except _UNAVAILABLE:
         return False
@@ -105,21 +110,28 @@ class TaskOutput:
         self._saved = SavedOutput(client, call_with_retry)
         self._attempts: dict[tuple[str, str], _AttemptOutput] = {}  # by allocation and path
 
-    def read_new(self, sources: Iterable[OutputSource]) -> Iterator[Chunk]:
-        """Yield what was written since the last call, by tasks whose hosts can be reached."""
-        for source in sources:
-            try:
-                yield from self._read(source)
-            except _UNAVAILABLE:
-                continue
+    def read_new(self, sources: Iterable[OutputSource], *, is_last: bool = False) -> Iterator[Chunk]:
+        """Yield what was written since the last call.
+
+        Args:
+            sources: the tasks.
+            is_last: whether nobody will call again, so that what cannot be had now is told in a line.
+        """
+        yield from self._read_each(self._read, sources, is_last=is_last)
 
     def read_rest(self, sources: Iterable[OutputSource]) -> Iterator[Chunk]:
         """Yield what is left to be told of a job that has ended; what cannot be had is told in a line."""
+        yield from self._read_each(self._read_to_end, sources, is_last=True)
+
+    def _read_each(
+        self, read: Callable[[OutputSource], Iterator[Chunk]], sources: Iterable[OutputSource], *, is_last: bool
+    ) -> Iterator[Chunk]:
         for source in sources:
             try:
-                yield from self._read_to_end(source)
+                yield from read(source)
             except _UNAVAILABLE as error:
-                yield outcomes.missing_output(f"{source.task} on {source.host} cannot be had: {error}")
+                if is_last:
+                    yield outcomes.missing_output(f"{source.task} on {source.host} cannot be had: {error}")
 
     def _read_to_end(self, source: OutputSource) -> Iterator[Chunk]:
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -118,7 +118,6 @@ def message(text: str) -> tuple[bytes]:
         (ALL_PODS.list(fields="a!=b,c!=d"), "GET /api/v1/pods?fieldSelector=a%21%3Db%2Cc%21%3Dd"),
         (PODS.list(labels="a=b"), f"GET /api/v1{OURS}/pods?labelSelector=a%3Db"),
         (JOBS.read("a"), f"GET /apis/batch/v1{OURS}/jobs/a"),
-        (requests.log_file("h1", "pods/a_b/"), "GET /api/v1/nodes/h1/proxy/logs/pods/a_b/"),
         (VOLUMES.delete("a"), "DELETE /api/v1/persistentvolumes/a"),
         (PODS.delete_all(labels="a", fields="b"), f"DELETE /api/v1{OURS}/pods?labelSelector=a&fieldSelector=b"),
         (requests.list_kinds("v1"), "GET /api/v1"),
@@ -231,6 +230,7 @@ def test_the_output_of_a_pod_is_read_from_where_it_was_read_before(server: Serve
     server.last = Answer(206, pieces=(b"\nmore\n",))
     assert KubeletFolder(server.client, POD).read("0.log", 100) == b"more\n"
     assert server.requested == [f"{FILES}/0.log"]
+    assert server.received[0].accept == "*/*"
     assert server.received[0].byte_range == f"bytes=99-{100 + (4 << 20) - 1}"
 
 

@@ -77,6 +77,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[nomad.No
     """Yield a client of an API that has the files in `tmp_path`."""
     monkeypatch.setattr(Handler, "folder", tmp_path, raising=False)
     monkeypatch.setattr(logs, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(logs, "_MOMENT_SECONDS", 0.3)
     monkeypatch.setattr(logs, "_PIECE_BYTES", 100)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -179,6 +180,7 @@ def test_a_host_that_does_not_answer_is_named(client: nomad.Nomad):
     chunks = list(TaskOutput(client).read_rest([source(allocation_id="gone")]))
     assert [chunk.stream for chunk in chunks] == ["stderr"]
     assert chunks[0].data.startswith(b"cms: the output of task on h1 cannot be had: ")
+    assert list(TaskOutput(client).read_new([source(allocation_id="gone")], is_last=True)) == chunks
     assert list(TaskOutput(client).read_new([source(allocation_id="gone")])) == []
 
 
