@@ -87,7 +87,9 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
         return _open_own_link(host, target, settings, host_keys)
     try:
         if target.foreign:
-            raise _IncompatibleError(str(host), f"only OpenSSH's client knows {target.foreign}")
+            raise _IncompatibleError(
+                str(host), f"the SSH configuration wants {target.foreign}, which only OpenSSH knows"
+            )
         return _open_own_link(host, target, settings, host_keys, leave_to_openssh=True)
     except (UnreachableError, HostKeyError, AuthenticationError) as error:
         if isinstance(error.__cause__, HostError):  # it is a jump host's error, and OpenSSH was asked about that
@@ -97,7 +99,7 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
             raise
         if isinstance(error, UnreachableError) and not isinstance(error, _IncompatibleError):
             if transport := openssh.use_open_connection(host):
-                return _make_link(host, target, transport, "", host_keys, lambda: None)
+                return _make_link(host, target, transport, host_keys.verified, host_keys, lambda: None)
             raise
         return _open_link_by_openssh(host, target, settings, host_keys, error)
 

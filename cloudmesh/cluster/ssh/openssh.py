@@ -91,15 +91,15 @@ def connect(host: Host, target: Target, settings: SshSettings, host_keys: HostKe
     if client is None:
         raise OpenSshError("OpenSSH's client is not installed here")
     if transport := use_open_connection(host):
-        return Opened(transport, host.host_key)
+        return Opened(transport, host_keys.verified)
     arguments = _Arguments(client, host, target, settings)
-    master = _Master(arguments, host_keys)
+    master = _Master(arguments)
     if _UNKNOWN_KEY in master.failure:
         with _temporary_folder() as folder:
             key = arguments.fetch_host_key(folder)
         if key:
             host_keys.verify(key)
-            master = _Master(arguments, host_keys)
+            master = _Master(arguments)
     if master.transport is None:
         raise OpenSshError(master.failure)
     fingerprint = master.shown_fingerprint
@@ -213,7 +213,7 @@ class _Master:
         shown_fingerprint: of the key that the host showed.
     """
 
-    def __init__(self, arguments: _Arguments, host_keys: HostKeys) -> None:
+    def __init__(self, arguments: _Arguments) -> None:
         self.transport: MuxTransport | None = None
         self.failure = ""
         self._folder = Path(_make_folder())

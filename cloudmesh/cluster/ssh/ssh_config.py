@@ -125,7 +125,7 @@ def _make_target(host: Host, answer: Answer) -> Target:
         ),
         accepts_new_keys=strictness in ("accept-new", "no", "off", "false"),
         asks_for_keys=strictness not in ("yes", "true"),
-        foreign="ProxyUseFdpass" if one("proxyusefdpass", "no").lower() in ("yes", "true") else "",
+        foreign=_find_foreign_option(one("proxyusefdpass", "no"), one("revokedhostkeys")),
         foreign_keys=" and ".join(foreign_keys),
     )
 
@@ -134,6 +134,12 @@ def _parse_port(host: Host, text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise UsageError(f"{host}: the SSH configuration has port {text}: use 1 to 65535")
     return int(text)
+
+
+def _find_foreign_option(passes_sockets: str, revoked: str) -> str:
+    if passes_sockets.lower() in ("yes", "true"):
+        return "ProxyUseFdpass"
+    return "RevokedHostKeys" if revoked else ""
 
 
 def _parse_seconds(text: str) -> float:

@@ -447,7 +447,11 @@ def test_a_proxy_command_that_fails_is_an_unreachable_host(server, home):
 
 def test_without_openssh_s_client_its_files_are_read_and_that_is_told_once(server, home, monkeypatch):
     monkeypatch.setenv("PATH", str(home))
-    config(home, f"Host web\n HostName 127.0.0.1\n Port {server.port}\n User root\n IdentityFile {server.client_key}\n")
+    (home / ".ssh" / "conf.d" / "folder").mkdir(parents=True)
+    (home / ".ssh" / "conf.d" / "web").write_text(
+        f"Host web\n HostName 127.0.0.1\n Port {server.port}\n User root\n IdentityFile {server.client_key}\n"
+    )
+    config(home, "Include conf.d/*\nHost *\n ProxyCommand none\n ProxyJump none\n")
     notes = []
     for _ in range(2):
         assert reaches(Host("web"), server.settings(note=notes.append))

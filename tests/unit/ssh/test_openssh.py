@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -143,15 +144,20 @@ def test_a_cut_link_is_noticed_at_once(breakable):
             connection.run("true")
 
 
-def test_nothing_stays_when_the_connection_is_closed(breakable, home, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setenv("TMPDIR", "/tmp")
-    before = set(Path("/tmp").glob("cms-ssh-*"))
+@pytest.fixture
+def temporary(monkeypatch):
+    """The folder for temporary files; its path is short, as that of a socket must be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
+
+
+def test_nothing_stays_when_the_connection_is_closed(breakable, temporary):
     with connect(breakable.host(), breakable.settings()) as connection:
-        assert set(Path("/tmp").glob("cms-ssh-*")) - before
+        assert list(temporary.glob("cms-ssh-*"))
         assert connection.alive
     assert not connection.alive
-    assert not set(Path("/tmp").glob("cms-ssh-*")) - before
+    assert not list(temporary.glob("cms-ssh-*"))
     assert not wait_until(breakable.sessions, 5, satisfies=lambda sessions: not sessions)
 
 
