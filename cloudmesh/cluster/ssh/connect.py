@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import socket
 import time
 from collections.abc import Callable
@@ -65,7 +64,7 @@ def _refuse_jump_loops(host: Host, target: Target) -> None:
         if target.jumps in seen:
             raise UsageError(f"{host}: ProxyJump goes round in a circle through {target.jumps[0]}; see ~/.ssh/config")
         seen.add(target.jumps)
-        target = ssh_config.resolve(_parse_jump_host(target.jumps[0]))
+        target = ssh_config.resolve(ssh_config.parse_jump_host(target.jumps[0]))
 
 
 def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
@@ -317,16 +316,8 @@ def _open_channel_through_jump_host(host: Host, target: Target, settings: SshSet
     return channel, lease.release
 
 
-def _parse_jump_host(text: str) -> Host:
-    """Return the jump host of `[user@]host[:port]`, as OpenSSH writes it: with brackets also around a name."""
-    user, _, where = text.removeprefix("ssh://").rstrip("/").rpartition("@")
-    if match := re.fullmatch(r"\[([^]]+)\](?::([0-9]+))?|([^:]+)(?::([0-9]+))?|([0-9A-Fa-f:.]+)", where):
-        return Host(match[1] or match[3] or match[5], user=user, port=int(match[2] or match[4] or 0))
-    raise UsageError(f"the jump host {text!a} of the SSH configuration is no [user@]host[:port]")
-
-
 def _connect_jump_host(before: tuple[str, ...], last: str, settings: SshSettings) -> Link:
-    host = _parse_jump_host(last)
+    host = ssh_config.parse_jump_host(last)
     target = ssh_config.resolve(host)
     if before:
         target = replace(target, jumps=before, proxy_command="")

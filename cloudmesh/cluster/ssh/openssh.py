@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.model import Host
-from cloudmesh.cluster.ssh import keys, known_hosts, openssh_config
+from cloudmesh.cluster.ssh import keys, known_hosts, openssh_config, ssh_config
 from cloudmesh.cluster.ssh.host_keys import HostKeys
 from cloudmesh.cluster.ssh.mux import MuxTransport
 from cloudmesh.cluster.ssh.ssh_config import Target
@@ -177,8 +178,21 @@ class _Arguments:
         command += ["-l", self.host.user] if self.host.user else []
         command += ["-p", str(self.host.port)] if self.host.port else []
         command += ["-i", str(self.target.key_files[0]).replace("%", "%%")] if self.host.key else []
-        command += ["-J", ",".join(self.target.jumps)] if self.target.jumps else []
+        command += ["-o", f"ProxyCommand={self._proxy_command()}"] if self.target.jumps else []
         return [*command, "--", self.host.name]
+
+    def _proxy_command(self) -> str:
+        """Return a ProxyCommand that goes through the jump hosts, as ProxyJump would, but with our known hosts, too."""
+        *before, last = self.target.jumps
+        host = ssh_config.parse_jump_host(last)
+        target = ssh_config.resolve(host)
+        if before:
+            target = replace(target, jumps=tuple(before), proxy_command="")
+        known = _known_hosts_options([*target.known_hosts, self.settings.known_hosts], None)
+        options = ["StrictHostKeyChecking=yes", "ControlMaster=no", *known]
+        words = replace(self, host=host, target=target)._command("-W", "\0", options=options)
+        # This ssh replaces the tokens of the -W; those of the other words are for the ssh that it starts.
+        return shlex.join(words).replace("%", "%%").replace("'\0'", "'[%h]:%p'")
 
     @functools.cached_property
     def _has_silent_agent(self) -> bool:

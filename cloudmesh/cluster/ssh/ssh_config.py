@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +85,14 @@ def resolve(host: Host) -> Target:
     options = config_files.read(host.name, host.user, host.port)
     tokens = {"d": str(Path.home()), "h": options.get("hostname", [host.name])[0], "n": host.name}
     return _make_target(host, Answer(options, tokens, host.name))
+
+
+def parse_jump_host(text: str) -> Host:
+    """Return the jump host of `[user@]host[:port]`, as OpenSSH writes it: with brackets also around a name."""
+    user, _, where = text.removeprefix("ssh://").rstrip("/").rpartition("@")
+    if match := re.fullmatch(r"\[([^]]+)\](?::([0-9]+))?|([^:]+)(?::([0-9]+))?|([0-9A-Fa-f:.]+)", where):
+        return Host(match[1] or match[3] or match[5], user=user, port=int(match[2] or match[4] or 0))
+    raise UsageError(f"the jump host {text!a} of the SSH configuration is no [user@]host[:port]")
 
 
 def _make_target(host: Host, answer: Answer) -> Target:

@@ -563,9 +563,10 @@ def test_a_jump_host_that_only_openssh_can_speak_to_is_gone_through(server, home
         assert reaches(server.host("inner"), both(server, gate))
 
 
-def test_a_host_that_only_openssh_can_speak_to_is_reached_through_jump_hosts(gate, home, tmp_path):
+@pytest.mark.parametrize("jumps", ["gate", "gate,gate2"])
+def test_a_host_that_only_openssh_can_speak_to_is_reached_through_jump_hosts(gate, home, tmp_path, jumps):
     with Sshd(tmp_path / "inner", "Ciphers chacha20-poly1305@openssh.com") as server:
-        jump_config(home, gate, "gate")
-        settings = both(server, gate)
-        shutil.copy(settings.known_hosts, home / ".ssh" / "known_hosts")
-        assert reaches(server.host("inner"), settings)
+        jump_config(home, gate, jumps)
+        with (home / ".ssh" / "config").open("a") as file:
+            file.write(f"Host gate2\n HostName 127.0.0.1\n Port {gate.port}\n IdentityFile {gate.client_key}\n")
+        assert reaches(server.host("inner"), both(server, gate))
