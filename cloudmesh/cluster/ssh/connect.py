@@ -10,7 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.context import SshSettings
-from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostKeyError, UnreachableError, UsageError
+from cloudmesh.cluster.core.errors import (
+    AuthenticationError,
+    ClusterError,
+    HostError,
+    HostKeyError,
+    UnreachableError,
+    UsageError,
+)
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.ssh import authentication, interactive_login, known_hosts, openssh, openssh_config, ssh_config
@@ -122,13 +129,13 @@ def _open_own_link(
                 interactive_login.log_in(transport, host, target, settings, refusal)
             else:
                 authentication.log_in(transport, host, target)
-    except UnreachableError as error:
+    except BaseException as error:
         transport.close()
         release()
-        raise _IncompatibleError(str(host), f"the login was broken off: {error.cause}") from error.__cause__
-    except BaseException:
-        transport.close()
-        release()
+        if isinstance(error, UnreachableError):
+            raise _IncompatibleError(str(host), f"the login was broken off: {error.cause}") from error.__cause__
+        if isinstance(error, Exception) and not isinstance(error, ClusterError):  # whatever paramiko stumbled over
+            raise _IncompatibleError(str(host), f"the login failed: {error!r}") from error
         raise
     return _make_link(host, target, transport, key, host_keys, release)
 
