@@ -445,8 +445,12 @@ def test_a_proxy_command_that_fails_is_an_unreachable_host(server, home):
         connect(server.host("web"), server.settings(connect_timeout=1))
 
 
-def test_without_openssh_s_client_its_files_are_read_and_that_is_told_once(server, home, monkeypatch):
+@pytest.mark.parametrize("other", ["", "#!/bin/sh\necho Dropbear client v2024.86 >&2\nexit 1\n"])
+def test_without_openssh_s_client_its_files_are_read_and_that_is_told_once(server, home, monkeypatch, other):
     monkeypatch.setenv("PATH", str(home))
+    if other:
+        (home / "ssh").write_text(other)
+        (home / "ssh").chmod(0o755)
     (home / ".ssh" / "conf.d" / "folder").mkdir(parents=True)
     (home / ".ssh" / "conf.d" / "web").write_text(
         f"Host web\n HostName 127.0.0.1\n Port {server.port}\n User root\n IdentityFile {server.client_key}\n"
