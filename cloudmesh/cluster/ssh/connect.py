@@ -256,8 +256,8 @@ def _explain_failed_handshake(
     if "Not allowed at this time" in greeting:
         return "its sshd refuses this machine for a while, as logins from it have failed: see PerSourcePenalties there"
     if "banner" in str(error):
-        said = f", and says {greeting[:80]!a}" if greeting else ""
-        return f"port {target.port} answers, but not as sshd does{said}: is it the right port, and is sshd overloaded?"
+        said = f" It says {greeting[:80]!a}." if greeting else ""
+        return f"port {target.port} answers, but not as sshd does: is it the right port, and is sshd overloaded?{said}"
     return f"the SSH key exchange failed: {str(error) or 'the connection was closed'}"
 
 
