@@ -1,4 +1,4 @@
-"""A cluster of a host that paramiko cannot speak to: OpenSSH's client carries scripts, binaries and the engine's API."""
+"""A cluster of a host that paramiko cannot speak to: OpenSSH carries scripts, binaries and the engine's API."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
 """The files that make a host part of a cluster."""
 
+import dataclasses
 import json
 
 import pytest
+from support.memory_engine.provider import MemoryProvider
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.errors import HostsError
 from cloudmesh.cluster.core.model import Facts, Host, Role
 from cloudmesh.cluster.lifecycle import plan
 
@@ -39,6 +42,15 @@ def test_the_registry_is_on_the_first_server_alone_and_wants_a_certificate(spec)
 
 def test_a_host_plan_has_the_device_of_its_address():
     assert make_plan("10.0.0.2", Role.WORKER).interface == "eth1"
+
+
+def test_a_server_without_forwarding_is_refused_before_any_host_is_changed(spec):
+    deaf = {
+        Host(name): dataclasses.replace(make_plan(address, Role.SERVER).facts, machine_id=name, forwards=False)
+        for name, address in (("server", "10.0.0.1"), ("worker", "10.0.0.2"))
+    }
+    with pytest.raises(HostsError, match=r"^server: its sshd opens no forwarding[^;]*AllowTcpForwarding[^;]*$"):
+        plan.check_hosts(deaf, MemoryProvider(), spec)
 
 
 def test_secrets_are_not_shown(spec):
