@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _PATIENCE = 6  # how many times the seconds of a connection a login may take, and the start of a ProxyCommand
+# What ssh says where it has nothing in common with a host, and the settings that allow more.
+_NO_COMMON = re.compile(r"no matching (.+?) found\. Their offer: ([^,\s]+)")
+_SETTINGS = {
+    "key exchange method": "KexAlgorithms",
+    "host key type": "HostKeyAlgorithms",
+    "cipher": "Ciphers",
+    "MAC": "MACs",
+}
 # A stream, and a function that releases everything except the stream itself.
 _ByteStream = tuple["socket.socket | ByteStream | ProxyProcess", Callable[[], None]]
 
@@ -160,7 +169,10 @@ def _open_link_by_openssh(
 
 def _explain_incompatibility(error: _IncompatibleError, failure: openssh.OpenSshError) -> str:
     if openssh_config.program():
-        return f"{error.cause}; OpenSSH's client does not get in, either: {failure}"
+        remedy = ""
+        if (missing := _NO_COMMON.search(str(failure))) and missing[1] in _SETTINGS:
+            remedy = f": write {_SETTINGS[missing[1]]} +{missing[2]} for it into ~/.ssh/config, or renew its sshd"
+        return f"{error.cause}; OpenSSH's client does not get in, either: {failure}{remedy}"
     return (
         f"{error.cause}: install OpenSSH's client here (openssh-client), which is used for such hosts, or let its sshd "
         "offer more (KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms)"

@@ -269,6 +269,8 @@ class _Master:
 
     def _read_failure(self) -> str:
         lines = [line.strip() for line in self._read_lines() if not _CHATTER.match(line)]
+        if lines and _UNKNOWN_KEY in lines[-1]:  # why, stands in the line before
+            return " ".join(lines[-2:])
         return lines[-1] if lines else f"ssh ended with status {self._process.returncode}"
 
     def _read_fingerprint(self) -> str:

@@ -235,6 +235,18 @@ def test_a_password_is_asked_for_where_the_host_takes_one(tmp_path, monkeypatch)
         subprocess.run(["userdel", user], check=False)
 
 
+def test_a_user_who_needs_no_proof_is_let_in(tmp_path):
+    user = f"cms-none-{os.getpid()}"
+    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", user], check=True)
+    try:
+        subprocess.run(["passwd", "--delete", user], check=True, capture_output=True)
+        options = ("AuthenticationMethods none", "PermitEmptyPasswords yes", "PasswordAuthentication yes")
+        with Sshd(tmp_path / "sshd", *options) as server, pytest.raises(AuthenticationError, match="sudo"):
+            connect(server.host(user=user, key=""), server.settings())  # it is in, and may do nothing there
+    finally:
+        subprocess.run(["userdel", user], check=False)
+
+
 @contextmanager
 def agent(directory, monkeypatch, *keys):
     sock = directory / "agent"
@@ -302,6 +314,12 @@ def test_a_key_file_that_others_may_read_is_refused_as_ssh_does(server, tmp_path
     (tmp_path / "open").chmod(0o640)
     with pytest.raises(AuthenticationError, match=r"may be read by others \(mode 0640\).*chmod 600"):
         connect(server.host(key=str(tmp_path / "open")), server.settings())
+
+
+def test_that_the_configuration_forbids_keys_is_told(server, home):
+    config(home, "Host *\n PubkeyAuthentication no\n")
+    with pytest.raises(AuthenticationError, match="here has PubkeyAuthentication no: set it to yes"):
+        connect(server.host(), server.settings())
 
 
 def test_a_public_key_without_its_private_half_is_told(server):

@@ -217,6 +217,15 @@ def test_a_host_that_shows_another_key_than_the_trusted_one_is_refused(server, t
         assert connection.host_key == server.host_key
 
 
+def test_what_a_host_wants_that_openssh_does_not_allow_is_told_with_the_setting(tmp_path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", tmp_path / "rsa"], check=True)
+    with (
+        Sshd(tmp_path / "sshd", f"HostKey {tmp_path}/rsa", "HostKeyAlgorithms ssh-rsa") as server,
+        pytest.raises(UnreachableError, match=r"write HostKeyAlgorithms \+ssh-rsa for it into ~/\.ssh/config"),
+    ):
+        connect(server.host(), server.settings())
+
+
 def test_without_openssh_s_client_the_remedy_is_told(server, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     notes = []
