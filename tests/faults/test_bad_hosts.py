@@ -152,6 +152,34 @@ def test_a_dry_run_meets_what_the_real_create_meets(group: HostGroup, operator: 
     assert read_state(routed) == before
 
 
+def test_a_server_that_forwards_nothing_is_told_by_a_dry_run_and_before_anything_is_changed(
+    group: HostGroup, operator: Operator
+) -> None:
+    host = group.hosts[0]
+    before = read_state(host)
+    setting = "/etc/ssh/sshd_config.d/00-no-forwarding.conf"
+    host.run(f"echo 'AllowTcpForwarding no' >{setting}; systemctl restart ssh")
+    cause = f"^{host.where}: its sshd opens no forwarding.*set AllowTcpForwarding yes"
+    try:
+        for words in (("--dryrun",), ()):
+            outcome = operator.cms("create", "-n", "t-fbad", host.where, *words, seconds=45)
+            assert len(outcome.expect_failure(1, cause)) == 1
+    finally:
+        host.run(f"rm {setting}; systemctl restart ssh")
+    assert read_state(host) == before
+
+
+def test_a_host_that_only_openssh_can_speak_to_is_looked_at_as_any_other(group: HostGroup, operator: Operator) -> None:
+    host = group.hosts[0]
+    setting = "/etc/ssh/sshd_config.d/00-cipher.conf"
+    host.run(f"echo 'Ciphers chacha20-poly1305@openssh.com' >{setting}; systemctl restart ssh")
+    try:
+        outcome = operator.cms("create", "-n", "t-fbad", host.where, "--dryrun", seconds=60).ok()
+    finally:
+        host.run(f"rm {setting}; systemctl restart ssh")
+    assert "bootstrap" in outcome.stderr
+
+
 def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_a_changed_one_whatever_the_flags(
     group: HostGroup, operator: Operator
 ) -> None:

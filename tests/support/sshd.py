@@ -31,6 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", openssh_home.path(os.environ["PATH"]))
     openssh_config.ask.cache_clear()
+    monkeypatch.setattr("cloudmesh.cluster.core.context._told", set())
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     (tmp_path / ".ssh").mkdir()
     return tmp_path

@@ -75,8 +75,14 @@ def _list_keys(host: Host, target: Target, unusable: list[str]) -> Iterator[tupl
     """Yield the keys to try; if the host has a private key in memory, it is the only one."""
     if host.private_key:
         yield "the key made for it", _parse_private_key(host.private_key)
-    else:
-        yield from keys.list_keys(target, unusable)
+        return
+    if not target.publickey:
+        raise AuthenticationError(
+            str(host),
+            f"user {target.user} may not log in by key, as the SSH configuration here has PubkeyAuthentication no: "
+            "set it to yes for this host",
+        )
+    yield from keys.list_keys(target, unusable)
 
 
 def _parse_private_key(text: str) -> paramiko.PKey:

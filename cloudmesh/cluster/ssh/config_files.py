@@ -38,13 +38,15 @@ def read(name: str, user: str, port: int) -> dict[str, list[str]]:
     choices = {"User": user, "Port": port or ""}
     text = "Host *\n" + "".join(f"{option} {value}\n" for option, value in choices.items() if value)
     user_config = Path.home() / ".ssh" / "config"
-    for path in (user_config, _SYSTEM_CONFIG):
-        text += "Host *\n" + "\n".join(_read_lines(path, path.parent, _INCLUDE_DEPTH)) + "\n"
     try:
-        options: Mapping[str, str | list[str]] = paramiko.SSHConfig.from_text(text).lookup(name)
+        for path in (user_config, _SYSTEM_CONFIG):
+            text += "Host *\n" + "\n".join(_read_lines(path, path.parent, _INCLUDE_DEPTH)) + "\n"
+        options: Mapping[str, str | list[str] | None] = paramiko.SSHConfig.from_text(text).lookup(name)
     except (paramiko.SSHException, ImportError, ValueError, AttributeError, IndexError) as error:
         raise UsageError(f"{user_config} or {_SYSTEM_CONFIG} cannot be used for {name}: {error}") from error
-    listed = {option: [value] if isinstance(value, str) else list(value) for option, value in options.items()}
+    listed = {
+        option: [value] if isinstance(value, str) else list(value or ["none"]) for option, value in options.items()
+    }
     return {**_DEFAULTS, **listed}
 
 
@@ -66,7 +68,8 @@ def _read_lines(path: Path, directory: Path, depth: int) -> Iterator[str]:
 def _find_included_files(patterns: str, directory: Path) -> Iterator[Path]:
     for pattern in shlex.split(patterns):
         path = directory / Path(pattern).expanduser()
-        yield from sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        yield from sorted(match for match in matches if not match.is_dir())
 
 
 def _read_text(path: Path) -> str:

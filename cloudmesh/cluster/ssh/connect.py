@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.context import SshSettings
-from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostKeyError, UnreachableError, UsageError
+from cloudmesh.cluster.core.errors import (
+    AuthenticationError,
+    ClusterError,
+    HostError,
+    HostKeyError,
+    UnreachableError,
+    UsageError,
+)
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.ssh import (
@@ -35,6 +42,14 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _PATIENCE = 6  # how many times the seconds of a connection a login may take, and the start of a ProxyCommand
+# What ssh says where it has nothing in common with a host, and the settings that allow more.
+_NO_COMMON = re.compile(r"no matching (.+?) found\. Their offer: ([^,\s]+)")
+_SETTINGS = {
+    "key exchange method": "KexAlgorithms",
+    "host key type": "HostKeyAlgorithms",
+    "cipher": "Ciphers",
+    "MAC": "MACs",
+}
 # A stream, and a function that releases everything except the stream itself.
 _ByteStream = tuple["socket.socket | ByteStream | ProxyProcess", Callable[[], None]]
 
@@ -73,7 +88,7 @@ def _refuse_jump_loops(host: Host, target: Target) -> None:
         if target.jumps in seen:
             raise UsageError(f"{host}: ProxyJump goes round in a circle through {target.jumps[0]}; see ~/.ssh/config")
         seen.add(target.jumps)
-        target = ssh_config.resolve(_parse_jump_host(target.jumps[0]))
+        target = ssh_config.resolve(ssh_config.parse_jump_host(target.jumps[0]))
 
 
 def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
@@ -95,7 +110,9 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
         return _open_own_link(host, target, settings, host_keys)
     try:
         if target.foreign:
-            raise _IncompatibleError(str(host), f"only OpenSSH's client knows {target.foreign}")
+            raise _IncompatibleError(
+                str(host), f"the SSH configuration wants {target.foreign}, which only OpenSSH knows"
+            )
         return _open_own_link(host, target, settings, host_keys, leave_to_openssh=True)
     except (UnreachableError, HostKeyError, AuthenticationError) as error:
         if isinstance(error.__cause__, HostError):  # it is a jump host's error, and OpenSSH was asked about that
@@ -105,7 +122,7 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
             raise
         if isinstance(error, UnreachableError) and not isinstance(error, _IncompatibleError):
             if transport := openssh.use_open_connection(host):
-                return _make_link(host, target, transport, "", host_keys, lambda: None)
+                return _make_link(host, target, transport, host_keys.verified, host_keys, lambda: None)
             raise
         return _open_link_by_openssh(host, target, settings, host_keys, error)
 
@@ -129,13 +146,13 @@ def _open_own_link(
                 interactive_login.log_in(transport, host, target, settings, refusal)
             else:
                 authentication.log_in(transport, host, target)
-    except UnreachableError as error:
+    except BaseException as error:
         transport.close()
         release()
-        raise _IncompatibleError(str(host), f"the login was broken off: {error.cause}") from error.__cause__
-    except BaseException:
-        transport.close()
-        release()
+        if isinstance(error, UnreachableError):
+            raise _IncompatibleError(str(host), f"the login was broken off: {error.cause}") from error.__cause__
+        if isinstance(error, Exception) and not isinstance(error, ClusterError):  # whatever paramiko stumbled over
+            raise _IncompatibleError(str(host), f"the login failed: {error!r}") from error
         raise
     return _make_link(host, target, transport, key, host_keys, release)
 
@@ -160,7 +177,10 @@ def _open_link_by_openssh(
 
 def _explain_incompatibility(error: _IncompatibleError, failure: openssh.OpenSshError) -> str:
     if openssh_config.program():
-        return f"{error.cause}; OpenSSH's client does not get in, either: {failure}"
+        remedy = ""
+        if (missing := _NO_COMMON.search(str(failure))) and missing[1] in _SETTINGS:
+            remedy = f": write {_SETTINGS[missing[1]]} +{missing[2]} for it into ~/.ssh/config, or renew its sshd"
+        return f"{error.cause}; OpenSSH's client does not get in, either: {failure}{remedy}"
     return (
         f"{error.cause}: install OpenSSH's client here (openssh-client), which is used for such hosts, or let its sshd "
         "offer more (KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms)"
@@ -257,8 +277,8 @@ def _explain_failed_handshake(
     if "Not allowed at this time" in greeting:
         return "its sshd refuses this machine for a while, as logins from it have failed: see PerSourcePenalties there"
     if "banner" in str(error):
-        said = f", and says {greeting[:80]!a}" if greeting else ""
-        return f"port {target.port} answers, but not as sshd does{said}: is it the right port, and is sshd overloaded?"
+        said = f" It says {greeting[:80]!a}." if greeting else ""
+        return f"port {target.port} answers, but not as sshd does: is it the right port, and is sshd overloaded?{said}"
     return f"the SSH key exchange failed: {str(error) or 'the connection was closed'}"
 
 
@@ -327,16 +347,8 @@ def _open_channel_through_jump_host(host: Host, target: Target, settings: SshSet
     return channel, lease.release
 
 
-def _parse_jump_host(text: str) -> Host:
-    """Return the jump host of `[user@]host[:port]`, as OpenSSH writes it: with brackets also around a name."""
-    user, _, where = text.removeprefix("ssh://").rstrip("/").rpartition("@")
-    if match := re.fullmatch(r"\[([^]]+)\](?::([0-9]+))?|([^:]+)(?::([0-9]+))?|([0-9A-Fa-f:.]+)", where):
-        return Host(match[1] or match[3] or match[5], user=user, port=int(match[2] or match[4] or 0))
-    raise UsageError(f"the jump host {text!a} of the SSH configuration is no [user@]host[:port]")
-
-
 def _connect_jump_host(before: tuple[str, ...], last: str, settings: SshSettings) -> Link:
-    host = _parse_jump_host(last)
+    host = ssh_config.parse_jump_host(last)
     target = ssh_config.resolve(host)
     if before:
         target = replace(target, jumps=before, proxy_command="")

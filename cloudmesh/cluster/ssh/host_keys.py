@@ -36,6 +36,7 @@ class HostKeys:
     Attributes:
         entries: those of the known_hosts files for this host.
         foreign: what only OpenSSH can verify the host's key by, in words; empty: there is nothing of the kind.
+        verified: the key that was verified, "TYPE BASE64"; empty: none was yet.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class HostKeys:
         confirm: Callable[[str], bool] | None,
         note: Callable[[str], None],
     ) -> None:
+        self.verified = ""
         self._where = where
         self._name = target.key_name or target.address
         # With a HostKeyAlias, OpenSSH writes the alias without the port into known_hosts.
@@ -114,13 +116,13 @@ class HostKeys:
         if any(entry.revoked and entry.key == key for entry in self.entries):
             raise HostKeyError(self._where, f"its key {known_hosts.fingerprint(key)} is revoked: do not connect")
         usable = [entry for entry in self.entries if _is_usable(entry)]
-        if key in {entry.key for entry in usable}:
-            return
-        if self.foreign and leave_to_openssh:
-            raise HostKeyError(self._where, f"unknown host key {_describe(key)}, which {self.foreign} may vouch for")
-        if expected := {entry.key for entry in usable if not entry.optional}:
-            raise HostKeyError(self._where, self._explain_change(key, expected))
-        self._accept(key)
+        if key not in {entry.key for entry in usable}:
+            if self.foreign and leave_to_openssh:
+                raise HostKeyError(self._where, f"unknown host key {_describe(key)}: {self.foreign} may vouch for it")
+            if expected := {entry.key for entry in usable if not entry.optional}:
+                raise HostKeyError(self._where, self._explain_change(key, expected))
+            self._accept(key)
+        self.verified = key
 
     def find(self, fingerprint: str) -> str:
         """Return the known key that has a fingerprint, "TYPE BASE64"; empty: none has."""

@@ -34,9 +34,6 @@ def list_keys(target: Target, unusable: list[str]) -> Iterator[tuple[str, parami
         target: how the host is reached.
         unusable: is extended by why keys cannot be used.
     """
-    if not target.publickey:
-        unusable.append("PubkeyAuthentication is no in the SSH configuration")
-        return
     seen: set[bytes] = set()
     for label, key in _list_all(target, unusable):
         for variant in (*_certify(key, target), key):

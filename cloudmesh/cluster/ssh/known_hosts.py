@@ -83,13 +83,8 @@ def entries(path: Path) -> Iterator[KnownHost]:
             yield entry
 
 
-def lookup(name: str, port: int, paths: Iterable[Path]) -> list[KnownHost]:
-    """Return the entries for a host in the files at `paths`: of its keys, of revoked keys, and of authorities."""
-    return select((entry for path in paths for entry in entries(path)), name, port)
-
-
 def select(among: Iterable[KnownHost], name: str, port: int) -> list[KnownHost]:
-    """Return those entries that are for a host."""
+    """Return those entries that are for a host: of its keys, of revoked keys, and of authorities."""
     host = label(name, port)
     return [entry for entry in among if _matches(entry.hosts, host)]
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.model import Host
-from cloudmesh.cluster.ssh import keys, known_hosts, openssh_config
+from cloudmesh.cluster.ssh import keys, known_hosts, openssh_config, ssh_config
 from cloudmesh.cluster.ssh.host_keys import HostKeys
 from cloudmesh.cluster.ssh.mux import MuxTransport
 from cloudmesh.cluster.ssh.ssh_config import Target
@@ -91,15 +92,15 @@ def connect(host: Host, target: Target, settings: SshSettings, host_keys: HostKe
     if client is None:
         raise OpenSshError("OpenSSH's client is not installed here")
     if transport := use_open_connection(host):
-        return Opened(transport, host.host_key)
+        return Opened(transport, host_keys.verified)
     arguments = _Arguments(client, host, target, settings)
-    master = _Master(arguments, host_keys)
+    master = _Master(arguments)
     if _UNKNOWN_KEY in master.failure:
         with _temporary_folder() as folder:
             key = arguments.fetch_host_key(folder)
         if key:
             host_keys.verify(key)
-            master = _Master(arguments, host_keys)
+            master = _Master(arguments)
     if master.transport is None:
         raise OpenSshError(master.failure)
     fingerprint = master.shown_fingerprint
@@ -177,8 +178,21 @@ class _Arguments:
         command += ["-l", self.host.user] if self.host.user else []
         command += ["-p", str(self.host.port)] if self.host.port else []
         command += ["-i", str(self.target.key_files[0]).replace("%", "%%")] if self.host.key else []
-        command += ["-J", ",".join(self.target.jumps)] if self.target.jumps else []
+        command += ["-o", f"ProxyCommand={self._proxy_command()}"] if self.target.jumps else []
         return [*command, "--", self.host.name]
+
+    def _proxy_command(self) -> str:
+        """Return a ProxyCommand that goes through the jump hosts, as ProxyJump would, but with our known hosts, too."""
+        *before, last = self.target.jumps
+        host = ssh_config.parse_jump_host(last)
+        target = ssh_config.resolve(host)
+        if before:
+            target = replace(target, jumps=tuple(before), proxy_command="")
+        known = _known_hosts_options([*target.known_hosts, self.settings.known_hosts], None)
+        options = ["StrictHostKeyChecking=yes", "ControlMaster=no", *known]
+        words = replace(self, host=host, target=target)._command("-W", "\0", options=options)
+        # This ssh replaces the tokens of the -W; those of the other words are for the ssh that it starts.
+        return shlex.join(words).replace("%", "%%").replace("'\0'", "'[%h]:%p'")
 
     @functools.cached_property
     def _has_silent_agent(self) -> bool:
@@ -213,7 +227,7 @@ class _Master:
         shown_fingerprint: of the key that the host showed.
     """
 
-    def __init__(self, arguments: _Arguments, host_keys: HostKeys) -> None:
+    def __init__(self, arguments: _Arguments) -> None:
         self.transport: MuxTransport | None = None
         self.failure = ""
         self._folder = Path(_make_folder())
@@ -255,6 +269,8 @@ class _Master:
 
     def _read_failure(self) -> str:
         lines = [line.strip() for line in self._read_lines() if not _CHATTER.match(line)]
+        if lines and _UNKNOWN_KEY in lines[-1]:  # why, stands in the line before
+            return " ".join(lines[-2:])
         return lines[-1] if lines else f"ssh ended with status {self._process.returncode}"
 
     def _read_fingerprint(self) -> str:

@@ -22,7 +22,20 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 def program() -> str | None:
     """Return the path of OpenSSH's client; None where it is not installed."""
-    return shutil.which("ssh")
+    path = shutil.which("ssh")
+    return path if path and _is_openssh(path) else None
+
+
+@functools.cache
+def _is_openssh(path: str) -> bool:
+    """Return whether `ssh` is OpenSSH's: other programs have that name, too, and know none of its options."""
+    try:
+        outcome = subprocess.run(  # noqa: S603 - a program that the search path leads to
+            [path, "-V"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"OpenSSH" in outcome.stderr + outcome.stdout
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,6 +87,14 @@ def resolve(host: Host) -> Target:
     return _make_target(host, Answer(options, tokens, host.name))
 
 
+def parse_jump_host(text: str) -> Host:
+    """Return the jump host of `[user@]host[:port]`, as OpenSSH writes it: with brackets also around a name."""
+    user, _, where = text.removeprefix("ssh://").rstrip("/").rpartition("@")
+    if match := re.fullmatch(r"\[([^]]+)\](?::([0-9]+))?|([^:]+)(?::([0-9]+))?|([0-9A-Fa-f:.]+)", where):
+        return Host(match[1] or match[3] or match[5], user=user, port=int(match[2] or match[4] or 0))
+    raise UsageError(f"the jump host {text!a} of the SSH configuration is no [user@]host[:port]")
+
+
 def _make_target(host: Host, answer: Answer) -> Target:
     options = answer.options
 
@@ -125,7 +134,7 @@ def _make_target(host: Host, answer: Answer) -> Target:
         ),
         accepts_new_keys=strictness in ("accept-new", "no", "off", "false"),
         asks_for_keys=strictness not in ("yes", "true"),
-        foreign="ProxyUseFdpass" if one("proxyusefdpass", "no").lower() in ("yes", "true") else "",
+        foreign=_find_foreign_option(one("proxyusefdpass", "no"), one("revokedhostkeys")),
         foreign_keys=" and ".join(foreign_keys),
     )
 
@@ -134,6 +143,12 @@ def _parse_port(host: Host, text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise UsageError(f"{host}: the SSH configuration has port {text}: use 1 to 65535")
     return int(text)
+
+
+def _find_foreign_option(passes_sockets: str, revoked: str) -> str:
+    if passes_sockets.lower() in ("yes", "true"):
+        return "ProxyUseFdpass"
+    return "RevokedHostKeys" if revoked else ""
 
 
 def _parse_seconds(text: str) -> float:

@@ -1,12 +1,14 @@
 """The files that make a host part of a cluster."""
 
+import dataclasses
 import json
-from dataclasses import replace
 
 import pytest
+from support.memory_engine.provider import MemoryProvider
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.errors import HostsError
 from cloudmesh.cluster.core.model import Facts, Host, Role
 from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.lifecycle import plan
@@ -46,11 +48,20 @@ def test_a_host_plan_has_the_device_of_its_address():
 def test_marker_and_certificate_have_the_nodes_name(spec):
     from cryptography import x509
 
-    long = replace(make_plan("10.0.0.2", Role.WORKER), host=Host("x" * 200), node="n" * 63)
+    long = dataclasses.replace(make_plan("10.0.0.2", Role.WORKER), host=Host("x" * 200), node="n" * 63)
     files = plan.host_files(spec, long, [])
     assert marker.node_of(files["etc/marker.json"].decode()) == "n" * 63
     subject = x509.load_pem_x509_certificate(files["etc/host.pem"]).subject
     assert subject.rfc4514_string() == f"CN={'n' * 63}"
+
+
+def test_a_server_without_forwarding_is_refused_before_any_host_is_changed(spec):
+    deaf = {
+        Host(name): dataclasses.replace(make_plan(address, Role.SERVER).facts, machine_id=name, forwards=False)
+        for name, address in (("server", "10.0.0.1"), ("worker", "10.0.0.2"))
+    }
+    with pytest.raises(HostsError, match=r"^server: its sshd opens no forwarding[^;]*AllowTcpForwarding[^;]*$"):
+        plan.check_hosts(deaf, MemoryProvider(), spec)
 
 
 def test_secrets_are_not_shown(spec):

@@ -135,6 +135,18 @@ def comments_after_values(place):
     place.config(f"Host srv1 # the one\n IdentityFile {place.key} # odd\n User root # it's\n")
 
 
+@case(gets_in=False)
+def a_name_in_a_comment_after_host(place):
+    place.know()
+    place.config(f"Host zz # srv1 and more\n IdentityFile {place.key}\n")
+
+
+@case()
+def a_remote_command_of_the_users(place):
+    place.know()
+    place.config(f"Match exec true\n IdentityFile {place.key}\nHost other\n RemoteCommand tmux\n")
+
+
 @case()
 def include_with_a_comment_that_has_a_quote(place):
     place.know()
@@ -236,6 +248,13 @@ def a_known_hosts_file_with_a_blank(place):
 def known_hosts_files_with_tokens(place):
     place.know(file="hosts-srv1")
     place.config(f"Host srv1\n UserKnownHostsFile /dev/null %d/hosts-%n\n IdentityFile {place.key}\n")
+
+
+@case()
+def a_known_hosts_file_by_a_variable(place):
+    place.know(file="mine")
+    place.monkeypatch.setenv("MINE", str(place.home / "mine"))
+    place.config(f"Host srv1\n UserKnownHostsFile ${{MINE}}\n IdentityFile {place.key}\n")
 
 
 @case()
@@ -528,6 +547,20 @@ def an_authority_beside_an_old_entry(place):
 def a_command_that_knows_host_keys(place):
     place.know(file="known")
     place.config(f"Host srv1\n KnownHostsCommand /bin/cat {place.home}/known\n IdentityFile {place.key}\n")
+
+
+@case(gets_in=False)
+def a_host_key_in_the_file_of_revoked_keys(place):
+    place.know()
+    (place.home / "revoked").write_text(f"{place.server.host_key}\n")
+    place.config(f"Host srv1\n RevokedHostKeys {place.home}/revoked\n IdentityFile {place.key}\n")
+
+
+@case()
+def another_host_key_in_the_file_of_revoked_keys(place):
+    place.know()
+    (place.home / "revoked").write_text(f"{make_key(place.home / 'old')}\n")
+    place.config(f"Host srv1\n RevokedHostKeys {place.home}/revoked\n IdentityFile {place.key}\n")
 
 
 @case()

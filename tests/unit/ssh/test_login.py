@@ -235,6 +235,18 @@ def test_a_password_is_asked_for_where_the_host_takes_one(tmp_path, monkeypatch)
         subprocess.run(["userdel", user], check=False)
 
 
+def test_a_user_who_needs_no_proof_is_let_in(tmp_path):
+    user = f"cms-none-{os.getpid()}"
+    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", user], check=True)
+    try:
+        subprocess.run(["passwd", "--delete", user], check=True, capture_output=True)
+        options = ("AuthenticationMethods none", "PermitEmptyPasswords yes", "PasswordAuthentication yes")
+        with Sshd(tmp_path / "sshd", *options) as server, pytest.raises(AuthenticationError, match="sudo"):
+            connect(server.host(user=user, key=""), server.settings())  # it is in, and may do nothing there
+    finally:
+        subprocess.run(["userdel", user], check=False)
+
+
 @contextmanager
 def agent(directory, monkeypatch, *keys):
     sock = directory / "agent"
@@ -302,6 +314,12 @@ def test_a_key_file_that_others_may_read_is_refused_as_ssh_does(server, tmp_path
     (tmp_path / "open").chmod(0o640)
     with pytest.raises(AuthenticationError, match=r"may be read by others \(mode 0640\).*chmod 600"):
         connect(server.host(key=str(tmp_path / "open")), server.settings())
+
+
+def test_that_the_configuration_forbids_keys_is_told(server, home):
+    config(home, "Host *\n PubkeyAuthentication no\n")
+    with pytest.raises(AuthenticationError, match="here has PubkeyAuthentication no: set it to yes"):
+        connect(server.host(), server.settings())
 
 
 def test_a_public_key_without_its_private_half_is_told(server):
@@ -445,9 +463,17 @@ def test_a_proxy_command_that_fails_is_an_unreachable_host(server, home):
         connect(server.host("web"), server.settings(connect_timeout=1))
 
 
-def test_without_openssh_s_client_its_files_are_read_and_that_is_told_once(server, home, monkeypatch):
+@pytest.mark.parametrize("other", ["", "#!/bin/sh\necho Dropbear client v2024.86 >&2\nexit 1\n"])
+def test_without_openssh_s_client_its_files_are_read_and_that_is_told_once(server, home, monkeypatch, other):
     monkeypatch.setenv("PATH", str(home))
-    config(home, f"Host web\n HostName 127.0.0.1\n Port {server.port}\n User root\n IdentityFile {server.client_key}\n")
+    if other:
+        (home / "ssh").write_text(other)
+        (home / "ssh").chmod(0o755)
+    (home / ".ssh" / "conf.d" / "folder").mkdir(parents=True)
+    (home / ".ssh" / "conf.d" / "web").write_text(
+        f"Host web\n HostName 127.0.0.1\n Port {server.port}\n User root\n IdentityFile {server.client_key}\n"
+    )
+    config(home, "Include conf.d/*\nHost *\n ProxyCommand none\n ProxyJump none\n")
     notes = []
     for _ in range(2):
         assert reaches(Host("web"), server.settings(note=notes.append))
@@ -559,9 +585,10 @@ def test_a_jump_host_that_only_openssh_can_speak_to_is_gone_through(server, home
         assert reaches(server.host("inner"), both(server, gate))
 
 
-def test_a_host_that_only_openssh_can_speak_to_is_reached_through_jump_hosts(gate, home, tmp_path):
+@pytest.mark.parametrize("jumps", ["gate", "gate,gate2"])
+def test_a_host_that_only_openssh_can_speak_to_is_reached_through_jump_hosts(gate, home, tmp_path, jumps):
     with Sshd(tmp_path / "inner", "Ciphers chacha20-poly1305@openssh.com") as server:
-        jump_config(home, gate, "gate")
-        settings = both(server, gate)
-        shutil.copy(settings.known_hosts, home / ".ssh" / "known_hosts")
-        assert reaches(server.host("inner"), settings)
+        jump_config(home, gate, jumps)
+        with (home / ".ssh" / "config").open("a") as file:
+            file.write(f"Host gate2\n HostName 127.0.0.1\n Port {gate.port}\n IdentityFile {gate.client_key}\n")
+        assert reaches(server.host("inner"), both(server, gate))

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -143,15 +144,20 @@ def test_a_cut_link_is_noticed_at_once(breakable):
             connection.run("true")
 
 
-def test_nothing_stays_when_the_connection_is_closed(breakable, home, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setenv("TMPDIR", "/tmp")
-    before = set(Path("/tmp").glob("cms-ssh-*"))
+@pytest.fixture
+def temporary(monkeypatch):
+    """The folder for temporary files; its path is short, as that of a socket must be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
+
+
+def test_nothing_stays_when_the_connection_is_closed(breakable, temporary):
     with connect(breakable.host(), breakable.settings()) as connection:
-        assert set(Path("/tmp").glob("cms-ssh-*")) - before
+        assert list(temporary.glob("cms-ssh-*"))
         assert connection.alive
     assert not connection.alive
-    assert not set(Path("/tmp").glob("cms-ssh-*")) - before
+    assert not list(temporary.glob("cms-ssh-*"))
     assert not wait_until(breakable.sessions, 5, satisfies=lambda sessions: not sessions)
 
 
@@ -209,6 +215,15 @@ def test_a_host_that_shows_another_key_than_the_trusted_one_is_refused(server, t
         connect(host, server.settings())
     with connect(server.host(host_key=server.host_key), SshSettings(tmp_path / "none")) as connection:
         assert connection.host_key == server.host_key
+
+
+def test_what_a_host_wants_that_openssh_does_not_allow_is_told_with_the_setting(tmp_path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", tmp_path / "rsa"], check=True)
+    with (
+        Sshd(tmp_path / "sshd", f"HostKey {tmp_path}/rsa", "HostKeyAlgorithms ssh-rsa") as server,
+        pytest.raises(UnreachableError, match=r"write HostKeyAlgorithms \+ssh-rsa for it into ~/\.ssh/config"),
+    ):
+        connect(server.host(), server.settings())
 
 
 def test_without_openssh_s_client_the_remedy_is_told(server, monkeypatch, tmp_path):
