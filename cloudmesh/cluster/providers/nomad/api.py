@@ -168,8 +168,11 @@ class NomadEngine:
     def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
         """Return the tasks whose output is the job's, with their nodes."""
         sources = self._find_outputs(job_id, from_job_file=bool(self.job(job_id).digest))
-        allocations = {allocation["ID"]: allocation for allocation in self._list_allocations(job_id)}
-        return tuple(TaskHost(task, self._find_node(allocations[allocation_id])) for allocation_id, task, *_ in sources)
+        ids = {allocation_id for allocation_id, *_ in sources}
+        allocations = [allocation for allocation in self._list_allocations(job_id) if allocation["ID"] in ids]
+        return tuple(
+            TaskHost(task, self._find_node(allocation)) for task, allocation in status.find_started_tasks(allocations)
+        )
 
     def stop(self, job_id: str, why_hopeless: str = "") -> None:
         """End the job and all its tasks; of a job that has ended, the workers that still run or wait."""
@@ -314,12 +317,19 @@ class NomadEngine:
             allocation["NodeName"] = self._find_operator_name(allocation["NodeID"]) or allocation["NodeName"]
 
     def _find_node(self, allocation: Mapping[str, Any]) -> Node:
-        """Return what is to be known of an allocation's node without asking all others too."""
+        """Return an allocation's node, with its status as it is now: Nomad misses a node only after some time."""
+        node_id = allocation["NodeID"]
         try:
-            node = call(lambda: self._client.node.get_node(allocation["NodeID"]))
+            node = call(lambda: self._client.node.get_node(node_id))
         except NotFoundError:
             return _build_missing_node(allocation)
-        return Node(nodes.operator_name(node), "", (), str(node["Status"]), id=node["ID"], node=node["Name"])
+        node_status = str(node["Status"])
+        if node_status == "ready":
+            try:
+                call(lambda: self._client.client.stats.read_stats(node_id))
+            except NotFoundError:  # "No path to node"
+                node_status = "down"
+        return Node(nodes.operator_name(node), "", (), node_status, id=node_id, node=node["Name"])
 
     def _find_operator_name(self, node_id: str) -> str:
         """Return what the operator calls the host of a node; empty where Nomad does not have the node any more."""
