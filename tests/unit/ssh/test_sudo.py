@@ -1,5 +1,6 @@
 """Becoming root by sudo and doas: real programs, a real sshd, and users that exist in its namespace only."""
 
+import re
 import subprocess
 import threading
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def test_the_tokens_of_a_command_are_in_no_argument_list_or_environment(server):
         output = connection.run(f"{SHOW_PROCESSES}; echo all").output
     assert output.endswith("all")
     assert "cms-*" in output  # the launcher is seen
-    assert "cms-" not in output.replace("cms-*", "").replace("cms-test", "").replace("--prefix=cms-", "")
+    assert not re.search("cms-[0-9a-f]{32}", output)
 
 
 def test_a_wrong_sudo_password_is_asked_for_again_three_times_at_most(server):
