@@ -6,6 +6,7 @@ the events of its parser.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_HALVES = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _CORE_TAG = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null)")
 
 
@@ -112,9 +114,31 @@ def read(source: str) -> YamlNode:
     Raises:
         UsageError: the file cannot be read, is too large or nested too deep, is not YAML, or a mapping has a key twice.
     """
-    text = content(source)
-    # JSON may be indented with tabs, which YAML refuses; a JSON string cannot contain a tab.
-    return parse(text.replace("\t", " ") if Path(source).suffix == ".json" else text, source)
+    return parse(content(source), source)
+
+
+def _is_json(text: str, source: str) -> bool:
+    """Return whether a file is JSON, whatever it is called; one called so is, with or without mistakes."""
+    if Path(source).suffix == ".json":
+        return True
+    try:
+        return text.startswith("{") and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _as_yaml(text: str) -> str:
+    """Return JSON such that YAML reads the same in it.
+
+    JSON may be indented with tabs, which YAML refuses; a JSON string cannot contain a tab. And JSON escapes a character
+    beyond the first 65,536 as two halves, of which YAML takes each for a character that there is not.
+    """
+    return _HALVES.sub(_join_halves, text.replace("\t", " "))
+
+
+def _join_halves(match: re.Match[str]) -> str:
+    high, low = int(match[2], 16), int(match[3], 16)
+    return f"{match[1]}\\U{0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF):08x}"
 
 
 def content(source: str) -> str:
@@ -169,6 +193,7 @@ def parse_all(text: str, source: str, max_depth: int) -> tuple[YamlNode, ...]:
 
 def _build_tree(text: str, source: str, max_depth: int, build: Callable[[_Builder], T]) -> T:
     yaml = _yaml()
+    text = _as_yaml(text) if _is_json(text, source) else text
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         return build(_Builder(source, yaml.parse(text, Loader=loader), max_depth))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -321,3 +322,17 @@ def test_what_is_no_job_is_refused(name: str) -> None:
 def test_parameters_for_a_job_without_a_file_are_refused() -> None:
     with pytest.raises(UsageError, match="--param and --params are for a job file"):
         load("main.py", [], {"a": "b"})
+
+
+@pytest.mark.parametrize("name", ["job.json", "job.yaml"])
+def test_json_is_read_as_json_whatever_the_file_is_called(make: Make, name: str) -> None:
+    make()
+    values = {"A": "ä€😀😀", "B": "\\ud83d\\ude00", "C": "\\😀\u2028", "D": "a\tb"}
+    spec = {"mainApplicationFile": "main.py", "env": values}
+    job = {"apiVersion": "cms/v1", "kind": "SparkJob", "metadata": {"name": "count"}, "spec": spec}
+    Path(name).write_text(json.dumps(job, indent="\t"))
+    assert load(name, [], {}).env == values
+
+
+def test_what_looks_like_a_half_of_a_character_in_yaml_is_text(make: Make) -> None:
+    assert make("  env: {A: '\\ud83d\\ude00', B: \\ud83d\\ude00}\n").env == dict.fromkeys("AB", "\\ud83d\\ude00")
