@@ -37,6 +37,8 @@ def log_in(
     import paramiko
 
     methods = _list_methods(transport, target.user)
+    if transport.is_authenticated():
+        return
     remarks: list[str] = []
     for attempt in _list_attempts(transport, host, target, settings, methods, remarks):
         try:
@@ -66,21 +68,15 @@ def _list_attempts(
                 continue
             try:
                 for key in keys.open_encrypted(path, answer, target):
-                    _answers[str(path)] = answer
                     yield lambda key=key: transport.auth_publickey(target.user, key)  # type: ignore[misc]
             except (OSError, ValueError):
+                _answers.pop(str(path), None)
                 remarks.append(f"key file {path} could not be opened: its passphrase was wrong")
     if settings.password and {"password", "keyboard-interactive"} & set(methods):
         who = f"{target.user}@{host}"
         answer = _ask(settings.password, who)
         if answer:
-
-            def attempt() -> list[str]:
-                further: list[str] = transport.auth_password(target.user, answer)
-                _answers[who] = answer
-                return further
-
-            yield attempt
+            yield lambda: transport.auth_password(target.user, answer)
             _answers.pop(who, None)
             remarks.append(f"and the password of user {target.user}")
 
@@ -100,7 +96,6 @@ def _ask(question: Callable[[str], str], about: str) -> str:
     with question_lock:
         if about in _answers:
             return _answers[about]
-        answer = question(about)
-        if not answer:  # the user does not want to say, and is left in peace
-            _answers[about] = answer
+        # An empty answer is kept, too: the user does not want to say, and is left in peace.
+        _answers[about] = answer = question(about)
         return answer

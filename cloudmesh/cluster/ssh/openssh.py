@@ -292,7 +292,7 @@ class _Master:
 
 def _make_folder() -> str:
     fits = len(tempfile.gettempdir()) <= _LONGEST_FOLDER
-    return tempfile.mkdtemp(prefix="cms-ssh-", dir=None if fits else "/tmp")  # noqa: S108 - mode 0700, a new name
+    return tempfile.mkdtemp(prefix="cloudmesh-ssh-", dir=None if fits else "/tmp")  # noqa: S108 - mode 0700, a new name
 
 
 @contextlib.contextmanager

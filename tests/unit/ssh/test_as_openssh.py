@@ -319,6 +319,27 @@ def a_port_that_is_none(place):
     place.config(f"Host srv1\n Port 99999\n IdentityFile {place.key}\n")
 
 
+@case()
+def matches_by_name_and_user(place):
+    place.know()
+    text = f"Match originalhost srv1 user root\n IdentityFile {place.key}\nMatch host 127.0.0.1 user bob\n Port 1\n"
+    place.config(f"Host srv* !srv1\n User nobody\n{text}")
+
+
+@case()
+def options_that_say_nothing_of_the_way(place):
+    place.know()
+    text = "AddressFamily inet\n CheckHostIP yes\n Compression yes\n SendEnv LANG\n SetEnv A=b\n EscapeChar none\n"
+    place.config(f"Host srv1\n {text} LogLevel DEBUG3\n ConnectionAttempts 2\n IdentityFile {place.key}\n")
+
+
+@case()
+def a_name_that_is_completed(place):
+    place.know()
+    text = "CanonicalizeHostname always\n CanonicalDomains invalid\n CanonicalizeFallbackLocal yes\n"
+    place.config(f"Host srv1\n {text} IdentityFile {place.key}\n")
+
+
 # --- keys and agents
 
 
@@ -566,6 +587,27 @@ def another_host_key_in_the_file_of_revoked_keys(place):
 @case()
 def a_loopback_address_whose_keys_do_not_count(place):
     place.config(f"Host srv1\n NoHostAuthenticationForLocalhost yes\n IdentityFile {place.key}\n")
+
+
+@case()
+def a_hashed_entry_with_its_port_and_carriage_returns(place):
+    place.know()
+    known = place.ssh / "known_hosts"
+    keygen("-H", "-f", known)
+    known.write_text(known.read_text().replace("\n", "\r\n"))
+    place.config(f"Host srv1\n IdentityFile {place.key}\n")
+
+
+@case()
+def an_alias_of_the_host_key(place):
+    place.know("the-key", file=".ssh/known_hosts")
+    place.config(f"Host srv1\n HostKeyAlias the-key\n IdentityFile {place.key}\n")
+
+
+@case(gets_in=False)
+def a_key_known_for_another_port_only(place):
+    place.know("[127.0.0.1]:1")
+    place.config(f"Host srv1\n IdentityFile {place.key}\n")
 
 
 # --- what paramiko does not speak

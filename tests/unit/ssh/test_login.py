@@ -208,12 +208,14 @@ def test_an_encrypted_key_is_opened_by_its_passphrase(encrypted):
     assert reaches(host, server.settings(passphrase=lambda path: "let me in"))
 
 
-def test_a_passphrase_is_asked_for_once_and_not_where_another_key_gets_in(encrypted, home):
+def test_a_passphrase_is_asked_for_once_for_all_hosts(encrypted, home):
     server, host = encrypted
+    config(home, "Host h*\n HostName 127.0.0.1\n")
     questions = []
     settings = server.settings(passphrase=lambda path: questions.append(path) or "let me in")
-    assert reaches(host, settings)
-    assert reaches(host, settings)
+    outcomes = parallel.connect_all([server.host(f"h{number}", key=host.key) for number in range(3)], settings)
+    for connection in outcomes.or_raise().values():
+        connection.close()
     assert questions == [host.key]
 
 

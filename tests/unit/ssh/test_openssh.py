@@ -154,10 +154,10 @@ def temporary(monkeypatch):
 
 def test_nothing_stays_when_the_connection_is_closed(breakable, temporary):
     with connect(breakable.host(), breakable.settings()) as connection:
-        assert list(temporary.glob("cms-ssh-*"))
+        assert list(temporary.glob("cloudmesh-ssh-*"))
         assert connection.alive
     assert not connection.alive
-    assert not list(temporary.glob("cms-ssh-*"))
+    assert not list(temporary.glob("cloudmesh-ssh-*"))
     assert not wait_until(breakable.sessions, 5, satisfies=lambda sessions: not sessions)
 
 
