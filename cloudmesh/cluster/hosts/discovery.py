@@ -136,9 +136,6 @@ def find_all(context: Context) -> list[DiscoveredCluster]:
     named = {str(host) for host in context.hosts}
     if named and named <= set(survey.unreachable) and not survey.clusters:
         raise HostsError({name: survey.unreachable[name] for name in sorted(named)})
-    if not survey.clusters and (silent := [name for name in survey.unreachable if name not in named]):
-        shown = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
-        context.report.note(f"no answer from {shown}: whether they are of a cluster is not known")
     return survey.clusters
 
 
@@ -147,8 +144,9 @@ def _note_silence(context: Context, far: Sequence[Host], survey: _Survey) -> Non
     without_answer = [str(host) for host in far if host in survey.silent or str(host) in survey.unreachable]
     if without_answer:
         more = f" and {len(without_answer) - _NAMED} more" if len(without_answer) > _NAMED else ""
+        count = f"{len(without_answer)} hosts" if len(without_answer) > 1 else "a host"
         context.report.note(
-            f"no answer from {len(without_answer)} hosts used before, {', '.join(without_answer[:_NAMED])}{more}: name "
+            f"no answer from {count} used before, {', '.join(without_answer[:_NAMED])}{more}: name "
             f"one by --hosts to wait for it; those that are gone can be taken out of {context.settings.known_hosts}"
         )
 

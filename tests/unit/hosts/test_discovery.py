@@ -121,7 +121,7 @@ def test_five_hundred_hosts_that_do_not_answer_hold_up_a_list_for_seconds_and_ar
     seconds = time.monotonic() - started
     discovered.__exit__()
     assert discovered.cluster == "prod"
-    assert seconds < 15
+    assert seconds < 30
     (note,) = [note for note in operator.report.notes if "no answer" in note]
     assert note.startswith("no answer from 500 hosts used before, 127.0.1.1:")
     assert "and 495 more: name one by --hosts to wait for it; those that are gone can be taken out of" in note
@@ -140,7 +140,9 @@ def test_a_host_that_carries_no_cluster_is_not_asked_again_and_its_key_stays_kno
     assert discovery.list_candidates(operator).far == (sshd.host(),)
     assert discovery.find_all(operator) == []
     assert discovery.list_candidates(operator).far == ()
-    assert [entry.key for entry in known_hosts.lookup("127.0.0.1", sshd.port, [store])] == [sshd.host_key]
+    assert [entry.key for entry in known_hosts.select(known_hosts.entries(store), "127.0.0.1", sshd.port)] == [
+        sshd.host_key
+    ]
     with connect(
         Host("127.0.0.1", port=sshd.port, user=sshd.host().user, key=sshd.host().key), operator.settings
     ) as connection:
@@ -194,4 +196,4 @@ def test_hosts_that_are_silent_are_told_where_no_cluster_is_found(
     operator.settings.known_hosts.write_text(f"[127.0.0.1]:1 {key}\n")
     assert discovery.find_all(operator) == []
     (note,) = operator.report.notes
-    assert note == "no answer from 127.0.0.1:1: whether they are of a cluster is not known"
+    assert note.startswith("no answer from a host used before, 127.0.0.1:1: name one by --hosts to wait for it")

@@ -105,7 +105,7 @@ def test_a_host_that_is_another_clusters_by_now_is_left_alone(monkeypatch: pytes
     cleaned: list[str] = []
 
     def connect(host: Host, *_: object) -> Any:
-        return SimpleNamespace(host=host, run=lambda *_, **__: cleaned.append(host.name))
+        return SimpleNamespace(host=host, run=lambda *_, **__: cleaned.append(host.name), forget=lambda: None)
 
     markers = {"ours": marker_of(2, Role.WORKER), "bare": None, "theirs": replace(marker_of(2, Role.WORKER), id="xyz")}
     monkeypatch.setattr(clean, "connection_to", connect)

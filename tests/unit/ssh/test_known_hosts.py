@@ -148,7 +148,9 @@ def test_who_is_forgotten_keeps_its_key_until_it_is_met_again(store, key):
     for _ in range(2):
         known_hosts.forget(store, "H1", 22)
         assert known_hosts.hosts(store) == (Host("h2"),)
-        assert [entry.comment for entry in known_hosts.lookup("h1", 22, [store])] == ["gone name=h1 user=bob"]
+        assert [entry.comment for entry in known_hosts.select(known_hosts.entries(store), "h1", 22)] == [
+            "gone name=h1 user=bob"
+        ]
     known_hosts.append(store, "h1", 22, key, known_hosts.comment_for(host))
     assert known_hosts.hosts(store) == (Host("h2"), host)
     known_hosts.forget(store.with_name("none"), "h1", 22)
