@@ -130,7 +130,7 @@ def test_secrets_that_are_gone_are_made_anew_only_where_nothing_was_ever_started
         load_spec(monkeypatch, None, facts(1), facts(2, started=True))
 
 
-def test_a_cluster_whose_name_is_as_long_as_it_may_be_has_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_whose_name_is_as_long_as_it_may_be_has_authorities() -> None:
     named = {ONE: facts(1, known=False)}
     spec = plan.load_or_create_spec({}, named, "c" * names.MAX_LENGTH, "memory", 1, dict)
     assert spec.secrets.writers
