@@ -106,7 +106,7 @@ def load_or_create_spec(
 
 
 def _make_secrets(cluster: str, new_secrets: Callable[[], Mapping[str, str]]) -> ClusterSecrets:
-    writers = certificates.new_authority(f"{cluster}, who may write to its registry")
+    writers = certificates.new_authority(f"{cluster}/push")  # a common name has 64 characters at most
     return ClusterSecrets(certificates.new_authority(cluster), new_secrets(), writers)
 
 

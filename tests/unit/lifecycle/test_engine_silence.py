@@ -10,7 +10,7 @@ import pytest
 from support.clock import Clock, provide_clock
 from support.memory_engine.provider import MemoryEngine, MemoryProvider
 
-from cloudmesh.cluster.core import certificates
+from cloudmesh.cluster.core import certificates, names
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
@@ -128,3 +128,10 @@ def test_secrets_that_are_gone_are_made_anew_only_where_nothing_was_ever_started
     assert load_spec(monkeypatch, None, facts(1), facts(2)).id == "abc"
     with pytest.raises(ClusterError, match=r"^cluster demo was started on two, but no server .* has its secrets"):
         load_spec(monkeypatch, None, facts(1), facts(2, started=True))
+
+
+def test_a_cluster_whose_name_is_as_long_as_it_may_be_has_authorities() -> None:
+    named = {ONE: facts(1, known=False)}
+    spec = plan.load_or_create_spec({}, named, "c" * names.MAX_LENGTH, "memory", 1, dict)
+    assert spec.secrets.writers
+    assert spec.secrets.writers.certificate != spec.secrets.authority.certificate
