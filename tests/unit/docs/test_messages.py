@@ -15,6 +15,7 @@ from cloudmesh.cluster.command.console import docopt_usage
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = ROOT / "cloudmesh" / "cluster"
+IMAGES = ROOT / "cloudmesh" / "images"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 USAGE = docopt_usage.plain(ClusterCommand.do_cluster.__doc__ or "")
 OPTIONS = set(re.findall(r"--[a-z][a-z0-9-]*", USAGE))
@@ -109,7 +110,8 @@ def test_every_command_that_a_document_names_is_one(document: Path) -> None:
 
 
 def test_every_message_of_the_troubleshooting_page_is_one_of_ours() -> None:
-    texts = [*(text for _, text in _messages()), *_messages_of_scripts()]
+    in_images = [text for file in sorted(IMAGES.rglob("*.py")) for _, text in _texts(file)]
+    texts = [*(text for _, text in _messages()), *_messages_of_scripts(), *in_images]
     rows = re.findall(r"^\| (`.*?`) \| ", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
     messages = [message for row in rows for message in re.findall(r"`(.+?)`", row)]
     assert len(messages) > 40
