@@ -44,6 +44,20 @@ def make_key(path: Path, passphrase: str = "") -> str:
     return path.with_name(path.name + ".pub").read_text().strip()
 
 
+@contextlib.contextmanager
+def throw_away_user() -> Iterator[str]:
+    """Yield the name of a new user, who is removed once the last of its sessions has ended."""
+    name = f"cms-user-{os.getpid()}"
+    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name], check=True)
+    try:
+        yield name
+    finally:
+        end = time.monotonic() + 30
+        while subprocess.run(["userdel", name], check=False, capture_output=True).returncode:
+            assert time.monotonic() < end, f"the user {name} cannot be removed"
+            time.sleep(0.2)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]

@@ -1,6 +1,5 @@
 """Reaching a host and logging in: each thing that can be wrong has a cause of its own. Against a real sshd."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from support.listener import listening
-from support.sshd import MARKS, Sshd, free_port, home, make_key, server
+from support.sshd import MARKS, Sshd, free_port, home, make_key, server, throw_away_user
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError
@@ -219,34 +218,26 @@ def test_a_passphrase_is_asked_for_once_for_all_hosts(encrypted, home):
     assert questions == [host.key]
 
 
-def test_a_password_is_asked_for_where_the_host_takes_one(tmp_path, monkeypatch):
-    user, password = f"cms-pw-{os.getpid()}", "correct horse"
-    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", user], check=True)
-    try:
+def test_a_password_is_asked_for_where_the_host_takes_one(tmp_path):
+    password = "correct horse"  # noqa: S105 - of a user that lives for one test
+    with throw_away_user() as user, Sshd(tmp_path / "sshd", "PasswordAuthentication yes", "UsePAM yes") as server:
         subprocess.run(["chpasswd"], input=f"{user}:{password}".encode(), check=True)
-        with Sshd(tmp_path / "sshd", "PasswordAuthentication yes", "UsePAM yes") as server:
-            host = server.host(user=user, key="")
-            with pytest.raises(AuthenticationError, match=f"and the password of user {user}"):
-                connect(host, server.settings(password=lambda who: "wrong"))
-            questions = []
-            settings = server.settings(password=lambda who: questions.append(who) or password)
-            with pytest.raises(AuthenticationError, match="sudo"):  # it is in, and may do nothing there
-                connect(host, settings)
-            assert questions == [f"{user}@{host}"]
-    finally:
-        subprocess.run(["userdel", user], check=False)
+        host = server.host(user=user, key="")
+        with pytest.raises(AuthenticationError, match=f"and the password of user {user}"):
+            connect(host, server.settings(password=lambda who: "wrong"))
+        questions = []
+        settings = server.settings(password=lambda who: questions.append(who) or password)
+        with pytest.raises(AuthenticationError, match="sudo"):  # it is in, and may do nothing there
+            connect(host, settings)
+        assert questions == [f"{user}@{host}"]
 
 
 def test_a_user_who_needs_no_proof_is_let_in(tmp_path):
-    user = f"cms-none-{os.getpid()}"
-    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", user], check=True)
-    try:
+    options = ("AuthenticationMethods none", "PermitEmptyPasswords yes", "PasswordAuthentication yes")
+    with throw_away_user() as user, Sshd(tmp_path / "sshd", *options) as server:
         subprocess.run(["passwd", "--delete", user], check=True, capture_output=True)
-        options = ("AuthenticationMethods none", "PermitEmptyPasswords yes", "PasswordAuthentication yes")
-        with Sshd(tmp_path / "sshd", *options) as server, pytest.raises(AuthenticationError, match="sudo"):
-            connect(server.host(user=user, key=""), server.settings())  # it is in, and may do nothing there
-    finally:
-        subprocess.run(["userdel", user], check=False)
+        with pytest.raises(AuthenticationError, match="sudo"):  # it is in, and may do nothing there
+            connect(server.host(user=user, key=""), server.settings())
 
 
 @contextmanager
