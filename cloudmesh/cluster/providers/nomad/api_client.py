@@ -54,10 +54,12 @@ def open_client(server: Connection, token: str) -> Iterator[nomad.Nomad]:
             raise type(error)(f"{error}: {tunnel.failure}") from error
 
 
-def call(request: Callable[[], T]) -> T:
+def call(request: Callable[[], T], *, attempts: int = _TRIES) -> T:
     """Return the answer to a request.
 
-    The request is made up to three times while Nomad's servers have no leader, or restart.
+    Args:
+        request: what is asked.
+        attempts: how often, at most, while Nomad's servers have no leader, or restart.
 
     Raises:
         NotFoundError: Nomad has nothing of this name or id (HTTP 404), or no such node.
@@ -65,7 +67,7 @@ def call(request: Callable[[], T]) -> T:
         ApiError: Nomad refused the request, or did not answer.
     """
     try:
-        return retry(request, _is_temporary, attempts=_TRIES)
+        return retry(request, _is_temporary, attempts=attempts)
     except URLNotFoundNomadException as error:
         raise NotFoundError(_describe_error(error)) from error
     except BadRequestNomadException as error:

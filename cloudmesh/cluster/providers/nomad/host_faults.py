@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, MutableMapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 
 
 _Allocations = Iterable[MutableMapping[str, Any]]
-# While a job is followed its hosts are not asked more often.
-_BELIEVED_SECONDS = 1.0
+# While a job is followed its hosts are not asked more often, and not before long where one took more time than this.
+_BELIEVED_SECONDS, _SLOW_SECONDS, _TIMEOUT_SECONDS = 1.0, 30.0, 3.0
 
 
 class HostFaults:
@@ -34,7 +33,7 @@ class HostFaults:
 
     def __init__(self, client: nomad.Nomad) -> None:
         self._client = client
-        self._answered: dict[str, float] = {}  # when a node answered last, by its id
+        self._believed: dict[str, float] = {}  # by a node's id, until when it need not be asked again
 
     def mark_restarted(self, allocations: _Allocations) -> None:
         """Add to the state of a task that a signal ended that its host was restarted, where it was."""
@@ -53,14 +52,15 @@ class HostFaults:
                 allocation["ClientStatus"] = SILENT
 
     def _answers(self, node_id: str) -> bool:
-        now = time.monotonic()
-        if self._answered.get(node_id, 0.0) + _BELIEVED_SECONDS > now:
+        if self._believed.get(node_id, 0.0) > time.monotonic():
             return True
+        params, stats = {"node_id": node_id}, self._client.client.stats
         try:
-            call(partial(self._client.client.stats.read_stats, node_id))
+            call(lambda: stats.request(params=params, method="get", timeout=_TIMEOUT_SECONDS), attempts=1)
+            believed = _BELIEVED_SECONDS
         except NotFoundError:  # "No path to node"
             return False
-        except ApiError:  # nothing is known by that
-            return True
-        self._answered[node_id] = now
+        except ApiError:  # it may have much to do; Nomad itself notices by and by where it is lost
+            believed = _SLOW_SECONDS
+        self._believed[node_id] = time.monotonic() + believed
         return True

@@ -1,0 +1,62 @@
+"""A task is not said to run on a host to which Nomad has no connection."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+
+import nomad
+import pytest
+
+from cloudmesh.cluster.providers.nomad import host_faults
+from cloudmesh.cluster.providers.nomad.host_faults import HostFaults
+from cloudmesh.cluster.providers.nomad.status import SILENT
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers for the node "there", has no path to "away", and takes its time for "slow"."""
+
+    asked: list[str]
+    resume: threading.Event
+
+    def do_GET(self) -> None:
+        node = self.path.partition("node_id=")[2]
+        self.asked.append(node)
+        if node == "slow":
+            self.resume.wait(10)
+        self.send_response(404 if node == "away" else 200)
+        self.end_headers()
+        self.wfile.write(b"No path to node" if node == "away" else b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostFaults]:
+    monkeypatch.setattr(Handler, "asked", [], raising=False)
+    monkeypatch.setattr(Handler, "resume", threading.Event(), raising=False)
+    monkeypatch.setattr(host_faults, "_TIMEOUT_SECONDS", 0.2)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield HostFaults(nomad.Nomad(address=f"http://127.0.0.1:{server.server_port}"))
+        Handler.resume.set()
+        server.shutdown()
+
+
+def mark(faults: HostFaults, node: str, status: str = "running") -> str:
+    allocation = {"ID": "a", "NodeID": node, "ClientStatus": status, "TaskStates": None}
+    faults.mark_silent([allocation])
+    return allocation["ClientStatus"]
+
+
+def test_a_host_without_a_connection_is_silent_for_as_long_as_that_is_so(faults: HostFaults):
+    assert [mark(faults, "away"), mark(faults, "away")] == [SILENT, SILENT]
+    assert mark(faults, "away", "complete") == "complete"
+
+
+@pytest.mark.parametrize("node", ["there", "slow"])
+def test_a_host_that_is_there_is_not_asked_at_every_turn(faults: HostFaults, node: str):
+    assert [mark(faults, node), mark(faults, node)] == ["running", "running"]
+    assert Handler.asked == [node]
