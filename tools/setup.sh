@@ -67,6 +67,9 @@ if [ "${1:-}" = tests ] && [ "$(id -u)" -eq 0 ]; then
     [ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
     command -v sudo >/dev/null || missing="$missing sudo"
     command -v docker-registry >/dev/null || missing="$missing docker-registry"
+    command -v doas >/dev/null || missing="$missing opendoas"
+    # login shells
+    for shell in zsh fish tcsh mksh; do command -v $shell >/dev/null || missing="$missing $shell"; done
     # shellcheck disable=SC2086 # a list of package names
     [ -z "$missing" ] || install_quietly $missing
     # A Kubernetes host has dozens of these, and all local hosts share what the kernel below gives root: 128 by default.
