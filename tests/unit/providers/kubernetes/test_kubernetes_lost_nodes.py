@@ -58,7 +58,7 @@ class Api(BaseHTTPRequestHandler):
         else:
             folder = PODS if path == "/api/v1/pods" else path
             items = [item for place, item in self.objects.items() if place.rpartition("/")[0] == folder]
-            self._answer(json.dumps({"items": items}).encode())
+            self._answer(json.dumps({"metadata": {}, "items": items}).encode())
 
     def do_PATCH(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
