@@ -25,9 +25,9 @@ class Cluster:
     provider: str
     operator: Operator
 
-    def cms(self, verb: str, *words: str) -> Outcome:
-        """Run `cms cluster VERB -n NAME WORDS`."""
-        return self.operator.cms(verb, "-n", self.name, *words)
+    def cms(self, verb: str, *words: str, seconds: float | None = None) -> Outcome:
+        """Run `cms cluster VERB -n NAME WORDS`; see `Operator.cms`."""
+        return self.operator.cms(verb, "-n", self.name, *words, seconds=seconds)
 
 
 @pytest.fixture(scope="package", params=PROVIDERS)
