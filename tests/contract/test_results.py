@@ -1,9 +1,9 @@
 """What jobs leave in $CMS_RESULTS, as every provider promises to copy it to the operator."""
 
 import hashlib
-import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from contract.test_jobs import write_job_file
 
 pytestmark = pytest.mark.cluster
 
-BIG = 1 << 30
+BIG, HOLE = 1 << 28, 1 << 30
 MEMORY_MB = 150
 LEAVE = """
 import hashlib, os
@@ -42,7 +42,7 @@ with open(RESULTS.encode() + b"/caf\\xe9", "wb") as file:
 os.chmod(f"{RESULTS}/deep/er/answer", 0o640)
 digest, block = hashlib.sha256(), os.urandom(1 << 20)
 with open(f"{RESULTS}/big", "wb") as file:
-    for _ in range(1 << 10):
+    for _ in range(1 << 8):
         digest.update(block)
         file.write(block)
 print(digest.hexdigest())
@@ -71,11 +71,17 @@ def compute_digest(path: Path) -> str:
 
 def get(cluster: Cluster, job_id: str, target: Path) -> tuple[float, str]:
     """Run `get`, which must succeed; return the most memory that it took, in MiB, and what it said."""
+    # What the system keeps of a process that has ended counts the memory of the tests themselves, which started it.
+    peak = re.compile(r"VmHWM:\s+(\d+) kB")
+    memory = 0.0
     with cluster.operator.start("get", "-n", cluster.name, job_id, str(target)) as running:
-        _, status, usage = os.wait4(running.process.pid, 0)
-        running.process.returncode = os.waitstatus_to_exitcode(status)
-        assert running.process.returncode == 0, running.stderr
-        return usage.ru_maxrss / 1024, running.stderr
+        while not running.has_ended:
+            if match := peak.search(Path(f"/proc/{running.process.pid}/status").read_text()):
+                memory = int(match[1]) / 1024
+            time.sleep(0.05)
+        outcome = running.wait(10).ok()
+    assert memory
+    return memory, outcome.stderr
 
 
 def test_results_of_all_tasks_are_brought_whole_in_constant_memory_after_the_job_has_ended(cluster, tmp_path):
@@ -96,7 +102,7 @@ def test_results_of_all_tasks_are_brought_whole_in_constant_memory_after_the_job
         assert (folder / "nothing").is_dir()
         assert by_name["answer"].stat().st_mode & 0o777 == 0o640
         holes = by_name.pop("caf\udce9").stat()
-        assert (holes.st_size, holes.st_blocks) == (BIG, 0)
+        assert (holes.st_size, holes.st_blocks) == (HOLE, 0)
         assert by_name["big"].stat().st_size == BIG
         assert f"{compute_digest(by_name['big'])}\n" == outcome.stdout
         assert by_name["answer"].parent.parts[-2:] == ("deep", "er")

@@ -78,7 +78,6 @@ EXAMPLES = {
     "als": Example("als.py", ("50", "100", "5", "3")),
     "regression": Example("logistic_regression.py", (f"{JOB_DIR}/points", "20"), {"points": POINTS}, begins="Final w"),
     "sql": Example("sql/basic.py"),
-    "arrow": Example("sql/arrow.py"),
     "streaming": Example(
         "bounded_stream.py",
         (f"{JOB_DIR}/lines",),
