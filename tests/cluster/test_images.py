@@ -211,6 +211,18 @@ def layer(name: str, content: bytes) -> bytes:
     return gzip.compress(archive.getvalue())
 
 
+# The master's log tells who has come to it.
+TELLS_ALL = """
+rootLogger.level = info
+rootLogger.appenderRef.stdout.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.target = SYSTEM_ERR
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %m%n
+"""
+
+
 class Standalone:
     """A master and a worker that share the network of one container, as processes of one host do."""
 
@@ -221,13 +233,19 @@ class Standalone:
         (directory / "wrong").write_text("wrong\n")
         (directory / "pi.py").write_text(PI)
         (directory / "fails.py").write_text("import sys\nsys.exit(42)\n")
+        (directory / "log4j2.properties").write_text(TELLS_ALL)
         self._host = engine.containers.run(
             image, ["infinity"], entrypoint="sleep", init=True, detach=True, labels={LABEL: LABEL_VALUE}
         )
         self._host.reload()
         self.address: str = self._host.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         (directory / "master").write_text(f"{self.address}:{MASTER}")
-        self.master = self.start("master", CMS_MASTER_PORT=MASTER, CMS_WEBUI_PORT=MASTER_PAGE)
+        self.master = self.start(
+            "master",
+            CMS_MASTER_PORT=MASTER,
+            CMS_WEBUI_PORT=MASTER_PAGE,
+            JDK_JAVA_OPTIONS="-Dlog4j2.configurationFile=/cms/log4j2.properties",
+        )
         self.worker = self.start(
             "worker",
             CMS_WORKER_PORT=WORKER,

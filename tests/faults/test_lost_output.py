@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from contract.conftest import PROVIDERS
 from support.hosts import LocalCluster, prepare_local_cluster
 from support.waiting import wait_until
-
-from contract.conftest import PROVIDERS
 
 pytestmark = pytest.mark.cluster
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from support.cms import Operator, Outcome
-from support.hosts import HostGroup, make_unique_name, start_hosts
-
 from contract.conftest import EXAMPLES, PROVIDERS
 from contract.test_jobs import read_job
+from support.cms import Operator, Outcome
+from support.hosts import HostGroup, make_unique_name, start_hosts
 
 pytestmark = pytest.mark.cluster
 
