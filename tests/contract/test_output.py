@@ -143,6 +143,8 @@ def test_what_a_program_orphans_is_reaped(cluster, tmp_path):
 
 
 def test_a_job_that_a_restart_of_all_hosts_ended_says_so_and_its_output_is_there(cluster, tmp_path):
+    if cluster.provider == "kubernetes":
+        pytest.skip("where a host has the time to end its pods, Kubernetes tells of the signal and not of the restart")
     file = write_job_file(tmp_path, command=["sh", "-c", "seq 1000; exec sleep 600"])
     cluster.cms("submit", "--detach", "--id=restarted", file).ok()
     assert wait_until(lambda: cluster.cms("logs", "restarted").stdout == numbers(1, 1000), 60), "never: it has printed"
@@ -157,10 +159,7 @@ def test_a_job_that_a_restart_of_all_hosts_ended_says_so_and_its_output_is_there
         return states[-1]["state"] == "failed"
 
     assert wait_until(has_ended, 180), f"never: the job has failed: {states[-1]}"
-    outcomes = [(f"its host {host} was restarted", None)]
-    if cluster.provider == "kubernetes":  # where the host still had the time to end it in order, nothing more is known
-        outcomes.append(("killed by SIGTERM (exit code 143)", 143))
-    assert (states[-1]["reason"], states[-1]["exit_code"]) in outcomes
+    assert (states[-1]["reason"], states[-1]["exit_code"]) == (f"its host {host} was restarted", None)
     assert cluster.cms("logs", "restarted").ok().stdout == numbers(1, 1000)
     assert wait_until(lambda: '"healthy": true' in cluster.cms("info", "--output=json").stdout, 180), (
         "never: the cluster is healthy again"
