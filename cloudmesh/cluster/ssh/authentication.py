@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -74,7 +72,7 @@ def _explain_login_refusal(user: str, tried: list[str], unusable: list[str], *, 
 def _list_keys(host: Host, target: Target, unusable: list[str]) -> Iterator[tuple[str, paramiko.PKey]]:
     """Yield the keys to try; if the host has a private key in memory, it is the only one."""
     if host.private_key:
-        yield "the key made for it", _parse_private_key(host.private_key)
+        yield "the key made for it", keys.load_private_key(host.private_key.encode())
         return
     if not target.publickey:
         raise AuthenticationError(
@@ -83,12 +81,3 @@ def _list_keys(host: Host, target: Target, unusable: list[str]) -> Iterator[tupl
             "set it to yes for this host",
         )
     yield from keys.list_keys(target, unusable)
-
-
-def _parse_private_key(text: str) -> paramiko.PKey:
-    import paramiko
-
-    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey):
-        with contextlib.suppress(paramiko.SSHException):
-            return kind.from_private_key(io.StringIO(text))
-    return paramiko.RSAKey.from_private_key(io.StringIO(text))
