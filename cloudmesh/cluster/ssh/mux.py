@@ -13,8 +13,6 @@ import struct
 import threading
 from collections.abc import Callable
 
-from cloudmesh.cluster.core.retrying import retry
-
 _VERSION = 4
 _HELLO = 0x00000001
 _NEW_SESSION = 0x10000002
@@ -27,7 +25,6 @@ _ALIVE = 0x80000005
 _OPENED = 0x80000006
 
 _NO_ESCAPES = 0xFFFFFFFF  # no character of stdin is a command to ssh
-_REFUSAL_SECONDS = 2.0  # sshd counts sessions that have just ended for this long
 _REQUESTS = itertools.count(1)
 
 
@@ -185,17 +182,10 @@ class MuxChannel(MuxStream):
         self._open_timeout = timeout
 
     def exec_command(self, command: str, /) -> None:
-        """Start the command. Where sshd refuses, try again for a while: MaxSessions counts what has just ended."""
-        import paramiko
-
+        """Start the command; paramiko.ChannelException: sshd refuses it."""
         # reserved, terminal, X11, agent, subsystem, escape character, kind of the terminal
         fields = ("", 0, 0, 0, 0, _NO_ESCAPES, "")
-        master = retry(
-            lambda: self._open(self._path, self._open_timeout, _NEW_SESSION, *fields, command),
-            lambda error: isinstance(error, paramiko.ChannelException),
-            seconds=_REFUSAL_SECONDS,
-            pause_seconds=0.05,
-        )
+        master = self._open(self._path, self._open_timeout, _NEW_SESSION, *fields, command)
         threading.Thread(target=self._wait, args=(master,), daemon=True).start()
 
     def recv_stderr(self, size: int, /) -> bytes:

@@ -63,15 +63,13 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
         keep_open: bool = False,
         timeout: float,
     ) -> None:
-        self.channel = _open_channel(transport, timeout)
+        self.channel = _start(transport, command, timeout)
         self._transport = transport
         self._payload = payload
         self._keep_open = keep_open
         self._frame = Frame(token)
         self._errors = ErrorFrame(token, _STDERR_SIZE)
         self._errors_ended = threading.Event()
-        self.channel.settimeout(timeout)
-        self.channel.exec_command(command)
         for target in (self._write, self._read_stderr):
             threading.Thread(target=target, daemon=True).start()
 
@@ -211,12 +209,21 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
                 return
 
 
-def _open_channel(transport: Transport, timeout: float) -> SessionChannel:
-    """Open a channel. Where sshd refuses, try again for a while: MaxSessions still counts sessions that just ended."""
+def _start(transport: Transport, command: str, timeout: float) -> SessionChannel:
+    """Start a command on a channel of its own.
+
+    Where sshd refuses, try again for a while: MaxSessions still counts sessions that just ended.
+    """
     import paramiko
 
+    def try_to_start() -> SessionChannel:
+        channel = transport.open_session(timeout=timeout)
+        channel.settimeout(timeout)
+        channel.exec_command(command)
+        return channel
+
     return retry(
-        lambda: transport.open_session(timeout=timeout),
+        try_to_start,
         lambda error: isinstance(error, paramiko.ChannelException),
         seconds=_REFUSAL_SECONDS,
         pause_seconds=0.05,

@@ -46,7 +46,11 @@ class SessionChannel(ByteStream, Protocol):
     closed: bool
 
     def exec_command(self, command: str, /) -> None:
-        """Start the command, which the user's login shell runs; once for each channel."""
+        """Start the command, which the user's login shell runs; once for each channel.
+
+        Raises:
+            paramiko.ChannelException: sshd refuses it, as it allows no more sessions. Nothing was started.
+        """
 
     def recv_stderr(self, size: int, /) -> bytes:
         """Return the next bytes of the command's stderr; b"" at the end."""
