@@ -46,7 +46,8 @@ def gather(
         answer = parse(result.facts, asked_at=middle)
     except (KeyError, ValueError) as error:
         raise HostError(str(connection.host), f"what the host tells of itself makes no sense: {error!r}") from error
-    return replace(answer, forwards=connection.can_forward())
+    listening = (int(port) for port in result.facts.get("loopback_ports", "").split())
+    return replace(answer, forwards=connection.can_forward(listening))
 
 
 def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:

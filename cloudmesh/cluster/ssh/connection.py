@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cloudmesh.cluster.core.errors import AuthenticationError, HostError, HostTimeoutError, UnreachableError
@@ -27,8 +26,6 @@ _RELEASE = 5.0  # seconds that a held script gets to end
 _OPEN = 15.0  # seconds to open a channel
 _SSH = 22  # the port on which sshd listens, as a rule
 _PROHIBITED = 1  # why sshd refuses a channel: its configuration forbids it (RFC 4254, section 5.1)
-# A line of Linux's table of sockets for a port at which one may connect to 127.0.0.1; 0A: a program listens.
-_LISTENING = re.compile(r"^ *[0-9]+: (?:0{8}|0{32}|0100007F):([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} 0A ", re.MULTILINE)
 
 
 class Link:
@@ -246,12 +243,14 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         with translate_errors(self.host):
             return Tunnel(self._link.transport, address, port)
 
-    def can_forward(self) -> bool:
-        """Return whether the host's sshd opens connections to ports, by one to a port on which a program listens."""
+    def can_forward(self, listening: Iterable[int]) -> bool:
+        """Return whether the host's sshd opens connections to ports.
+
+        Args:
+            listening: ports of the host's loopback on which programs listen, of which some are tried.
+        """
         import paramiko
 
-        table = self.run("cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || true").output
-        listening = {int(port, 16) for port in _LISTENING.findall(table)}
         # First sshd's usual one: other programs may take it amiss when a connection says nothing.
         for port in sorted(listening, key=lambda port: port != _SSH)[:3] or [_SSH]:
             with translate_errors(self.host):

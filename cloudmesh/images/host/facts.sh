@@ -136,16 +136,24 @@ least_room() {
     done | sort -n | head -n 1
 }
 
-busy_ports() {
-    [ -s ports ] || return 0
+# The ports on which a program listens, each with "loopback" where it is reached there.
+listening_ports() {
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '
         function hex(text,  n, i) {
             for (i = 1; i <= length(text); i++) n = n * 16 + index("0123456789ABCDEF", substr(text, i, 1)) - 1
             return n
         }
-        FILENAME == "ports" { asked[$1 + 0] = 1; next }
-        $4 == "0A" { sub(/.*:/, "", $2); if (hex($2) in asked) print hex($2) }' ports - | sort -nu
+        $4 == "0A" { split($2, at, ":"); print hex(at[2]), at[1] ~ /^0+$/ || at[1] == "0100007F" ? "loopback" : "" }'
 }
+
+busy_ports() {
+    [ -s ports ] || return 0
+    listening_ports | awk '
+        FILENAME == "ports" { asked[$1 + 0] = 1; next }
+        $1 in asked { print $1 }' ports - | sort -nu
+}
+
+loopback_ports() { listening_ports | awk '$2 == "loopback" { print $1 }' | sort -nu; }
 
 # An installed systemd that is not PID 1 answers "offline"; a broken one may not answer at all.
 systemd() {
@@ -233,6 +241,7 @@ marker=/etc/cloudmesh/cluster/marker.json
 if [ -e "$marker" ]; then text=$(tr '\r\n' '  ' <"$marker"); else text=none; fi
 fact marker "${text:-empty}"
 for port in $(busy_ports); do fact busy_ports "$port"; done
+for port in $(loopback_ports); do fact loopback_ports "$port"; done
 routes | while read -r route; do fact route "$route"; done
 for package in $(held_packages); do fact held "$package"; done
 
