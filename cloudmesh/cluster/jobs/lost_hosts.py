@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
 from cloudmesh.cluster.core.model import JobStatus, Node, State
-from cloudmesh.cluster.providers.base import Engine, TaskHost
+from cloudmesh.cluster.providers.base import MISSING, Engine, TaskHost
 
-MISSING = "missing"
 _SILENT = ("down", "disconnected")
 
 

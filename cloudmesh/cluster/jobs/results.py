@@ -14,9 +14,9 @@ from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, U
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, connection_to, hosts_of
-from cloudmesh.cluster.jobs.lost_hosts import MISSING, explain
+from cloudmesh.cluster.jobs.lost_hosts import explain
 from cloudmesh.cluster.jobs.result_copy import CopySummary, TaskCopy
-from cloudmesh.cluster.providers.base import ResultLocation
+from cloudmesh.cluster.providers.base import MISSING, ResultLocation
 from cloudmesh.cluster.ssh import host_script, parallel
 
 if TYPE_CHECKING:

@@ -91,10 +91,18 @@ class ResultLocation(NamedTuple):
 
 
 class TaskHost(NamedTuple):
-    """A task of a job, and the node that it runs or ran on; "missing" where the engine has that node no more."""
+    """A task of a job, and the node that it runs or ran on: a `missing_node` where the engine has it no more."""
 
     task: str
     node: Node
+
+
+MISSING = "missing"
+
+
+def missing_node(name: str, node_id: str) -> Node:
+    """Return the node of a task, by its name in the engine and its id there, where the engine has it no more."""
+    return Node(name, "", (), MISSING, id=node_id, node=name)
 
 
 class Leftover(NamedTuple):

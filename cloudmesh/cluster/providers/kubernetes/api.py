@@ -20,6 +20,7 @@ from cloudmesh.cluster.providers.base import (
     Submission,
     TaskHost,
     is_spark,
+    missing_node,
 )
 from cloudmesh.cluster.providers.kubernetes import (
     api_client,
@@ -187,7 +188,7 @@ class KubernetesEngine:
         """Return the tasks whose output is the job's, with their nodes."""
         nodes_by_id = {node.id: node for node in self.nodes()}
         return tuple(
-            TaskHost(placement.task, nodes_by_id.get(placement.host) or _build_missing_node(placement.host))
+            TaskHost(placement.task, nodes_by_id.get(placement.host) or missing_node(placement.host, placement.host))
             for placement in self._jobs.task_placements(job_id, leading=True)
         )
 
@@ -202,7 +203,7 @@ class KubernetesEngine:
         locations = [
             ResultLocation(
                 placement.task,
-                nodes_by_id.get(placement.host) or _build_missing_node(placement.host),
+                nodes_by_id.get(placement.host) or missing_node(placement.host, placement.host),
                 f"{directory}/{pod_spec.results_path(job_id, placement.task, placement.pod)}",
             )
             for placement in self._jobs.task_placements(job_id)
@@ -292,8 +293,3 @@ class KubernetesEngine:
 
     def _set_unschedulable(self, node: Node, unschedulable: bool) -> None:
         call(self._client, requests.NODES.patch(node.id, {"spec": {"unschedulable": unschedulable}}))
-
-
-def _build_missing_node(name: str) -> Node:
-    """Return a node that Kubernetes has no more."""
-    return Node(name, "", (), "missing", id=name, node=name)

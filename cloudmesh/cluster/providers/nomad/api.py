@@ -19,6 +19,7 @@ from cloudmesh.cluster.providers.base import (
     Submission,
     TaskHost,
     is_spark,
+    missing_node,
 )
 from cloudmesh.cluster.providers.nomad import (
     api_client,
@@ -190,7 +191,7 @@ class NomadEngine:
         return tuple(
             ResultLocation(
                 task,
-                nodes_by_id.get(allocation["NodeID"]) or _build_missing_node(allocation),
+                nodes_by_id.get(allocation["NodeID"]) or missing_node(allocation["NodeName"], allocation["NodeID"]),
                 f"{bootstrap.ALLOCATIONS}/{allocation['ID']}/{RESULTS}",
             )
             for task, allocation in status.find_started_tasks(self._list_allocations(job_id))
@@ -322,7 +323,7 @@ class NomadEngine:
         try:
             node = call(lambda: self._client.node.get_node(node_id))
         except NotFoundError:
-            return _build_missing_node(allocation)
+            return missing_node(allocation["NodeName"], allocation["NodeID"])
         node_status = str(node["Status"])
         if node_status == "ready":
             try:
@@ -347,8 +348,3 @@ def _read_status(
 ) -> JobStatus:
     read = status.job_status if DIGEST in (job["Meta"] or {}) else native.native_status
     return read(job, allocations, evaluations, time.time())
-
-
-def _build_missing_node(allocation: Mapping[str, Any]) -> Node:
-    """Return the node of an allocation that Nomad has no more."""
-    return Node(allocation["NodeName"], "", (), "missing", id=allocation["NodeID"], node=allocation["NodeName"])
