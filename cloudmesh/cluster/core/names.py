@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 
 from cloudmesh.cluster.core.errors import UsageError
 
@@ -68,6 +69,12 @@ def label_from(text: str) -> str:
     stem = text.rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
     label = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:MAX_LENGTH].rstrip("-")
     return label or "job"
+
+
+def list_short(names: Sequence[str], most: int) -> str:
+    """Return names with commas between them; of more than `most`, the first ones and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def quote_short(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostsError, ImageError, NotFoundError
 from cloudmesh.cluster.core.model import Host, Marker, Node, Role
+from cloudmesh.cluster.core.names import list_short
 from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.ssh import host_list, host_script, known_hosts, parallel
@@ -143,10 +144,9 @@ def _note_silence(context: Context, far: Sequence[Host], survey: _Survey) -> Non
     """Say which of the hosts that only our known_hosts file names gave no answer: a cluster may be on them."""
     without_answer = [str(host) for host in far if host in survey.silent or str(host) in survey.unreachable]
     if without_answer:
-        more = f" and {len(without_answer) - _NAMED} more" if len(without_answer) > _NAMED else ""
         count = f"{len(without_answer)} hosts" if len(without_answer) > 1 else "a host"
         context.report.note(
-            f"no answer from {count} used before, {', '.join(without_answer[:_NAMED])}{more}: name "
+            f"no answer from {count} used before, {list_short(without_answer, _NAMED)}: name "
             f"one by --hosts to wait for it; those that are gone can be taken out of {context.settings.known_hosts}"
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, UsageError
 from cloudmesh.cluster.core.model import Host, Node, Role
+from cloudmesh.cluster.core.names import list_short
 from cloudmesh.cluster.hosts import lock, members
 from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.hosts.named_nodes import NamedNodes, describe
@@ -75,9 +76,7 @@ def _agree(run: Removal) -> None:
     jobs = run.engine.jobs()
     for host, node in run.nodes.items():
         if job_ids := [job.id for job in jobs if {node.name, node.node} & set(job.hosts)]:
-            shown = ", ".join(job_ids[:_MAX_SHOWN]) + (
-                f" and {len(job_ids) - _MAX_SHOWN} more" * (len(job_ids) > _MAX_SHOWN)
-            )
+            shown = list_short(job_ids, _MAX_SHOWN)
             run.context.report.note(f"{host}: output and results of these jobs are there, and go with it: {shown}")
     if run.agree:
         run.agree(f"Remove {', '.join(map(describe, run.nodes.values()))} from cluster {run.cluster}?")
