@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,20 +163,21 @@ class Arguments:
         from cloudmesh.cluster.core.context import SshSettings
         from cloudmesh.cluster.ssh import known_hosts
 
+        def ask_for(what: str) -> Callable[[str], str] | None:
+            """Return what asks for a secret, by a text behind `what`; None where nobody can be asked."""
+            return (lambda of: prompts.ask_password(self.progress, f"{what}{of}")) if can_ask else None
+
+        can_ask = prompts.can_ask()
         meets_hosts = self.flag("create") or self.flag("add")
         return SshSettings(
             known_hosts=known_hosts.default_path(),
             accept_new_hostkeys=self.flag("--accept-new-hostkeys"),
             confirm=(lambda question: prompts.ask_yes_or_no(self.progress, question))
-            if meets_hosts and prompts.can_ask()
+            if meets_hosts and can_ask
             else None,
-            sudo_password=(lambda prompt: prompts.ask_password(self.progress, prompt)) if prompts.can_ask() else None,
-            passphrase=(lambda path: prompts.ask_password(self.progress, f"passphrase of {path}"))
-            if prompts.can_ask()
-            else None,
-            password=(lambda who: prompts.ask_password(self.progress, f"SSH password of {who}"))
-            if prompts.can_ask()
-            else None,
+            sudo_password=ask_for(""),
+            passphrase=ask_for("passphrase of "),
+            password=ask_for("SSH password of "),
             note=self.progress.note,
         )
 
