@@ -19,6 +19,7 @@ from cloudmesh.cluster.ssh import openssh_config
 from support import openssh_home
 
 BINARY = "/usr/sbin/sshd"
+ONLY_OPENSSH = "Ciphers chacha20-poly1305@openssh.com"  # the option of an sshd to which paramiko has no cipher
 MARKS = [
     pytest.mark.skipif(not Path(BINARY).exists(), reason="no sshd on this machine"),
     pytest.mark.skipif(os.geteuid() != 0, reason="scripts run as root, and users are made by it"),

@@ -426,6 +426,20 @@ sys.exit(int(sys.argv[1]))
 """
 
 
+def run_python_driver(spark, program):
+    """Run the driver, in whose place spark-submit runs a Python program."""
+    with listening() as master:
+        environment = {"CMS_MASTER": master, "PYTHONPATH": str(IMAGE), "THEN": program}
+        return subprocess.run(
+            ["sh", str(IMAGE / "entrypoint.sh"), "driver"],
+            env={**spark.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+
 @pytest.mark.parametrize(("how", "status"), [("0", 0), ("3", 3), ("raise", 1)])
 def test_a_python_program_ends_when_its_main_ends_with_its_exit_code_whatever_threads_are_left(spark, how, status):
     program = spark.directory / "program.py"
@@ -434,16 +448,7 @@ def test_a_python_program_ends_when_its_main_ends_with_its_exit_code_whatever_th
         f"import subprocess; done = subprocess.run([sys.executable, {str(program)!r}, {how!r}], stdout=-1);"
         "sys.exit(done.returncode)"
     )
-    with listening() as master:
-        environment = {"CMS_MASTER": master, "PYTHONPATH": str(IMAGE), "THEN": as_spark_does}
-        done = subprocess.run(
-            ["sh", str(IMAGE / "entrypoint.sh"), "driver"],
-            env={**spark.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
+    done = run_python_driver(spark, as_spark_does)
     assert (done.returncode, done.stdout) == (status, "main ends\ntidied up\n")
     assert "driver: main has ended; threads that are left end with it: ThreadPoolExecutor-0_0, left\n" in done.stderr
     assert ("ValueError: boom" in done.stderr) == (how == "raise")
@@ -457,16 +462,8 @@ def test_what_a_python_program_prints_is_the_containers_own_output_whatever_spar
         "print('child said', subprocess.run(child, capture_output=True, text=True).stdout.strip())\n"
     )
     as_spark_does = f"import subprocess; subprocess.run([sys.executable, {str(program)!r}], stdout=-1, stderr=-2)"
-    with listening() as master:
-        environment = {"CMS_MASTER": master, "PYTHONPATH": str(IMAGE), "THEN": as_spark_does}
-        done = subprocess.run(
-            ["sh", str(IMAGE / "entrypoint.sh"), "driver"],
-            env={**spark.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
+    done = run_python_driver(spark, as_spark_does)
+    done.check_returncode()
     assert done.stdout == "result\nchild said 2\n"
     assert done.stderr == "trouble\n"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.sshd import MARKS, Sshd, home, installed, make_key
+from support.sshd import MARKS, ONLY_OPENSSH, Sshd, home, installed, make_key
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import ClusterError
@@ -296,7 +296,7 @@ def a_remote_command_and_forwardings_of_the_users(place):
 
 @case()
 def the_same_by_openssh_s_client(place):
-    place.start("Ciphers chacha20-poly1305@openssh.com")
+    place.start(ONLY_OPENSSH)
     place.know()
     text = f"Host srv1\n DynamicForward {place.server.port}\n ForkAfterAuthentication yes\n ControlMaster auto\n"
     place.config(f"{text} LogLevel QUIET\n ServerAliveInterval 1\n IdentityFile {place.key}\n")
@@ -626,7 +626,7 @@ for _option in (
     "KexAlgorithms sntrup761x25519-sha512@openssh.com",
     "KexAlgorithms diffie-hellman-group18-sha512",
     "KexAlgorithms curve25519-sha256",
-    "Ciphers chacha20-poly1305@openssh.com",
+    ONLY_OPENSSH,
     "MACs umac-128-etm@openssh.com",
     "MaxSessions 1",
     "AuthenticationMethods publickey",

@@ -12,13 +12,26 @@ from pathlib import Path
 
 import pytest
 from support.listener import CHUNK, all_asked, asked, listening
-from support.sshd import MARKS, Sshd, free_port, home, server
+from support.sshd import MARKS, ONLY_OPENSSH, Sshd, free_port, home, installed, server
 
 from cloudmesh.cluster.core.errors import HostError, HostTimeoutError, UnreachableError
 from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home", "server"]
 pytestmark = MARKS
+
+# Options of an sshd to which paramiko connects, and of one to which only OpenSSH's client does.
+WAYS = pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="paramiko"),
+        pytest.param(
+            (ONLY_OPENSSH,),
+            id="openssh",
+            marks=pytest.mark.skipif(not installed("ssh"), reason="no OpenSSH client on this machine"),
+        ),
+    ],
+)
 
 
 @pytest.fixture
@@ -125,9 +138,10 @@ def test_scripts_run_side_by_side_on_one_connection(connection):
     assert time.monotonic() - start < 5
 
 
-def test_no_more_sessions_than_sshd_allows_is_a_clear_error(tmp_path):
+@WAYS
+def test_no_more_sessions_than_sshd_allows_is_a_clear_error(tmp_path, options):
     with (
-        Sshd(tmp_path / "sshd", "MaxSessions 1") as server,
+        Sshd(tmp_path / "sshd", *options, "MaxSessions 1") as server,
         connect(server.host(), server.settings()) as connection,
     ):
         with connection.hold("echo ::fact held yes; cat >/dev/null"), pytest.raises(HostError, match="MaxSessions"):
@@ -135,13 +149,15 @@ def test_no_more_sessions_than_sshd_allows_is_a_clear_error(tmp_path):
         assert connection.run("echo again").output == "again"
 
 
-def test_a_cut_link_is_noticed_at_once(breakable):
-    with connect(breakable.host(), breakable.settings()) as connection:
-        threading.Timer(0.5, breakable.kill_sessions).start()
+@WAYS
+def test_a_cut_link_is_noticed_at_once(tmp_path, options):
+    with Sshd(tmp_path / "sshd", *options) as server, connect(server.host(), server.settings()) as connection:
+        threading.Timer(0.5, server.kill_sessions).start()
         start = time.monotonic()
         with pytest.raises(UnreachableError, match="lost"):
             connection.run("sleep 20")
         assert time.monotonic() - start < 5
+        assert not connection.alive
         with pytest.raises(UnreachableError, match="lost"):
             connection.run("true")
 

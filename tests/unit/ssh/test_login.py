@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from support.listener import listening
-from support.sshd import MARKS, Sshd, free_port, home, make_key, server, throw_away_user
+from support.sshd import MARKS, ONLY_OPENSSH, Sshd, free_port, home, make_key, server, throw_away_user
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError
@@ -573,14 +573,14 @@ def test_a_failed_connection_leaves_no_session_behind(server, gate, home, tmp_pa
 
 
 def test_a_jump_host_that_only_openssh_can_speak_to_is_gone_through(server, home, tmp_path):
-    with Sshd(tmp_path / "gate", "Ciphers chacha20-poly1305@openssh.com") as gate:
+    with Sshd(tmp_path / "gate", ONLY_OPENSSH) as gate:
         jump_config(home, gate, "gate")
         assert reaches(server.host("inner"), both(server, gate))
 
 
 @pytest.mark.parametrize("jumps", ["gate", "gate,gate2"])
 def test_a_host_that_only_openssh_can_speak_to_is_reached_through_jump_hosts(gate, home, tmp_path, jumps):
-    with Sshd(tmp_path / "inner", "Ciphers chacha20-poly1305@openssh.com") as server:
+    with Sshd(tmp_path / "inner", ONLY_OPENSSH) as server:
         jump_config(home, gate, jumps)
         with (home / ".ssh" / "config").open("a") as file:
             file.write(f"Host gate2\n HostName 127.0.0.1\n Port {gate.port}\n IdentityFile {gate.client_key}\n")

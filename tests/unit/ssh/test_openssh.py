@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.listener import CHUNK, asked, listening
-from support.sshd import MARKS, Sshd, free_port, home, installed, make_key
+from support.sshd import MARKS, ONLY_OPENSSH, Sshd, free_port, home, installed, make_key
 from support.waiting import wait_until
 
 from cloudmesh.cluster.core.context import SshSettings
@@ -26,8 +26,6 @@ from cloudmesh.cluster.ssh.mux import MuxTransport
 
 __all__ = ["home"]
 pytestmark = [*MARKS, pytest.mark.skipif(not installed("ssh"), reason="no OpenSSH client on this machine")]
-
-ONLY_OPENSSH = "Ciphers chacha20-poly1305@openssh.com"  # a cipher that paramiko does not have
 
 
 @pytest.fixture(scope="module")
@@ -120,28 +118,6 @@ def test_a_server_that_ends_first_ends_the_client(connection):
 def test_a_tunnel_to_a_closed_port_ends_its_client(connection):
     with connection.forward("127.0.0.1", free_port()) as tunnel:
         assert asked(tunnel.port, b"") == b""
-
-
-def test_no_more_sessions_than_sshd_allows_is_a_clear_error(tmp_path):
-    with (
-        Sshd(tmp_path / "sshd", ONLY_OPENSSH, "MaxSessions 1") as server,
-        connect(server.host(), server.settings()) as connection,
-    ):
-        with connection.hold("echo ::fact held yes; cat >/dev/null"), pytest.raises(HostError, match="MaxSessions"):
-            connection.run("true")
-        assert connection.run("echo again").output == "again"
-
-
-def test_a_cut_link_is_noticed_at_once(breakable):
-    with connect(breakable.host(), breakable.settings()) as connection:
-        threading.Timer(0.5, breakable.kill_sessions).start()
-        start = time.monotonic()
-        with pytest.raises(UnreachableError, match="lost"):
-            connection.run("sleep 20")
-        assert time.monotonic() - start < 5
-        assert not connection.alive
-        with pytest.raises(UnreachableError, match="lost"):
-            connection.run("true")
 
 
 @pytest.fixture
