@@ -138,6 +138,13 @@ def test_scripts_run_side_by_side_on_one_connection(connection):
     assert time.monotonic() - start < 5
 
 
+@pytest.fixture
+def either_connection(tmp_path, options):
+    """A connection to an sshd with the options of `WAYS`."""
+    with Sshd(tmp_path / "either", *options) as server, connect(server.host(), server.settings()) as connection:
+        yield connection
+
+
 @WAYS
 def test_no_more_sessions_than_sshd_allows_is_a_clear_error(tmp_path, options):
     with (
@@ -231,9 +238,10 @@ def echo():
         yield port
 
 
-def test_a_tunnel_carries_both_ways_and_half_closes(connection, echo):
+@WAYS
+def test_a_tunnel_carries_both_ways_and_half_closes(either_connection, echo):
     data = os.urandom(3_000_000)
-    with connection.forward("127.0.0.1", echo) as tunnel:
+    with either_connection.forward("127.0.0.1", echo) as tunnel:
         assert asked(tunnel.port, data) == data
 
 
@@ -262,8 +270,9 @@ def test_connections_that_break_off_do_not_take_the_link_with_them(connection):
     assert connection.run("echo still here").output == "still here"
 
 
-def test_a_tunnel_to_a_closed_port_ends_its_client(connection):
-    with connection.forward("127.0.0.1", free_port()) as tunnel:
+@WAYS
+def test_a_tunnel_to_a_closed_port_ends_its_client(either_connection):
+    with either_connection.forward("127.0.0.1", free_port()) as tunnel:
         assert asked(tunnel.port, b"") == b""
 
 

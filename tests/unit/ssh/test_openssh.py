@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.listener import CHUNK, asked, listening
-from support.sshd import MARKS, ONLY_OPENSSH, Sshd, free_port, home, installed, make_key
+from support.listener import CHUNK, listening
+from support.sshd import MARKS, ONLY_OPENSSH, Sshd, home, installed, make_key
 from support.waiting import wait_until
 
 from cloudmesh.cluster.core.context import SshSettings
@@ -91,21 +91,6 @@ def test_a_held_script_lives_until_it_is_released(connection, tmp_path):
     assert not held.alive
 
 
-@pytest.fixture
-def echo():
-    def serve(client: socket.socket) -> None:
-        client.sendall(b"".join(iter(lambda: client.recv(CHUNK), b"")))
-
-    with listening(serve) as port:
-        yield port
-
-
-def test_a_tunnel_carries_both_ways_and_half_closes(connection, echo):
-    data = os.urandom(3_000_000)
-    with connection.forward("127.0.0.1", echo) as tunnel:
-        assert asked(tunnel.port, data) == data
-
-
 def test_a_server_that_ends_first_ends_the_client(connection):
     with (
         listening(lambda client: client.sendall(b"bye")) as port,
@@ -113,11 +98,6 @@ def test_a_server_that_ends_first_ends_the_client(connection):
         socket.create_connection(("127.0.0.1", tunnel.port), 10) as client,
     ):
         assert b"".join(iter(lambda: client.recv(CHUNK), b"")) == b"bye"
-
-
-def test_a_tunnel_to_a_closed_port_ends_its_client(connection):
-    with connection.forward("127.0.0.1", free_port()) as tunnel:
-        assert asked(tunnel.port, b"") == b""
 
 
 @pytest.fixture
