@@ -19,6 +19,11 @@ _LONGEST = (
     "test_membership",
     "test_python_page",
     "/packaging/",
+    "test_as_openssh",
+    "test_login",
+    "test_sudo",
+    "test_spark_entrypoint",
+    "test_probe_program",
 )
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from cloudmesh.cluster.binaries import cache
+from cloudmesh.cluster.command.cluster import ClusterCommand
+from cloudmesh.cluster.command.console import docopt_usage, exit_codes
 from support import openssh_home
 from support.waiting import wait_until
 
@@ -250,6 +252,14 @@ def run_checkout(*words: str, stdin: str = "") -> subprocess.CompletedProcess[st
     """Run `cms WORDS` with the test's own environment; without words, `cms` runs the commands of its stdin."""
     return subprocess.run(
         [*CMS_OF_CHECKOUT, *words], input=stdin, capture_output=True, text=True, check=False, timeout=60, cwd="/"
+    )
+
+
+def run_in_process(*words: str) -> int:
+    """Run `cms cluster WORDS` in this process, whose stdout and stderr it writes to, and return its exit code."""
+    do = ClusterCommand.do_cluster
+    return exit_codes.guarded(
+        lambda: do.__wrapped__(None, "", docopt_usage.parse(do.__wrapped__.__doc__, words, "cluster"))
     )
 
 

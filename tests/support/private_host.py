@@ -50,7 +50,7 @@ class PrivateHost(Sshd):
             path.unlink()
         self.directory = directory
         self.set_up()
-        super().__init__(directory, "PermitUserEnvironment yes", "MaxSessions 100")
+        super().__init__(directory, "PermitUserEnvironment yes", "MaxSessions 100", empty_home=False)
         self._public_key = (directory / "authorized_keys").read_text()
         (directory / "authorized_keys").chmod(0o644)
 

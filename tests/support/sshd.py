@@ -65,9 +65,15 @@ def free_port() -> int:
 
 
 class Sshd(contextlib.AbstractContextManager):
-    """A running sshd, with its configuration, host key and authorized keys in `directory`."""
+    """A running sshd, with its configuration, host key and authorized keys in `directory`.
 
-    def __init__(self, directory: Path, *options: str, authorized: str = "", port: int = 0) -> None:
+    What takes long beside the rest of a login is left out: what this machine's shells start with, as sessions have an
+    empty home directory, and sntrup761, unless an option asks for it.
+    """
+
+    def __init__(
+        self, directory: Path, *options: str, authorized: str = "", port: int = 0, empty_home: bool = True
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.port = port or free_port()
@@ -78,6 +84,8 @@ class Sshd(contextlib.AbstractContextManager):
         keys.write_text(f"{authorized or public}\n")
         lines = [
             *options,
+            "KexAlgorithms -sntrup761*",
+            *([f"SetEnv HOME={directory}/home"] if empty_home else []),
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
             f"HostKey {directory}/host_key",
