@@ -20,6 +20,7 @@ from cloudmesh.cluster.core.errors import ClusterError, UsageError
 from cloudmesh.cluster.core.model import ClusterInfo, Host, JobStatus, Node, State, Volume
 from cloudmesh.cluster.core.report import Report, Silence
 from cloudmesh.cluster.hosts import discovery
+from cloudmesh.cluster.jobs import moved_data
 from cloudmesh.cluster.jobs.service import JobService
 from cloudmesh.cluster.lifecycle import add, create, kill, remove
 from cloudmesh.cluster.lifecycle.phases import PlannedStep
@@ -215,7 +216,9 @@ class Cluster:
             return add.add(opened, self._parse(hosts))
 
     def remove(self, hosts: Hosts, *, force: bool = False, agree: Callable[[str], None] | None = None) -> None:
-        """Drain hosts, take them out of the cluster and clean them. Output and results that jobs left there are lost.
+        """Drain hosts, take them out of the cluster and clean them.
+
+        Output and results that jobs left there move to a server; of a host that is down they are lost.
 
         Args:
             hosts: of the cluster, as SSH reaches them or by their nodes' names.
@@ -229,7 +232,7 @@ class Cluster:
             HostsError: hosts that failed, each with its cause.
         """
         with self._open() as opened:
-            remove.remove(opened, self._parse(hosts), force=force, agree=agree)
+            remove.remove(opened, self._parse(hosts), moved_data.move, force=force, agree=agree)
 
     def kill(self, *, force: bool = False) -> None:
         """Take the cluster apart and clean its hosts; local hosts are removed altogether.
@@ -431,7 +434,15 @@ class Job:
         with self.cluster._open() as opened:
             with opened.engine() as engine:
                 locations = engine.results(self.id)
-            return fetch(opened.context, opened.discovered, locations, Path(target).expanduser())
+            moved = moved_data.find(opened.server, self.id)
+            return fetch(
+                opened.context,
+                opened.discovered,
+                [location for location in locations if not moved_data.is_moved(location, moved)],
+                Path(target).expanduser(),
+                moved=moved_data.result_locations(self.id, moved),
+                server=opened.server,
+            )
 
     def stop(self) -> JobStatus:
         """End the job and all its tasks; nothing is done where it has ended."""

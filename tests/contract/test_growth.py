@@ -8,11 +8,18 @@ from support.cms import Operator, Outcome
 from support.hosts import HostGroup, make_unique_name, start_hosts
 from support.waiting import wait_until
 
+from contract import test_containers as containers
 from contract.conftest import PROVIDERS
 from contract.test_jobs import SLEEPER, read_job, write_job_file
 
 pytestmark = pytest.mark.cluster
 
+LEAVES_OUTPUT = """
+import os
+name = os.environ["CMS_TASK"]
+open(os.environ["CMS_RESULTS"] + "/out", "w").write(name)
+print("printed by", name)
+"""
 COUNTER = """
 import time
 from pyspark import SparkContext
@@ -74,3 +81,19 @@ def test_a_host_leaves_while_a_job_runs_on_it_and_the_answer_is_right(growing, t
     assert wait_until(lambda: read_job(growing, job_id)["state"] != "running", 240), "never: the job ends"
     assert read_job(growing, job_id)["state"] == "succeeded"
     assert f"sum {sum(range(60))}\n" in growing.cms("logs", job_id).ok().stdout
+
+
+def test_what_jobs_have_printed_and_written_on_a_host_that_leaves_moves_to_a_server(growing, tmp_path):
+    described = {"image": "spark", "count": 3, "command": ["python3", "-c", LEAVES_OUTPUT]}
+    file = containers.write_job_file(tmp_path, resources={"cores": 1, "memory": "64m"}, **described)
+    growing.cms("submit", "--id=three", file).ok()
+    hosts = {task["name"]: task["host"] for task in read_job(growing, "three")["tasks"]}
+    server = growing.group.where[0]
+    leaver = next(host for host in hosts.values() if host != server)
+    outcome = growing.cms("remove", "--yes", leaver).ok()
+    assert f"{leaver}: output and results that these jobs have there move to {server}: " in outcome.stderr
+    printed = growing.cms("logs", "three").ok().stdout.splitlines()
+    assert sorted(printed) == [f"printed by {task}" for task in sorted(hosts)]
+    growing.cms("get", "three", str(tmp_path / "results")).ok()
+    written = {path.parent.name: path.read_text() for path in (tmp_path / "results").rglob("out")}
+    assert written == {task: task for task in hosts}

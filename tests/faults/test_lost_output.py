@@ -68,7 +68,7 @@ def test_output_and_results_on_a_host_that_is_down_or_removed_are_told_and_the_r
         assert sorted(path.parent.name for path in (tmp_path / "down").rglob("out")) == there
 
         outcome = cms("remove", "--yes", lost).ok()
-        assert f"{lost}: output and results of these jobs are there, and go with it: three" in outcome.stderr
+        assert f"{lost}: output and results that these jobs have there are lost, as it is down: three" in outcome.stderr
         assert read_status(cluster, lost) == ""
         assert [host.name for host in cluster.list_hosts()] == [f"{cluster.name}-1"]
         outcome = cms("logs", "three")

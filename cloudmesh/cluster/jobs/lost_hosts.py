@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
 from cloudmesh.cluster.core.model import JobStatus, Node, State
 from cloudmesh.cluster.providers.base import MISSING, Engine, TaskHost
 
+if TYPE_CHECKING:
+    from cloudmesh.cluster.jobs.moved_data import MovedData
+
 _SILENT = ("down", "disconnected")
 
 
-def find_lost_output(engine: Engine, status: JobStatus) -> dict[str, ClusterError]:
+def find_lost_output(engine: Engine, status: JobStatus, moved: Collection[MovedData] = ()) -> dict[str, ClusterError]:
     """Return why output of a job cannot be had, by host; of several tasks on one host, all are named.
 
     Args:
         engine: that has the job.
         status: of the job.
+        moved: what a server has of it.
     """
-    placed = engine.output_hosts(status.id)
-    if not placed and status.state is State.SUCCEEDED:
+    elsewhere = {entry.node_id for entry in moved}
+    placed = [task for task in engine.output_hosts(status.id) if task.node.id not in elsewhere]
+    if not placed and not moved and status.state is State.SUCCEEDED:
         cause = f"job {status.id}: the engine has nothing of it any more but how it ended: its output is lost"
         return {status.id: ClusterError(cause)}
     return {

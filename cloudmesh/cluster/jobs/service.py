@@ -13,7 +13,7 @@ from cloudmesh.cluster.core.digests import keyed_digest
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Volume
 from cloudmesh.cluster.images import delivery
-from cloudmesh.cluster.jobs import capacity, job_image
+from cloudmesh.cluster.jobs import capacity, job_image, moved_data
 from cloudmesh.cluster.jobs.engine_jobs import clear_ended, submit_once
 from cloudmesh.cluster.jobs.follow import OutputHandler, follow_to_end, wait_for_all, wait_until_running
 from cloudmesh.cluster.jobs.lost_hosts import explain_failure, find_lost_output
@@ -201,19 +201,25 @@ class JobService:
             return wait_for_all(engine, [names.check(job_id, "job id")], self._context.report)[0]
 
     def logs(self, job_id: str, output: OutputHandler, *, follow: bool = False) -> None:
-        """Give the driver's output to `output`; with `follow`, until it ends.
+        """Give the driver's output to `output`, first what hosts that left had of it; with `follow`, until it ends.
 
         Raises:
             HostsError: hosts that have some of it are down or gone; what the others have was given.
         """
         with self._open_engine() as engine:
             status = engine.job(names.check(job_id, "job id"))
-            lost = {} if follow and not status.state.ended else find_lost_output(engine, status)
+            moved = moved_data.find(self._server, job_id)
+            lost = {} if follow and not status.state.ended else find_lost_output(engine, status, moved)
+            # A host may have come back by its old name.
+            gone = {entry.node_id for entry in moved} - {node.id for node in (engine.nodes() if moved else ())}
             try:
-                for chunk in engine.logs(job_id, follow):
+                for entry in moved:
+                    for chunk in moved_data.read_output(self._server, job_id, entry):
+                        output(chunk)
+                for chunk in engine.logs(job_id, follow, lambda node_id: node_id not in gone):
                     output(chunk)
             except (ApiError, NotFoundError) as error:
-                lost = lost or find_lost_output(engine, status)
+                lost = lost or find_lost_output(engine, status, moved)
                 if not lost:
                     raise explain_failure(engine, job_id, error) from error
             if lost:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, UsageError
-from cloudmesh.cluster.core.model import Host, Node, Role
+from cloudmesh.cluster.core.model import Host, JobStatus, Node, Role
 from cloudmesh.cluster.core.names import list_short
 from cloudmesh.cluster.hosts import lock, members
 from cloudmesh.cluster.hosts.local import local_hosts
@@ -27,6 +27,10 @@ _MAX_SHOWN = 10
 _UNDO = "add"
 
 
+MoveData = Callable[[OpenCluster, Engine, Mapping[Host, tuple[Node, Sequence[str]]]], Mapping[Host, ClusterError]]
+"""Takes the cluster, its engine, the node and the jobs of each host; returns the errors of those where it failed."""
+
+
 @dataclass
 class Removal:
     """One run of `remove`.
@@ -35,7 +39,8 @@ class Removal:
         opened: the cluster.
         engine: its engine.
         hosts: to take out, as the operator named them.
-        force: go on where jobs cannot be moved away.
+        move_data: copies what jobs left on hosts to a server.
+        force: go on where jobs cannot be moved away, or what they left.
         agree: takes the question whether to go on, and raises ClusterError where the answer is no.
         nodes: the engine's nodes that the hosts are; of a drained host, until the engine has forgotten it.
         failures: what went wrong, by host.
@@ -45,6 +50,7 @@ class Removal:
     opened: OpenCluster
     engine: Engine
     hosts: Sequence[Host]
+    move_data: MoveData
     force: bool = False
     agree: Callable[[str], None] | None = None
     nodes: dict[Host, Node] = field(default_factory=dict)
@@ -72,12 +78,13 @@ def _identify(run: Removal) -> None:
 
 
 def _agree(run: Removal) -> None:
-    """Tell which jobs have output and results on the hosts, which go with them, and ask."""
+    """Tell what becomes of the output and results that jobs have on the hosts, and ask."""
     jobs = run.engine.jobs()
     for host, node in run.nodes.items():
-        if job_ids := [job.id for job in jobs if {node.name, node.node} & set(job.hosts)]:
+        if job_ids := _jobs_on(node, jobs):
             shown = list_short(job_ids, _MAX_SHOWN)
-            run.context.report.note(f"{host}: output and results of these jobs are there, and go with it: {shown}")
+            fate = "are lost, as it is down" if node.status == "down" else f"move to {run.opened.server.host}"
+            run.context.report.note(f"{host}: output and results that these jobs have there {fate}: {shown}")
     if run.agree:
         run.agree(f"Remove {', '.join(map(describe, run.nodes.values()))} from cluster {run.cluster}?")
 
@@ -92,6 +99,23 @@ def _drain(run: Removal) -> None:
     outcomes = parallel.run_on_hosts(lambda node: _drain_node(run, node), run.nodes)
     run.failures.update(outcomes.failures)
     run.nodes = {host: run.nodes[host] for host in outcomes.values}
+
+
+def _move_data(run: Removal) -> None:
+    """Copy what jobs left on the hosts to the server; where that fails the host stays in the cluster, unless forced."""
+    jobs = run.engine.jobs()
+    up = {host: node for host, node in run.nodes.items() if node.status != "down"}
+    jobs_by_host = {host: (node, _jobs_on(node, jobs)) for host, node in up.items() if _jobs_on(node, jobs)}
+    for host, error in run.move_data(run.opened, run.engine, jobs_by_host).items():
+        node = run.nodes[host]
+        if run.force:
+            run.context.report.note(f"{node.name}: output and results of jobs there are lost: {error}")
+            continue
+        run.engine.end_drain(run.nodes.pop(host))
+        run.failures[str(host)] = ClusterError(
+            f"{node.name}: not removed, what jobs left there cannot be moved to {run.opened.server.host}: {error}; "
+            "--force removes it, and that is lost"
+        )
 
 
 def _clean(run: Removal) -> None:
@@ -120,9 +144,10 @@ def _named_hosts(run: Removal) -> Sequence[Host]:
 
 PHASES: tuple[Phase[Removal], ...] = (
     Phase("identify", "find which node the host is; servers are refused", _identify, _named_hosts),
-    Phase("agree", "tell which jobs have output and results there, and ask", _agree, _named_hosts),
+    Phase("agree", "tell what becomes of output and results that jobs have there, and ask", _agree, _named_hosts),
     Phase("lock", "let no other operator change the cluster meanwhile", _lock, _named_hosts),
     Phase("drain", "move its jobs to other hosts, wait for those that cannot move", _drain, _named_hosts, _UNDO),
+    Phase("move", "copy output and results of jobs there to a server", _move_data, _named_hosts, _UNDO),
     Phase("clean", "stop the engine, take away all that the cluster brought", _clean, _named_hosts, _UNDO),
     Phase("forget", "take it off the engine's list of nodes", _forget, _named_hosts, _UNDO),
 )
@@ -131,6 +156,7 @@ PHASES: tuple[Phase[Removal], ...] = (
 def remove(
     opened: OpenCluster,
     hosts: Sequence[Host],
+    move_data: MoveData,
     *,
     force: bool = False,
     agree: Callable[[str], None] | None = None,
@@ -140,7 +166,8 @@ def remove(
     Args:
         opened: the cluster.
         hosts: of it.
-        force: go on where jobs cannot be moved away.
+        move_data: copies what jobs left on hosts to a server.
+        force: go on where jobs cannot be moved away, or what they left.
         agree: takes the question whether to go on, and raises ClusterError where the answer is no; None: go on.
 
     Raises:
@@ -150,7 +177,7 @@ def remove(
             the engine's list all the same.
     """
     with opened.engine() as engine:
-        run = Removal(opened, engine, hosts, force, agree)
+        run = Removal(opened, engine, hosts, move_data, force, agree)
         with run.stack:
             perform(PHASES, run)
     if run.failures:
@@ -160,10 +187,20 @@ def remove(
 def plan_remove(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep, ...]:
     """Return what `remove` would do on each host; nothing is changed."""
     with opened.engine() as engine:
-        run = Removal(opened, engine, hosts)
+        run = Removal(opened, engine, hosts, _move_nothing)
         with run.stack:
             perform(checks(PHASES), run)
             return planned_steps(changes(PHASES), run)
+
+
+def _move_nothing(*_: object) -> Mapping[Host, ClusterError]:
+    """Take the place of what moves data, where nothing is changed."""
+    return {}
+
+
+def _jobs_on(node: Node, jobs: Sequence[JobStatus]) -> list[str]:
+    """Return the ids of the jobs that have, or had, tasks on a node."""
+    return [job.id for job in jobs if {node.name, node.node} & set(job.hosts)]
 
 
 def _drain_node(run: Removal, node: Node) -> None:

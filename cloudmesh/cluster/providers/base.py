@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeGuard, TypeVar
@@ -174,8 +174,14 @@ class Engine(Protocol):
     def job(self, job_id: str) -> JobStatus:
         """Return one job with its tasks."""
 
-    def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
-        """Yield the output of the driver, or of a native job's tasks; with `follow`, until it ends."""
+    def logs(self, job_id: str, follow: bool, where: Callable[[str], bool] | None = None) -> Iterator[Chunk]:
+        """Yield the output of the driver, or of a native job's tasks; with `follow`, until it ends.
+
+        Args:
+            job_id: of the job.
+            follow: go on until it ends.
+            where: tells by the id of a node whether the output of the tasks there is wanted; None: all is.
+        """
 
     def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
         """Return the tasks whose output is the job's, where each started last; of nodes, at least name and status."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -147,15 +148,18 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         verb: str = "",
         *,
         files: Mapping[str, bytes] | None = None,
+        stdin: Iterable[bytes] = (),
         timeout: float = 120.0,
         report: Report | None = None,
     ) -> ScriptResult:
-        """Run a POSIX sh script as root, in a new private directory that is removed at the end; its stdin is empty.
+        """Run a POSIX sh script as root, in a new private directory that is removed at the end.
 
         Args:
             script: the script's text.
             verb: the script's `$1`.
             files: contents by name; they are put into the script's directory with mode 0600. Names may have '/'.
+            stdin: what the script reads there, which may be of any size. What it raises is raised here, and the script
+                cannot tell that from an end: nothing may become final by the end of its stdin.
             timeout: seconds for all of it. A script that takes longer is not killed: it ends when it next prints.
             report: receives the script's `::step` and `::note` lines.
 
@@ -166,10 +170,15 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
         """
         deadline = time.monotonic() + timeout + self._patience
         lines = ScriptOutput(str(self.host), report)
-        with self._limit(timeout, lines), self._start(script, verb, files, keep_open=False) as command:
-            for line in command.lines(deadline):
-                lines.feed(line)
-            self._check(command, command.status(deadline), lines)
+        with self._limit(timeout, lines), self._start(script, verb, files, stdin) as command:
+            try:
+                for line in command.lines(deadline):
+                    lines.feed(line)
+                self._check(command, command.status(deadline), lines)
+            except (OSError, EOFError, HostError):
+                if command.payload_error:
+                    raise command.payload_error from None
+                raise
         return ScriptResult("\n".join(lines.output), lines.facts)
 
     def ask(self, script: str, key: str, verb: str = "", *, timeout: float = 120.0) -> str:
@@ -230,7 +239,7 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
             UnreachableError: the connection was cut.
         """
         lines = ScriptOutput(str(self.host))
-        with self._limit(silence, lines), self._start(script, verb, files, keep_open=False) as command:
+        with self._limit(silence, lines), self._start(script, verb, files) as command:
             yield OutputStream(command, silence + self._patience)
             self._check(command, command.status(time.monotonic() + silence + self._patience), lines)
 
@@ -308,13 +317,21 @@ class Connection(contextlib.AbstractContextManager["Connection"]):
                 during = f" (at: {lines.last_step})" if lines.last_step else ""
                 raise HostTimeoutError(str(self.host), f"not done in {timeout:g} s{during}") from error
 
-    def _start(self, script: str, verb: str, files: Mapping[str, bytes] | None, *, keep_open: bool) -> RemoteCommand:
+    def _start(
+        self,
+        script: str,
+        verb: str,
+        files: Mapping[str, bytes] | None,
+        stdin: Iterable[bytes] = (),
+        *,
+        keep_open: bool = False,
+    ) -> RemoteCommand:
         token = make_token()
         return RemoteCommand(
             self._link.transport,
             self._root.command,
             token,
-            self._root.stdin + launch_step(token, script, verb, files or {}),
+            itertools.chain([self._root.stdin + launch_step(token, script, verb, files or {})], stdin),
             keep_open=keep_open,
             timeout=_OPEN,
         )

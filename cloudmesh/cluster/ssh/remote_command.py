@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.retrying import retry
@@ -36,7 +36,7 @@ class NotBegunError(TimeoutError):
         self.command = command
 
 
-class RemoteCommand(AbstractContextManager["RemoteCommand"]):
+class RemoteCommand(contextlib.AbstractContextManager["RemoteCommand"]):
     """A running remote command; as a context manager, it closes the channel at the end.
 
     All that it serves is from what the command runs between the markers of its frame, not from the login shell.
@@ -45,9 +45,12 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
         transport: an authenticated SSH connection.
         command: is run by the user's login shell; prints the frame's markers on stdout and stderr.
         token: what the markers are made of.
-        payload: is sent to the command's stdin.
+        payload: is sent to the command's stdin, piece by piece.
         keep_open: whether stdin stays open after the payload.
         timeout: seconds to open the channel.
+
+    Attributes:
+        payload_error: what the payload raised, after which the channel was closed; None as long as it has not.
 
     Raises:
         paramiko.SSHException: no channel could be opened.
@@ -58,13 +61,14 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
         transport: Transport,
         command: str,
         token: str,
-        payload: bytes,
+        payload: Iterable[bytes],
         *,
         keep_open: bool = False,
         timeout: float,
     ) -> None:
         self.channel = _start(transport, command, timeout)
         self._transport = transport
+        self.payload_error: Exception | None = None
         self._payload = payload
         self._keep_open = keep_open
         self._frame = Frame(token)
@@ -183,18 +187,30 @@ class RemoteCommand(AbstractContextManager["RemoteCommand"]):
         return not self._transport.is_active()
 
     def _write(self) -> None:
-        view, sent = memoryview(self._payload), 0
         try:
-            while sent < len(view):
-                try:
-                    sent += self.channel.send(bytes(view[sent : sent + _CHUNK]))
-                except TimeoutError:  # the timeout is meant for the reader; here it only means that the host is busy
-                    if self.channel.closed:
-                        return
-            if not self._keep_open:
+            for piece in self._payload:
+                if not self._send(piece):
+                    return
+        except Exception as error:  # whatever the payload's source raises
+            self.payload_error = error
+            self.channel.close()
+            return
+        if not self._keep_open:
+            with contextlib.suppress(OSError):
                 self.channel.shutdown_write()
-        except OSError:
-            pass  # the command has ended without reading everything; `status` returns how
+
+    def _send(self, piece: bytes) -> bool:
+        """Send all of a piece; False: the command has ended without reading it, and `status` returns how."""
+        view, sent = memoryview(piece), 0
+        while sent < len(view):
+            try:
+                sent += self.channel.send(bytes(view[sent : sent + _CHUNK]))
+            except TimeoutError:  # the timeout is meant for the reader; here it only means that the host is busy
+                if self.channel.closed:
+                    return False
+            except OSError:
+                return False
+        return True
 
     def _read_stderr(self) -> None:
         while True:

@@ -173,7 +173,7 @@ def _ask(
     command = RootAccess(interpreter=interpreter).command
     payload = SPARE_LINES + text + (_line(password) if password is not None else b"")
     lines, deadline = ScriptOutput(), start + _SECONDS
-    with RemoteCommand(link.transport, command, token, payload, timeout=_SECONDS) as running:
+    with RemoteCommand(link.transport, command, token, [payload], timeout=_SECONDS) as running:
         try:
             for line in running.lines(deadline):
                 lines.feed(line)

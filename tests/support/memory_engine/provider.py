@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -105,7 +105,7 @@ class MemoryEngine:
             job_id, submission.job.name, state, time.time(), 0.0, exit_code, reason, submission.digest, volumes, (task,)
         )
 
-    def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+    def logs(self, job_id: str, follow: bool, where: Callable[[str], bool] | None = None) -> Iterator[Chunk]:
         yield Chunk("stdout", f"output of {job_id}\n".encode())
 
     def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:

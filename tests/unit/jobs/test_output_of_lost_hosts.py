@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from cloudmesh.cluster.jobs import results
 from cloudmesh.cluster.jobs.service import JobService
 from cloudmesh.cluster.providers.base import Chunk, ResultLocation, TaskHost
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
+from cloudmesh.cluster.ssh.connection import ScriptResult
 
 READY = Node("h1", "10.0.0.1", (Role.WORKER,), "ready", id="n1")
 DOWN = Node("h2", "10.0.0.2", (Role.WORKER,), "down", contact="root@127.0.0.1:1", id="n2")
@@ -40,17 +42,31 @@ class Engine(MemoryEngine):
     def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
         return tuple(TaskHost(f"task-{number}", node) for number, node in enumerate(self.hosts))
 
-    def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+    def logs(self, job_id: str, follow: bool, where: Callable[[str], bool] | None = None) -> Iterator[Chunk]:
         yield Chunk("stdout", b"what there is")
         if self.error:
             raise self.error
 
 
-def read(engine: Engine, job_id: str = "pi", *, follow: bool = False) -> list[bytes]:
+class Server:
+    """A server to which output of nodes was moved."""
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        self.nodes = nodes
+
+    def run(self, *_: object, **__: object) -> ScriptResult:
+        return ScriptResult("", {"moved": "\n".join((*self.nodes, "none"))})
+
+    def stream(self, *_: object, **__: object) -> Any:
+        return nullcontext(io.BytesIO(b"stdout 5\nmoved"))
+
+
+def read(engine: Engine, job_id: str = "pi", *, follow: bool = False, moved: Sequence[str] = ()) -> list[bytes]:
     """Return what `logs` gives, and behind it the error."""
 
     class Opened:
-        context = spec = server = None
+        context = spec = None
+        server = Server(moved)
 
         def engine(self) -> Any:
             return nullcontext(engine)
@@ -80,6 +96,10 @@ def test_the_host_that_was_removed_is_named_with_what_is_lost() -> None:
     assert read(Engine(MISSING, MISSING, error=NotFoundError("Unknown node")))[1:] == [
         b"1: h3: it is not in the cluster any more, and the output of task-0, task-1 of job pi is lost with it"
     ]
+
+
+def test_what_has_moved_to_a_server_is_given_first_and_its_host_is_not_missed() -> None:
+    assert read(Engine(READY, MISSING), moved=["n3", "n3/task-1"]) == [b"moved", b"what there is"]
 
 
 def test_a_host_that_the_engine_has_not_missed_yet_is_asked_after() -> None:

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("clock")
 
 def drain(engine: Engine, *, force: bool = False) -> None:
     opened = SimpleNamespace(context=Context(cast(Any, None), Silence(), "me@here"))
-    run = remove.Removal(cast(Any, opened), engine, (), force)
+    run = remove.Removal(cast(Any, opened), engine, (), cast(Any, None), force)
     remove._drain_node(run, engine.workers[0])
 
 

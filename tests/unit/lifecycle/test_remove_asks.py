@@ -1,8 +1,8 @@
-"""Before a host is taken out, the jobs are named whose output and results go with it, and the operator is asked."""
+"""Before a host is taken out, it is told what becomes of output and results that jobs have there, and asked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,11 +10,12 @@ import pytest
 from support.memory_engine.provider import MemoryEngine
 
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ClusterError
+from cloudmesh.cluster.core.errors import ClusterError, HostError
 from cloudmesh.cluster.core.model import Host, JobStatus, Node, Role, State, TaskStatus
 from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.lifecycle import remove
 
+FULL = HostError("h1", "no space left on device")
 NODE = Node("h2", "10.0.0.2", (Role.WORKER,), "ready", id="n2", node="debian")
 
 
@@ -44,8 +45,18 @@ class Engine(MemoryEngine):
 
 def removal(engine: Engine, agree: Any = None) -> tuple[remove.Removal, Notes]:
     notes = Notes()
-    opened = SimpleNamespace(context=Context(cast(Any, None), notes, "me@here"), spec=SimpleNamespace(cluster="demo"))
-    run = remove.Removal(cast(Any, opened), engine, (Host("h2"),), agree=agree)
+    opened = SimpleNamespace(
+        context=Context(cast(Any, None), notes, "me@here"),
+        spec=SimpleNamespace(cluster="demo"),
+        server=SimpleNamespace(host=Host("h1")),
+    )
+    run = remove.Removal(
+        cast(Any, opened),
+        engine,
+        (Host("h2"),),
+        lambda _opened, _engine, hosts: dict.fromkeys(hosts, FULL),
+        agree=agree,
+    )
     run.nodes = {Host("h2"): NODE}
     return run, notes
 
@@ -55,9 +66,33 @@ def test_the_jobs_that_have_output_and_results_there_are_named_before_the_questi
     run.agree = notes.notes.append
     remove._agree(run)
     assert notes.notes == [
-        "h2: output and results of these jobs are there, and go with it: on-h2-0, on-debian-2",
+        "h2: output and results that these jobs have there move to h1: on-h2-0, on-debian-2",
         "Remove h2 (node debian) from cluster demo?",
     ]
+
+
+def test_of_a_host_that_is_down_they_are_lost() -> None:
+    run, notes = removal(Engine("h2"))
+    run.nodes = {Host("h2"): replace(NODE, status="down")}
+    remove._agree(run)
+    assert notes.notes == ["h2: output and results that these jobs have there are lost, as it is down: on-h2-0"]
+    remove._move_data(run)
+    assert run.failures == {}
+
+
+def test_a_host_whose_data_cannot_be_moved_stays_unless_forced() -> None:
+    run, notes = removal(Engine("h2"))
+    remove._move_data(run)
+    assert run.nodes == {}
+    assert str(run.failures["h2"]) == (
+        "h2: not removed, what jobs left there cannot be moved to h1: h1: no space left on device; "
+        "--force removes it, and that is lost"
+    )
+    run, notes = removal(Engine("h2"))
+    run.force = True
+    remove._move_data(run)
+    assert (list(run.nodes), run.failures) == ([Host("h2")], {})
+    assert notes.notes == ["h2: output and results of jobs there are lost: h1: no space left on device"]
 
 
 def test_a_no_ends_it_before_anything_is_changed() -> None:

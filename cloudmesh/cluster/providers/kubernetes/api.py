@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -178,11 +178,13 @@ class KubernetesEngine:
         """Return one job with its tasks."""
         return self._with_operator_names(self._jobs.status(job_id))
 
-    def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+    def logs(self, job_id: str, follow: bool, where: Callable[[str], bool] | None = None) -> Iterator[Chunk]:
         """Yield the output of the job's leading pods; with `follow`, until the job ends, including further attempts."""
         # A kubelet that is down or gone is asked in vain for a minute; of a job that is followed it may come back.
         up = None if follow else {node.id for node in self.nodes() if node.status != "down"}
-        return self._jobs.read_output(job_id, follow, up)
+        return self._jobs.read_output(
+            job_id, follow, lambda node: (up is None or node in up) and (where is None or where(node))
+        )
 
     def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
         """Return the tasks whose output is the job's, with their nodes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -80,13 +80,13 @@ class JobStore:
                 return pods
         return []
 
-    def read_output(self, job_id: str, follow: bool, up: Collection[str] | None = None) -> Iterator[Chunk]:
+    def read_output(self, job_id: str, follow: bool, where: Callable[[str], bool]) -> Iterator[Chunk]:
         """Yield the output of the job's leading pods, see `status.leading_pods`; what cannot be had is told in a line.
 
         Args:
             job_id: the job.
             follow: go on until the job ends, also with pods that are started later.
-            up: names of the nodes whose pods are read; None: of all.
+            where: tells by the name of a node whether the pods there are read.
         """
         outputs: dict[str, PodOutput] = {}
         while True:
@@ -96,7 +96,7 @@ class JobStore:
             is_last = not follow or status.job_status(root, pods, time.time(), additional).state.ended
             for pod in filter(pod_status.has_started, status.leading_pods(pods)):
                 name, task = pod["metadata"]["name"], pod_status.task_name(pod)
-                if up is not None and pod["spec"].get("nodeName") not in up:
+                if not where(pod["spec"].get("nodeName", "")):
                     continue
                 if name not in outputs:
                     outputs[name] = PodOutput(KubeletFolder(self._client, pod), task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -152,12 +152,16 @@ class NomadEngine:
             raise outcomes.no_such_job(job_id)
         return job
 
-    def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+    def logs(self, job_id: str, follow: bool, where: Callable[[str], bool] | None = None) -> Iterator[Chunk]:
         """Yield the job's output; with `follow`, until it ends. It is polled, so that a new leader cuts nothing off."""
         output = TaskOutput(self._client)
         while True:
             job = call_with_retry(lambda: self.job(job_id))
-            sources = self._find_outputs(job_id, from_job_file=bool(job.digest))
+            sources = [
+                source
+                for source in self._find_outputs(job_id, from_job_file=bool(job.digest))
+                if where is None or where(source.node_id)
+            ]
             if job.state.ended:
                 yield from output.read_rest(sources)
             else:
@@ -325,11 +329,8 @@ class NomadEngine:
         except NotFoundError:
             return missing_node(allocation["NodeName"], allocation["NodeID"])
         node_status = str(node["Status"])
-        if node_status == "ready":
-            try:
-                call(lambda: self._client.client.stats.read_stats(node_id))
-            except NotFoundError:  # "No path to node"
-                node_status = "down"
+        if node_status == "ready" and not self._faults.answers(node_id):
+            node_status = "down"
         return Node(nodes.operator_name(node), "", (), node_status, id=node_id, node=node["Name"])
 
     def _find_operator_name(self, node_id: str) -> str:

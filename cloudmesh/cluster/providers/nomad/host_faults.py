@@ -48,10 +48,11 @@ class HostFaults:
         For some seconds after all hosts have been restarted, Nomad still calls everything running that ran before.
         """
         for allocation in allocations:
-            if allocation["ClientStatus"] == "running" and not self._answers(allocation["NodeID"]):
+            if allocation["ClientStatus"] == "running" and not self.answers(allocation["NodeID"]):
                 allocation["ClientStatus"] = SILENT
 
-    def _answers(self, node_id: str) -> bool:
+    def answers(self, node_id: str) -> bool:
+        """Return False where Nomad has no connection to a node; of one that is slow nothing is said, which is True."""
         if self._believed.get(node_id, 0.0) > time.monotonic():
             return True
         params, stats = {"node_id": node_id}, self._client.client.stats

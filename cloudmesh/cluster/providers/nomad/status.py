@@ -39,13 +39,15 @@ class OutputSource(NamedTuple):
     Attributes:
         allocation_id: of the allocation that it is in.
         task: its name there.
-        host: where it runs or ran.
+        node_id: of the node where it runs or ran.
+        host: that node's name.
         starts: how often it has been started, at least.
         is_over: whether it has ended, or is about to be ended.
     """
 
     allocation_id: str
     task: str
+    node_id: str
     host: str
     starts: int
     is_over: bool
@@ -90,8 +92,8 @@ def output_source(allocation: Mapping[str, Any], task: str) -> OutputSource:
     """Return a task of an allocation as a source of output."""
     task_state = allocation["TaskStates"][task]
     is_over = task_state["State"] == "dead" or allocation.get("DesiredStatus") in ("stop", "evict")
-    host = str(allocation["NodeName"])
-    return OutputSource(str(allocation["ID"]), task, host, count_starts(task_state), is_over)
+    node_id, host = str(allocation["NodeID"]), str(allocation["NodeName"])
+    return OutputSource(str(allocation["ID"]), task, node_id, host, count_starts(task_state), is_over)
 
 
 def job_status(

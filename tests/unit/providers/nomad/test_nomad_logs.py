@@ -94,7 +94,7 @@ def save(folder: Path, name: str, content: bytes, end: str | None = None) -> Non
 
 
 def source(**fields: object) -> OutputSource:
-    return OutputSource(ALLOCATION, "task", "h1", 1, True)._replace(**fields)
+    return OutputSource(ALLOCATION, "task", "n1", "h1", 1, True)._replace(**fields)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

@@ -29,6 +29,7 @@ def head(*events, state="dead", failed=False, client="complete", started=START) 
     driver = {"State": state, "Failed": failed, "StartedAt": started, "FinishedAt": END, "Events": list(events)}
     return {
         "ID": "a1",
+        "NodeID": "n2",
         "Name": "pi-1.head[0]",
         "TaskGroup": "head",
         "CreateIndex": 7,
@@ -245,8 +246,8 @@ def test_a_task_whose_host_does_not_answer_is_not_said_to_run():
 
 def test_a_source_of_output_tells_how_often_it_was_started_and_whether_more_may_come():
     ended = head(event("Started"), event("Terminated", 1), event("Started"), event("Terminated", 0))
-    assert status.find_outputs(nomad_job(), [ended]) == [("a1", "driver", "h2", 2, True)]
+    assert status.find_outputs(nomad_job(), [ended]) == [("a1", "driver", "n2", "h2", 2, True)]
     running = head(event("Started"), state="running", client="running")
-    assert status.find_outputs(nomad_job(), [running]) == [("a1", "driver", "h2", 1, False)]
-    assert list(native.find_outputs([running])) == [("a1", "driver", "h2", 1, False)]
+    assert status.find_outputs(nomad_job(), [running]) == [("a1", "driver", "n2", "h2", 1, False)]
+    assert list(native.find_outputs([running])) == [("a1", "driver", "n2", "h2", 1, False)]
     assert status.find_outputs(nomad_job(), [{**running, "DesiredStatus": "stop"}])[0].is_over
