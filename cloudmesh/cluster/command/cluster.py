@@ -53,7 +53,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                    is complete; one that is not is completed.
           add      Lets more hosts join. Jobs go on running.
           remove   Drains the hosts, takes them out of the cluster and cleans them. Their jobs move to other hosts;
-                   output and results that jobs have left on them go: it names these jobs before it asks.
+                   output and results that jobs have left on them move to a server, or are lost with a host that is
+                   down: it names these jobs before it asks.
           kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
           list     Prints the name of each cluster found.
           info     Shows all clusters, or one with its API address, hosts, roles, health and resources.
