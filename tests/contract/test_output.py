@@ -87,8 +87,6 @@ def test_every_byte_arrives_whatever_it_is(cluster, tmp_path):
     cluster.cms("submit", "--detach", "--id=binary", file).ok()
     assert wait_until(lambda: read_job(cluster, "binary")["state"] == "succeeded", 240), "never: the job has ended"
     expected = random.Random(1).randbytes(BINARY_BYTES)  # noqa: S311 - nothing secret
-    if cluster.provider == "kubernetes":
-        expected = expected.replace(b"\r\n", b"\n")  # containerd reads lines, and drops a carriage return at their end
     log = read_log(cluster, "binary", tmp_path)
     assert len(log) == len(expected)
     assert hashlib.sha256(log).digest() == hashlib.sha256(expected).digest()
@@ -143,8 +141,6 @@ def test_what_a_program_orphans_is_reaped(cluster, tmp_path):
 
 
 def test_a_job_that_a_restart_of_all_hosts_ended_says_so_and_its_output_is_there(cluster, tmp_path):
-    if cluster.provider == "kubernetes":
-        pytest.skip("where a host has the time to end its pods, Kubernetes tells of the signal and not of the restart")
     file = write_job_file(tmp_path, command=["sh", "-c", "seq 1000; exec sleep 600"])
     cluster.cms("submit", "--detach", "--id=restarted", file).ok()
     assert wait_until(lambda: cluster.cms("logs", "restarted").stdout == numbers(1, 1000), 60), "never: it has printed"

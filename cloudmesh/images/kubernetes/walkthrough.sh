@@ -7,11 +7,11 @@
 #   join       the host joins, its kubelet answers, and its node gets annotations that say how the operator reaches it
 #   clean      restores the host as it was before
 #
-# Inputs: etc/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (copied as they are), containerd.toml,
-# hosts/*.toml (how images are pulled), address, registry (ADDR:PORT), registry_host (empty file: this host has the
-# registry), engine (SHA-256 and name of each binary), node and node.json (the name and the annotations of the node),
-# ignored (preflight checks of kubeadm), notes, api (lines for /etc/hosts); for bootstrap init.yaml and manifests.json,
-# for join join.json and invitation.json.
+# Inputs: etc/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (copied as they are), containers.conf,
+# containerd.toml, hosts/*.toml (how images are pulled), address, registry (ADDR:PORT), registry_host (empty file: this host
+# has the registry), engine (SHA-256 and name of each binary), node and node.json (the name and the annotations of the
+# node), ignored (preflight checks of kubeadm), notes, api (lines for /etc/hosts); for bootstrap init.yaml and
+# manifests.json, for join join.json and invitation.json.
 # Run by hand: sh walkthrough.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
@@ -23,6 +23,7 @@ SOCKET=/run/cloudmesh/containerd.sock
 SANDBOXES=/var/lib/cloudmesh/containerd/io.containerd.grpc.v1.cri/sandboxes
 SHIMS=/run/cloudmesh/containerd/io.containerd.runtime.v2.task/k8s.io
 RESULTS=/var/lib/cloudmesh/results
+SCOPES=$UNITS/cri-containerd-.scope.d
 PLACES="$PLACES /etc/kubernetes /etc/containerd /usr/libexec/kubernetes $KUBELET /var/lib/cni /run/netns /run/flannel
  /run/containerd /usr/lib/modules /var/log/kubernetes /var/log/pods /var/log/containers"
 FIREWALL='KUBE-|FLANNEL-|CNI-|cni0'
@@ -34,6 +35,7 @@ SETTINGS="vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops
 prepare() {
     remember_host
     remember_kernel
+    place containers.conf "$SCOPES/cloudmesh.conf" 644 || true
     place_configuration
     place_all kubernetes "$CONFIG/kubernetes" 600
     place_all patches "$CONFIG/patches" 600
@@ -168,6 +170,8 @@ clean() {
         while read -r unit; do rm -f "$UNITS/$unit.service"; done <"$STATE/masked"
     fi
     remove_accounts
+    rm -f "$SCOPES/cloudmesh.conf"
+    rmdir "$SCOPES" 2>/dev/null || true
     systemctl daemon-reload
     systemctl reset-failed
     remove_files

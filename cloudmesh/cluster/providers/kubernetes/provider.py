@@ -98,6 +98,7 @@ class KubernetesProvider(Provider):
         files["etc/expire-results.sh"] = host_script.load("kubernetes/expire-results.sh").encode()
         for unit in _UNITS:
             files[f"units/{unit}"] = host_script.load(f"kubernetes/{unit}").encode()
+        files["containers.conf"] = host_script.load("kubernetes/containers.conf").encode()
         if len(spec.servers) > 1:
             lines = (f"{address} {bootstrap.API_NAME}\n" for address in spec.servers)
             files["api"] = "".join(lines).encode()
