@@ -35,8 +35,8 @@ T = TypeVar("T")
 _ADMINISTRATORS = "kubeadm:cluster-admins"
 _LIFETIME = datetime.timedelta(days=7)
 _SERVER_NAME = "kubernetes"
-_UNAUTHORIZED, _GONE, _NOT_SATISFIABLE = 401, 410, 416
-_VERSION = Request("GET", "/version")
+_UNAUTHORIZED, _FORBIDDEN, _GONE, _NOT_SATISFIABLE = 401, 403, 410, 416
+_VERSION, _READY = Request("GET", "/version"), Request("GET", "/readyz", accept="*/*")
 _TIMEOUT = (10, 30)  # seconds to connect, and to wait for more of an answer
 PAGE_SIZE = 500  # objects of a list in one answer, as kubectl asks for
 _TRIES, _PAUSE_SECONDS = 3, 1.0
@@ -166,9 +166,20 @@ def _open_stream(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
     try:
         return _send(client, request)
     except ApiException as error:
+        if error.status == _FORBIDDEN and not _is_ready(client):
+            raise SilentError(f"Kubernetes: its API is still starting: {_cause(error)}") from error
         raise _translate(error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise SilentError("Kubernetes: no answer from its API") from error
+
+
+def _is_ready(client: ApiClient) -> bool:
+    """Return whether the API server knows who may do what: for some time after its start it allows nobody anything."""
+    try:
+        _send(client, _READY).read()
+    except (ApiException, urllib3.exceptions.HTTPError, OSError):
+        return False
+    return True
 
 
 def call_with_retry(request: Callable[[], T]) -> T:

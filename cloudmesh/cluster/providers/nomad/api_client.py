@@ -25,6 +25,7 @@ T = TypeVar("T")
 PAGE_SIZE = 1000  # entries of a list in one answer
 _TIMEOUT_SECONDS = 15
 _TRIES = 3
+_FORBIDDEN = 403
 _PATIENCE_SECONDS = 60.0
 _NO_ANSWER = "no answer from its API"
 _REQUEST_ERRORS = (BaseNomadException, requests.RequestException, OSError)
@@ -118,7 +119,8 @@ def _is_temporary(error: BaseException) -> bool:
     if not isinstance(error, _REQUEST_ERRORS):
         return False
     response = _find_response(error)
-    return response is None or response.status_code >= 500
+    # A server that is starting knows no token yet, and refuses ours, which may do everything.
+    return response is None or response.status_code >= 500 or response.status_code == _FORBIDDEN
 
 
 def _find_response(error: BaseException) -> requests.Response | None:

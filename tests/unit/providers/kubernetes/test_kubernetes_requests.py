@@ -170,7 +170,6 @@ def test_a_name_leads_nowhere_else(server: Server, name: str, quoted: str) -> No
     [
         (400, ApiError),
         (401, ApiError),
-        (403, ApiError),
         (404, NotFoundError),
         (409, api_client.ConflictError),
         (422, ApiError),
@@ -195,6 +194,20 @@ def test_an_api_that_is_restarting_is_asked_again(server: Server, passing: Answe
     server.answers = [passing, passing]
     assert api_client.call(server.client, NODES.list()) == {"items": [], "metadata": {}}
     assert len(server.requested) == 3
+
+
+def test_an_api_that_does_not_know_yet_who_may_do_what_is_asked_again(server: Server) -> None:
+    forbidden, not_ready = Answer(403, message("may not")), Answer(500, (b"[-]informer-sync failed",))
+    server.answers = [forbidden, not_ready]
+    assert api_client.call(server.client, NODES.list()) == {"items": [], "metadata": {}}
+    assert server.requested == ["GET /api/v1/nodes", "GET /readyz", "GET /api/v1/nodes"]
+
+
+def test_what_is_forbidden_by_an_api_that_is_ready_is_refused_at_once(server: Server) -> None:
+    server.answers = [Answer(403, message("may not"))]
+    with pytest.raises(ApiError, match=r"^Kubernetes: may not \(HTTP 403\)$"):
+        api_client.call(server.client, NODES.list())
+    assert server.requested == ["GET /api/v1/nodes", "GET /readyz"]
 
 
 @pytest.mark.parametrize(
