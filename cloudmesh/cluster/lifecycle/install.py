@@ -6,7 +6,7 @@ Each function is the action of a phase (see `create.py` and `add.py` for their o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.lifecycle import node_names, plan
 from cloudmesh.cluster.lifecycle.phases import Phase, changes, checks, perform
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
-from cloudmesh.cluster.providers.open_cluster import describe
+from cloudmesh.cluster.providers.open_cluster import describe, open_engine
 from cloudmesh.cluster.ssh import parallel
 
 if TYPE_CHECKING:
@@ -97,8 +97,17 @@ class Installation:
         return [host for host in self.pending if host.facts.address != self.spec.servers[0]]
 
     def engine(self) -> AbstractContextManager[Engine]:
-        """Open the engine's API for the length of a `with` block."""
-        return self.provider.open_engine(self.server, self.spec.secrets)
+        """Open the engine's API for the length of a `with` block: of any server, once the first one is in place."""
+
+        def servers(_: ExitStack) -> Iterator[Connection]:
+            yield self.server
+            for host, host_facts in self.facts.items():
+                if host_facts.address in self.spec.servers and self.connections[host] is not self.server:
+                    yield self.connections[host]
+
+        if self.first:
+            return self.provider.open_engine(self.server, self.spec.secrets)
+        return open_engine(self.provider, self.spec, servers, self.context.report)
 
     def fail(self, host: str, error: ClusterError) -> None:
         """Take down that a host failed."""
@@ -126,7 +135,7 @@ def install_hosts(phases: Sequence[Phase[AnyInstallation]], run: AnyInstallation
         if not run.pending:
             report.note(f"cluster {run.cluster}: {subject} are in and healthy, nothing to do")
         perform(changes(phases), run)
-        info = describe(run.context, run.provider, run.spec, run.server)
+        info = describe(run.context, run.provider, run.spec, run.engine)
         if not info.nodes:
             raise ApiError(f"cluster {info.name} was made, and then its engine fell silent: run this again")
         report.note(f"cluster {info.name} is ready: {info.provider}, hosts {len(info.nodes)}")
@@ -218,10 +227,14 @@ def _ask_for_nodes(run: Installation) -> Sequence[Node]:
     Raises:
         HostError: it does not answer.
     """
+
+    def ask() -> Sequence[Node]:
+        with run.engine() as engine:
+            return engine.nodes()
+
     run.context.report.step(run.cluster, "ask the engine for its hosts")
     try:
-        with run.engine() as engine:
-            return retry(engine.nodes, lambda error: isinstance(error, ApiError), seconds=_SILENCE_SECONDS)
+        return retry(ask, lambda error: isinstance(error, ApiError), seconds=_SILENCE_SECONDS)
     except ApiError as error:
         raise HostError(
             str(run.server.host),

@@ -138,6 +138,9 @@ class Engine(Protocol):
 
     spark_overhead_mb: int
 
+    def check(self) -> None:
+        """Raise ApiError, within some seconds, unless the API answers questions about the cluster."""
+
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that the engine knows."""
 

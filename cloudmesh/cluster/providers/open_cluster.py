@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,10 @@ from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
-from cloudmesh.cluster.core.model import ClusterInfo
-from cloudmesh.cluster.hosts import discovery
+from cloudmesh.cluster.core.model import ClusterInfo, Role
+from cloudmesh.cluster.core.report import Report
+from cloudmesh.cluster.core.retrying import retry
+from cloudmesh.cluster.hosts import discovery, members
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
 from cloudmesh.cluster.providers import load_provider
 from cloudmesh.cluster.providers.base import Engine, Provider
@@ -20,6 +22,9 @@ from cloudmesh.cluster.ssh import host_script
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
+
+# While servers choose a new leader, none of them answers.
+_CHOICE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,88 @@ class OpenCluster:
     spec: ClusterSpec
 
     def engine(self) -> AbstractContextManager[Engine]:
-        """Open the engine's API for the length of a `with` block."""
-        return self.provider.open_engine(self.server, self.spec.secrets)
+        """Open the engine's API, on the first server on which it answers, for the length of a `with` block.
+
+        Raises:
+            ApiError: it answers on none.
+        """
+        return open_engine(self.provider, self.spec, self._servers, self.context.report)
 
     def info(self) -> ClusterInfo:
         """Return the cluster as its engine tells it; where the engine is silent, as its hosts do."""
-        return describe(self.context, self.provider, self.spec, self.server, self.discovered)
+        return describe(self.context, self.provider, self.spec, self.engine, self.discovered)
+
+    def _servers(self, stack: ExitStack) -> Iterator[Connection]:
+        """Yield connections to the servers, those first that are connected; a server knows the others."""
+        yield self.server
+        connected = self.discovered.servers
+        for host in connected:
+            if self.discovered.connections[host] is not self.server:
+                yield self.discovered.connections[host]
+        known = {marker.address for marker in connected.values()}
+        try:
+            nodes = [node for node in members.read(self.server).nodes if Role.SERVER in node.roles]
+            for node in nodes:
+                if node.address not in known:
+                    host = discovery.host_of(node, self.context)
+                    yield discovery.connection_to(host, self.discovered, self.context, stack)
+        except HostError as error:
+            self.context.report.note(str(error))
+
+
+@contextmanager
+def open_engine(
+    provider: Provider, spec: ClusterSpec, servers: Callable[[ExitStack], Iterator[Connection]], report: Report
+) -> Iterator[Engine]:
+    """Open a cluster's API, on the first server on which it answers, for the length of a `with` block.
+
+    Args:
+        provider: of the cluster's kind.
+        spec: of the cluster.
+        servers: yields connections to its servers; it is given what closes those that it opens.
+        report: is told which servers do not answer.
+
+    Raises:
+        ApiError: the API answers on none of them.
+    """
+    with ExitStack() as stack:
+        remaining = servers(stack)
+        if len(spec.servers) == 1:
+            yield stack.enter_context(provider.open_engine(next(remaining), spec.secrets))
+            return
+        connections: list[Connection] = []
+
+        def all_servers() -> Iterator[Connection]:
+            yield from list(connections)
+            for server in remaining:
+                connections.append(server)
+                yield server
+
+        yield retry(
+            lambda: _open_answering(provider, spec, all_servers(), stack, report),
+            lambda error: isinstance(error, ApiError),
+            seconds=_CHOICE_SECONDS,
+        )
+
+
+def _open_answering(
+    provider: Provider, spec: ClusterSpec, servers: Iterable[Connection], stack: ExitStack, report: Report
+) -> Engine:
+    """Return the API on the first server on which it answers, which `stack` closes; ApiError: it answers on none."""
+    silent: list[str] = []
+    for server in servers:
+        try:
+            with ExitStack() as attempt:
+                engine = attempt.enter_context(provider.open_engine(server, spec.secrets))
+                engine.check()
+                stack.enter_context(attempt.pop_all())
+        except (ApiError, HostError) as error:
+            silent.append(f"{server.host}: {error}" if isinstance(error, ApiError) else str(error))
+        else:
+            for failure in silent:
+                report.note(f"{failure}; {server.host} is asked instead")
+            return engine
+    raise ApiError(f"no server of cluster {spec.cluster} answers: {'; '.join(silent)}")
 
 
 @contextmanager
@@ -98,12 +179,12 @@ def describe(
     context: Context,
     provider: Provider,
     spec: ClusterSpec,
-    server: Connection,
+    open_api: Callable[[], AbstractContextManager[Engine]],
     discovered: DiscoveredCluster | None = None,
 ) -> ClusterInfo:
     """Return a cluster as its engine tells it; where the engine is silent, the hosts that were discovered."""
     try:
-        with provider.open_engine(server, spec.secrets) as engine:
+        with open_api() as engine:
             nodes = engine.nodes()
     except ApiError as error:
         context.report.note(f"the engine does not answer: {error}")

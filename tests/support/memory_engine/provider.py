@@ -49,6 +49,9 @@ class MemoryEngine:
     stored: dict[str, Volume] = field(default_factory=dict)
     spark_overhead_mb = 0
 
+    def check(self) -> None:
+        pass
+
     def nodes(self) -> tuple[Node, ...]:
         return self.workers
 

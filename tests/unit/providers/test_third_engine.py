@@ -144,7 +144,7 @@ def test_a_volume_that_a_job_names_is_mounted_and_one_that_is_not_there_is_named
 
 @needs_registry
 def test_the_cluster_is_described_by_its_engine(opened: OpenCluster) -> None:
-    info = describe(opened.context, opened.provider, opened.spec, opened.server)
+    info = describe(opened.context, opened.provider, opened.spec, opened.engine)
     assert (info.provider, info.healthy, [node.name for node in info.nodes]) == ("memory", True, ["one"])
 
 

@@ -110,6 +110,10 @@ class KubernetesEngine:
         except ConflictError:
             call(self._client, _TOKENS.patch(secret["metadata"]["name"], {"stringData": secret["stringData"]}))
 
+    def check(self) -> None:
+        """Ask the API server whether it is ready, the store behind it included."""
+        api_client.check(self._client)
+
     def nodes(self) -> tuple[Node, ...]:
         """Return every node, with what its pods leave free, sorted by name."""
         return tuple(sorted(self._parse_nodes(self._list_all_pods(UNFINISHED)), key=lambda node: node.name))

@@ -38,6 +38,7 @@ _SERVER_NAME = "kubernetes"
 _UNAUTHORIZED, _FORBIDDEN, _GONE, _NOT_SATISFIABLE = 401, 403, 410, 416
 _VERSION, _READY = Request("GET", "/version"), Request("GET", "/readyz", accept="*/*")
 _TIMEOUT = (10, 30)  # seconds to connect, and to wait for more of an answer
+_CHECK_TIMEOUT = (3, 5)
 PAGE_SIZE = 500  # objects of a list in one answer, as kubectl asks for
 _TRIES, _PAUSE_SECONDS = 3, 1.0
 _PATIENCE_SECONDS = 60.0
@@ -128,6 +129,16 @@ def read_bytes(client: ApiClient, request: Request) -> bytes:
     return retry(send, _is_silence, attempts=_TRIES, pause_seconds=_PAUSE_SECONDS)
 
 
+def check(client: ApiClient) -> None:
+    """Raise ApiError, within some seconds, unless the API server is ready."""
+    try:
+        _send(client, _READY, timeout=_CHECK_TIMEOUT).read()
+    except ApiException as error:
+        raise _translate(error) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise SilentError("Kubernetes: no answer from its API") from error
+
+
 def read_time(client: ApiClient) -> datetime.datetime:
     """Return the cluster's time, in UTC, which counts for what expires there. Raises the same errors as `call`."""
     date = retry(
@@ -166,20 +177,12 @@ def _open_stream(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
     try:
         return _send(client, request)
     except ApiException as error:
-        if error.status == _FORBIDDEN and not _is_ready(client):
-            raise SilentError(f"Kubernetes: its API is still starting: {_cause(error)}") from error
+        if error.status == _FORBIDDEN:
+            # For some time after its start it does not know yet who may do what.
+            check(client)
         raise _translate(error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise SilentError("Kubernetes: no answer from its API") from error
-
-
-def _is_ready(client: ApiClient) -> bool:
-    """Return whether the API server knows who may do what: for some time after its start it allows nobody anything."""
-    try:
-        _send(client, _READY).read()
-    except (ApiException, urllib3.exceptions.HTTPError, OSError):
-        return False
-    return True
 
 
 def call_with_retry(request: Callable[[], T]) -> T:
@@ -191,14 +194,14 @@ def _is_silence(error: BaseException) -> bool:
     return isinstance(error, SilentError)
 
 
-def _send(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
+def _send(client: ApiClient, request: Request, timeout: tuple[float, float] | None = None) -> urllib3.HTTPResponse:
     headers = {**client.default_headers, "Accept": request.accept}
     if request.content_type:
         headers["Content-Type"] = request.content_type
     if request.byte_range:
         headers["Range"] = request.byte_range
     url = f"{client.configuration.host}{request.target}"
-    answer = client.call_api(request.method, url, headers, request.body, _request_timeout=_TIMEOUT)
+    answer = client.call_api(request.method, url, headers, request.body, _request_timeout=timeout or _TIMEOUT)
     if not 200 <= answer.status <= 299:
         # The client returns a refusal like any answer. ApiException needs the body to have been read.
         answer.read()

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
 
 
-_POLL_SECONDS = 0.4
+_POLL_SECONDS, _CHECK_SECONDS = 0.4, 5.0
 
 
 @contextmanager
@@ -68,6 +68,12 @@ class NomadEngine:
         self._secrets = JobSecrets(client)
         self._faults = HostFaults(client)
         self._operator_names: dict[str, str] = {}  # what the operator calls each host, by its node's id
+
+    def check(self) -> None:
+        """Ask what only a server with a leader can say."""
+        call(
+            lambda: self._client.nodes.request(params={"per_page": 1}, method="get", timeout=_CHECK_SECONDS), attempts=1
+        )
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that Nomad has, with what its jobs leave free, sorted by name."""

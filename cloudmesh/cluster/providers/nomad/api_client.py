@@ -26,6 +26,7 @@ PAGE_SIZE = 1000  # entries of a list in one answer
 _TIMEOUT_SECONDS = 15
 _TRIES = 3
 _FORBIDDEN = 403
+_CHOICE_SECONDS = 30.0  # servers choose a leader within this time
 _PATIENCE_SECONDS = 60.0
 _NO_ANSWER = "no answer from its API"
 _REQUEST_ERRORS = (BaseNomadException, requests.RequestException, OSError)
@@ -60,15 +61,20 @@ def call(request: Callable[[], T], *, attempts: int = _TRIES) -> T:
 
     Args:
         request: what is asked.
-        attempts: how often, at most, while Nomad's servers have no leader, or restart.
+        attempts: how often, at most, where Nomad is silent or restarts; of several, further ones follow while its
+            servers choose a leader.
 
     Raises:
         NotFoundError: Nomad has nothing of this name or id (HTTP 404), or no such node.
         MalformedError: Nomad does not understand the request (HTTP 400).
         ApiError: Nomad refused the request, or did not answer.
     """
-    try:
+
+    def send() -> T:
         return retry(request, _is_temporary, attempts=attempts)
+
+    try:
+        return send() if attempts == 1 else retry(send, _is_leaderless, seconds=_CHOICE_SECONDS)
     except URLNotFoundNomadException as error:
         raise NotFoundError(_describe_error(error)) from error
     except BadRequestNomadException as error:
@@ -123,12 +129,16 @@ def _is_temporary(error: BaseException) -> bool:
     return response is None or response.status_code >= 500 or response.status_code == _FORBIDDEN
 
 
+def _is_leaderless(error: BaseException) -> bool:
+    return isinstance(error, _REQUEST_ERRORS) and "No cluster leader" in _describe_error(error)
+
+
 def _find_response(error: BaseException) -> requests.Response | None:
     response = getattr(error, "nomad_resp", None)
     return response if isinstance(response, requests.Response) else None
 
 
-def _describe_error(error: Exception) -> str:
+def _describe_error(error: BaseException) -> str:
     response = _find_response(error)
     if response is not None:
         text = " ".join(response.text.split()) or response.reason
