@@ -104,7 +104,8 @@ class KubernetesEngine:
 
     def _put_token(self, token: str) -> None:
         """Make a bootstrap token valid from now on, whether there is one or not."""
-        secret = credentials.build_token_secret(token, read_time(self._client) + _TOKEN_LIFETIME)
+        now = datetime.datetime.fromtimestamp(read_time(self._client), datetime.timezone.utc)
+        secret = credentials.build_token_secret(token, now + _TOKEN_LIFETIME)
         try:
             call(self._client, _TOKENS.create(secret))
         except ConflictError:

@@ -9,7 +9,6 @@ import datetime
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import urllib3
@@ -19,6 +18,7 @@ from kubernetes.client.exceptions import ApiException
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.retrying import retry
+from cloudmesh.cluster.providers.cluster_time import parse_date
 from cloudmesh.cluster.providers.kubernetes.bootstrap import API_PORT
 from cloudmesh.cluster.providers.kubernetes.requests import Request
 from cloudmesh.cluster.ssh.tls import client_context
@@ -139,18 +139,15 @@ def check(client: ApiClient) -> None:
         raise SilentError("Kubernetes: no answer from its API") from error
 
 
-def read_time(client: ApiClient) -> datetime.datetime:
-    """Return the cluster's time, in UTC, which counts for what expires there. Raises the same errors as `call`."""
+def read_time(client: ApiClient) -> float:
+    """Return the cluster's time, in seconds since the epoch. Raises the same errors as `call`."""
     date = retry(
         lambda: _open_stream(client, _VERSION).headers.get("Date"),
         _is_silence,
         attempts=_TRIES,
         pause_seconds=_PAUSE_SECONDS,
     )
-    try:
-        return parsedate_to_datetime(str(date))
-    except ValueError as error:
-        raise ApiError("Kubernetes: its API does not tell the time") from error
+    return parse_date(date)
 
 
 def list_all(client: ApiClient, request: Request) -> list[dict[str, Any]]:

@@ -17,8 +17,9 @@ from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.model import JobStatus
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk, Leftover
+from cloudmesh.cluster.providers.cluster_time import ClusterClock
 from cloudmesh.cluster.providers.kubernetes import pod_spec, pod_status, requests, status
-from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry, list_all
+from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry, list_all, read_time
 from cloudmesh.cluster.providers.kubernetes.logs import KubeletFolder, PodOutput
 from cloudmesh.cluster.providers.kubernetes.pod_spec import EXECUTOR
 from cloudmesh.cluster.providers.kubernetes.status import TaskPlacement
@@ -42,6 +43,7 @@ class JobStore:
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
+        self._clock = ClusterClock(lambda: read_time(client))
 
     def find(self, job_id: str) -> dict[str, Any] | None:
         """Return the root Job of a job; None if there is no such job."""
@@ -61,12 +63,12 @@ class JobStore:
     def status(self, job_id: str) -> JobStatus:
         """Return the status of one job with its tasks; NotFoundError if there is no such job."""
         root, *additional = self._read_jobs(job_id)
-        return status.job_status(root, self.list_pods(job_id), time.time(), additional)
+        return status.job_status(root, self.list_pods(job_id), self._clock.now(), additional)
 
     def all(self) -> tuple[JobStatus, ...]:
         """Return the status of every job, the newest first."""
         statuses = (
-            status.job_status(root, pods, time.time(), additional)
+            status.job_status(root, pods, self._clock.now(), additional)
             for root, pods, additional in self._list_jobs_with_pods()
         )
         return tuple(sorted(statuses, key=lambda job: job.submitted, reverse=True))
@@ -93,7 +95,7 @@ class JobStore:
             # Whether they have ended is asked before they are read, so that what was written until then is read.
             root, *additional = call_with_retry(lambda: self._read_jobs(job_id))
             pods = call_with_retry(lambda: self.list_pods(job_id))
-            is_last = not follow or status.job_status(root, pods, time.time(), additional).state.ended
+            is_last = not follow or status.job_status(root, pods, self._clock.now(), additional).state.ended
             for pod in filter(pod_status.has_started, status.leading_pods(pods)):
                 name, task = pod["metadata"]["name"], pod_status.task_name(pod)
                 if not where(pod["spec"].get("nodeName", "")):
@@ -132,7 +134,7 @@ class JobStore:
         """Yield the jobs that have ended and have tasks or secrets left, and those that can never begin."""
         ended: dict[str, bool] = {}  # whether all Jobs of a job have finished, by the job's id
         for root, pods, additional in self._list_jobs_with_pods():
-            now = time.time()
+            now = self._clock.now()
             if status.job_status(root, pods, now, additional).state.ended:
                 ended[root["metadata"]["name"]] = all(map(status.has_finished, [root, *additional]))
             elif why := status.why_hopeless(root, pods, now):

@@ -21,6 +21,7 @@ from cloudmesh.cluster.providers.base import (
     is_spark,
     missing_node,
 )
+from cloudmesh.cluster.providers.cluster_time import ClusterClock
 from cloudmesh.cluster.providers.nomad import (
     api_client,
     bootstrap,
@@ -67,6 +68,7 @@ class NomadEngine:
         self._volumes = VolumeStore(client)
         self._secrets = JobSecrets(client)
         self._faults = HostFaults(client)
+        self._clock = ClusterClock(lambda: api_client.read_time(client))
         self._operator_names: dict[str, str] = {}  # what the operator calls each host, by its node's id
 
     def check(self) -> None:
@@ -148,7 +150,7 @@ class NomadEngine:
         for listed in job_list.list_jobs(self._client):
             self._name_hosts(listed.allocations)
             self._faults.mark_restarted(listed.allocations)
-            statuses.append(_read_status(*listed))
+            statuses.append(_read_status(*listed, self._clock.now()))
         return tuple(sorted(statuses, key=lambda job: job.submitted, reverse=True))
 
     def job(self, job_id: str) -> JobStatus:
@@ -232,7 +234,7 @@ class NomadEngine:
 
     def forget_expired(self) -> None:
         """Remove the jobs that ended longer ago than their time to live, with all that belongs to them."""
-        self._secrets.forget_expired(time.time())
+        self._secrets.forget_expired(self._clock.now())
 
     def volumes(self) -> tuple[Volume, ...]:
         """Return the volumes of the cluster, sorted by name."""
@@ -314,7 +316,7 @@ class NomadEngine:
         if ask_hosts:
             leading = job["TaskGroups"][0]["Name"]
             self._faults.mark_silent(entry for entry in allocations if entry["TaskGroup"] == leading)
-        return _read_status(job, allocations, evaluations)
+        return _read_status(job, allocations, evaluations, self._clock.now())
 
     def _list_allocations(self, job_id: str) -> list[dict[str, Any]]:
         # Nomad leaves out those of an earlier job of the same id.
@@ -351,7 +353,10 @@ class NomadEngine:
 
 
 def _read_status(
-    job: Mapping[str, Any], allocations: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]
+    job: Mapping[str, Any],
+    allocations: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Mapping[str, Any]],
+    now: float,
 ) -> JobStatus:
     read = status.job_status if DIGEST in (job["Meta"] or {}) else native.native_status
-    return read(job, allocations, evaluations, time.time())
+    return read(job, allocations, evaluations, now)

@@ -14,6 +14,7 @@ from nomad.api.exceptions import BadRequestNomadException, BaseNomadException, U
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.retrying import retry
+from cloudmesh.cluster.providers.cluster_time import parse_date
 from cloudmesh.cluster.providers.nomad import bootstrap
 
 if TYPE_CHECKING:
@@ -89,6 +90,12 @@ def call(request: Callable[[], T], *, attempts: int = _TRIES) -> T:
 def call_with_retry(request: Callable[[], T]) -> T:
     """Return the answer to a request like `call`, but go on for a minute after an ApiError."""
     return retry(partial(call, request), lambda error: isinstance(error, ApiError), seconds=_PATIENCE_SECONDS)
+
+
+def read_time(client: nomad.Nomad) -> float:
+    """Return the cluster's time, in seconds since the epoch; raises what `call` does."""
+    answer = call(lambda: client.status.leader.request(method="get"))
+    return parse_date(answer.headers.get("Date"))
 
 
 class RawRequests(Requester):  # type: ignore[misc]  # it is not typed
