@@ -104,11 +104,23 @@ join() {
     equip
     make_results
     if [ ! -e "$DATA/joined" ]; then kubeadm join join.json; fi
+    ask_any_server
     step "start the kubelet"
     systemctl start cloudmesh-kubelet.service
     wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
     wait_for 60 introduce || fail "the API does not know this host as $(cat node): $(last_lines "$DATA/node.log")"
     engine_started
+}
+
+# kubeadm has the kubelet of a server ask no API but that of its own host.
+ask_any_server() {
+    [ -e api ] || return 0
+    file=/etc/kubernetes/kubelet.conf
+    server=https://api.cloudmesh:$(sed -n 's|^ *server: .*:||p' "$file")
+    if ! grep -q "server: $server$" "$file"; then
+        sed -i "s|server: .*|server: $server|" "$file"
+        systemctl restart cloudmesh-kubelet.service
+    fi
 }
 
 # Puts the binaries where the kubelet and containerd expect them; on a server also the certificate authorities.

@@ -278,7 +278,14 @@ class KubernetesEngine:
 
     def _parse_nodes(self, pods: Sequence[Mapping[str, Any]]) -> list[Node]:
         """Return every node, with what `pods` leave free."""
-        return [nodes.parse_node(node, pods) for node in self._list_nodes()]
+        listed = self._list_nodes()
+        several = sum(map(nodes.is_server, listed)) > 1
+        return [nodes.parse_node(node, pods, self._list_apis() if several else None) for node in listed]
+
+    def _list_apis(self) -> set[str]:
+        """Return the addresses of the API servers that live, as they tell each other."""
+        endpoints = call(self._client, requests.API_SERVERS.read("kubernetes")).get("endpoints") or []
+        return {address for endpoint in endpoints for address in endpoint["addresses"]}
 
     def _list_nodes(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = list_all(self._client, requests.NODES.list())

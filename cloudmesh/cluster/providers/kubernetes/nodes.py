@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudmesh.cluster.core.model import Node, Role
@@ -27,27 +27,36 @@ def operator_name(node: Mapping[str, Any]) -> str:
     return str(metadata.get("annotations", {}).get(HOST, metadata["name"]))
 
 
-def parse_node(node: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Node:
+def is_server(node: Mapping[str, Any]) -> bool:
+    """Return whether a node has a part of the control plane."""
+    return _SERVER in node["metadata"].get("labels", {})
+
+
+def parse_node(node: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], apis: Collection[str] | None = None) -> Node:
     """Return a node and what is free on it.
 
     Args:
         node: the node as Kubernetes describes it.
         pods: the pods of all nodes that have not ended; only they take resources.
+        apis: the addresses at which an API server runs; None: all that should.
     """
     metadata, spec, status = node["metadata"], node["spec"], node["status"]
     annotations = metadata.get("annotations", {})
     takes_jobs = not any(taint["key"] == _SERVER for taint in spec.get("taints", []))
-    is_server = _SERVER in metadata.get("labels", {})
     own_pods = [pod for pod in pods if pod["spec"].get("nodeName") == metadata["name"]]
     system_pods = [pod for pod in own_pods if pod["metadata"]["namespace"] in _SYSTEM_NAMESPACES]
     cores, memory = _subtract_requests(status["allocatable"], system_pods)
     free_cores, free_memory = _subtract_requests(status["allocatable"], own_pods)
     cores = min(cores, _parse_quantity(status["capacity"]["cpu"]))
+    server, address = is_server(node), _internal_address(status)
+    node_status = _describe_status(node, own_pods, server and not _has_dns(metadata["name"], pods))
+    if node_status == "ready" and server and apis is not None and address not in apis:
+        node_status = "no API"
     return Node(
         name=operator_name(node),
-        address=_internal_address(status),
-        roles=(Role.SERVER,) * is_server + (Role.WORKER,) * takes_jobs,
-        status=_describe_status(node, own_pods, is_server and not _has_dns(metadata["name"], pods)),
+        address=address,
+        roles=(Role.SERVER,) * server + (Role.WORKER,) * takes_jobs,
+        status=node_status,
         cores=cores * takes_jobs,
         memory_mb=memory * takes_jobs,
         free_cores=min(cores, free_cores) * takes_jobs,

@@ -143,6 +143,7 @@ def _build_query(options: Mapping[str, str | int | bool]) -> str:
 # Of the whole cluster.
 NODES = collection("v1", "nodes")
 VOLUMES = collection("v1", "persistentvolumes")
+API_SERVERS = collection("discovery.k8s.io/v1", "endpointslices", "default")
 ALL_PODS = collection("v1", "pods")
 # Of the namespace of the jobs.
 JOBS = collection("batch/v1", "jobs", JOBS_NAMESPACE)

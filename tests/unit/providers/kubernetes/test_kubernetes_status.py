@@ -231,6 +231,13 @@ def test_a_server_with_a_name_server_of_its_own_waits_for_that_one():
     assert nodes.parse_node(host(*WELL), [other, not_ready]).status == "no DNS"
 
 
+def test_a_server_whose_api_server_is_down_is_not_ready_though_its_kubelet_asks_another_one():
+    (address,) = [entry["address"] for entry in host(*WELL)["status"]["addresses"] if entry["type"] == "InternalIP"]
+    assert nodes.parse_node(host(*WELL), [DNS], {address}).status == "ready"
+    assert nodes.parse_node(host(*WELL), [DNS], {"10.9.9.9"}).status == "no API"
+    assert nodes.parse_node(host(*WELL, server=False), [DNS], {"10.9.9.9"}).status == "ready"
+
+
 def test_a_job_whose_driver_has_ended_and_whose_outcome_is_not_told_yet_does_not_wait_again():
     job_status = read_status(build_job(), pod("d", "driver", ended(0), phase="Succeeded"))
     assert (job_status.state, job_status.exit_code) == (State.RUNNING, None)
