@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.hosts import ContainerHost, prepare_local_cluster
+from contract.conftest import PROVIDERS
+from support.cms import Operator
+from support.hosts import MARKER, ContainerHost, make_unique_name, prepare_local_cluster, start_hosts
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -52,3 +54,31 @@ def test_a_first_server_that_dies_is_named_in_bounded_time_and_comes_back_into_t
         cluster.create().ok()
         cluster.check_whole()
         assert cluster.read_ids() == ids
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_dead_host_that_was_removed_is_listed_and_to_remove_it_again_cleans_it_once_it_is_back(
+    provider: str, tmp_path: Path
+) -> None:
+    name = make_unique_name("fdead")
+    with start_hosts(f"{name}-h", tmp_path, ("13",) * 2) as group:
+        server, worker = group.where
+        operator = Operator(tmp_path / "home", group.key)
+        operator.home.mkdir()
+        operator.cms("create", "-n", name, "-p", provider, server, worker).ok()
+
+        def read_statuses() -> dict[str, str]:
+            return {
+                node["name"]: node["status"]
+                for node in operator.cms("info", "-n", name, "--output=json").json()["nodes"]
+            }
+
+        group.hosts[1].container.kill()
+        assert wait_until(lambda: read_statuses()[worker] == "down", 120, pause=1), "never: it is down"
+        operator.cms("remove", "-n", name, "--yes", worker).expect_failure(1, f"^{worker}: ")
+        assert read_statuses() == {server: "ready"}
+        group.start(group.hosts[1])
+        group.hosts[1].run(f"test -e {MARKER}")
+        operator.cms("remove", "-n", name, "--yes", worker).ok()
+        group.hosts[1].run(f"test ! -e {MARKER}")
+        operator.cms("remove", "-n", name, "--yes", worker).expect_failure(3, "is not a host of cluster")

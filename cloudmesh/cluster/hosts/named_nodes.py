@@ -60,9 +60,10 @@ class NamedNodes:
             if node is None:
                 names = ", ".join(map(describe, self.nodes))
                 raise NotFoundError(f"{host} is not a host of cluster {self.discovered.cluster}: it has {names}")
-            if node.id in written:
-                raise UsageError(f"{written[node.id]} and {host} are the same host, given twice: name it once")
-            written[node.id] = host
+            identity = node.id or node.address
+            if identity in written:
+                raise UsageError(f"{written[identity]} and {host} are the same host, given twice: name it once")
+            written[identity] = host
             nodes[self.host_of(node, host)] = node
         return nodes
 

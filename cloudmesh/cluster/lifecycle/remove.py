@@ -42,7 +42,8 @@ class Removal:
         move_data: copies what jobs left on hosts to a server.
         force: go on where jobs cannot be moved away, or what they left.
         agree: takes the question whether to go on, and raises ClusterError where the answer is no.
-        nodes: the engine's nodes that the hosts are; of a drained host, until the engine has forgotten it.
+        nodes: what the hosts are, of those that have not failed; without an id where the engine has forgotten them.
+        clean: the hosts that have been cleaned.
         failures: what went wrong, by host.
         stack: releases the lock, and the connections that had to be opened.
     """
@@ -54,6 +55,7 @@ class Removal:
     force: bool = False
     agree: Callable[[str], None] | None = None
     nodes: dict[Host, Node] = field(default_factory=dict)
+    clean: list[Host] = field(default_factory=list)
     failures: dict[str, ClusterError] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
 
@@ -69,8 +71,14 @@ class Removal:
 
 
 def _identify(run: Removal) -> None:
-    """Find which nodes the hosts are; a server is refused."""
-    named = NamedNodes(run.engine.nodes(), run.opened.discovered, run.context)
+    """Find which nodes the hosts are, also those that the engine has forgotten and that are not clean.
+
+    A server is refused.
+    """
+    nodes = run.engine.nodes()
+    addresses = {node.address for node in nodes}
+    left = [node for node in members.read(run.opened.server).nodes if node.address not in addresses]
+    named = NamedNodes([*nodes, *left], run.opened.discovered, run.context)
     run.nodes = named.find_all(run.hosts)
     for host, node in run.nodes.items():
         if Role.SERVER in node.roles:
@@ -96,15 +104,17 @@ def _lock(run: Removal) -> None:
 
 def _drain(run: Removal) -> None:
     """Move jobs away; a host that cannot be drained stays in the cluster, unless forced."""
-    outcomes = parallel.run_on_hosts(lambda node: _drain_node(run, node), run.nodes)
+    outcomes = parallel.run_on_hosts(
+        lambda node: _drain_node(run, node), {host: node for host, node in run.nodes.items() if node.id}
+    )
     run.failures.update(outcomes.failures)
-    run.nodes = {host: run.nodes[host] for host in outcomes.values}
+    run.nodes = {host: node for host, node in run.nodes.items() if not node.id or host in outcomes.values}
 
 
 def _move_data(run: Removal) -> None:
     """Copy what jobs left on the hosts to the server; where that fails the host stays in the cluster, unless forced."""
     jobs = run.engine.jobs()
-    up = {host: node for host, node in run.nodes.items() if node.status != "down"}
+    up = {host: node for host, node in run.nodes.items() if node.id and node.status != "down"}
     jobs_by_host = {host: (node, _jobs_on(node, jobs)) for host, node in up.items() if _jobs_on(node, jobs)}
     for host, error in run.move_data(run.opened, run.engine, jobs_by_host).items():
         node = run.nodes[host]
@@ -127,13 +137,15 @@ def _clean(run: Removal) -> None:
     others = [host for host in run.nodes if host not in gone]
     outcomes = clean_hosts(run.context, run.opened.discovered, script, others, run.stack)
     run.failures.update(outcomes.failures)
+    run.clean = [*gone, *outcomes.values]
 
 
 def _forget(run: Removal) -> None:
-    """Take the hosts off the engine's list, also those that could not be cleaned."""
+    """Take the hosts off the engine's list; the servers' own list keeps those that are not clean."""
     for node in run.nodes.values():
-        run.engine.remove_node(node)
-    discovered, addresses = run.opened.discovered, [node.address for node in run.nodes.values()]
+        if node.id:
+            run.engine.remove_node(node)
+    discovered, addresses = run.opened.discovered, [run.nodes[host].address for host in run.clean]
     servers = {host: discovered.connections[host] for host in discovered.servers}
     run.failures.update(parallel.run_on_hosts(lambda server: members.drop(server, addresses), servers).failures)
 
@@ -143,7 +155,7 @@ def _named_hosts(run: Removal) -> Sequence[Host]:
 
 
 PHASES: tuple[Phase[Removal], ...] = (
-    Phase("identify", "find which node the host is; servers are refused", _identify, _named_hosts),
+    Phase("identify", "find which host is meant; servers are refused", _identify, _named_hosts),
     Phase("agree", "tell what becomes of output and results that jobs have there, and ask", _agree, _named_hosts),
     Phase("lock", "let no other operator change the cluster meanwhile", _lock, _named_hosts),
     Phase("drain", "move its jobs to other hosts, wait for those that cannot move", _drain, _named_hosts, _UNDO),
@@ -174,7 +186,7 @@ def remove(
         NotFoundError: a host is not of this cluster.
         UsageError: a host is a server, or named twice.
         HostsError: hosts that were not drained, or not cleaned, each with its cause; those that were drained are off
-            the engine's list all the same.
+            the engine's list all the same, and to remove them again cleans them.
     """
     with opened.engine() as engine:
         run = Removal(opened, engine, hosts, move_data, force, agree)
