@@ -15,6 +15,8 @@ import fnmatch
 import hashlib
 import hmac
 import os
+import re
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -78,15 +80,18 @@ def entries(path: Path) -> Iterator[KnownHost]:
         return
     except OSError as error:
         raise ClusterError(f"{path} cannot be read: {error.strerror}") from error
-    for line in text.splitlines():
+    for line in _split_lines(text):
         if entry := _parse_line(line):
             yield entry
 
 
 def select(among: Iterable[KnownHost], name: str, port: int) -> list[KnownHost]:
-    """Return those entries that are for a host: of its keys, of revoked keys, and of authorities."""
+    """Return those entries that are for a host: of its keys, of revoked keys, and of authorities.
+
+    As with OpenSSH, entries whose key cannot be read do not count.
+    """
     host = label(name, port)
-    return [entry for entry in among if _matches(entry.hosts, host)]
+    return [entry for entry in among if _matches(entry.hosts, host) and _is_key(entry.key)]
 
 
 def append(path: Path, name: str, port: int, key: str, comment: str = "") -> None:
@@ -179,9 +184,15 @@ def _is_candidate(entry: KnownHost) -> bool:
     return not entry.revoked and entry.comment != JUMP and entry.comment.split(" ")[0] != _GONE
 
 
+def _split_lines(text: str) -> list[str]:
+    """Return lines as OpenSSH splits them: other programs end lines at more characters than the newline."""
+    *lines, rest = text.split("\n")
+    return [*lines, rest] if rest else lines
+
+
 def _parse_line(line: str) -> KnownHost | None:
-    fields = line.split()
-    marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+    fields = re.split("[ \t]+", line.strip(" \t\r"))
+    marker = fields.pop(0) if fields[0].startswith("@") else ""
     if len(fields) < 3 or fields[0].startswith("#") or marker not in _MARKERS:
         return None
     return KnownHost(
@@ -191,6 +202,16 @@ def _parse_line(line: str) -> KnownHost | None:
         revoked=marker == "@revoked",
         authority=marker == "@cert-authority",
     )
+
+
+def _is_key(key: str) -> bool:
+    """Return whether a key, "TYPE BASE64", is of the type that it says."""
+    kind, _, data = key.partition(" ")
+    try:
+        blob = base64.b64decode(data)
+    except ValueError:
+        return False
+    return base64.b64encode(blob).decode() == data and blob.startswith(struct.pack(">I", len(kind)) + kind.encode())
 
 
 def _parse_host(entry: KnownHost) -> Host | None:
@@ -245,7 +266,7 @@ def _rewrite_lines(path: Path) -> Iterator[list[str]]:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with path.with_name(path.name + ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            before = path.read_text("utf-8").splitlines() if path.exists() else []
+            before = _split_lines(path.read_text("utf-8", "surrogateescape")) if path.exists() else []
             lines = list(before)
             yield lines
             if lines != before:
@@ -258,7 +279,7 @@ def _replace_file(path: Path, text: str) -> None:
     """Write `text` into a new file and rename it to `path`, so that readers see the old or the new content."""
     new = path.with_name(path.name + ".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

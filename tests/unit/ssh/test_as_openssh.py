@@ -589,6 +589,22 @@ def a_loopback_address_whose_keys_do_not_count(place):
     place.config(f"Host srv1\n NoHostAuthenticationForLocalhost yes\n IdentityFile {place.key}\n")
 
 
+@case(gets_in=False)
+def entries_whose_keys_are_none(place):
+    kind, data = place.server.host_key.split()
+    place.know(key=f"{kind} {data}#cut")
+    place.know(key=f"{kind} {data}=")
+    place.know(key=f"ssh-rsa {data}")
+    place.config(f"Host srv1\n IdentityFile {place.key}\n")
+
+
+@case(gets_in=False)
+def an_entry_within_a_comment_where_others_than_openssh_end_lines(place):
+    for character in "\v\f\x1c\x85\u2028":
+        place.know(f"# a{character}[127.0.0.1]:{place.server.port}")
+    place.config(f"Host srv1\n IdentityFile {place.key}\n")
+
+
 @case()
 def a_hashed_entry_with_its_port_and_carriage_returns(place):
     place.know()
