@@ -334,6 +334,14 @@ def options_that_say_nothing_of_the_way(place):
 
 
 @case()
+def a_proxy_command_that_opens_its_stdin(place):
+    place.know()
+    through = f"ssh -F {place.home}/gate -W 127.0.0.1:{place.server.port} gate"
+    place.config(f"IdentityFile {place.key}\n", file="gate")
+    place.config(f"Host srv1\n ProxyCommand sh -c '{through} </dev/stdin'\n IdentityFile {place.key}\n")
+
+
+@case()
 def a_name_that_is_completed(place):
     place.know()
     text = "CanonicalizeHostname always\n CanonicalDomains invalid\n CanonicalizeFallbackLocal yes\n"
