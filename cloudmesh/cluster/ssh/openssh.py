@@ -35,10 +35,10 @@ _SHOWN_KEY = re.compile(r"debug1: Server host (?:key|certificate): \S+ (SHA256:[
 # Lines of `ssh -v` that do not say why a connection failed.
 _CHATTER = re.compile(r"(debug\d:|OpenSSH_|Authenticated to|Transferred:|Bytes per second|\*\* |\s*$|ssh_packet_)")
 
+# Options that clients before OpenSSH 8.7 do not know; IgnoreUnknown would replace that of the user's configuration.
+_NEW_OPTIONS = ("ForkAfterAuthentication=", "KnownHostsCommand=")
 # Nothing but the connection: no terminal, no questions, nothing of the user's that would run or listen beside it.
-# What old clients do not know is ignored by them.
 _OPTIONS = (
-    "IgnoreUnknown=ForkAfterAuthentication,KnownHostsCommand",
     "BatchMode=yes",
     "ForkAfterAuthentication=no",
     "ControlPersist=no",
@@ -174,7 +174,8 @@ class _Arguments:
     def _command(self, *switches: str, options: Sequence[str]) -> list[str]:
         command = [self.client, "-T", *switches]
         for option in (*_OPTIONS, *options, *self._choices()):
-            command += ["-o", option]
+            if not option.startswith(_NEW_OPTIONS) or openssh_config.knows(self.client, option):
+                command += ["-o", option]
         command += ["-l", self.host.user] if self.host.user else []
         command += ["-p", str(self.host.port)] if self.host.port else []
         command += ["-i", str(self.target.key_files[0]).replace("%", "%%")] if self.host.key else []

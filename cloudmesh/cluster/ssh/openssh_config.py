@@ -38,6 +38,19 @@ def _is_openssh(path: str) -> bool:
     return b"OpenSSH" in outcome.stderr + outcome.stdout
 
 
+@functools.cache
+def knows(client: str, option: str) -> bool:
+    """Return whether `ssh` takes an option, "NAME=VALUE", which others do not know."""
+    outcome = subprocess.run(  # noqa: S603 - ssh, with words of ours
+        [client, "-G", "-F", "none", "-o", option, "localhost"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    return outcome.returncode == 0
+
+
 @dataclass(frozen=True)
 class Answer:
     """What applies to one host.

@@ -334,6 +334,13 @@ def options_that_say_nothing_of_the_way(place):
 
 
 @case()
+def options_to_ignore_where_openssh_s_client_connects(place):
+    place.start(ONLY_OPENSSH)
+    place.know()
+    place.config(f"IgnoreUnknown UseKeychain\nHost srv1\n UseKeychain yes\n IdentityFile {place.key}\n")
+
+
+@case()
 def a_proxy_command_that_opens_its_stdin(place):
     place.know()
     through = f"ssh -F {place.home}/gate -W 127.0.0.1:{place.server.port} gate"
