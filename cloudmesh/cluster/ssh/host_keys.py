@@ -101,13 +101,14 @@ class HostKeys:
         types = {entry.key.partition(" ")[0] for entry in self.entries if not entry.revoked and not entry.authority}
         options.key_types = sorted(options.key_types, key=lambda kind: _get_key_type(kind) not in types)
 
-    def verify(self, key: str, *, leave_to_openssh: bool = False) -> None:
+    def verify(self, key: str, *, leave_to_openssh: bool = False, objection: str = "") -> None:
         """Return if `key`, "TYPE BASE64", is a known key of the host; an unknown one that is accepted is written down.
 
         Args:
             key: what the host showed.
             leave_to_openssh: whether nobody is asked, and nothing is called a change, as long as there are entries
                 that only OpenSSH can verify a key by (see `foreign`).
+            objection: why the host's certificate does not vouch for the key, for messages.
 
         Raises:
             HostKeyError: the key is revoked, differs from the known keys, or is unknown and not accepted.
@@ -116,12 +117,15 @@ class HostKeys:
         if any(entry.revoked and entry.key == key for entry in self.entries):
             raise HostKeyError(self._where, f"its key {known_hosts.fingerprint(key)} is revoked: do not connect")
         usable = [entry for entry in self.entries if _is_usable(entry)]
-        if key not in {entry.key for entry in usable}:
-            if self.foreign and leave_to_openssh:
-                raise HostKeyError(self._where, f"unknown host key {_describe(key)}: {self.foreign} may vouch for it")
+        is_known = key in {entry.key for entry in usable}
+        # What is revoked may also be an authority, or the certificate that the host has for a known key.
+        is_sure = is_known and not any(entry.revoked for entry in self.entries)
+        if leave_to_openssh and self.foreign and not is_sure:
+            raise HostKeyError(self._where, f"unknown host key {_describe(key)}: {self.foreign} may vouch for it")
+        if not is_known:
             if expected := {entry.key for entry in usable if not entry.optional}:
                 raise HostKeyError(self._where, self._explain_change(key, expected))
-            self._accept(key)
+            self._accept(key, objection)
         self.verified = key
 
     def find(self, fingerprint: str) -> str:
@@ -141,8 +145,8 @@ class HostKeys:
         """Look for clusters on the host no more; its key stays in our file."""
         known_hosts.forget(self._store, self._name, self._port)
 
-    def _accept(self, key: str) -> None:
-        shown = _describe(key)
+    def _accept(self, key: str, objection: str) -> None:
+        shown = f"{_describe(key)} ({objection})" if objection else _describe(key)
         if not self._accept_new and not self._ask_to_accept(f"{self._where}: unknown host key {shown}. Accept it?"):
             raise HostKeyError(
                 self._where, f"unknown host key {shown}: compare it with the host's own, then use --accept-new-hostkeys"

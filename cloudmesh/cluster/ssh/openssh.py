@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cloudmesh.cluster.core.context import SshSettings
+from cloudmesh.cluster.core.errors import HostKeyError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.ssh import keys, known_hosts, openssh_config, ssh_config
 from cloudmesh.cluster.ssh.host_keys import HostKeys
@@ -31,6 +32,7 @@ _END = 2.0  # seconds that a master gets to end
 _ANSWER = 15.0  # seconds that a master gets to answer a request of ours
 _LONGEST_FOLDER = 60  # characters; a socket's path must not have more than about 100
 _UNKNOWN_KEY = "Host key verification failed"
+_OBJECTION = re.compile(r"Certificate .+|.*\brevoked\b.*")  # to a key, or to a certificate, that is not only unknown
 _SHOWN_KEY = re.compile(r"debug1: Server host (?:key|certificate): \S+ (SHA256:[^\s,]+)")
 # Lines of `ssh -v` that do not say why a connection failed.
 _CHATTER = re.compile(r"(debug\d:|OpenSSH_|Authenticated to|Transferred:|Bytes per second|\*\* |\s*$|ssh_packet_)")
@@ -96,10 +98,12 @@ def connect(host: Host, target: Target, settings: SshSettings, host_keys: HostKe
     arguments = _Arguments(client, host, target, settings)
     master = _Master(arguments)
     if _UNKNOWN_KEY in master.failure:
+        if "revoked" in master.objection:
+            raise HostKeyError(str(host), f"OpenSSH's client refuses its host key: {master.objection}")
         with _temporary_folder() as folder:
             key = arguments.fetch_host_key(folder)
         if key:
-            host_keys.verify(key)
+            host_keys.verify(key, objection=master.objection)
             master = _Master(arguments)
     if master.transport is None:
         raise OpenSshError(master.failure)
@@ -225,6 +229,7 @@ class _Master:
     Attributes:
         transport: the connection; None: ssh did not get in.
         failure: the line in which it says why; with that of an unknown host key, if there is one.
+        objection: what it says against the host's key or certificate, other than that it is unknown; empty: nothing.
         shown_fingerprint: of the key that the host showed.
     """
 
@@ -245,6 +250,7 @@ class _Master:
             self._wait(arguments.seconds)
         finally:
             self.shown_fingerprint = self._read_fingerprint()
+            self.objection = next((line for line in self._read_words() if _OBJECTION.fullmatch(line)), "")
             if self.transport is None:
                 self._end()
 
@@ -268,8 +274,11 @@ class _Master:
         except FileNotFoundError:
             return []
 
+    def _read_words(self) -> list[str]:
+        return [line.strip() for line in self._read_lines() if not _CHATTER.match(line)]
+
     def _read_failure(self) -> str:
-        lines = [line.strip() for line in self._read_lines() if not _CHATTER.match(line)]
+        lines = self._read_words()
         if lines and _UNKNOWN_KEY in lines[-1]:  # why, stands in the line before
             return " ".join(lines[-2:])
         return lines[-1] if lines else f"ssh ended with status {self._process.returncode}"

@@ -571,6 +571,14 @@ def an_authority_of_host_keys(place):
     place.config(f"Host srv1\n IdentityFile {place.key}\n")
 
 
+@case(gets_in=False)
+def a_revoked_authority_of_a_known_key(place):
+    authority = certify_host(place)
+    place.know(key=(place.home / "certified.pub").read_text().strip())
+    place.know("@cert-authority *", "@revoked *", key=authority)
+    place.config(f"Host srv1\n IdentityFile {place.key}\n")
+
+
 @case()
 def an_authority_beside_an_old_entry(place):
     authority = certify_host(place)

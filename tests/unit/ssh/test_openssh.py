@@ -173,6 +173,24 @@ def test_a_host_that_shows_another_key_than_the_trusted_one_is_refused(server, t
         assert connection.host_key == server.host_key
 
 
+@pytest.mark.parametrize(
+    ("validity", "revoked", "words"),
+    [
+        ("20200101:20200201", "", r"unknown host key .* \(Certificate invalid: expired\)"),
+        ("always:forever", "@revoked * {authority}\n", "client refuses its host key: .* revoked"),
+    ],
+)
+def test_what_is_wrong_with_a_host_s_certificate_is_told(tmp_path, validity, revoked, words):
+    authority = make_key(tmp_path / "ca")
+    make_key(tmp_path / "key")
+    arguments = ["-s", tmp_path / "ca", "-I", "host", "-h", "-n", "127.0.0.1", "-V", validity, tmp_path / "key.pub"]
+    subprocess.run(["ssh-keygen", "-q", *arguments], check=True)
+    (tmp_path / "known").write_text(f"@cert-authority * {authority}\n{revoked.format(authority=authority)}")
+    options = (f"HostKey {tmp_path}/key", f"HostCertificate {tmp_path}/key-cert.pub")
+    with Sshd(tmp_path / "sshd", *options) as server, pytest.raises(HostKeyError, match=words):
+        connect(server.host(), SshSettings(tmp_path / "known"))
+
+
 def test_what_a_host_wants_that_openssh_does_not_allow_is_told_with_the_setting(tmp_path):
     subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", tmp_path / "rsa"], check=True)
     with (
