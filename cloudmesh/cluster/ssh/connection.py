@@ -97,7 +97,9 @@ def translate_errors(host: Host) -> Iterator[None]:
     except (EOFError, ConnectionError) as error:
         raise UnreachableError(name, f"the SSH connection was lost: {error or 'end of stream'}") from error
     except paramiko.ChannelException as error:
-        raise HostError(name, f"sshd opened no channel ({error}): see MaxSessions, AllowTcpForwarding there") from error
+        raise HostError(
+            name, f"sshd opened no channel ({error.text}): see MaxSessions, AllowTcpForwarding there"
+        ) from error
     except paramiko.SSHException as error:
         is_lost = "not active" in str(error)  # paramiko's words for a connection that has ended
         raise UnreachableError(name, "the SSH connection was lost" if is_lost else f"SSH failed: {error}") from error
