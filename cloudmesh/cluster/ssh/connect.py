@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import paramiko
 
 _ATTEMPTS = 5
+_ADDRESS_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}  # as the SSH configuration names them
 _PATIENCE = 6  # how many times the seconds of a connection a login may take, and the start of a ProxyCommand
 # What ssh says where it has nothing in common with a host, and the settings that allow more.
 _NO_COMMON = re.compile(r"no matching (.+?) found\. Their offer: ([^,\s]+)")
@@ -308,10 +309,15 @@ def _open_stream(host: Host, target: Target, settings: SshSettings) -> _ByteStre
 def _connect_tcp(host: Host, target: Target, timeout: float) -> socket.socket:
     where = f"{target.address} port {target.port}"
     try:
-        source = (target.bind_address, 0) if target.bind_address else None
-        stream = socket.create_connection((target.address, target.port), timeout, source)
+        stream = retry(
+            lambda: _connect_to_first(target, timeout),
+            lambda error: isinstance(error, OSError) and not isinstance(error, socket.gaierror),
+            attempts=target.connection_attempts,
+        )
     except socket.gaierror as error:
-        raise UnreachableError(str(host), f"DNS knows no address of {target.address} ({error.strerror})") from error
+        remark = f", of AddressFamily {target.address_family}" if target.address_family else ""
+        cause = f"DNS knows no address of {target.address}{remark} ({error.strerror})"
+        raise UnreachableError(str(host), cause) from error
     except ConnectionRefusedError as error:
         raise UnreachableError(str(host), f"connection refused at {where}: is sshd running there?") from error
     except TimeoutError as error:
@@ -325,6 +331,32 @@ def _connect_tcp(host: Host, target: Target, timeout: float) -> socket.socket:
         raise UnreachableError(str(host), f"no way to {where}: {error.strerror or error}") from error
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return stream
+
+
+def _connect_to_first(target: Target, timeout: float) -> socket.socket:
+    """Return a connection to the first of the host's addresses that takes one; else raise what the last one met."""
+    family = _ADDRESS_FAMILIES.get(target.address_family, socket.AF_UNSPEC)
+    failure = OSError("it has no address")
+    for address in socket.getaddrinfo(target.address, target.port, family, socket.SOCK_STREAM):
+        stream = socket.socket(*address[:3])
+        try:
+            stream.settimeout(timeout)
+            if target.bind_address:
+                _bind(stream, target.bind_address)
+            stream.connect(address[4])
+        except OSError as error:
+            stream.close()
+            failure = error
+        else:
+            return stream
+    raise failure
+
+
+def _bind(stream: socket.socket, address: str) -> None:
+    try:
+        stream.bind(socket.getaddrinfo(address, 0, stream.family, socket.SOCK_STREAM)[0][4])
+    except OSError as error:
+        raise OSError(f"BindAddress {address} cannot be used ({error.strerror})") from error
 
 
 def _open_channel_through_jump_host(host: Host, target: Target, settings: SshSettings) -> _ByteStream:

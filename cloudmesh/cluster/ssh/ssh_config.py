@@ -6,7 +6,7 @@ import getpass
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +18,11 @@ from cloudmesh.cluster.ssh.openssh_config import Answer
 
 _DEFAULT_KEYS = "~/.ssh/id_"  # how the names of the key files begin that are tried where none is named
 
-_FOREIGN_KEYS = ("KnownHostsCommand", "VerifyHostKeyDNS", "NoHostAuthenticationForLocalhost")
+_NOTHING = ("none", "no", "false")  # values that switch an option off
+# Options that only OpenSSH can heed: those that say how to connect or what to refuse …
+_FOREIGN = ("ProxyUseFdpass", "RevokedHostKeys", "KnownHostsCommand", "BindInterface")
+# … and those that can only add to the host keys that are accepted.
+_FOREIGN_KEYS = ("VerifyHostKeyDNS", "NoHostAuthenticationForLocalhost")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Target:
         jumps: jump hosts on the way, `[user@]host[:port]`, beginning with the one to connect to first.
         proxy_command: a command for the local shell, whose stdin and stdout are the connection; empty: none.
         bind_address: the local address to connect from; empty: any.
+        address_family: to which kind of addresses to connect, inet or inet6; empty: to any.
+        connection_attempts: how often to try to connect.
         connect_timeout: seconds for TCP connection and key exchange; 0: the caller's.
         key_name: the name under which known_hosts files have the host's key (HostKeyAlias); empty: `address`.
         known_hosts: the known_hosts files of the user and of the system.
@@ -61,6 +67,8 @@ class Target:
     jumps: tuple[str, ...] = ()
     proxy_command: str = ""
     bind_address: str = ""
+    address_family: str = ""
+    connection_attempts: int = 1
     connect_timeout: float = 0.0
     key_name: str = ""
     known_hosts: tuple[Path, ...] = ()
@@ -108,7 +116,6 @@ def _make_target(host: Host, answer: Answer) -> Target:
     written = options.get("identityfile", [])
     are_defaults = len(written) > 1 and all(value.startswith(_DEFAULT_KEYS) for value in written)
     strictness = one("stricthostkeychecking", "ask").lower()
-    foreign_keys = [word for word in _FOREIGN_KEYS if one(word.lower(), "false").lower() not in ("false", "no")]
     jumps = answer.expand_tokens(one("proxyjump"))
     return Target(
         address=one("hostname", host.name),
@@ -124,7 +131,9 @@ def _make_target(host: Host, answer: Answer) -> Target:
         jumps=tuple(jump.strip() for jump in jumps.split(",")) if jumps else (),
         proxy_command=answer.expand_tokens(one("proxycommand")),
         bind_address=one("bindaddress"),
-        connect_timeout=_parse_seconds(one("connecttimeout")),
+        address_family=one("addressfamily").lower().replace("any", ""),
+        connection_attempts=_parse_number(one("connectionattempts", "1"), 1),
+        connect_timeout=_parse_number(one("connecttimeout"), 0),
         key_name=one("hostkeyalias"),
         known_hosts=tuple(
             path
@@ -134,8 +143,8 @@ def _make_target(host: Host, answer: Answer) -> Target:
         ),
         accepts_new_keys=strictness in ("accept-new", "no", "off", "false"),
         asks_for_keys=strictness not in ("yes", "true"),
-        foreign=_find_foreign_option(one("proxyusefdpass", "no"), one("revokedhostkeys")),
-        foreign_keys=" and ".join(foreign_keys),
+        foreign=_find_foreign_option(options),
+        foreign_keys=" and ".join(word for word in _FOREIGN_KEYS if _is_on(options, word)),
     )
 
 
@@ -145,14 +154,16 @@ def _parse_port(host: Host, text: str) -> int:
     return int(text)
 
 
-def _find_foreign_option(passes_sockets: str, revoked: str) -> str:
-    if passes_sockets.lower() in ("yes", "true"):
-        return "ProxyUseFdpass"
-    return "RevokedHostKeys" if revoked else ""
+def _is_on(options: Mapping[str, Sequence[str]], word: str) -> bool:
+    return options.get(word.lower(), ["none"])[0].lower() not in _NOTHING
 
 
-def _parse_seconds(text: str) -> float:
-    return float(text) if text.isdecimal() else 0.0
+def _find_foreign_option(options: Mapping[str, Sequence[str]]) -> str:
+    return next((word for word in _FOREIGN if _is_on(options, word)), "")
+
+
+def _parse_number(text: str, default: int) -> int:
+    return int(text) if text.isdecimal() else default
 
 
 def _find_agent(value: str, answer: Answer) -> str:

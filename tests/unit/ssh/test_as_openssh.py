@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -349,6 +350,15 @@ def a_proxy_command_that_opens_its_stdin(place):
 
 
 @case()
+def a_host_that_is_up_at_the_second_attempt(place):
+    server = place.start()
+    place.know()
+    server.stop()
+    threading.Timer(0.5, server.start).start()
+    place.config(f"Host srv1\n ConnectionAttempts 9\n IdentityFile {place.key}\n")
+
+
+@case()
 def a_name_that_is_completed(place):
     place.know()
     text = "CanonicalizeHostname always\n CanonicalDomains invalid\n CanonicalizeFallbackLocal yes\n"
@@ -594,6 +604,12 @@ def a_command_that_knows_host_keys(place):
 
 
 @case(gets_in=False)
+def a_command_for_host_keys_that_fails(place):
+    place.know()
+    place.config(f"Host srv1\n KnownHostsCommand /bin/false\n IdentityFile {place.key}\n")
+
+
+@case(gets_in=False)
 def a_host_key_in_the_file_of_revoked_keys(place):
     place.know()
     (place.home / "revoked").write_text(f"{place.server.host_key}\n")
@@ -671,6 +687,23 @@ for _option in (
     "AuthenticationMethods publickey",
 ):
     CASES[_option] = (restricted(_option), True)
+
+
+def allowing(option: str) -> Case:
+    def prepare(place: Place) -> None:
+        place.know()
+        place.config(f"Host srv1\n {option}\n IdentityFile {place.key}\n")
+
+    return prepare
+
+
+for _option, _gets_in in {
+    "AddressFamily inet": True,
+    "AddressFamily inet6": False,
+    "BindInterface lo": True,
+    "BindInterface nothing0": False,
+}.items():
+    CASES[f"allowing {_option}"] = (allowing(_option), _gets_in)
 
 
 @case()
