@@ -74,10 +74,14 @@ def _list_keys(host: Host, target: Target, unusable: list[str]) -> Iterator[tupl
     if host.private_key:
         yield "the key made for it", keys.load_private_key(host.private_key.encode())
         return
-    if not target.publickey:
+    if target.keys_forbidden:
         raise AuthenticationError(
             str(host),
-            f"user {target.user} may not log in by key, as the SSH configuration here has PubkeyAuthentication no: "
-            "set it to yes for this host",
+            f"user {target.user} may not log in by key, as the SSH configuration here has {target.keys_forbidden}: "
+            "allow publickey there for this host",
         )
-    yield from keys.list_keys(target, unusable)
+    for label, key in keys.list_keys(target, unusable):
+        if objection := target.algorithms.find_objection(key):
+            unusable.append(f"{label} is not used, as the SSH configuration here has {objection}")
+        else:
+            yield label, key

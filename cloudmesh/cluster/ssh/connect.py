@@ -141,7 +141,7 @@ def _open_own_link(
     transport, release = _exchange_keys(host, target, settings, host_keys)
     try:
         with translate_errors(host):
-            key = _read_server_key(transport)
+            key = _read_server_key(transport, host, target)
             host_keys.verify(key, leave_to_openssh=leave_to_openssh)
             if refusal:
                 interactive_login.log_in(transport, host, target, settings, refusal)
@@ -254,6 +254,7 @@ def _exchange_keys_once(
     handshake = timeout if target.connect_timeout else timeout * (_PATIENCE if target.proxy_command else 3)
     transport.banner_timeout = transport.handshake_timeout = handshake
     transport.auth_timeout = max(timeout, settings.connect_timeout) * _PATIENCE
+    target.algorithms.restrict(transport)
     host_keys.prefer_known_types(transport)
     try:
         transport.start_client(timeout=2 * handshake)
@@ -283,13 +284,17 @@ def _explain_failed_handshake(
     return f"the SSH key exchange failed: {str(error) or 'the connection was closed'}"
 
 
-def _read_server_key(transport: paramiko.Transport) -> str:
+def _read_server_key(transport: paramiko.Transport, host: Host, target: Target) -> str:
     import paramiko
 
     try:
         key = transport.get_remote_server_key()
     except paramiko.SSHException as error:  # the key exchange did not end in time, which start_client does not report
         raise TimeoutError from error
+    if objection := target.algorithms.find_short(key):
+        raise HostKeyError(
+            str(host), f"its host key is too short, as the SSH configuration here has {objection}: give it a longer one"
+        )
     return f"{key.get_name()} {key.get_base64()}"
 
 

@@ -61,7 +61,7 @@ def _list_attempts(
     remarks: list[str],
 ) -> Iterator[Callable[[], list[str]]]:
     """Yield functions that try to log in and return what the host wants beside; `remarks` is told what fails."""
-    if settings.passphrase and "publickey" in methods and target.publickey:
+    if settings.passphrase and "publickey" in methods and not target.keys_forbidden:
         for path in keys.list_encrypted(target):
             answer = _ask(settings.passphrase, str(path))
             if not answer:

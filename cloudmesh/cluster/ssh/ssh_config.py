@@ -7,13 +7,14 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.core.model import Host
-from cloudmesh.cluster.ssh import config_files, openssh_config
+from cloudmesh.cluster.ssh import algorithms, config_files, openssh_config
+from cloudmesh.cluster.ssh.algorithms import Algorithms
 from cloudmesh.cluster.ssh.openssh_config import Answer
 
 _DEFAULT_KEYS = "~/.ssh/id_"  # how the names of the key files begin that are tried where none is named
@@ -37,7 +38,7 @@ class Target:
         key_files: private key files that the user named, in order.
         default_key_files: those that are tried after the agent's keys, and need not exist.
         certificates: files of certificates for the keys.
-        publickey: whether keys may be used at all.
+        keys_forbidden: the option, with its value, for which no key may be used; empty: keys may be.
         agent: whether keys of the SSH agent may be tried beside `key_files`.
         agent_socket: path of the SSH agent's socket; empty: there is no agent.
         jumps: jump hosts on the way, `[user@]host[:port]`, beginning with the one to connect to first.
@@ -50,6 +51,7 @@ class Target:
         known_hosts: the known_hosts files of the user and of the system.
         accepts_new_keys: whether unknown host keys are accepted without a question; changed ones never are.
         asks_for_keys: whether the user may be asked to accept an unknown host key.
+        algorithms: those that may be used.
         foreign: what only OpenSSH itself can do, in the words of its configuration; empty: nothing.
         foreign_keys: what only OpenSSH can verify host keys by, in the words of its configuration; empty: nothing.
     """
@@ -61,7 +63,7 @@ class Target:
     key_files: tuple[Path, ...] = ()
     default_key_files: tuple[Path, ...] = ()
     certificates: tuple[Path, ...] = ()
-    publickey: bool = True
+    keys_forbidden: str = ""
     agent: bool = True
     agent_socket: str = ""
     jumps: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ class Target:
     known_hosts: tuple[Path, ...] = ()
     accepts_new_keys: bool = False
     asks_for_keys: bool = True
+    algorithms: Algorithms = field(default_factory=Algorithms)
     foreign: str = ""
     foreign_keys: str = ""
 
@@ -125,7 +128,7 @@ def _make_target(host: Host, answer: Answer) -> Target:
         key_files=(Path(host.key).expanduser(),) if host.key else paths(() if are_defaults else written),
         default_key_files=paths(written if are_defaults and not host.key else ()),
         certificates=paths(options.get("certificatefile", [])),
-        publickey=one("pubkeyauthentication", "yes").lower() not in ("no", "false"),
+        keys_forbidden=_find_what_forbids_keys(one("pubkeyauthentication", "yes"), one("preferredauthentications")),
         agent=not host.key and one("identitiesonly", "no").lower() not in ("yes", "true"),
         agent_socket=_find_agent(options.get("identityagent", ["SSH_AUTH_SOCK"])[0], answer),
         jumps=tuple(jump.strip() for jump in jumps.split(",")) if jumps else (),
@@ -143,6 +146,7 @@ def _make_target(host: Host, answer: Answer) -> Target:
         ),
         accepts_new_keys=strictness in ("accept-new", "no", "off", "false"),
         asks_for_keys=strictness not in ("yes", "true"),
+        algorithms=algorithms.read(options),
         foreign=_find_foreign_option(options),
         foreign_keys=" and ".join(word for word in _FOREIGN_KEYS if _is_on(options, word)),
     )
@@ -160,6 +164,12 @@ def _is_on(options: Mapping[str, Sequence[str]], word: str) -> bool:
 
 def _find_foreign_option(options: Mapping[str, Sequence[str]]) -> str:
     return next((word for word in _FOREIGN if _is_on(options, word)), "")
+
+
+def _find_what_forbids_keys(allows_keys: str, methods: str) -> str:
+    if allows_keys.lower() in _NOTHING:
+        return "PubkeyAuthentication no"
+    return f"PreferredAuthentications {methods}" if methods and "publickey" not in methods.split(",") else ""
 
 
 def _parse_number(text: str, default: int) -> int:

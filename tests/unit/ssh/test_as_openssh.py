@@ -698,12 +698,48 @@ def allowing(option: str) -> Case:
 
 
 for _option, _gets_in in {
+    "KexAlgorithms diffie-hellman-group18-sha512": True,
+    "KexAlgorithms diffie-hellman-group1-sha1": False,
+    "Ciphers ^aes256-ctr": True,
+    "Ciphers aes128-cbc": False,
+    "MACs hmac-md5": True,  # the cipher that is agreed on needs none
+    "HostKeyAlgorithms rsa-sha2-512": False,
+    "PubkeyAcceptedAlgorithms rsa-sha2-512": False,
+    "PreferredAuthentications password": False,
+    "PreferredAuthentications password,publickey": True,
+    "RequiredRSASize 4096": True,
     "AddressFamily inet": True,
     "AddressFamily inet6": False,
     "BindInterface lo": True,
     "BindInterface nothing0": False,
 }.items():
     CASES[f"allowing {_option}"] = (allowing(_option), _gets_in)
+
+
+@case(gets_in=False)
+def an_old_cipher_unasked_for(place):
+    restricted("Ciphers aes128-cbc")(place)
+
+
+@case(gets_in=False)
+def a_host_key_that_is_too_short(place):
+    restricted(f"HostKey {rsa_key(place.home / 'rsa')}")(place)
+    place.know(key=(place.home / "rsa.pub").read_text().strip())
+    text = "RequiredRSASize 4096\n HostKeyAlgorithms rsa-sha2-512\n"
+    place.config(f"Host srv1\n {text} IdentityFile {place.key}\n")
+
+
+@case(gets_in=False)
+def a_key_that_is_too_short(place):
+    rsa_key(place.ssh / "rsa")
+    place.start(authorized=(place.ssh / "rsa.pub").read_text())
+    place.know()
+    place.config("Host srv1\n RequiredRSASize 4096\n IdentityFile ~/.ssh/rsa\n")
+
+
+def rsa_key(path: Path) -> Path:
+    keygen("-t", "rsa", "-b", "2048", "-N", "", "-C", "", "-f", path)
+    return path
 
 
 @case()

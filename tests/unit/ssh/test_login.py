@@ -311,7 +311,7 @@ def test_a_key_file_that_others_may_read_is_refused_as_ssh_does(server, tmp_path
 
 def test_that_the_configuration_forbids_keys_is_told(server, home):
     config(home, "Host *\n PubkeyAuthentication no\n")
-    with pytest.raises(AuthenticationError, match="here has PubkeyAuthentication no: set it to yes"):
+    with pytest.raises(AuthenticationError, match="here has PubkeyAuthentication no: allow publickey"):
         connect(server.host(), server.settings())
 
 
