@@ -31,7 +31,7 @@ from cloudmesh.cluster.ssh import (
     ssh_config,
 )
 from cloudmesh.cluster.ssh.connection import Connection, Link, translate_errors
-from cloudmesh.cluster.ssh.host_keys import HostKeys
+from cloudmesh.cluster.ssh.host_keys import HostKeys, describe
 from cloudmesh.cluster.ssh.jump_hosts import JUMP_HOSTS
 from cloudmesh.cluster.ssh.proxy_command import ProxyProcess
 from cloudmesh.cluster.ssh.ssh_config import Target
@@ -116,14 +116,14 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
             )
         return _open_own_link(host, target, settings, host_keys, leave_to_openssh=True)
     except (UnreachableError, HostKeyError, AuthenticationError) as error:
-        if isinstance(error.__cause__, HostError):  # it is a jump host's error, and OpenSSH was asked about that
-            raise
-        # Of a host key that has changed or is revoked, OpenSSH would say the same.
-        if isinstance(error, HostKeyError) and not host_keys.foreign:
-            raise
-        if isinstance(error, UnreachableError) and not isinstance(error, _IncompatibleError):
+        # Where the host or a jump host is out of reach, only a connection that is open already leads there.
+        is_unreachable = isinstance(error, UnreachableError) and not isinstance(error, _IncompatibleError)
+        if is_unreachable or isinstance(error.__cause__, HostError):  # which is a jump host's error
             if transport := openssh.use_open_connection(host):
                 return _make_link(host, target, transport, host_keys.verified, host_keys, lambda: None)
+            raise
+        # Of a host key that has changed or is revoked, OpenSSH would say the same.
+        if isinstance(error, HostKeyError) and not isinstance(error, _DoubtfulKeyError):
             raise
         return _open_link_by_openssh(host, target, settings, host_keys, error)
 
@@ -142,7 +142,9 @@ def _open_own_link(
     try:
         with translate_errors(host):
             key = _read_server_key(transport, host, target)
-            host_keys.verify(key, leave_to_openssh=leave_to_openssh)
+            if leave_to_openssh:
+                _leave_doubts_to_openssh(host, key, host_keys)
+            host_keys.verify(key)
             if refusal:
                 interactive_login.log_in(transport, host, target, settings, refusal)
             else:
@@ -156,6 +158,14 @@ def _open_own_link(
             raise _IncompatibleError(str(host), f"the login failed: {error!r}") from error
         raise
     return _make_link(host, target, transport, key, host_keys, release)
+
+
+def _leave_doubts_to_openssh(host: Host, key: str, host_keys: HostKeys) -> None:
+    """Raise _DoubtfulKeyError if OpenSSH may know more of the host's key than we do."""
+    if not host_keys.is_sure_of(key):
+        voucher = host_keys.foreign or (openssh.has_open_connection(host) and "a connection that is open")
+        if voucher:
+            raise _DoubtfulKeyError(str(host), f"unknown host key {describe(key)}: {voucher} may vouch for it")
 
 
 def _open_link_by_openssh(
@@ -206,6 +216,10 @@ def _make_link(
         forget=host_keys.forget,
         on_close=release,
     )
+
+
+class _DoubtfulKeyError(HostKeyError):
+    """The host's key is not known to us, but may be to OpenSSH."""
 
 
 class _IncompatibleError(UnreachableError):

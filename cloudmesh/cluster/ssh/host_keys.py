@@ -101,32 +101,37 @@ class HostKeys:
         types = {entry.key.partition(" ")[0] for entry in self.entries if not entry.revoked and not entry.authority}
         options.key_types = sorted(options.key_types, key=lambda kind: _get_key_type(kind) not in types)
 
-    def verify(self, key: str, *, leave_to_openssh: bool = False, objection: str = "") -> None:
+    def is_sure_of(self, key: str) -> bool:
+        """Return whether `key`, "TYPE BASE64", is a known key of the host, and nothing speaks against it.
+
+        Where something is revoked, that may also be an authority, or the certificate that the host has for a known key.
+
+        Raises:
+            HostKeyError: the key is revoked.
+        """
+        if any(entry.revoked and entry.key == key for entry in self.entries):
+            raise HostKeyError(self._where, f"its key {known_hosts.fingerprint(key)} is revoked: do not connect")
+        return key in self._list_usable() and not any(entry.revoked for entry in self.entries)
+
+    def verify(self, key: str, *, objection: str = "") -> None:
         """Return if `key`, "TYPE BASE64", is a known key of the host; an unknown one that is accepted is written down.
 
         Args:
             key: what the host showed.
-            leave_to_openssh: whether nobody is asked, and nothing is called a change, as long as there are entries
-                that only OpenSSH can verify a key by (see `foreign`).
             objection: why the host's certificate does not vouch for the key, for messages.
 
         Raises:
             HostKeyError: the key is revoked, differs from the known keys, or is unknown and not accepted.
             ClusterError: an accepted key cannot be written into the known_hosts file.
         """
-        if any(entry.revoked and entry.key == key for entry in self.entries):
-            raise HostKeyError(self._where, f"its key {known_hosts.fingerprint(key)} is revoked: do not connect")
-        usable = [entry for entry in self.entries if _is_usable(entry)]
-        is_known = key in {entry.key for entry in usable}
-        # What is revoked may also be an authority, or the certificate that the host has for a known key.
-        is_sure = is_known and not any(entry.revoked for entry in self.entries)
-        if leave_to_openssh and self.foreign and not is_sure:
-            raise HostKeyError(self._where, f"unknown host key {_describe(key)}: {self.foreign} may vouch for it")
-        if not is_known:
-            if expected := {entry.key for entry in usable if not entry.optional}:
+        if not self.is_sure_of(key) and key not in self._list_usable():
+            if expected := self._list_usable(optional=False):
                 raise HostKeyError(self._where, self._explain_change(key, expected))
             self._accept(key, objection)
         self.verified = key
+
+    def _list_usable(self, *, optional: bool = True) -> set[str]:
+        return {entry.key for entry in self.entries if _is_usable(entry) and (optional or not entry.optional)}
 
     def find(self, fingerprint: str) -> str:
         """Return the known key that has a fingerprint, "TYPE BASE64"; empty: none has."""
@@ -146,7 +151,7 @@ class HostKeys:
         known_hosts.forget(self._store, self._name, self._port)
 
     def _accept(self, key: str, objection: str) -> None:
-        shown = f"{_describe(key)} ({objection})" if objection else _describe(key)
+        shown = f"{describe(key)} ({objection})" if objection else describe(key)
         if not self._accept_new and not self._ask_to_accept(f"{self._where}: unknown host key {shown}. Accept it?"):
             raise HostKeyError(
                 self._where, f"unknown host key {shown}: compare it with the host's own, then use --accept-new-hostkeys"
@@ -176,7 +181,8 @@ def _is_usable(entry: KnownHost) -> bool:
     return not entry.revoked and not entry.authority and entry.key.partition(" ")[0] in _USABLE_TYPES
 
 
-def _describe(key: str) -> str:
+def describe(key: str) -> str:
+    """Return the type and fingerprint of a key, for messages."""
     return f"{key.partition(' ')[0]} {known_hosts.fingerprint(key)}"
 
 

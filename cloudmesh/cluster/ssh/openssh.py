@@ -129,6 +129,14 @@ def use_open_connection(host: Host) -> MuxTransport | None:
     return None
 
 
+def has_open_connection(host: Host) -> bool:
+    """Return whether the user keeps a connection to `host` open that `use_open_connection` would return."""
+    transport = use_open_connection(host)
+    if transport:
+        transport.close()
+    return transport is not None
+
+
 @dataclass(frozen=True)
 class _Arguments:
     """How OpenSSH's client is called for a host."""

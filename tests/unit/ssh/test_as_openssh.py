@@ -758,20 +758,40 @@ def sha_1_unasked_for(place):
     place.config(f"Host srv1\n IdentityFile {place.key}\n")
 
 
-@case()
-def a_connection_that_is_open_and_whose_key_has_gone(place):
-    place.know()
-    key = place.copy_key("mine")
+def keep_open(place: Place, text: str) -> None:
+    """Open a connection to srv1 that stays."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))  # the path of a socket must be short
     place.stack.callback(shutil.rmtree, folder)
-    place.config(f"Host srv1\n ControlPath {folder}/%C\n IdentityFile ~/.ssh/mine\n")
+    place.config(f"{text}\nHost srv1\n ControlPath {folder}/%C\n")
     master = subprocess.Popen(["ssh", "-M", "-N", "-o", "BatchMode=yes", "srv1"])
     place.stack.callback(master.wait)
     place.stack.callback(master.terminate)
     while not list(folder.glob("*")):
         assert master.poll() is None
         time.sleep(0.02)
+
+
+@case()
+def a_connection_that_is_open_and_whose_key_has_gone(place):
+    place.know()
+    key = place.copy_key("mine")
+    keep_open(place, "Host srv1\n IdentityFile ~/.ssh/mine\n")
     key.unlink()
+
+
+@case()
+def a_connection_that_is_open_and_whose_jump_host_takes_the_key_no_more(place):
+    place.know()
+    key = place.copy_key("mine")
+    keep_open(place, f"Host gate\n IdentityFile ~/.ssh/mine\nHost srv1\n ProxyJump gate\n IdentityFile {place.key}\n")
+    key.unlink()
+
+
+@case()
+def a_connection_that_is_open_and_whose_host_is_known_no_more(place):
+    place.know()
+    keep_open(place, f"Host srv1\n IdentityFile {place.key}\n")
+    (place.ssh / "known_hosts").unlink()
 
 
 def _version() -> tuple[int, ...]:
