@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18  # bytes that are read or written at a time
 _STDERR_SIZE = 1 << 16  # bytes from the end of stderr that are stored
 _SHELL_END = 1.0  # seconds that a login shell gets to end after the command
+_CUT = (OSError, EOFError)  # what paramiko raises on a connection that has ended
 _REFUSAL_SECONDS = 2.0  # sshd may refuse a channel for this long
 
 
@@ -193,10 +194,11 @@ class RemoteCommand(contextlib.AbstractContextManager["RemoteCommand"]):
                     return
         except Exception as error:  # whatever the payload's source raises
             self.payload_error = error
-            self.channel.close()
+            with contextlib.suppress(*_CUT):
+                self.channel.close()
             return
         if not self._keep_open:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_CUT):
                 self.channel.shutdown_write()
 
     def _send(self, piece: bytes) -> bool:
@@ -208,7 +210,7 @@ class RemoteCommand(contextlib.AbstractContextManager["RemoteCommand"]):
             except TimeoutError:  # the timeout is meant for the reader; here it only means that the host is busy
                 if self.channel.closed:
                     return False
-            except OSError:
+            except _CUT:
                 return False
         return True
 
