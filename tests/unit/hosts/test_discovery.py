@@ -6,18 +6,17 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from support.listener import listening
+from support.notes import Notes
 from support.sshd import MARKS, Sshd, home
 
 from cloudmesh.cluster.cluster import connection_context
 from cloudmesh.cluster.core.context import Context, SshSettings
 from cloudmesh.cluster.core.errors import ImageError, NotFoundError
 from cloudmesh.cluster.core.model import Host, Marker, Node, Role
-from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.hosts import discovery, marker
 from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
@@ -26,16 +25,6 @@ from cloudmesh.cluster.ssh.connect import connect
 
 __all__ = ["home"]
 pytestmark = MARKS
-
-
-@dataclass
-class Notes(Silence):
-    """Keeps the notes."""
-
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def context(directory: Path) -> Context:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from support.memory_engine.provider import MemoryEngine
+from support.notes import Notes
 
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostError
 from cloudmesh.cluster.core.model import Host, JobStatus, Node, Role, State, TaskStatus
-from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.lifecycle import remove
 
 FULL = HostError("h1", "no space left on device")
 NODE = Node("h2", "10.0.0.2", (Role.WORKER,), "ready", id="n2", node="debian")
-
-
-@dataclass
-class Notes(Silence):
-    """Keeps the notes."""
-
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 class Engine(MemoryEngine):

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from support.memory_engine.provider import MemoryEngine
+from support.notes import Notes
 
 from cloudmesh.cluster.core.errors import ApiError, UnreachableError
 from cloudmesh.cluster.core.model import Host
-from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.providers import open_cluster
 from cloudmesh.cluster.providers.open_cluster import open_engine
-
-
-@dataclass
-class Notes(Silence):
-    """Keeps the notes."""
-
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 class Engine(MemoryEngine):
