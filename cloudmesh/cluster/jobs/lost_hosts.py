@@ -12,8 +12,6 @@ from cloudmesh.cluster.providers.base import MISSING, Engine, TaskHost
 if TYPE_CHECKING:
     from cloudmesh.cluster.jobs.moved_data import MovedData
 
-_SILENT = ("down", "disconnected")
-
 
 def find_lost_output(engine: Engine, status: JobStatus, moved: Collection[MovedData] = ()) -> dict[str, ClusterError]:
     """Return why output of a job cannot be had, by host; of several tasks on one host, all are named.
@@ -31,7 +29,7 @@ def find_lost_output(engine: Engine, status: JobStatus, moved: Collection[MovedD
     return {
         node.name: explain(node, f"the output of {', '.join(tasks)} of job {status.id}")
         for node, tasks in _by_node(placed).items()
-        if node.status in (MISSING, *_SILENT)
+        if node.status in (MISSING, "down")
     }
 
 

@@ -336,7 +336,7 @@ class NomadEngine:
             node = call(lambda: self._client.node.get_node(node_id))
         except NotFoundError:
             return missing_node(allocation["NodeName"], allocation["NodeID"])
-        node_status = str(node["Status"])
+        node_status = nodes.read_status(node)
         if node_status == "ready" and not self._faults.answers(node_id):
             node_status = "down"
         return Node(nodes.operator_name(node), "", (), node_status, id=node_id, node=node["Name"])

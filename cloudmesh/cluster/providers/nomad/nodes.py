@@ -73,6 +73,11 @@ def operator_name(node: Mapping[str, Any]) -> str:
     return str((node["Meta"] or {}).get("cms_host") or node["Name"])
 
 
+def read_status(node: Mapping[str, Any]) -> str:
+    """Return a node's status as Nomad has it, but that of one that is silent is "down" whatever ran there."""
+    return "down" if node["Status"] == "disconnected" else str(node["Status"])
+
+
 def _read_node_status(node: Mapping[str, Any], server_status: str) -> str:
     if node["Status"] == "ready" and server_status != "ready":
         return server_status
@@ -80,7 +85,7 @@ def _read_node_status(node: Mapping[str, Any], server_status: str) -> str:
         return "draining" if node.get("DrainStrategy") else "drained"
     if node["Status"] == "ready" and not node["Drivers"].get("docker", {}).get("Healthy"):
         return "no docker"
-    return str(node["Status"])
+    return read_status(node)
 
 
 def _sum_resources(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tuple[int, int]:

@@ -76,3 +76,8 @@ def test_a_server_of_which_the_others_say_nothing_is_down_and_no_worker():
     assert nodes.read_node(node, [], {"10.0.0.1": "ready"}).status == "ready"
     worker = {**node, "Meta": {"cms_role": "worker"}}
     assert (nodes.read_node(worker, [], {}).status, nodes.read_node(worker, [], {}).roles) == ("ready", (Role.WORKER,))
+
+
+def test_a_node_that_is_silent_is_down_whether_or_not_nomad_waits_for_what_ran_there():
+    assert nodes.read_node(build_node(Status="disconnected"), (), {}).status == "down"
+    assert nodes.read_node(build_node(Status="down"), (), {}).status == "down"
