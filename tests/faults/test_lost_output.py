@@ -7,17 +7,11 @@ from pathlib import Path
 
 import pytest
 from contract.conftest import PROVIDERS
+from contract.test_growth import LEAVES_OUTPUT
 from support.hosts import LocalCluster, prepare_local_cluster
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
-
-PROGRAM = """
-import os
-name = os.environ["CMS_TASK"]
-open(os.environ["CMS_RESULTS"] + "/out", "w").write(name)
-print("printed by", name)
-"""
 
 
 def write_three_tasks(folder: Path) -> str:
@@ -26,7 +20,7 @@ def write_three_tasks(folder: Path) -> str:
         "image": "spark",
         "resources": {"cores": 1, "memory": "64m"},
         "count": 3,
-        "command": ["python3", "-c", PROGRAM],
+        "command": ["python3", "-c", LEAVES_OUTPUT],
     }
     file = folder / "job.yaml"
     file.write_text(

@@ -88,7 +88,7 @@ def test_while_the_first_servers_api_is_down_and_ssh_answers_the_others_are_aske
     assert trio.cluster.read_ids() == identity
 
 
-def test_with_the_first_server_gone_jobs_are_listed_followed_and_stopped(trio: Trio) -> None:
+def test_with_the_first_server_gone_jobs_are_listed_and_it_is_told_as_down(trio: Trio) -> None:
     trio.cluster.host(1).container.kill()
     outcome = trio.cms("jobs", "one", "--output=json", seconds=2 * SECONDS)
     assert outcome.json()["state"] == "succeeded"

@@ -114,8 +114,11 @@ def _drain(run: Removal) -> None:
 def _move_data(run: Removal) -> None:
     """Copy what jobs left on the hosts to the server; where that fails the host stays in the cluster, unless forced."""
     jobs = run.engine.jobs()
-    up = {host: node for host, node in run.nodes.items() if node.id and node.status != "down"}
-    jobs_by_host = {host: (node, _jobs_on(node, jobs)) for host, node in up.items() if _jobs_on(node, jobs)}
+    jobs_by_host = {
+        host: (node, job_ids)
+        for host, node in run.nodes.items()
+        if node.id and node.status != "down" and (job_ids := _jobs_on(node, jobs))
+    }
     for host, error in run.move_data(run.opened, run.engine, jobs_by_host).items():
         node = run.nodes[host]
         if run.force:

@@ -4,44 +4,35 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.cms import run_in_process
+from support.listener import listening
 
 BAD = ("a/../../acl/tokens", "x?y", "$(id)", "two\nlines", "a" * 64, "a b", "-", "Ä", "")
 
 
+@dataclass
 class Counter:
     """A port whose connections are counted."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.connections = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+    address: str = ""
+    connections: int = 0
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            client.close()
-
-    def close(self) -> None:
-        self._listener.close()
+    def count(self, _: socket.socket) -> None:
+        self.connections += 1
 
 
 @pytest.fixture
 def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
     monkeypatch.setenv("HOME", str(tmp_path))
     counter = Counter()
-    yield counter
-    counter.close()
+    with listening(counter.count) as port:
+        counter.address = f"127.0.0.1:{port}"
+        yield counter
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)

@@ -33,8 +33,8 @@ class Provider:
     """Opens APIs; `silent` are the servers on which it does not answer, `open` those that are open."""
 
     def __init__(self, *silent: str) -> None:
-        self.silent, self.open = set(silent), [""]
-        self.open.clear()
+        self.silent = set(silent)
+        self.open: list[str] = []
 
     @contextmanager
     def open_engine(self, server: Any, _: object) -> Iterator[Engine]:

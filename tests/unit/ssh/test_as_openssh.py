@@ -270,11 +270,16 @@ def a_bind_address(place):
     place.config(f"Host srv1\n BindAddress 127.0.0.3\n IdentityFile {place.key}\n")
 
 
+def through_gate(place: Place) -> str:
+    """Write the configuration of a jump host; return the command that leads through it."""
+    place.config(f"IdentityFile {place.key}\n", file="gate")
+    return f"ssh -F {place.home}/gate -W 127.0.0.1:{place.server.port} gate"
+
+
 @case()
 def a_proxy_command_with_the_original_name(place):
     place.know()
-    through = f"ssh -F {place.home}/gate -W 127.0.0.1:{place.server.port} gate"
-    place.config(f"IdentityFile {place.key}\n", file="gate")
+    through = through_gate(place)
     place.config(f"Host srv1\n ProxyCommand sh -c 'test %n = srv1 && {through}'\n IdentityFile {place.key}\n")
 
 
@@ -344,9 +349,7 @@ def options_to_ignore_where_openssh_s_client_connects(place):
 @case()
 def a_proxy_command_that_opens_its_stdin(place):
     place.know()
-    through = f"ssh -F {place.home}/gate -W 127.0.0.1:{place.server.port} gate"
-    place.config(f"IdentityFile {place.key}\n", file="gate")
-    place.config(f"Host srv1\n ProxyCommand sh -c '{through} </dev/stdin'\n IdentityFile {place.key}\n")
+    place.config(f"Host srv1\n ProxyCommand sh -c '{through_gate(place)} </dev/stdin'\n IdentityFile {place.key}\n")
 
 
 @case()

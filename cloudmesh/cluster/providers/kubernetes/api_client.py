@@ -131,12 +131,8 @@ def read_bytes(client: ApiClient, request: Request) -> bytes:
 
 def check(client: ApiClient) -> None:
     """Raise ApiError, within some seconds, unless the API server is ready."""
-    try:
+    with _translated():
         _send(client, _READY, timeout=_CHECK_TIMEOUT).read()
-    except ApiException as error:
-        raise _translate(error) from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise SilentError("Kubernetes: no answer from its API") from error
 
 
 def read_time(client: ApiClient) -> float:
@@ -171,12 +167,22 @@ def _list_pages(client: ApiClient, request: Request) -> list[dict[str, Any]]:
 
 def _open_stream(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
     """Return the answer to a request before its body is read. Raises the same errors as `read_bytes`."""
+    with _translated():
+        try:
+            return _send(client, request)
+        except ApiException as error:
+            if error.status == _FORBIDDEN:
+                # For some time after its start it does not know yet who may do what.
+                check(client)
+            raise
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Translate what sending a request in the block raises into an error of ours."""
     try:
-        return _send(client, request)
+        yield
     except ApiException as error:
-        if error.status == _FORBIDDEN:
-            # For some time after its start it does not know yet who may do what.
-            check(client)
         raise _translate(error) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise SilentError("Kubernetes: no answer from its API") from error
