@@ -70,6 +70,7 @@ class ClusterSpec:
         id: tells it from another of the same name.
         provider: "nomad", "kubernetes".
         servers: their addresses; the first one also holds the registry.
+        generation: how often the servers have changed.
     """
 
     cluster: str
@@ -77,6 +78,7 @@ class ClusterSpec:
     provider: str
     servers: tuple[str, ...]
     secrets: ClusterSecrets
+    generation: int = 0
 
     @property
     def registry(self) -> str:

@@ -50,6 +50,15 @@ class Role(str, Enum):
         return self.value
 
 
+class EngineState(str, Enum):
+    """What a host has of an engine of ours: nothing; what it needs; less; or not even what the engine knows it by."""
+
+    NONE = "none"
+    STARTED = "started"
+    DAMAGED = "damaged"
+    WIPED = "wiped"
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a host reports about itself before anything is changed on it (see `cloudmesh/images/host/facts.sh`).
@@ -78,7 +87,7 @@ class Facts:
         raises_limits: whether root may raise limits and lower out-of-memory scores (CAP_SYS_RESOURCE).
         routes: what the host reaches otherwise than by its default route, "10.0.0.0/8 tun0", and "10.1.1.1 nameserver".
         held: packages that are not there and on hold, so that they cannot be installed.
-        engine_started: whether an engine of ours was started here to the end once; it may be silent now.
+        engine: what is left of an engine of ours that was started here to the end once; it may be silent now.
         forwards: whether its sshd opens connections to its ports.
     """
 
@@ -105,8 +114,13 @@ class Facts:
     routes: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     systemd_silent: bool = False
-    engine_started: bool = False
+    engine: EngineState = EngineState.NONE
     forwards: bool = True
+
+    @property
+    def engine_started(self) -> bool:
+        """Whether an engine of ours was started here once, whatever is left of it."""
+        return self.engine is not EngineState.NONE
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,7 @@ class Marker:
         address: the address at which other hosts reach this one.
         servers: addresses of the servers, beginning with the first server.
         node: the host's name as a node of the engine; empty: an earlier version wrote the marker.
+        generation: how often the cluster's servers have changed; of several lists of them, the newest one is right.
     """
 
     cluster: str
@@ -130,6 +145,7 @@ class Marker:
     address: str
     servers: tuple[str, ...]
     node: str = ""
+    generation: int = 0
 
 
 @dataclass(frozen=True)

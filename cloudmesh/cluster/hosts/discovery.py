@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostsError, ImageError, NotFoundError
-from cloudmesh.cluster.core.model import Host, Marker, Node, Role
+from cloudmesh.cluster.core.model import Host, Marker, Node
 from cloudmesh.cluster.core.names import list_short
 from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.hosts.local import local_hosts
@@ -43,14 +43,15 @@ class DiscoveredCluster(AbstractContextManager["DiscoveredCluster"]):
 
     @property
     def marker(self) -> Marker:
-        """The marker of one of the hosts; cluster, id, provider and servers are the same in all of them."""
-        return next(iter(self.servers.values()), None) or next(iter(self.markers.values()))
+        """The newest marker: one host, which was away when servers came or went, may have an older list of them."""
+        return max(self.markers.values(), key=lambda host_marker: host_marker.generation)
 
     @property
     def servers(self) -> dict[Host, Marker]:
         """The markers of the servers that answered, in the order in which the cluster lists its servers."""
-        servers = [(host, marker) for host, marker in self.markers.items() if marker.role is Role.SERVER]
-        return dict(sorted(servers, key=lambda item: item[1].servers.index(item[1].address)))
+        order = self.marker.servers if self.markers else ()
+        servers = {self.markers[host].address: host for host in self.markers}
+        return {servers[address]: self.markers[servers[address]] for address in order if address in servers}
 
     @property
     def by_address(self) -> dict[str, Host]:
@@ -64,14 +65,14 @@ class DiscoveredCluster(AbstractContextManager["DiscoveredCluster"]):
             for host, marker in self.markers.items()
         )
 
-    def first_server(self) -> Connection:
-        """Return the connection to the first server that answered.
+    def list_servers(self) -> list[Connection]:
+        """Return the connections to the servers that answered.
 
         Raises:
             ClusterError: no server answered.
         """
-        for host in self.servers:
-            return self.connections[host]
+        if servers := [self.connections[host] for host in self.servers]:
+            return servers
         raise ClusterError(
             f"no server of cluster {self.cluster} answers (they are {', '.join(self.marker.servers)}): start one, "
             "or name it with --hosts"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import HostError
-from cloudmesh.cluster.core.model import Facts
+from cloudmesh.cluster.core.model import EngineState, Facts
 from cloudmesh.cluster.core.paths import DATA_DIR
 from cloudmesh.cluster.ssh import host_script
 
@@ -86,5 +86,5 @@ def parse(answer: Mapping[str, str], *, asked_at: float) -> Facts:
         routes=tuple(answer.get("route", "").splitlines()),
         systemd_silent=answer["systemd"] == "silent",
         held=tuple(answer.get("held", "").split()),
-        engine_started=answer["engine"] == "started",
+        engine=EngineState(answer["engine"]),
     )

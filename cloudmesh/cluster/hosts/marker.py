@@ -48,6 +48,7 @@ def _parse_fields(fields: Any) -> Marker:
         address=_check_text(fields["address"]),
         servers=tuple(_check_text(server) for server in servers),
         node=_check_text(fields["node"]) if fields.get("node") else "",
+        generation=int(fields.get("generation", 0)),
     )
 
 

@@ -34,9 +34,17 @@ class MemberList(NamedTuple):
     engine_started: bool
 
 
-def add(server: Connection, plans: Iterable[HostPlan]) -> None:
-    """Note on a server that these hosts were given something of the cluster; it is done again without harm."""
-    lines = "".join(f"{plan.facts.address} {json.dumps(_describe(plan))}\n" for plan in plans)
+def add(server: Connection, plans: Iterable[HostPlan], known: Iterable[Node] = ()) -> None:
+    """Note on a server that these hosts were given something of the cluster; it is done again without harm.
+
+    Args:
+        server: that keeps the list.
+        plans: of the hosts.
+        known: nodes of other hosts, as another server has noted them.
+    """
+    entries = {node.address: _describe(node.name, node.roles[0], node.contact, node.host_key) for node in known}
+    entries |= {plan.facts.address: _describe(str(plan.host), plan.role, plan.contact, plan.host_key) for plan in plans}
+    lines = "".join(f"{address} {json.dumps(entry)}\n" for address, entry in entries.items())
     server.run(host_script.load(_SCRIPT), "add", files={"members": lines.encode()}, timeout=_TIMEOUT)
 
 
@@ -60,8 +68,8 @@ def read(server: Connection) -> MemberList:
         raise HostError(str(server.host), f"its list of the cluster's hosts makes no sense: {error!r}") from error
 
 
-def _describe(plan: HostPlan) -> dict[str, str]:
-    return {"name": str(plan.host), "role": str(plan.role), "contact": plan.contact, "host_key": plan.host_key}
+def _describe(name: str, role: Role, contact: str, host_key: str) -> dict[str, str]:
+    return {"name": name, "role": str(role), "contact": contact, "host_key": host_key}
 
 
 def _parse(line: str) -> Node:

@@ -22,8 +22,9 @@ def _lock(run: Installation) -> None:
 
 
 def _preflight(run: Installation) -> None:
-    processor = facts.gather(run.server, ports=()).arch
-    plan.check_hosts(run.facts, run.provider, run.spec, processor)
+    server = facts.gather(run.server, ports=())
+    run.started = server.engine_started
+    plan.check_hosts(run.facts, run.provider, run.spec, server.arch)
     plans = plan.plan_hosts(run.connections, run.facts, run.spec, joined=len(run.spec.servers))
     install.find_pending(run, plans)
     install.name_nodes(run)
@@ -39,6 +40,7 @@ PHASES: tuple[Phase[Installation], ...] = (
     Phase("registry", "start the image registry", install.start_registry, first_server, _UNDO),
     Phase("binaries", "send the engine's binaries to the registry", install.deliver_binaries, first_server, _UNDO),
     Phase("bootstrap", "start the engine", install.bootstrap, first_server, _UNDO),
+    Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, install.wiped_hosts, _UNDO),
     Phase("join", "fetch the binaries, start the engine, join the cluster", install.join, other_hosts, _UNDO),
     Phase("ready", "wait until the engine calls the host ready", install.wait_until_ready, pending_hosts, _UNDO),
     Phase("volumes", "bring the cluster's volumes", install.mount_volumes, all_hosts, _UNDO),

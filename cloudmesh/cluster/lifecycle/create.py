@@ -39,7 +39,8 @@ def _plan(run: Creation) -> None:
         run.servers,
         lambda: plan.new_secrets(run.provider, run.facts),
     )
-    run.server = run.connections[plan.host_at(run.facts, run.spec.servers[0])]
+    run.started = any(host_facts.engine_started for host_facts in run.facts.values())
+    run.server = run.connections[plan.leading_host(run.facts, run.spec)]
 
 
 def _preflight(run: Creation) -> None:
@@ -59,6 +60,7 @@ PHASES: tuple[Phase[Creation], ...] = (
     Phase("registry", "start the image registry", install.start_registry, first_server, _UNDO),
     Phase("binaries", "send the engine's binaries to the registry", install.deliver_binaries, first_server, _UNDO),
     Phase("bootstrap", "start the engine, the first of the cluster", install.bootstrap, first_server, _UNDO),
+    Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, install.wiped_hosts, _UNDO),
     Phase("join", "fetch the binaries, start the engine, join the cluster", install.join, other_hosts, _UNDO),
     Phase("ready", "wait until the engine calls the host ready", install.wait_until_ready, pending_hosts, _UNDO),
     Phase("images", "push the images that were asked for", install.deliver_images, first_server, _UNDO),

@@ -25,7 +25,7 @@ from cloudmesh.cluster.core.errors import (
     UnreachableError,
     UsageError,
 )
-from cloudmesh.cluster.core.model import ClusterInfo, Facts, Host, Node, Role
+from cloudmesh.cluster.core.model import ClusterInfo, EngineState, Facts, Host, Node, Role
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import facts, lock, marker, members, volumes
 from cloudmesh.cluster.images import delivery
@@ -46,6 +46,7 @@ _POLL_SECONDS = 0.3
 _SILENCE_SECONDS = 90.0  # a host's engine answers so long after its boot
 # What the engine says of hosts that have all they need; the operator has told it to give some of them no jobs.
 _IN_PLACE = ("ready", "draining", "drained")
+_UNKNOWN_TO_ITSELF = (EngineState.NONE, EngineState.WIPED)
 
 
 @dataclass
@@ -62,8 +63,10 @@ class Installation:
         connections: to the hosts.
         facts: what each host says of itself.
         spec: what the cluster is to be.
-        server: the connection to the first server, which may be one of the hosts or not.
-        pending: plans of the hosts that the engine does not call ready.
+        started: whether the cluster's engine was ever started; the first host that starts it makes the cluster.
+        server: the connection to a server, one with an engine where there is one; it may be one of the hosts or not.
+        pending: plans of the hosts that the engine does not call ready, or that lack something it needs.
+        stale: nodes that the engine has of pending hosts which know nothing of that any more: they were wiped.
         delivery: what the registry has of the engine, once it is known.
         failures: what went wrong, by host; the other hosts go on.
         binaries_in_progress: the engine's binaries, being fetched or built here.
@@ -80,7 +83,9 @@ class Installation:
     facts: Mapping[Host, Facts] = field(default_factory=dict)
     spec: ClusterSpec = field(init=False)
     server: Connection = field(init=False)
+    started: bool = False
     pending: Sequence[HostPlan] = ()
+    stale: Sequence[Node] = ()
     delivery: Delivery | None = None
     failures: dict[str, ClusterError] = field(default_factory=dict)
     binaries_in_progress: Future[BinaryBundle] | None = None
@@ -88,13 +93,13 @@ class Installation:
 
     @property
     def first(self) -> list[HostPlan]:
-        """The first server, if it is pending."""
-        return [host for host in self.pending if host.facts.address == self.spec.servers[0]]
+        """The first server, if it has to make the cluster."""
+        return [] if self.started else [host for host in self.pending if host.facts.address == self.spec.servers[0]]
 
     @property
     def others(self) -> list[HostPlan]:
-        """The pending hosts but the first server."""
-        return [host for host in self.pending if host.facts.address != self.spec.servers[0]]
+        """The pending hosts that join, all but the one that makes the cluster."""
+        return [host for host in self.pending if host not in self.first]
 
     def engine(self) -> AbstractContextManager[Engine]:
         """Open the engine's API for the length of a `with` block: of any server, once the first one is in place."""
@@ -199,26 +204,26 @@ def gather_facts(run: Installation) -> None:
 
 
 def find_pending(run: Installation, plans: Sequence[HostPlan]) -> None:
-    """Find the hosts that the engine does not call ready; the others are left alone.
+    """Find the hosts that the engine does not call ready, or that lack something it needs; the others are left alone.
 
     The hosts themselves say whether the engine was ever started. If it was, it must answer.
 
     Raises:
-        HostError: the engine was started, and does not answer; or not on the first server, but on other hosts.
+        HostError: the engine was started, and does not answer.
     """
-    first = next((host for host in plans if host.facts.address == run.spec.servers[0]), None)
-    started = [str(host.host) for host in plans if host.facts.engine_started]
-    if first and not started:
+    if not run.started:
         run.pending = list(plans)
         return
-    if first and not first.facts.engine_started:
-        raise HostError(
-            str(first.host),
-            f"the engine was never started here, but it was on {', '.join(started)}: was this server wiped? "
-            f"Nothing was changed: give the cluster up by `cms cluster kill -n {run.cluster}`, and create it anew",
-        )
-    in_place = {node.address for node in _ask_for_nodes(run) if node.status in _IN_PLACE}
-    run.pending = [host for host in plans if host.facts.address not in in_place]
+    nodes = _ask_for_nodes(run)
+    in_place = {node.address for node in nodes if node.status in _IN_PLACE}
+    run.pending = [
+        host for host in plans if host.facts.engine is not EngineState.STARTED or host.facts.address not in in_place
+    ]
+    wiped = {host.facts.address: host for host in run.pending if host.facts.engine in _UNKNOWN_TO_ITSELF}
+    run.stale = [node for node in nodes if node.address in wiped]
+    for node in run.stale:
+        host = wiped[node.address].host
+        run.context.report.note(f"{host}: it was wiped, and joins again as the {node.roles[0]} that it was")
 
 
 def _ask_for_nodes(run: Installation) -> Sequence[Node]:
@@ -315,6 +320,17 @@ def bootstrap(run: Installation) -> None:
         raise HostError(str(run.server.host), str(error)) from error
 
 
+def forget_wiped(run: Installation) -> None:
+    """Have the engine forget what pending hosts were that have nothing of it any more: they join under that name."""
+    if not run.stale:
+        return
+    with run.engine() as engine:
+        for node in run.stale:
+            if Role.SERVER in node.roles:
+                engine.remove_server(node)
+            engine.remove_node(node)
+
+
 def join(run: Installation) -> None:
     """Let the other hosts join."""
     if run.others:
@@ -383,9 +399,12 @@ def _note_members(run: Installation) -> None:
     if not run.pending:
         return
     servers = {host.host: run.connections[host.host] for host in run.pending if host.role is Role.SERVER}
+    # A server that joins later than others has to know those too.
+    known = members.read(run.server).nodes if run.started and servers else ()
     servers[run.server.host] = run.server
     living = {host: connection for host, connection in servers.items() if str(host) not in run.failures}
-    run.failures.update(parallel.run_on_hosts(lambda server: members.add(server, run.pending), living).failures)
+    outcomes = parallel.run_on_hosts(lambda server: members.add(server, run.pending, known), living)
+    run.failures.update(outcomes.failures)
 
 
 def _stop_without_first_server(run: Installation) -> None:
@@ -469,11 +488,17 @@ def pending_hosts(run: Installation) -> Sequence[Host]:
     return [host.host for host in run.pending]
 
 
+def wiped_hosts(run: Installation) -> Sequence[Host]:
+    """Return the hosts that have nothing of the engine any more, which still has them."""
+    addresses = {node.address for node in run.stale}
+    return [host.host for host in run.pending if host.facts.address in addresses]
+
+
 def first_server(run: Installation) -> Sequence[Host]:
-    """Return the first server, if it is pending."""
+    """Return the first server, if it has to make the cluster."""
     return [host.host for host in run.first]
 
 
 def other_hosts(run: Installation) -> Sequence[Host]:
-    """Return the pending hosts but the first server."""
+    """Return the pending hosts that join."""
     return [host.host for host in run.others]

@@ -16,10 +16,10 @@ from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import NETWORK, REGISTRY_WRITER_PORT, ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, UsageError
-from cloudmesh.cluster.core.model import Facts, Host, Marker, Role
+from cloudmesh.cluster.core.model import EngineState, Facts, Host, Marker, Role
 from cloudmesh.cluster.hosts import discovery, marker, preflight
 from cloudmesh.cluster.providers.base import Provider
-from cloudmesh.cluster.providers.open_cluster import read_secrets
+from cloudmesh.cluster.providers.open_cluster import read_secrets_of_any
 from cloudmesh.cluster.ssh import host_script
 
 if TYPE_CHECKING:
@@ -90,19 +90,19 @@ def load_or_create_spec(
         UsageError: the cluster was begun with other servers, or of another kind.
         ClusterError: it was started already, and none of its servers has its secrets.
     """
-    begun = next((host_marker for host_marker in _read_markers(facts) if host_marker.cluster == cluster), None)
+    markers = [host_marker for host_marker in _read_markers(facts) if host_marker.cluster == cluster]
+    begun = max(markers, key=lambda host_marker: host_marker.generation, default=None)
     if begun is None:
         addresses = tuple(host_facts.address for host_facts in facts.values())[:servers]
         fresh = _make_secrets(cluster, new_secrets)
         return ClusterSpec(cluster, secrets.token_hex(6), provider, addresses, fresh)
     if begun.provider != provider:
         raise UsageError(f"cluster {cluster} is a {begun.provider} cluster: use -p {begun.provider}")
-    host_at(facts, begun.servers[0])
     stored = _read_stored_secrets(connections, facts, begun.servers)
     if stored is None:
         _ensure_never_started(cluster, facts)
         stored = _make_secrets(cluster, new_secrets)
-    return ClusterSpec(cluster, begun.id, provider, begun.servers, stored)
+    return ClusterSpec(cluster, begun.id, provider, begun.servers, stored, begun.generation)
 
 
 def _make_secrets(cluster: str, new_secrets: Callable[[], Mapping[str, str]]) -> ClusterSecrets:
@@ -122,10 +122,9 @@ def _read_stored_secrets(
 ) -> ClusterSecrets | None:
     """Return the secrets that a server among the hosts holds; None where all of them say that they have none."""
     by_address = {host_facts.address: host for host, host_facts in facts.items()}
-    for address in servers:
-        if address in by_address and (stored := read_secrets(connections[by_address[address]])):
-            return stored
-    return None
+    named = [connections[by_address[address]] for address in servers if address in by_address]
+    answer = read_secrets_of_any(named)
+    return answer[1] if answer else None
 
 
 def _ensure_never_started(cluster: str, facts: Mapping[Host, Facts]) -> None:
@@ -136,6 +135,19 @@ def _ensure_never_started(cluster: str, facts: Mapping[Host, Facts]) -> None:
             "(/etc/cloudmesh/cluster/secrets.json): was a server wiped? Nothing was changed: name a server that has "
             f"them too, or give the cluster up by `cms cluster kill -n {cluster}`"
         )
+
+
+def leading_host(facts: Mapping[Host, Facts], spec: ClusterSpec) -> Host:
+    """Return the first server that has all that its engine needs; where none has, the first server.
+
+    Raises:
+        UsageError: the first server is not among the hosts.
+    """
+    by_address = {host_facts.address: host for host, host_facts in facts.items()}
+    for address in spec.servers:
+        if address in by_address and facts[by_address[address]].engine is EngineState.STARTED:
+            return by_address[address]
+    return host_at(facts, spec.servers[0])
 
 
 def host_at(facts: Mapping[Host, Facts], address: str) -> Host:
@@ -195,7 +207,9 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[
     authority = spec.secrets.authority
     all_names = [*names, "localhost"] + [certificates.REGISTRY_NAME] * first
     certificate = certificates.issue(authority, plan.node, all_names, [address, "127.0.0.1"])
-    host_marker = Marker(spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers, plan.node)
+    host_marker = Marker(
+        spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers, plan.node, spec.generation
+    )
     files = {
         "address": address.encode(),
         "registry": spec.registry.encode(),

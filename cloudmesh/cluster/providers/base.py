@@ -153,6 +153,9 @@ class Engine(Protocol):
     def end_drain(self, node: Node) -> None:
         """Let `node` take jobs again."""
 
+    def remove_server(self, node: Node) -> None:
+        """Take a server out of those that decide, alive or dead; nothing is done where it is none of them."""
+
     def remove_node(self, node: Node) -> None:
         """Take `node` off the engine's list."""
 

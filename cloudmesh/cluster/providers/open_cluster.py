@@ -150,13 +150,36 @@ def open_discovered(context: Context, discovered: DiscoveredCluster) -> OpenClus
     Raises:
         ClusterError: none of its servers answers, or it was not finished.
     """
-    marker, server = discovered.marker, discovered.first_server()
-    name = marker.cluster
-    secrets = read_secrets(server)
-    if secrets is None:
+    marker = discovered.marker
+    answer = read_secrets_of_any(discovered.list_servers())
+    if answer is None:
+        name = marker.cluster
         raise ClusterError(f"cluster {name} was not finished: run its create again, or `cms cluster kill -n {name}`")
-    spec = ClusterSpec(name, marker.id, marker.provider, marker.servers, secrets)
+    server, secrets = answer
+    spec = ClusterSpec(
+        marker.cluster, marker.id, marker.provider, marker.servers, secrets, generation=marker.generation
+    )
     return OpenCluster(context, load_provider(marker.provider), discovered, server, spec)
+
+
+def read_secrets_of_any(servers: Iterable[Connection]) -> tuple[Connection, ClusterSecrets] | None:
+    """Return the first server that holds the cluster's secrets, and these; None where all say that they have none.
+
+    Raises:
+        HostError: none has them, and one gave no answer, or its file is damaged.
+    """
+    failure: HostError | None = None
+    for server in servers:
+        try:
+            secrets = read_secrets(server)
+        except HostError as error:
+            failure = failure or error
+            continue
+        if secrets:
+            return server, secrets
+    if failure:
+        raise failure
+    return None
 
 
 def read_secrets(server: Connection) -> ClusterSecrets | None:

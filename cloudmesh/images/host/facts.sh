@@ -214,6 +214,23 @@ routes() {
         awk '$1 == "nameserver" && $2 ~ /^[0-9.]+$/ && $2 !~ /^127\./ && !seen[$2]++ { print $2, "nameserver" }'
 }
 
+# What is left of an engine of ours that was started here once: all that it needs; too little, though the engine still knows
+# this host by it (damaged); or not even that (wiped).
+engine() {
+    folder=/etc/cloudmesh/cluster
+    if [ ! -e /var/lib/cloudmesh/host/started ]; then
+        echo none
+    elif [ -e /var/lib/cloudmesh/kubernetes ] && [ ! -e /etc/kubernetes/kubelet.conf ]; then
+        echo wiped
+    elif [ ! -e $folder/marker.json ] || [ ! -e $folder/ca.pem ] || [ ! -e $folder/host.pem ] || [ ! -e $folder/host-key.pem ]; then
+        echo damaged
+    elif grep -qs '"role": "server"' $folder/marker.json && [ ! -e $folder/secrets.json ]; then
+        echo damaged
+    else
+        echo started
+    fi
+}
+
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
 fact clock "$(date +%s.%N)"
@@ -228,7 +245,7 @@ fact apt "$(yes_if has apt-get)"
 fact systemd "$(systemd)"
 fact docker "$(docker_version)"
 fact raises_limits "$(raises_limits)"
-fact engine "$(if [ -e /var/lib/cloudmesh/host/started ]; then echo started; else echo none; fi)"
+fact engine "$(engine)"
 fact cgroup "$(if [ -f /sys/fs/cgroup/cgroup.controllers ]; then echo 2; else echo 1; fi)"
 
 if grep -qsv '^/' data_dir; then fail "the data directory '$(grep -v '^/' data_dir | head -n 1)' is not an absolute path"; fi
@@ -238,6 +255,7 @@ fact disk "${room#* }"
 
 # A line break within JSON is never part of a value. An empty file is a damaged marker, and not a host of no cluster.
 marker=/etc/cloudmesh/cluster/marker.json
+[ -e "$marker" ] || marker=/var/lib/cloudmesh/host/marker.json
 if [ -e "$marker" ]; then text=$(tr '\r\n' '  ' <"$marker"); else text=none; fi
 fact marker "${text:-empty}"
 for port in $(busy_ports); do fact busy_ports "$port"; done

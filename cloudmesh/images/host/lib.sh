@@ -156,6 +156,7 @@ place_all() {
 place_configuration() {
     mkdir -p "$CONFIG"
     chmod 700 /etc/cloudmesh "$CONFIG"
+    place etc/marker.json "$STATE/marker.json" 600 || true
     place_all etc "$CONFIG" 600
     place_all units "$UNITS" 644
     systemctl daemon-reload

@@ -101,6 +101,7 @@ administer() {
 }
 
 join() {
+    drop_remains
     equip
     make_results
     if [ ! -e "$DATA/joined" ]; then kubeadm join join.json; fi
@@ -110,6 +111,15 @@ join() {
     wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
     wait_for 60 introduce || fail "the API does not know this host as $(cat node): $(last_lines "$DATA/node.log")"
     engine_started
+}
+
+# A host whose /etc/kubernetes was deleted joins as a new one: the cluster has forgotten what it was.
+drop_remains() {
+    if [ ! -e "$DATA/joined" ] || [ -e /etc/kubernetes/kubelet.conf ]; then return 0; fi
+    step "drop what an earlier join has left"
+    systemctl stop cloudmesh-kubelet.service
+    for path in /var/lib/cloudmesh/etcd "$KUBELET/pki"; do remove_tree "$path"; done
+    rm -f "$DATA/joined"
 }
 
 # kubeadm has the kubelet of a server ask no API but that of its own host.

@@ -68,6 +68,9 @@ class MemoryEngine:
         workers = self.workers
         self.workers = tuple(replace(worker, status=status) if worker.id == node.id else worker for worker in workers)
 
+    def remove_server(self, node: Node) -> None:
+        """Its servers decide nothing."""
+
     def remove_node(self, node: Node) -> None:
         self.workers = tuple(worker for worker in self.workers if worker.id != node.id)
 

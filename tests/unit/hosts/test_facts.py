@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.core.model import Facts
+from cloudmesh.cluster.core.model import EngineState, Facts
 from cloudmesh.cluster.hosts import facts
 
 SCRIPT = Path(__file__).parents[3] / "cloudmesh/images/host/facts.sh"
@@ -180,9 +180,46 @@ def test_a_marker_that_is_empty_is_not_a_host_of_no_cluster(tmp_path: Path) -> N
 
 def test_an_engine_that_was_started_once_is_told(tmp_path: Path) -> None:
     script = SCRIPT.read_text().replace("/var/lib/cloudmesh/host/", f"{tmp_path}/")
-    assert not _parse(_run(tmp_path, script=script)).engine_started
+    assert _parse(_run(tmp_path, script=script)).engine is EngineState.NONE
     (tmp_path / "started").touch()
-    assert _parse(_run(tmp_path, script=script)).engine_started
+    assert _parse(_run(tmp_path, script=script)).engine is EngineState.DAMAGED
+
+
+def test_what_is_left_of_an_engine_is_told(tmp_path: Path) -> None:
+    script = SCRIPT.read_text()
+    for place in (
+        "/var/lib/cloudmesh/host",
+        "/var/lib/cloudmesh/kubernetes",
+        "/etc/cloudmesh/cluster",
+        "/etc/kubernetes",
+    ):
+        script = script.replace(place, f"{tmp_path}{place}")
+        (tmp_path / place[1:]).mkdir(parents=True)
+    config, kubelet = tmp_path / "etc/cloudmesh/cluster", tmp_path / "etc/kubernetes/kubelet.conf"
+    for file in ("ca.pem", "host.pem", "host-key.pem", "secrets.json"):
+        (config / file).touch()
+    (config / "marker.json").write_text('{"role": "server"}')
+    (tmp_path / "var/lib/cloudmesh/host/started").touch()
+    kubelet.touch()
+
+    def read_state() -> EngineState:
+        return _parse(_run(tmp_path, script=script)).engine
+
+    assert read_state() is EngineState.STARTED
+    (config / "secrets.json").unlink()
+    assert read_state() is EngineState.DAMAGED
+    (config / "marker.json").write_text('{"role": "worker"}')
+    assert read_state() is EngineState.STARTED
+    (config / "host.pem").unlink()
+    assert read_state() is EngineState.DAMAGED
+    kubelet.unlink()
+    assert read_state() is EngineState.WIPED
+
+
+def test_a_host_whose_configuration_was_deleted_still_says_of_which_cluster_it_is(tmp_path: Path) -> None:
+    script = SCRIPT.read_text().replace("/var/lib/cloudmesh/host/", f"{tmp_path}/")
+    (tmp_path / "marker.json").write_text('{"cluster": "demo"}')
+    assert _parse(_run(tmp_path, script=script)).marker == '{"cluster": "demo"}'
 
 
 def test_routes_are_the_same_where_iproute2_is_missing(tmp_path: Path, without_iproute: str) -> None:

@@ -14,11 +14,12 @@ from cloudmesh.cluster.core import certificates, names
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
-from cloudmesh.cluster.core.model import Facts, Host, Marker, Node, Role
+from cloudmesh.cluster.core.model import EngineState, Facts, Host, Marker, Node, Role
 from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.lifecycle import install, plan
 from cloudmesh.cluster.lifecycle.install import Installation
+from cloudmesh.cluster.providers import open_cluster
 
 __all__ = ["provide_clock"]
 pytestmark = pytest.mark.usefixtures("clock")
@@ -57,31 +58,35 @@ def facts(number: int, *, started: bool = False, known: bool = True) -> Facts:
         0,
         0,
         marker=text if known else "",
-        engine_started=started,
+        engine=EngineState.STARTED if started else EngineState.NONE,
     )
 
 
-def find_pending(monkeypatch: pytest.MonkeyPatch, engine: Engine, *hosts: Facts) -> list[str]:
+def find_pending(monkeypatch: pytest.MonkeyPatch, engine: Engine, *hosts: Facts, started: bool = True) -> Installation:
     monkeypatch.setattr(MemoryProvider, "instance", engine)
     run = Installation(Context(cast(Any, None), Silence(), "me@here"), MemoryProvider(), "demo", ())
-    run.spec, run.server = SPEC, cast(Any, SimpleNamespace(host=ONE))
+    run.spec, run.server, run.started = SPEC, cast(Any, SimpleNamespace(host=ONE)), started
     names = {"10.0.0.1": ONE, "10.0.0.2": TWO}
     install.find_pending(
         run, [HostPlan(names[host.address], host, Role.WORKER, True, "root@h:22", "ssh-ed25519 A") for host in hosts]
     )
-    return [str(host.host) for host in run.pending]
+    return run
+
+
+def pending(monkeypatch: pytest.MonkeyPatch, engine: Engine, *hosts: Facts, started: bool = True) -> list[str]:
+    return [str(host.host) for host in find_pending(monkeypatch, engine, *hosts, started=started).pending]
 
 
 def test_hosts_on_which_no_engine_was_ever_started_are_installed_and_no_engine_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = Engine()
-    assert find_pending(monkeypatch, engine, facts(1), facts(2, known=False)) == ["one", "two"]
+    assert pending(monkeypatch, engine, facts(1), facts(2, known=False), started=False) == ["one", "two"]
     assert engine.asked_for_nodes == 0
 
 
 def test_hosts_that_the_engine_calls_ready_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_pending(monkeypatch, Engine(), facts(1, started=True), facts(2)) == ["two"]
+    assert pending(monkeypatch, Engine(), facts(1, started=True), facts(2)) == ["two"]
 
 
 @pytest.mark.parametrize("status", ["drained", "draining"])
@@ -90,11 +95,11 @@ def test_a_host_that_was_told_to_take_no_jobs_is_not_installed_again(
 ) -> None:
     (node,) = Engine().workers
     engine = Engine(workers=(replace(node, status=status),))
-    assert find_pending(monkeypatch, engine, facts(1, started=True)) == []
+    assert pending(monkeypatch, engine, facts(1, started=True)) == []
 
 
 def test_an_engine_that_is_starting_is_waited_for(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    assert find_pending(monkeypatch, Engine(silences=20), facts(1, started=True)) == []
+    assert pending(monkeypatch, Engine(silences=20), facts(1, started=True)) == []
     assert clock.now == 20
 
 
@@ -109,13 +114,26 @@ def test_while_the_engine_is_silent_nothing_is_installed_and_it_is_said(
     assert 90 <= clock.now <= 92
 
 
-def test_a_first_server_that_was_wiped_is_not_made_the_first_of_a_new_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(HostError, match=r"^one: the engine was never started here, but it was on two: "):
-        find_pending(monkeypatch, Engine(), facts(1, known=False), facts(2, started=True))
+@pytest.mark.parametrize("state", [EngineState.NONE, EngineState.WIPED])
+def test_a_first_server_that_was_wiped_joins_again_and_the_engine_forgets_what_it_was(
+    monkeypatch: pytest.MonkeyPatch, state: EngineState
+) -> None:
+    engine = Engine()
+    wiped = replace(facts(1, known=False), engine=state)
+    run = find_pending(monkeypatch, engine, wiped, facts(2, started=True))
+    assert (run.first, [str(host.host) for host in run.others]) == ([], ["one", "two"])
+    assert [node.name for node in run.stale] == ["one"]
+
+
+def test_a_host_whose_configuration_was_deleted_gets_it_again_and_stays_the_node_that_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = find_pending(monkeypatch, Engine(), replace(facts(1), engine=EngineState.DAMAGED))
+    assert ([str(host.host) for host in run.pending], run.stale) == (["one"], [])
 
 
 def load_spec(monkeypatch: pytest.MonkeyPatch, stored: ClusterSecrets | None, *hosts: Facts) -> ClusterSpec:
-    monkeypatch.setattr(plan, "read_secrets", lambda _: stored)
+    monkeypatch.setattr(open_cluster, "read_secrets", lambda _: stored)
     connections = dict.fromkeys((ONE, TWO), cast(Any, None))
     named = dict(zip((ONE, TWO), hosts, strict=False))
     return plan.load_or_create_spec(connections, named, "demo", "memory", 1, dict)

@@ -26,6 +26,7 @@ from cloudmesh.cluster.providers.kubernetes import (
     api_client,
     credentials,
     driver_admission,
+    etcd,
     indexed_jobs,
     native,
     nodes,
@@ -59,7 +60,7 @@ _TOKENS = requests.collection("v1", "secrets", credentials.BOOTSTRAP_NAMESPACE)
 def open_engine(server: Connection, secrets: ClusterSecrets) -> Iterator[KubernetesEngine]:
     """Yield the engine of the cluster that `server` belongs to; its API is reached through SSH."""
     with api_client.open_client(server, secrets) as client:
-        yield KubernetesEngine(client)
+        yield KubernetesEngine(client, lambda address: etcd.remove_member(server, secrets, address))
 
 
 class KubernetesEngine:
@@ -67,12 +68,14 @@ class KubernetesEngine:
 
     Args:
         client: the API client.
+        remove_member: takes the server at an address out of the members of the store behind the API.
     """
 
     spark_overhead_mb = 0
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, remove_member: Callable[[str], None]) -> None:
         self._client = client
+        self._remove_member = remove_member
         self._jobs = JobStore(client)
         self._volumes = VolumeStore(client)
         self._operator_names: dict[str, str] = {}  # what the operator calls each node
@@ -134,6 +137,10 @@ class KubernetesEngine:
     def end_drain(self, node: Node) -> None:
         """Let `node` take pods again."""
         self._set_unschedulable(node, False)
+
+    def remove_server(self, node: Node) -> None:
+        """Take a server out of etcd's members; its API server, which asks its own etcd alone, ends with that."""
+        self._remove_member(node.address)
 
     def remove_node(self, node: Node) -> None:
         """Delete `node` from the engine's list; Kubernetes then deletes its pods, and where they ran is kept before."""

@@ -98,6 +98,16 @@ class NomadEngine:
         """Let `node` take jobs again."""
         nodes.end_drain(self._client, node)
 
+    def remove_server(self, node: Node) -> None:
+        """Take a server out of those that vote, and out of the gossip; one that lives must be stopped soon after."""
+        for peer in call(self._client.operator.get_configuration)["Servers"]:
+            if peer["Address"].rpartition(":")[0] == node.address:
+                request = self._client.operator.request
+                call(partial(request, "raft", "peer", params={"id": peer["ID"]}, method="delete"))
+        for member in call(self._client.agent.get_members)["Members"]:
+            if member["Addr"] == node.address and member["Status"] == "failed":
+                call(partial(self._client.agent.force_leave, member["Name"]))
+
     def remove_node(self, node: Node) -> None:
         """Remove `node` from Nomad's list, with its host volumes."""
         self._volumes.remove_node(node.id)
