@@ -205,15 +205,20 @@ class Cluster:
         """Return the cluster's nodes, with what each has free for jobs."""
         return self.info().nodes
 
-    def add(self, hosts: Hosts) -> ClusterInfo:
-        """Let more hosts join as workers; jobs keep running.
+    def add(self, hosts: Hosts, *, as_servers: bool = False) -> ClusterInfo:
+        """Let more hosts join; jobs keep running.
+
+        Args:
+            hosts: to join.
+            as_servers: whether they become servers; otherwise workers.
 
         Raises:
+            UsageError: the cluster would have neither 1, 3 nor 5 servers.
             LockedError: another operator is changing the cluster or a host.
             HostsError: hosts that failed, each with its cause; the others are in.
         """
         with self._open() as opened:
-            return add.add(opened, self._parse(hosts))
+            return add.add(opened, self._parse(hosts), as_servers=as_servers)
 
     def remove(self, hosts: Hosts, *, force: bool = False, agree: Callable[[str], None] | None = None) -> None:
         """Drain hosts, take them out of the cluster and clean them.
@@ -228,7 +233,7 @@ class Cluster:
 
         Raises:
             NotFoundError: a host is not of this cluster.
-            UsageError: a host is a server.
+            UsageError: a host is a server without which those that live are no majority.
             HostsError: hosts that failed, each with its cause.
         """
         with self._open() as opened:
@@ -252,7 +257,7 @@ class Cluster:
         Args:
             verb: "create", "add", "remove" or "kill".
             hosts: those of the verb.
-            options: of create: provider, servers, nodes, debian, images.
+            options: of create: provider, servers, nodes, debian, images; of add: as_servers.
 
         Raises:
             UsageError: there is no such verb, or the verb's own check failed.
@@ -263,11 +268,12 @@ class Cluster:
         if verb == "kill":
             with discovery.find(self.context, self.name) as discovered:
                 return kill.plan_kill(self.context, discovered)
+        planners: dict[str, Callable[..., tuple[PlannedStep, ...]]]
         planners = {"add": add.plan_add, "remove": remove.plan_remove}
         if verb not in planners:
             raise UsageError(f"{verb!a} has no plan: use create, add, remove or kill")
         with self._open() as opened:
-            return planners[verb](opened, self._parse(hosts))
+            return planners[verb](opened, self._parse(hosts), **options)
 
     def kubeconfig(self) -> bytes:
         """Return the file by which kubectl reaches the cluster, with an administrator's key for a week in it.
@@ -434,14 +440,13 @@ class Job:
         with self.cluster._open() as opened:
             with opened.engine() as engine:
                 locations = engine.results(self.id)
-            moved = moved_data.find(opened.server, self.id)
+            moved = moved_data.find(opened.discovered, self.id)
             return fetch(
                 opened.context,
                 opened.discovered,
                 [location for location in locations if not moved_data.is_moved(location, moved)],
                 Path(target).expanduser(),
                 moved=moved_data.result_locations(self.id, moved),
-                server=opened.server,
             )
 
     def stop(self) -> JobStatus:

@@ -115,11 +115,13 @@ class HostGroup:
     Attributes:
         key: private key file.
         network: the Docker SDK's object.
+        plan: how they were made.
     """
 
     hosts: tuple[ContainerHost, ...]
     key: Path
     network: Any
+    plan: containers.NewHostPlan
 
     @property
     def where(self) -> list[str]:
@@ -130,6 +132,16 @@ class HostGroup:
         """Let a host that was stopped boot again; it is the same machine, at the same port and address."""
         host.container.start()
         _wait_until_booted(Host("127.0.0.1", USER, host.port, str(self.key)))
+
+    def replace(self, host: ContainerHost) -> ContainerHost:
+        """Return a new machine in the place of a host: at its port and address, with the host keys of its sshd."""
+        stream, _ = host.container.get_archive("/etc/ssh")
+        ssh_config, image, name = b"".join(stream), host.container.attrs["Image"], host.name
+        client = host.container.client
+        host.container.remove(force=True, v=True)
+        for what in container_config.VOLUMES:
+            client.volumes.get(container_config.volume_of(name, what)).remove()
+        return _start_host(client, name, self.plan, image, sudo_asks=False, port=host.port, ssh_config=ssh_config)
 
 
 @dataclass(frozen=True)
@@ -263,14 +275,23 @@ def start_hosts(
                 for index, release in enumerate(releases, 1)
             ]
             hosts = tuple(future.result() for future in starting)
-        yield HostGroup(hosts, key, client.networks.get(plan.network))
+        yield HostGroup(hosts, key, client.networks.get(plan.network), plan)
     finally:
         _clear(client, name)
         client.close()
 
 
-def _start_host(client: Any, name: str, plan: containers.NewHostPlan, image: str, sudo_asks: bool) -> ContainerHost:
-    port, address = _find_free_port(), container_config.address_of(plan.subnet, container_config.index_of(name))
+def _start_host(
+    client: Any,
+    name: str,
+    plan: containers.NewHostPlan,
+    image: str,
+    sudo_asks: bool,
+    port: int = 0,
+    ssh_config: bytes = b"",
+) -> ContainerHost:
+    port = port or _find_free_port()
+    address = container_config.address_of(plan.subnet, container_config.index_of(name))
     config = container_config.container_config(
         name, image, plan.docker.capabilities, modules=Path("/lib/modules").is_dir()
     )
@@ -286,6 +307,8 @@ def _start_host(client: Any, name: str, plan: containers.NewHostPlan, image: str
         "/etc/cloudmesh-local/resolv.conf": (plan.docker.resolv_conf, 0o644),
     }
     client.api.put_archive(container, "/", archive.pack(files))
+    if ssh_config:
+        client.api.put_archive(container, "/etc", ssh_config)
     host = ContainerHost(client.containers.get(name), port, address)
     host.container.start()
     _wait_until_booted(Host(name, "root", port, address="127.0.0.1", private_key=plan.private_key))

@@ -74,9 +74,9 @@ def create(arguments: Arguments) -> None:
 def add(arguments: Arguments) -> None:
     """Let hosts join a cluster."""
     if arguments.flag("--dryrun"):
-        _show_plan(arguments, "add")
+        _show_plan(arguments, "add", as_servers=arguments.flag("--server"))
     else:
-        arguments.cluster.add(arguments.hostnames)
+        arguments.cluster.add(arguments.hostnames, as_servers=arguments.flag("--server"))
 
 
 def remove(arguments: Arguments) -> None:
@@ -204,9 +204,9 @@ def find_log_file(arguments: Arguments) -> str:
     return file
 
 
-def _show_plan(arguments: Arguments, verb: str) -> None:
+def _show_plan(arguments: Arguments, verb: str, **options: bool) -> None:
     hosts = arguments.hostnames if arguments.arguments["HOSTNAMES"] else ()
-    arguments.show(arguments.cluster.plan(verb, hosts), STEP_COLUMNS, nothing="nothing to do")
+    arguments.show(arguments.cluster.plan(verb, hosts, **options), STEP_COLUMNS, nothing="nothing to do")
 
 
 def _export_kubeconfig(arguments: Arguments, file: str) -> None:

@@ -21,7 +21,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster create -n NAME [-p PROVIDER] [--nodes=N] [--servers=N] [--images=IMAGES] [--debian=RELEASE]
                          [--interface=DEVICE] [--mirror=LOCATION] [--ca-bundle=FILE] [--yes] [--dryrun] [options]
                          [HOSTNAMES...]
-          cluster add -n NAME [--interface=DEVICE] [--mirror=LOCATION] [--yes] [--dryrun] [options] HOSTNAMES...
+          cluster add -n NAME [--server] [--interface=DEVICE] [--mirror=LOCATION] [--yes] [--dryrun] [options]
+                      HOSTNAMES...
           cluster remove -n NAME [--force] [--yes] [--dryrun] [options] HOSTNAMES...
           cluster kill -n NAME [--force] [--yes] [--dryrun] [options]
           cluster list [--output=FORMAT] [options]
@@ -51,10 +52,10 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                    machines (local hosts) where no host is given. The first host, or the first --servers of them,
                    are servers. Every host is checked before any is changed. Nothing is done to a cluster that
                    is complete; one that is not is completed.
-          add      Lets more hosts join. Jobs go on running.
+          add      Lets more hosts join, as workers, or with --server as servers. Jobs go on running.
           remove   Drains the hosts, takes them out of the cluster and cleans them. Their jobs move to other hosts;
                    output and results that jobs have left on them move to a server, or are lost with a host that is
-                   down: it names these jobs before it asks.
+                   down: it names these jobs before it asks. A server is removed while a majority of them stays.
           kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
           list     Prints the name of each cluster found.
           info     Shows all clusters, or one with its API address, hosts, roles, health and resources.
@@ -101,6 +102,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           -p PROVIDER --provider=PROVIDER  The engine: nomad, or kubernetes (k8s). [default: nomad]
           --nodes=N            How many local hosts to make, where no host is given. [default: 1]
           --servers=N          How many of the hosts are servers: 1, 3 or 5. [default: 1]
+          --server             The hosts become servers. The cluster has 3 or 5 of them then.
           --images=IMAGES      Images to deliver beforehand, with commas between them; submit delivers what it
                                needs.
           --debian=RELEASE     The Debian release of the local hosts: 12 or 13. [default: 13]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError
-from cloudmesh.cluster.core.model import Host, Node
-from cloudmesh.cluster.hosts.discovery import connection_to
+from cloudmesh.cluster.core.model import Host, Node, Role
+from cloudmesh.cluster.hosts.discovery import DiscoveredCluster, connection_to
 from cloudmesh.cluster.jobs.results import locate_results
 from cloudmesh.cluster.providers.base import Chunk, Engine, ResultLocation, missing_node
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
@@ -32,10 +32,12 @@ class MovedData(NamedTuple):
     """What a server has of a job that ran on a host which left.
 
     Attributes:
+        server: a connection to it.
         node_id: the engine's id of the node that the host was.
         tasks: those whose results are there.
     """
 
+    server: Connection
     node_id: str
     tasks: tuple[str, ...]
 
@@ -43,7 +45,7 @@ class MovedData(NamedTuple):
 def move(
     opened: OpenCluster, engine: Engine, jobs_by_host: Mapping[Host, tuple[Node, Sequence[str]]]
 ) -> dict[Host, ClusterError]:
-    """Copy what hosts have of jobs to the server that the cluster was opened by.
+    """Copy what hosts have of jobs to the server that the cluster was opened by, of servers also what was moved there.
 
     What is there of jobs that the engine has no more is removed.
 
@@ -64,6 +66,8 @@ def move(
         def move_from(host: Host) -> None:
             node, job_ids = jobs_by_host[host]
             source = connection_to(host, opened.discovered, opened.context, stack)
+            if Role.SERVER in node.roles:
+                _copy(source, _ROOT, opened.server, "adopt", {})
             for job_id in job_ids:
                 opened.context.report.step(str(host), f"move output and results of {job_id} to {opened.server.host}")
                 _move_job(opened, engine, node, source, job_id)
@@ -80,16 +84,17 @@ def _move_job(opened: OpenCluster, engine: Engine, node: Node, source: Connectio
     if failures:
         raise HostsError(failures)
     for location in located:
-        _copy_results(source, location.path, opened.server, {**place, "task": _quote(location.task).encode()})
+        _copy(source, location.path, opened.server, "results", {**place, "task": _quote(location.task).encode()})
     _run(opened.server, "output", place, _frame(engine.logs(job_id, follow=False, where=node.id.__eq__)))
     _run(opened.server, "finish", place)
 
 
-def _copy_results(source: Connection, path: str, server: Connection, files: dict[str, bytes]) -> None:
+def _copy(source: Connection, path: str, server: Connection, verb: str, files: dict[str, bytes]) -> None:
+    """Send a directory of a host to a server, which takes it by a verb of the script."""
     failure = None
     with source.stream(_script(), "send", files={"path": path.encode()}, silence=_SILENCE_SECONDS) as archive:
         try:
-            _run(server, "results", files, iter(partial(archive.read, _PIECE_BYTES), b""))
+            _run(server, verb, files, iter(partial(archive.read, _PIECE_BYTES), b""))
         except HostError as error:
             if archive.read(1):
                 raise
@@ -98,12 +103,18 @@ def _copy_results(source: Connection, path: str, server: Connection, files: dict
         raise failure
 
 
-def find(server: Connection, job_id: str) -> tuple[MovedData, ...]:
-    """Return what a server has of a job.
+def find(discovered: DiscoveredCluster, job_id: str) -> tuple[MovedData, ...]:
+    """Return what the servers that answered have of a job.
 
     Raises:
-        HostError: the server gave no answer.
+        HostError: one of them gave no answer to this.
     """
+    servers = {host: discovered.connections[host] for host in discovered.servers}
+    answers = parallel.run_on_hosts(lambda server: _find_on(server, job_id), servers).or_raise()
+    return tuple(entry for host in servers for entry in answers[host])
+
+
+def _find_on(server: Connection, job_id: str) -> tuple[MovedData, ...]:
     answer = server.run(_script(), "list", files={"job": _quote(job_id).encode()})
     if "moved" not in answer.facts:
         raise HostError(str(server.host), "the server gave no answer when it was asked for what was moved to it")
@@ -111,11 +122,12 @@ def find(server: Connection, job_id: str) -> tuple[MovedData, ...]:
     for line in answer.facts["moved"].splitlines()[:-1]:
         node_id, _, task = line.partition("/")
         tasks.setdefault(unquote(node_id), []).extend([unquote(task)] if task else [])
-    return tuple(MovedData(node_id, tuple(names)) for node_id, names in tasks.items())
+    return tuple(MovedData(server, node_id, tuple(names)) for node_id, names in tasks.items())
 
 
-def read_output(server: Connection, job_id: str, moved: MovedData) -> Iterator[Chunk]:
+def read_output(job_id: str, moved: MovedData) -> Iterator[Chunk]:
     """Yield the output that was moved to a server."""
+    server = moved.server
     place = f"{_quote(job_id)}/{_quote(moved.node_id)}".encode()
     with server.stream(_script(), "read", files={"place": place}) as stream:
         while header := stream.readline():
@@ -129,13 +141,16 @@ def read_output(server: Connection, job_id: str, moved: MovedData) -> Iterator[C
                 yield Chunk(name, piece)
 
 
-def result_locations(job_id: str, moved: Iterable[MovedData]) -> list[ResultLocation]:
-    """Return where a server has results of a job that were moved to it; the nodes are those that they come from."""
+def result_locations(job_id: str, moved: Iterable[MovedData]) -> list[tuple[Connection, ResultLocation]]:
+    """Return where servers have results of a job that were moved there; the nodes are those that they come from."""
     return [
-        ResultLocation(
-            task,
-            missing_node(entry.node_id, entry.node_id),
-            f"{_ROOT}/{_quote(job_id)}/{_quote(entry.node_id)}/results/{_quote(task)}",
+        (
+            entry.server,
+            ResultLocation(
+                task,
+                missing_node(entry.node_id, entry.node_id),
+                f"{_ROOT}/{_quote(job_id)}/{_quote(entry.node_id)}/results/{_quote(task)}",
+            ),
         )
         for entry in moved
         for task in entry.tasks

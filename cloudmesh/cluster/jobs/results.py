@@ -29,8 +29,7 @@ def fetch(
     locations: Sequence[ResultLocation],
     target: Path,
     *,
-    moved: Sequence[ResultLocation] = (),
-    server: Connection | None = None,
+    moved: Sequence[tuple[Connection, ResultLocation]] = (),
 ) -> CopySummary:
     """Copy the results of a job's tasks into `target`, those of each task into a folder with the task's name.
 
@@ -43,8 +42,7 @@ def fetch(
         discovered: the cluster.
         locations: where the tasks left their results.
         target: a folder; it is made when there is something to copy.
-        moved: what the server has of hosts that left the cluster; of a task that is among `locations` too, those count.
-        server: a connection to it.
+        moved: what servers have of hosts that left the cluster; of a task that is among `locations` too, those count.
 
     Raises:
         HostsError: some hosts could not be reached, files were damaged on the way, or a file here has another content.
@@ -67,11 +65,10 @@ def fetch(
 
         outcomes = parallel.run_on_hosts(copy_from, {host: host for host in hosts})
         summary = sum(outcomes.values.values(), CopySummary())
-        if server:
-            names = {location.task for location in located}
-            for location in moved:
-                if location.task not in names:
-                    summary += _copy_task(server, location, target, context.report)
+        names = {location.task for location in located}
+        for server, location in moved:
+            if location.task not in names:
+                summary += _copy_task(server, location, target, context.report)
     failures = {**failures, **outcomes.failures, **{node.name: error for node, error in missing.items()}}
     for host, node in hosts.items():
         if isinstance(error := failures.get(str(host)), UnreachableError):

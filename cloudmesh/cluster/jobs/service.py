@@ -74,6 +74,7 @@ class JobService:
         self._context = opened.context
         self._spec = opened.spec
         self._server = opened.server
+        self._discovered = opened.discovered
         self._open_engine = opened.engine
         self._resolve_volumes = resolve_volumes
 
@@ -208,13 +209,13 @@ class JobService:
         """
         with self._open_engine() as engine:
             status = engine.job(names.check(job_id, "job id"))
-            moved = moved_data.find(self._server, job_id)
+            moved = moved_data.find(self._discovered, job_id)
             lost = {} if follow and not status.state.ended else find_lost_output(engine, status, moved)
             # A host may have come back by its old name.
             gone = {entry.node_id for entry in moved} - {node.id for node in (engine.nodes() if moved else ())}
             try:
                 for entry in moved:
-                    for chunk in moved_data.read_output(self._server, job_id, entry):
+                    for chunk in moved_data.read_output(job_id, entry):
                         output(chunk)
                 for chunk in engine.logs(job_id, follow, lambda node_id: node_id not in gone):
                     output(chunk)

@@ -1,9 +1,10 @@
-"""Hosts join a cluster as workers; its jobs keep running."""
+"""Hosts join a cluster, as workers or as servers; its jobs keep running."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from cloudmesh.cluster.core.errors import ApiError
 from cloudmesh.cluster.core.model import ClusterInfo, Host, Node
@@ -12,25 +13,38 @@ from cloudmesh.cluster.hosts.named_nodes import NamedNodes
 from cloudmesh.cluster.lifecycle import install, plan
 from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
+from cloudmesh.cluster.lifecycle.servers import check_more_servers
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
 
 _UNDO = "remove"
 
 
-def _lock(run: Installation) -> None:
+@dataclass
+class Addition(Installation):
+    """One run of `add`.
+
+    Attributes:
+        as_servers: whether hosts that are new become servers.
+    """
+
+    as_servers: bool = False
+
+
+def _lock(run: Addition) -> None:
     install.lock_in_order(run, [run.server, *run.connections.values()])
 
 
-def _preflight(run: Installation) -> None:
+def _preflight(run: Addition) -> None:
     server = facts.gather(run.server, ports=())
     run.started = server.engine_started
+    if run.as_servers:
+        run.spec = check_more_servers(run.spec, [host_facts.address for host_facts in run.facts.values()])
     plan.check_hosts(run.facts, run.provider, run.spec, server.arch)
-    plans = plan.plan_hosts(run.connections, run.facts, run.spec, joined=len(run.spec.servers))
-    install.find_pending(run, plans)
+    install.find_pending(run, servers_work=len(run.spec.servers) == 1)
     install.name_nodes(run)
 
 
-PHASES: tuple[Phase[Installation], ...] = (
+PHASES: tuple[Phase[Addition], ...] = (
     Phase("connect", "log in and become root", install.connect, all_hosts),
     Phase("lock", "let no other operator change the cluster and the hosts meanwhile", _lock, all_hosts),
     Phase("facts", "ask what the host is", install.gather_facts, all_hosts),
@@ -43,31 +57,39 @@ PHASES: tuple[Phase[Installation], ...] = (
     Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, install.wiped_hosts, _UNDO),
     Phase("join", "fetch the binaries, start the engine, join the cluster", install.join, other_hosts, _UNDO),
     Phase("ready", "wait until the engine calls the host ready", install.wait_until_ready, pending_hosts, _UNDO),
+    Phase("tell", "tell the cluster's hosts which servers it has", install.tell_servers, all_hosts, _UNDO),
     Phase("volumes", "bring the cluster's volumes", install.mount_volumes, all_hosts, _UNDO),
 )
 
 
-def add(opened: OpenCluster, hosts: Sequence[Host]) -> ClusterInfo:
-    """Let `hosts` join as workers; those that are in and healthy are left alone.
+def add(opened: OpenCluster, hosts: Sequence[Host], *, as_servers: bool = False) -> ClusterInfo:
+    """Let `hosts` join; those that are in and healthy are left alone.
+
+    Args:
+        opened: the cluster.
+        hosts: to join.
+        as_servers: whether they become servers; otherwise workers.
 
     Raises:
+        UsageError: the cluster would have a number of servers of which no majority is always clear.
         LockedError: another operator is changing the cluster or a host.
         HostsError: hosts that failed, each with its cause; the others are in.
     """
-    return install.install_hosts(PHASES, _start(opened, hosts), "these hosts")
+    return install.install_hosts(PHASES, _start(opened, hosts, as_servers), "these hosts")
 
 
-def plan_add(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep, ...]:
+def plan_add(opened: OpenCluster, hosts: Sequence[Host], *, as_servers: bool = False) -> tuple[PlannedStep, ...]:
     """Return what `add` would do on each host; the hosts are looked at and nothing is changed."""
-    run = _start(opened, hosts)
+    run = _start(opened, hosts, as_servers)
     with run.stack:
         perform(checks(PHASES), run)
         return planned_steps(PHASES, run)
 
 
-def _start(opened: OpenCluster, hosts: Sequence[Host]) -> Installation:
-    run = Installation(opened.context, opened.provider, opened.spec.cluster, _reach(opened, hosts))
+def _start(opened: OpenCluster, hosts: Sequence[Host], as_servers: bool) -> Addition:
+    run = Addition(opened.context, opened.provider, opened.spec.cluster, _reach(opened, hosts), as_servers=as_servers)
     run.spec, run.server = opened.spec, opened.server
+    run.members = opened.discovered.connections
     return run
 
 

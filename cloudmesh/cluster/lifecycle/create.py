@@ -46,7 +46,8 @@ def _plan(run: Creation) -> None:
 def _preflight(run: Creation) -> None:
     plan.check_hosts(run.facts, run.provider, run.spec)
     plan.ensure_unique_name(run.context, run.spec.cluster, run.spec.id)
-    install.find_pending(run, plan.plan_hosts(run.connections, run.facts, run.spec))
+    all_are_servers = len(run.facts) <= len(run.spec.servers)
+    install.find_pending(run, servers_work=all_are_servers or len(run.spec.servers) == 1)
     install.name_nodes(run)
 
 
@@ -63,6 +64,7 @@ PHASES: tuple[Phase[Creation], ...] = (
     Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, install.wiped_hosts, _UNDO),
     Phase("join", "fetch the binaries, start the engine, join the cluster", install.join, other_hosts, _UNDO),
     Phase("ready", "wait until the engine calls the host ready", install.wait_until_ready, pending_hosts, _UNDO),
+    Phase("tell", "tell the cluster's hosts which servers it has", install.tell_servers, all_hosts, _UNDO),
     Phase("images", "push the images that were asked for", install.deliver_images, first_server, _UNDO),
     Phase("volumes", "bring the cluster's volumes", install.mount_volumes, all_hosts, _UNDO),
 )

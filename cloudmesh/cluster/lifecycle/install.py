@@ -32,6 +32,7 @@ from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.lifecycle import node_names, plan
 from cloudmesh.cluster.lifecycle.phases import Phase, changes, checks, perform
+from cloudmesh.cluster.lifecycle.servers import tell_hosts
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
 from cloudmesh.cluster.providers.open_cluster import describe, open_engine
 from cloudmesh.cluster.ssh import parallel
@@ -64,6 +65,7 @@ class Installation:
         facts: what each host says of itself.
         spec: what the cluster is to be.
         started: whether the cluster's engine was ever started; the first host that starts it makes the cluster.
+        members: connections to other hosts of the cluster.
         server: the connection to a server, one with an engine where there is one; it may be one of the hosts or not.
         pending: plans of the hosts that the engine does not call ready, or that lack something it needs.
         stale: nodes that the engine has of pending hosts which know nothing of that any more: they were wiped.
@@ -84,6 +86,7 @@ class Installation:
     spec: ClusterSpec = field(init=False)
     server: Connection = field(init=False)
     started: bool = False
+    members: Mapping[Host, Connection] = field(default_factory=dict)
     pending: Sequence[HostPlan] = ()
     stale: Sequence[Node] = ()
     delivery: Delivery | None = None
@@ -203,18 +206,26 @@ def gather_facts(run: Installation) -> None:
     ).or_raise()
 
 
-def find_pending(run: Installation, plans: Sequence[HostPlan]) -> None:
+def find_pending(run: Installation, servers_work: bool) -> None:
     """Find the hosts that the engine does not call ready, or that lack something it needs; the others are left alone.
 
     The hosts themselves say whether the engine was ever started. If it was, it must answer.
 
+    Args:
+        run: with the facts of its hosts.
+        servers_work: whether servers take jobs; where the cluster has servers, a new one does as they do.
+
     Raises:
-        HostError: the engine was started, and does not answer.
+        HostError: the engine was started, and does not answer; or a worker is to be a server.
     """
     if not run.started:
-        run.pending = list(plans)
+        run.pending = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
         return
     nodes = _ask_for_nodes(run)
+    if servers := [node for node in nodes if Role.SERVER in node.roles]:
+        servers_work = any(Role.WORKER in node.roles for node in servers)
+    plans = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
+    _refuse_promotion(run, plans, nodes)
     in_place = {node.address for node in nodes if node.status in _IN_PLACE}
     run.pending = [
         host for host in plans if host.facts.engine is not EngineState.STARTED or host.facts.address not in in_place
@@ -224,6 +235,20 @@ def find_pending(run: Installation, plans: Sequence[HostPlan]) -> None:
     for node in run.stale:
         host = wiped[node.address].host
         run.context.report.note(f"{host}: it was wiped, and joins again as the {node.roles[0]} that it was")
+
+
+def _refuse_promotion(run: Installation, plans: Sequence[HostPlan], nodes: Sequence[Node]) -> None:
+    """Raise HostError where a host that is a worker is to become a server: it keeps its role as long as it is in."""
+    workers = {node.address for node in nodes if Role.SERVER not in node.roles}
+    for host in plans:
+        if host.role is Role.SERVER and host.facts.address in workers:
+            cause = f"it is a worker: take it out by `cms cluster remove -n {run.cluster} {host.host}`, and add it then"
+            raise HostError(str(host.host), cause)
+
+
+def tell_servers(run: Installation) -> None:
+    """Tell the hosts of the cluster which servers it has, where they know fewer."""
+    run.failures.update(tell_hosts(run.context, run.provider, run.spec, {**run.members, **run.connections}))
 
 
 def _ask_for_nodes(run: Installation) -> Sequence[Node]:

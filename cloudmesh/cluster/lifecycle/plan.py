@@ -173,7 +173,7 @@ def read_binary_digests(server: Connection) -> dict[str, str]:
 
 
 def plan_hosts(
-    connections: Mapping[Host, Connection], facts: Mapping[Host, Facts], spec: ClusterSpec, joined: int = 0
+    connections: Mapping[Host, Connection], facts: Mapping[Host, Facts], spec: ClusterSpec, *, servers_work: bool
 ) -> tuple[HostPlan, ...]:
     """Return what each host is to be.
 
@@ -181,10 +181,8 @@ def plan_hosts(
         connections: to the hosts.
         facts: of the hosts.
         spec: of the cluster.
-        joined: how many hosts the cluster has beside these.
+        servers_work: whether servers take jobs too.
     """
-    all_are_servers = joined + len(facts) <= len(spec.servers)
-    servers_work = all_are_servers or len(spec.servers) == 1
     plans = []
     for host, host_facts in facts.items():
         connection, is_server = connections[host], host_facts.address in spec.servers

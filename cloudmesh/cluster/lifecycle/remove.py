@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, UsageError
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError
 from cloudmesh.cluster.core.model import Host, JobStatus, Node, Role
 from cloudmesh.cluster.core.names import list_short
 from cloudmesh.cluster.hosts import lock, members
@@ -16,6 +17,7 @@ from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.hosts.named_nodes import NamedNodes, describe
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
+from cloudmesh.cluster.lifecycle.servers import check_fewer_servers, tell_hosts, with_servers
 from cloudmesh.cluster.providers.base import Engine
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import parallel
@@ -36,8 +38,7 @@ class Removal:
     """One run of `remove`.
 
     Attributes:
-        opened: the cluster.
-        engine: its engine.
+        opened: the cluster; once it is known which servers are to leave, as it is reached by the others.
         hosts: to take out, as the operator named them.
         move_data: copies what jobs left on hosts to a server.
         force: go on where jobs cannot be moved away, or what they left.
@@ -45,11 +46,11 @@ class Removal:
         nodes: what the hosts are, of those that have not failed; without an id where the engine has forgotten them.
         clean: the hosts that have been cleaned.
         failures: what went wrong, by host.
-        stack: releases the lock, and the connections that had to be opened.
+        stack: releases the lock, the connections that had to be opened, and the engine.
+        engine: the cluster's.
     """
 
     opened: OpenCluster
-    engine: Engine
     hosts: Sequence[Host]
     move_data: MoveData
     force: bool = False
@@ -58,6 +59,7 @@ class Removal:
     clean: list[Host] = field(default_factory=list)
     failures: dict[str, ClusterError] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
+    engine: Engine = field(init=False)
 
     @property
     def context(self) -> Context:
@@ -69,20 +71,27 @@ class Removal:
         """The cluster's name."""
         return self.opened.spec.cluster
 
+    @property
+    def servers(self) -> dict[Host, Node]:
+        """Those of the nodes that are servers."""
+        return {host: node for host, node in self.nodes.items() if Role.SERVER in node.roles}
+
 
 def _identify(run: Removal) -> None:
     """Find which nodes the hosts are, also those that the engine has forgotten and that are not clean.
 
-    A server is refused.
+    Servers without which there is no majority are refused; of others, none is asked any more.
     """
+    run.engine = run.stack.enter_context(run.opened.engine())
     nodes = run.engine.nodes()
     addresses = {node.address for node in nodes}
     left = [node for node in members.read(run.opened.server).nodes if node.address not in addresses]
     named = NamedNodes([*nodes, *left], run.opened.discovered, run.context)
     run.nodes = named.find_all(run.hosts)
-    for host, node in run.nodes.items():
-        if Role.SERVER in node.roles:
-            raise UsageError(f"{host} is a server: a cluster keeps its servers until it is killed")
+    if run.servers:
+        check_fewer_servers(nodes, run.servers)
+        run.opened = run.opened.without([node.address for node in run.servers.values()], run.stack)
+        run.engine = run.stack.enter_context(run.opened.engine())
 
 
 def _agree(run: Removal) -> None:
@@ -117,7 +126,7 @@ def _move_data(run: Removal) -> None:
     jobs_by_host = {
         host: (node, job_ids)
         for host, node in run.nodes.items()
-        if node.id and node.status != "down" and (job_ids := _jobs_on(node, jobs))
+        if node.id and node.status != "down" and ((job_ids := _jobs_on(node, jobs)) or Role.SERVER in node.roles)
     }
     for host, error in run.move_data(run.opened, run.engine, jobs_by_host).items():
         node = run.nodes[host]
@@ -129,6 +138,12 @@ def _move_data(run: Removal) -> None:
             f"{node.name}: not removed, what jobs left there cannot be moved to {run.opened.server.host}: {error}; "
             "--force removes it, and that is lost"
         )
+
+
+def _leave(run: Removal) -> None:
+    """Take servers out of those that decide; what they would still say does not count."""
+    for node in run.servers.values():
+        run.engine.remove_server(node)
 
 
 def _clean(run: Removal) -> None:
@@ -144,12 +159,37 @@ def _clean(run: Removal) -> None:
 
 
 def _forget(run: Removal) -> None:
-    """Take the hosts off the engine's list; the servers' own list keeps those that are not clean."""
+    """Take the hosts off the engine's list."""
     for node in run.nodes.values():
+        if Role.SERVER in node.roles:
+            run.engine.remove_server(node)
         if node.id:
             run.engine.remove_node(node)
+
+
+def _tell_hosts(run: Removal) -> None:
+    """Tell the hosts that stay which servers are left."""
+    leaving = {node.address for node in run.servers.values()}
+    spec = with_servers(run.opened.spec, [address for address in run.opened.spec.servers if address not in leaving])
+    removed = {node.address for node in run.nodes.values()}
+    discovered = run.opened.discovered
+    staying = {host: discovered.connections[host] for at, host in discovered.by_address.items() if at not in removed}
+    run.failures.update(tell_hosts(run.context, run.opened.provider, spec, staying))
+    if len(spec.servers) < len(run.opened.spec.servers) and len(spec.servers) not in SERVER_COUNTS:
+        run.context.report.note(
+            f"{len(spec.servers)} servers are left, of which none may be lost: `cms cluster add -n {run.cluster} "
+            "--server HOST` gives the cluster another one"
+        )
+
+
+def _strike(run: Removal) -> None:
+    """Have the servers' own list forget the hosts that are clean."""
     discovered, addresses = run.opened.discovered, [run.nodes[host].address for host in run.clean]
-    servers = {host: discovered.connections[host] for host in discovered.servers}
+    servers = {
+        host: discovered.connections[host]
+        for host, marker in discovered.servers.items()
+        if marker.address not in run.opened.leaving
+    }
     run.failures.update(parallel.run_on_hosts(lambda server: members.drop(server, addresses), servers).failures)
 
 
@@ -158,13 +198,16 @@ def _named_hosts(run: Removal) -> Sequence[Host]:
 
 
 PHASES: tuple[Phase[Removal], ...] = (
-    Phase("identify", "find which host is meant; servers are refused", _identify, _named_hosts),
+    Phase("identify", "find which host is meant; a majority of the servers has to stay", _identify, _named_hosts),
     Phase("agree", "tell what becomes of output and results that jobs have there, and ask", _agree, _named_hosts),
     Phase("lock", "let no other operator change the cluster meanwhile", _lock, _named_hosts),
     Phase("drain", "move its jobs to other hosts, wait for those that cannot move", _drain, _named_hosts, _UNDO),
     Phase("move", "copy output and results of jobs there to a server", _move_data, _named_hosts, _UNDO),
+    Phase("leave", "take a server out of those that decide", _leave, lambda run: list(run.servers), _UNDO),
     Phase("clean", "stop the engine, take away all that the cluster brought", _clean, _named_hosts, _UNDO),
     Phase("forget", "take it off the engine's list of nodes", _forget, _named_hosts, _UNDO),
+    Phase("tell", "tell the other hosts which servers are left", _tell_hosts, lambda run: list(run.servers), _UNDO),
+    Phase("strike", "take it off the servers' list of hosts", _strike, _named_hosts, _UNDO),
 )
 
 
@@ -187,25 +230,23 @@ def remove(
 
     Raises:
         NotFoundError: a host is not of this cluster.
-        UsageError: a host is a server, or named twice.
+        UsageError: a host is named twice, or a server without which those that live are no majority.
         HostsError: hosts that were not drained, or not cleaned, each with its cause; those that were drained are off
             the engine's list all the same, and to remove them again cleans them.
     """
-    with opened.engine() as engine:
-        run = Removal(opened, engine, hosts, move_data, force, agree)
-        with run.stack:
-            perform(PHASES, run)
+    run = Removal(opened, hosts, move_data, force, agree)
+    with run.stack:
+        perform(PHASES, run)
     if run.failures:
         raise HostsError(run.failures)
 
 
 def plan_remove(opened: OpenCluster, hosts: Sequence[Host]) -> tuple[PlannedStep, ...]:
     """Return what `remove` would do on each host; nothing is changed."""
-    with opened.engine() as engine:
-        run = Removal(opened, engine, hosts, _move_nothing)
-        with run.stack:
-            perform(checks(PHASES), run)
-            return planned_steps(changes(PHASES), run)
+    run = Removal(opened, hosts, _move_nothing)
+    with run.stack:
+        perform(checks(PHASES), run)
+        return planned_steps(changes(PHASES), run)
 
 
 def _move_nothing(*_: object) -> Mapping[Host, ClusterError]:

@@ -255,7 +255,7 @@ class Provider(ABC):
 
     @abstractmethod
     def host_script(self) -> str:
-        """Return the host script; it knows the verbs prepare, registry, bootstrap, join and clean."""
+        """Return the host script; it knows the verbs prepare, registry, bootstrap, join, servers and clean."""
 
     @abstractmethod
     def new_secrets(self) -> Mapping[str, str]:
@@ -279,6 +279,10 @@ class Provider(ABC):
     @abstractmethod
     def host_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
         """Return the engine's configuration of a host, as inputs of the host script."""
+
+    @abstractmethod
+    def server_list_files(self, spec: ClusterSpec, role: Role) -> Mapping[str, bytes]:
+        """Return what the configuration of a host with `role` says of which servers there are, as `host_files` does."""
 
     @abstractmethod
     def open_engine(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:

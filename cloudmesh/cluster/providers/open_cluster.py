@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core import names
@@ -37,6 +37,7 @@ class OpenCluster:
         discovered: its hosts that answered.
         server: the first of its servers that answered.
         spec: what it is, with its secrets, as that server holds it.
+        leaving: the addresses of servers that are not asked any more, as they are being taken out.
     """
 
     context: Context
@@ -44,6 +45,22 @@ class OpenCluster:
     discovered: DiscoveredCluster
     server: Connection
     spec: ClusterSpec
+    leaving: Collection[str] = ()
+
+    def without(self, addresses: Collection[str], stack: ExitStack) -> OpenCluster:
+        """Return the cluster as it is reached by servers other than those at `addresses`, which are to leave it.
+
+        Args:
+            addresses: of the servers.
+            stack: closes a connection that had to be opened.
+
+        Raises:
+            ApiError: no other server can be reached.
+        """
+        left = replace(self, leaving=frozenset(addresses))
+        for server in left._servers(stack):
+            return replace(left, server=server)
+        raise ApiError(f"no other server of cluster {self.spec.cluster} can be reached")
 
     def engine(self) -> AbstractContextManager[Engine]:
         """Open the engine's API, on the first server on which it answers, for the length of a `with` block.
@@ -59,12 +76,14 @@ class OpenCluster:
 
     def _servers(self, stack: ExitStack) -> Iterator[Connection]:
         """Yield connections to the servers, those first that are connected; a server knows the others."""
-        yield self.server
         connected = self.discovered.servers
-        for host in connected:
-            if self.discovered.connections[host] is not self.server:
-                yield self.discovered.connections[host]
-        known = {marker.address for marker in connected.values()}
+        known = {marker.address for marker in connected.values()} | set(self.leaving)
+        servers = [
+            self.discovered.connections[host]
+            for host, marker in connected.items()
+            if marker.address not in self.leaving
+        ]
+        yield from sorted(servers, key=lambda server: server is not self.server)
         try:
             nodes = [node for node in members.read(self.server).nodes if Role.SERVER in node.roles]
             for node in nodes:

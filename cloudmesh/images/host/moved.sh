@@ -5,6 +5,7 @@
 #   results  (place, task) unpacks the archive on stdin as the results of a task
 #   output   (place) writes stdin as the output
 #   finish   (place) makes it what `list` tells
+#   adopt    unpacks the archive on stdin, which is of all that another server kept; what is here already stays
 #   list     (job) prints "::fact moved NODE" for each host that had something, "::fact moved NODE/TASK" for the results of
 #            each task, and "::fact moved none" behind them
 #   read     (place) prints the output
@@ -50,6 +51,19 @@ finish() {
     rmdir --ignore-fail-on-non-empty "$root/.${place%/*}"
 }
 
+adopt() {
+    rm -rf "$root/.adopted"
+    mkdir -p "$root/.adopted"
+    tar --extract --file=- --same-owner --numeric-owner --preserve-permissions "--directory=$root/.adopted"
+    for folder in "$root/.adopted"/*/*; do
+        place=${folder#"$root/.adopted/"}
+        if [ ! -d "$folder" ] || [ -e "$root/$place" ]; then continue; fi
+        mkdir -p "$root/${place%/*}"
+        mv "$folder" "$root/$place"
+    done
+    rm -rf "$root/.adopted"
+}
+
 list() {
     for folder in "$root/${job:?}"/*; do
         [ -d "$folder" ] || continue
@@ -73,7 +87,7 @@ prune() {
 
 umask 077
 case ${1:-} in
-    send | begin | results | output | finish | list | prune) "$1" ;;
+    send | begin | results | output | finish | adopt | list | prune) "$1" ;;
     read) read_output ;;
     *) printf "::fail unknown verb '%s'\n" "${1:-}" && exit 1 ;;
 esac

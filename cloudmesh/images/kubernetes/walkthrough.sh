@@ -5,6 +5,7 @@
 #   registry   the cluster's image registry (first server only)
 #   bootstrap  the first server: kubeadm init, the pod network, the namespace for jobs
 #   join       the host joins, its kubelet answers, and its node gets annotations that say how the operator reaches it
+#   servers    which servers there are, of a host that is in
 #   clean      restores the host as it was before
 #
 # Inputs: etc/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (copied as they are), containers.conf,
@@ -40,7 +41,7 @@ prepare() {
     place_all kubernetes "$CONFIG/kubernetes" 600
     place_all patches "$CONFIG/patches" 600
     place_all cni "$CONFIG/cni" 644
-    for file in hosts/*; do place "$file" "$CONFIG/certs.d/$(basename "$file" .toml)/hosts.toml" 644 || true; done
+    place_registry_servers
     while read -r line; do note "$line"; done <notes
     set -- ca-certificates containernetworking-plugins curl iproute2 iptables nftables
     # Packages of other names also contain containerd; installing this one would remove them.
@@ -50,6 +51,10 @@ prepare() {
     keep_from_starting docker-registry
     install_packages "$@"
     start_runtime
+}
+
+place_registry_servers() {
+    for file in hosts/*; do place "$file" "$CONFIG/certs.d/$(basename "$file" .toml)/hosts.toml" 644 || true; done
 }
 
 remember_kernel() {
@@ -111,6 +116,13 @@ join() {
     wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
     wait_for 60 introduce || fail "the API does not know this host as $(cat node): $(last_lines "$DATA/node.log")"
     engine_started
+}
+
+# Pods of the host's network have a copy of its /etc/hosts, of when they started: the kubelet starts them again.
+servers() {
+    place_configuration
+    place_registry_servers
+    pkill -x 'kube-proxy|flanneld' || true
 }
 
 # A host whose /etc/kubernetes was deleted joins as a new one: the cluster has forgotten what it was.
@@ -261,6 +273,6 @@ restore_kernel() {
 }
 
 case ${1:-} in
-    prepare | registry | bootstrap | join | clean) alone; "$1" ;;
-    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join or clean" ;;
+    prepare | registry | bootstrap | join | servers | clean) alone; "$1" ;;
+    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers or clean" ;;
 esac

@@ -5,6 +5,7 @@
 #   registry   the cluster's image registry (first server only)
 #   bootstrap  the first server's state and the management token, before anything listens on the network
 #   join       fetches and starts the agent, and waits until it answers
+#   servers    which servers there are, of a host that is in
 #   clean      leaves the host as it was before
 #
 # Inputs: etc/*, nomad/* and units/* (copied as they are), address, registry (ADDR:PORT), registry_host (an empty file, where
@@ -93,6 +94,12 @@ join() {
     engine_started
 }
 
+# The agent itself learns it from the servers; this is for its next start.
+servers() {
+    place_configuration
+    place_all nomad "$CONFIG/nomad" 600
+}
+
 agent_answers() { curl --silent --fail --max-time 5 --noproxy '*' -o /dev/null "http://127.0.0.1:4646/v1/agent/health?type=$(agent_kind)"; }
 
 agent_kind() { if [ -e "$CONFIG/nomad/server.json" ]; then echo server; else echo client; fi; }
@@ -167,6 +174,6 @@ leave_docker() {
 }
 
 case ${1:-} in
-    prepare | registry | bootstrap | join | clean) alone; "$1" ;;
-    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join or clean" ;;
+    prepare | registry | bootstrap | join | servers | clean) alone; "$1" ;;
+    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers or clean" ;;
 esac

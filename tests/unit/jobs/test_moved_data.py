@@ -74,10 +74,16 @@ def move(connection: Connection, engine: Engine, *job_ids: str) -> dict[Host, An
     return moved_data.move(cast(Any, opened), engine, {connection.host: (NODE, job_ids)})
 
 
+def find(connection: Connection, job_id: str) -> tuple[moved_data.MovedData, ...]:
+    servers = {connection.host: None}
+    discovered = SimpleNamespace(connections={connection.host: connection}, servers=servers)
+    return moved_data.find(cast(Any, discovered), job_id)
+
+
 def read(connection: Connection, job_id: str) -> list[Chunk]:
-    (moved,) = moved_data.find(connection, job_id)
+    (moved,) = find(connection, job_id)
     chunks: list[Chunk] = []
-    for chunk in moved_data.read_output(connection, job_id, moved):
+    for chunk in moved_data.read_output(job_id, moved):
         if chunks and chunks[-1].stream == chunk.stream:
             chunks[-1] = Chunk(chunk.stream, chunks[-1].data + chunk.data)
         else:
@@ -96,14 +102,14 @@ def test_output_and_results_are_found_on_the_server_as_they_were(
     os.chown(results / "data", 1234, 1234)
     assert move(connection, Engine(tmp_path / "left", "job.1"), "job.1") == {}
     assert read(connection, "job.1") == CHUNKS
-    (moved,) = moved_data.find(connection, "job.1")
-    assert moved == (NODE.id, ("job.1-0",))
-    (location,) = moved_data.result_locations("job.1", [moved])
+    (moved,) = find(connection, "job.1")
+    assert moved == (connection, NODE.id, ("job.1-0",))
+    ((server, location),) = moved_data.result_locations("job.1", [moved])
     there = Path(location.path) / "data"
     assert (there.stat().st_uid, there.stat().st_mode & 0o777) == (1234, 0o640)
     context = Context(cast(Any, None), Silence(), "me@here")
     discovered = cast(Any, SimpleNamespace(connections={}, by_address={}))
-    fetch(context, discovered, (), tmp_path / "got", moved=[location], server=connection)
+    fetch(context, discovered, (), tmp_path / "got", moved=[(server, location)])
     got = tmp_path / "got" / "job.1-0"
     assert (got / "data").read_bytes() == (results / "data").read_bytes()
     assert sorted(path.name for path in got.iterdir()) == ["data", "empty", "link"]
@@ -122,7 +128,7 @@ def test_what_breaks_off_is_told_and_counts_as_not_moved(connection: Connection,
 
     failures = move(connection, Silent(tmp_path, "job"), "job")
     assert list(map(str, failures.values())) == ["no answer from its API"]
-    assert moved_data.find(connection, "job") == ()
+    assert find(connection, "job") == ()
     assert move(connection, Engine(tmp_path, "job"), "job") == {}
     assert read(connection, "job") == CHUNKS
 
@@ -133,7 +139,7 @@ def test_what_is_there_of_jobs_that_the_engine_has_no_more_is_removed(
     assert move(connection, Engine(tmp_path, "old", "kept"), "old", "kept") == {}
     assert move(connection, Engine(tmp_path, "kept", "new"), "new") == {}
     assert sorted(path.name for path in below.iterdir()) == ["kept", "new"]
-    assert moved_data.find(connection, "old") == ()
+    assert find(connection, "old") == ()
     assert read(connection, "kept") == CHUNKS
 
 
@@ -141,3 +147,19 @@ def test_a_link_in_place_of_results_is_not_followed(connection: Connection, belo
     (tmp_path / "job").symlink_to("/etc")
     (failure,) = move(connection, Engine(tmp_path, "job"), "job").values()
     assert "is a link, and no directory of results" in str(failure)
+
+
+def test_what_a_server_that_leaves_had_kept_moves_to_another(connection: Connection, below: Path) -> None:
+    for place in ("job/n1", "job/n2", ".job/n3"):
+        (below / place / "results").mkdir(parents=True)
+        (below / place / "output").write_bytes(b"stdout 4\nold\n")
+    with connection.stream(host_script.load("host/moved.sh"), "send", files={"path": str(below).encode()}) as stream:
+        archive = stream.read(1 << 20)
+    (below / "job/n1/output").write_bytes(b"stdout 4\nnew\n")
+    (below / "job/n2/output").unlink()
+    (below / "job/n2/results").rmdir()
+    (below / "job/n2").rmdir()
+    connection.run(host_script.load("host/moved.sh"), "adopt", stdin=[archive], timeout=60)
+    outputs = {path.parent.name: path.read_bytes() for path in below.glob("job/*/output")}
+    assert outputs == {"n1": b"stdout 4\nnew\n", "n2": b"stdout 4\nold\n"}
+    assert sorted(path.name for path in below.iterdir()) == [".job", "job"]

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -67,6 +68,7 @@ def read(engine: Engine, job_id: str = "pi", *, follow: bool = False, moved: Seq
     class Opened:
         context = spec = None
         server = Server(moved)
+        discovered = SimpleNamespace(connections={"h1": server}, servers={"h1": None})
 
         def engine(self) -> Any:
             return nullcontext(engine)

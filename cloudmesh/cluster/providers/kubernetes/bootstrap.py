@@ -21,8 +21,9 @@ NETWORKS = {
     PODS: ("10.244.0.0/16", "172.28.0.0/16", "100.96.0.0/16", "198.18.0.0/16"),
     SERVICES: ("10.96.0.0/16", "172.29.0.0/16", "100.97.0.0/16", "198.19.0.0/16"),
 }
-# If there are several servers, hosts reach the API by this name, which /etc/hosts maps to all of them.
+# By this name, which /etc/hosts maps to all servers, hosts reach the API: servers may come and go.
 API_NAME = "api.cloudmesh"
+ENDPOINT = f"{API_NAME}:{API_PORT}"
 SOCKET = "/run/cloudmesh/containerd.sock"
 # An input file of the host script, relative to its folder: the kubeconfig with which a host joins.
 INVITATION = "invitation.json"
@@ -61,11 +62,6 @@ _TIMEOUTS = {
 def network(spec: ClusterSpec, purpose: str) -> str:
     """Return the network, as CIDR, that a cluster has for its PODS or SERVICES."""
     return spec.secrets.networks.get(purpose, NETWORKS[purpose][0])
-
-
-def endpoint(spec: ClusterSpec) -> str:
-    """Return "HOST:PORT" at which the hosts of the cluster reach the API."""
-    return f"{API_NAME if len(spec.servers) > 1 else spec.servers[0]}:{API_PORT}"
 
 
 def build_init_documents(spec: ClusterSpec, plan: HostPlan, *, token: str, images: str) -> list[dict[str, Any]]:
@@ -174,15 +170,14 @@ def _build_requests_patch(container: str, requests: Mapping[str, str]) -> dict[s
 
 
 def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, Any]:
-    name, _, _ = endpoint(spec).rpartition(":")
     fields = _kubeadm(
         "ClusterConfiguration",
         kubernetesVersion=f"v{KUBERNETES.version}",
         clusterName=spec.cluster,
-        controlPlaneEndpoint=endpoint(spec),
+        controlPlaneEndpoint=ENDPOINT,
         networking={"podSubnet": network(spec, PODS), "serviceSubnet": network(spec, SERVICES)},
         apiServer={
-            "certSANs": [name, "127.0.0.1", *spec.servers],
+            "certSANs": [API_NAME, "127.0.0.1", *spec.servers],
             "extraArgs": _build_arguments(
                 {
                     "authentication-config": f"{_CONFIG}/kubernetes/authentication.json",

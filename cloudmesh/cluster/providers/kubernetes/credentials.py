@@ -67,7 +67,7 @@ def build_kubeconfig(spec: ClusterSpec, user: Mapping[str, str]) -> dict[str, An
         "clusters": [
             {
                 "name": spec.cluster,
-                "cluster": {"server": f"https://{bootstrap.endpoint(spec)}", "certificate-authority-data": authority},
+                "cluster": {"server": f"https://{bootstrap.ENDPOINT}", "certificate-authority-data": authority},
             }
         ],
         "users": [{"name": "cloudmesh", "user": dict(user)}],

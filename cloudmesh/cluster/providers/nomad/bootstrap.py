@@ -61,19 +61,27 @@ def agent(*, name: str, address: str, cluster: str) -> dict[str, Any]:
     }
 
 
-def server(*, gossip_key: str, servers: Sequence[str]) -> dict[str, Any]:
-    """Return the configuration that makes an agent a server.
+def server_list(servers: Sequence[str], *, is_server: bool) -> dict[str, Any]:
+    """Return the configuration that says which servers there are; Nomad joins it with the rest.
 
     Args:
-        gossip_key: 32 random bytes, base64.
         servers: addresses of all servers.
+        is_server: whether the host is one of them.
     """
+    known: dict[str, Any] = {"client": {"servers": [f"{address}:{RPC_PORT}" for address in servers]}}
+    if is_server:
+        joining = {"retry_join": list(servers), "retry_interval": "3s"}
+        # A server that lost its data waits for the others; one that expected itself alone would begin a new cluster.
+        known["server"] = {"bootstrap_expect": len(servers), "server_join": joining}
+    return known
+
+
+def server(*, gossip_key: str) -> dict[str, Any]:
+    """Return the configuration that makes an agent a server; `gossip_key` is 32 random bytes, base64."""
     return {
         "server": {
             "enabled": True,
-            "bootstrap_expect": len(servers),
             "encrypt": gossip_key,
-            "server_join": {"retry_join": list(servers), "retry_interval": "3s"},
             # A host that died together with the leader is noticed after this long, not after five minutes.
             "failover_heartbeat_ttl": "60s",
             "job_gc_threshold": _RETENTION,
@@ -85,14 +93,11 @@ def server(*, gossip_key: str, servers: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def client(
-    *, cores: int, servers: Sequence[str], interface: str, takes_jobs: bool, is_server: bool, meta: Mapping[str, str]
-) -> dict[str, Any]:
+def client(*, cores: int, interface: str, takes_jobs: bool, is_server: bool, meta: Mapping[str, str]) -> dict[str, Any]:
     """Return the configuration that makes an agent run jobs. Every host has it, so that Nomad knows every host.
 
     Args:
         cores: number of the host's processors.
-        servers: addresses of all servers.
         interface: the network device that jobs listen on: "eth0".
         takes_jobs: False puts the host into the node pool SERVER_POOL, to which no job of ours is sent.
         is_server: whether the host is a server; those reserve more memory for themselves.
@@ -101,7 +106,6 @@ def client(
     return {
         "client": {
             "enabled": True,
-            "servers": [f"{address}:{RPC_PORT}" for address in servers],
             "network_interface": interface,
             "node_pool": "default" if takes_jobs else SERVER_POOL,
             "meta": {**meta, DOLLAR: "$"},

@@ -63,7 +63,6 @@ class NomadProvider(Provider):
         agent = bootstrap.agent(name=plan.node, address=plan.facts.address, cluster=spec.cluster)
         client = bootstrap.client(
             cores=plan.facts.cores,
-            servers=spec.servers,
             interface=plan.interface,
             takes_jobs=plan.takes_jobs,
             is_server=is_server,
@@ -77,15 +76,20 @@ class NomadProvider(Provider):
         files = {
             "nomad/agent.json": _json(agent),
             "nomad/client.json": _json(client),
+            **self.server_list_files(spec, plan.role),
             "etc/keep-output.sh": host_script.load("nomad/docker.sh", "nomad/keep-output.sh").encode(),
             "units/cloudmesh-nomad.service": host_script.load("nomad/cloudmesh-nomad.service").encode(),
             "units/cloudmesh-output.service": host_script.load("nomad/cloudmesh-output.service").encode(),
         }
         if is_server:
             gossip, token = spec.secrets.engine["gossip"], spec.secrets.engine["token"]
-            files["nomad/server.json"] = _json(bootstrap.server(gossip_key=gossip, servers=spec.servers))
+            files["nomad/server.json"] = _json(bootstrap.server(gossip_key=gossip))
             files["etc/acl-bootstrap.json"] = _json({"BootstrapSecret": token})
         return files
+
+    def server_list_files(self, spec: ClusterSpec, role: Role) -> Mapping[str, bytes]:
+        """Return the part of the agent's configuration that names the servers."""
+        return {"nomad/servers.json": _json(bootstrap.server_list(spec.servers, is_server=role is Role.SERVER))}
 
     def open_engine(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
         """Open the engine's API through a server's connection."""

@@ -12,7 +12,6 @@ def client(**changed) -> dict:
 def configuration(**changed) -> dict:
     fields = {
         "cores": 4,
-        "servers": ["10.0.0.1"],
         "interface": "eth1",
         "takes_jobs": True,
         "is_server": False,
@@ -35,7 +34,7 @@ def test_rpc_wants_a_certificate_with_the_right_name():
 
 def test_access_control_and_gossip_encryption_are_on():
     assert bootstrap.agent(name="h", address="10.0.0.1", cluster="demo")["acl"]["enabled"] is True
-    assert bootstrap.server(gossip_key="k", servers=["10.0.0.1"])["server"]["encrypt"] == "k"
+    assert bootstrap.server(gossip_key="k")["server"]["encrypt"] == "k"
 
 
 def test_no_agent_asks_a_cloud_or_for_updates():
