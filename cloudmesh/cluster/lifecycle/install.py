@@ -92,6 +92,11 @@ class Installation:
         return [host for host in self.pending if host.facts.address == self.spec.servers[0]]
 
     @property
+    def server_plans(self) -> list[HostPlan]:
+        """The pending servers."""
+        return [host for host in self.pending if host.role is Role.SERVER]
+
+    @property
     def others(self) -> list[HostPlan]:
         """The pending hosts but the first server."""
         return [host for host in self.pending if host.facts.address != self.spec.servers[0]]
@@ -280,8 +285,8 @@ def prepare(run: Installation) -> None:
 
 
 def start_registry(run: Installation) -> None:
-    """Start the image registry on the first server."""
-    _run_step(run, "registry", run.first, _START_SECONDS)
+    """Start the image registry on the servers."""
+    _run_step(run, "registry", run.server_plans, _START_SECONDS)
     _stop_without_first_server(run)
 
 
@@ -382,7 +387,7 @@ def _note_members(run: Installation) -> None:
     """Note on the servers which hosts have something of the cluster now, also those that failed halfway."""
     if not run.pending:
         return
-    servers = {host.host: run.connections[host.host] for host in run.pending if host.role is Role.SERVER}
+    servers = {host.host: run.connections[host.host] for host in run.server_plans}
     servers[run.server.host] = run.server
     living = {host: connection for host, connection in servers.items() if str(host) not in run.failures}
     run.failures.update(parallel.run_on_hosts(lambda server: members.add(server, run.pending), living).failures)
@@ -472,6 +477,11 @@ def pending_hosts(run: Installation) -> Sequence[Host]:
 def first_server(run: Installation) -> Sequence[Host]:
     """Return the first server, if it is pending."""
     return [host.host for host in run.first]
+
+
+def pending_servers(run: Installation) -> Sequence[Host]:
+    """Return the servers that the engine does not call ready."""
+    return [host.host for host in run.server_plans]
 
 
 def other_hosts(run: Installation) -> Sequence[Host]:

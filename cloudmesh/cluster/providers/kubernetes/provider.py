@@ -100,8 +100,7 @@ class KubernetesProvider(Provider):
             files[f"units/{unit}"] = host_script.load(f"kubernetes/{unit}").encode()
         files["containers.conf"] = host_script.load("kubernetes/containers.conf").encode()
         if len(spec.servers) > 1:
-            lines = (f"{address} {bootstrap.API_NAME}\n" for address in spec.servers)
-            files["api"] = "".join(lines).encode()
+            files[f"names/{bootstrap.API_NAME}"] = "".join(f"{address}\n" for address in spec.servers).encode()
         return {**files, **self._server_files(spec, plan, delivery)} if plan.role is Role.SERVER else files
 
     def _server_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
