@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-# The DNS name in the certificate of the cluster's registry.
+# The DNS name of the cluster's registry, in the certificate of each server.
 REGISTRY_NAME = "registry.cloudmesh"
 _LIFETIME = datetime.timedelta(days=3650)
 # Certificates are valid from a time in the past, so that a host whose clock is a little behind accepts a new one.

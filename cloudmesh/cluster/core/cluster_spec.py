@@ -11,7 +11,7 @@ from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.core.model import Facts, Host, Role
 
 REGISTRY_PORT = 5443
-# On the first server's loopback, for those whose certificate is of the writers' authority.
+# On each server's loopback, for those whose certificate is of the writers' authority.
 REGISTRY_WRITER_PORT = 5444
 SERVER_COUNTS = (1, 3, 5)
 # Begins the names of those of an engine's own values that are networks.
@@ -69,7 +69,7 @@ class ClusterSpec:
         cluster: its name.
         id: tells it from another of the same name.
         provider: "nomad", "kubernetes".
-        servers: their addresses; the first one also holds the registry.
+        servers: their addresses; each of them has a registry, with the same content.
         generation: how often the servers have changed.
     """
 
@@ -82,8 +82,8 @@ class ClusterSpec:
 
     @property
     def registry(self) -> str:
-        """Where the hosts find the cluster's registry: "ADDRESS:PORT"."""
-        return f"{self.servers[0]}:{REGISTRY_PORT}"
+        """Where the hosts find the cluster's registry, "NAME:PORT": their /etc/hosts gives the name to every server."""
+        return f"{certificates.REGISTRY_NAME}:{REGISTRY_PORT}"
 
 
 @dataclass(frozen=True)

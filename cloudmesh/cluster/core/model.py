@@ -193,7 +193,7 @@ class ClusterInfo:
         id: the random string of its markers.
         provider: "nomad" or "kubernetes".
         api: address of the engine's API.
-        registry: address of the cluster's registry, "ADDRESS:PORT".
+        registry: what hosts call the cluster's registry, "NAME:PORT".
         nodes: its nodes.
         healthy: whether it has nodes and all of them are ready.
     """

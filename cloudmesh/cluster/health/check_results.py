@@ -98,7 +98,7 @@ def check_host(name: str, health: HostHealth, skews: Sequence[float]) -> Iterato
         "registry",
         name,
         health.registry,
-        "see that the first server can be reached on the registry's port, and add this host again",
+        "see that it reaches a server on the registry's port (TCP 5443), and add this host again",
     )
     yield _check_answer(
         "runtime", name, health.runtime, "look at its log: journalctl -u docker -u cloudmesh-containerd"

@@ -11,7 +11,14 @@ from cloudmesh.cluster.core.model import ClusterInfo, Host, Node
 from cloudmesh.cluster.hosts import facts, named_nodes
 from cloudmesh.cluster.hosts.named_nodes import NamedNodes
 from cloudmesh.cluster.lifecycle import install, plan
-from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
+from cloudmesh.cluster.lifecycle.install import (
+    Installation,
+    all_hosts,
+    first_server,
+    other_hosts,
+    pending_hosts,
+    pending_servers,
+)
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
 from cloudmesh.cluster.lifecycle.servers import check_more_servers
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
@@ -51,7 +58,7 @@ PHASES: tuple[Phase[Addition], ...] = (
     Phase("preflight", "find all that is wrong before any host is changed", _preflight, all_hosts),
     Phase("prepare", "install packages, start the container runtime", install.prepare, pending_hosts, _UNDO),
     # The first server is among the hosts only where it is named again because it is not ready.
-    Phase("registry", "start the image registry", install.start_registry, first_server, _UNDO),
+    Phase("registry", "start the image registry", install.start_registry, pending_servers, _UNDO),
     Phase("binaries", "send the engine's binaries to the registry", install.deliver_binaries, first_server, _UNDO),
     Phase("bootstrap", "start the engine", install.bootstrap, first_server, _UNDO),
     Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, install.wiped_hosts, _UNDO),

@@ -12,7 +12,14 @@ from cloudmesh.cluster.core.model import ClusterInfo, Host
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config, local_hosts
 from cloudmesh.cluster.lifecycle import install, plan
-from cloudmesh.cluster.lifecycle.install import Installation, all_hosts, first_server, other_hosts, pending_hosts
+from cloudmesh.cluster.lifecycle.install import (
+    Installation,
+    all_hosts,
+    first_server,
+    other_hosts,
+    pending_hosts,
+    pending_servers,
+)
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
 from cloudmesh.cluster.providers.base import Provider
 
@@ -58,7 +65,7 @@ PHASES: tuple[Phase[Creation], ...] = (
     Phase("plan", "decide what the host is to be; a cluster that was begun is gone on with", _plan, all_hosts),
     Phase("preflight", "find all that is wrong before any host is changed", _preflight, all_hosts),
     Phase("prepare", "install packages, start the container runtime", install.prepare, pending_hosts, _UNDO),
-    Phase("registry", "start the image registry", install.start_registry, first_server, _UNDO),
+    Phase("registry", "start the image registry", install.start_registry, pending_servers, _UNDO),
     Phase("binaries", "send the engine's binaries to the registry", install.deliver_binaries, first_server, _UNDO),
     Phase("bootstrap", "start the engine, the first of the cluster", install.bootstrap, first_server, _UNDO),
     Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, install.wiped_hosts, _UNDO),

@@ -100,6 +100,11 @@ class Installation:
         return [] if self.started else [host for host in self.pending if host.facts.address == self.spec.servers[0]]
 
     @property
+    def server_plans(self) -> list[HostPlan]:
+        """The pending servers."""
+        return [host for host in self.pending if host.role is Role.SERVER]
+
+    @property
     def others(self) -> list[HostPlan]:
         """The pending hosts that join, all but the one that makes the cluster."""
         return [host for host in self.pending if host not in self.first]
@@ -310,8 +315,8 @@ def prepare(run: Installation) -> None:
 
 
 def start_registry(run: Installation) -> None:
-    """Start the image registry on the first server."""
-    _run_step(run, "registry", run.first, _START_SECONDS)
+    """Start the image registry on the servers."""
+    _run_step(run, "registry", run.server_plans, _START_SECONDS)
     _stop_without_first_server(run)
 
 
@@ -423,7 +428,7 @@ def _note_members(run: Installation) -> None:
     """Note on the servers which hosts have something of the cluster now, also those that failed halfway."""
     if not run.pending:
         return
-    servers = {host.host: run.connections[host.host] for host in run.pending if host.role is Role.SERVER}
+    servers = {host.host: run.connections[host.host] for host in run.server_plans}
     # A server that joins later than others has to know those too.
     known = members.read(run.server).nodes if run.started and servers else ()
     servers[run.server.host] = run.server
@@ -522,6 +527,11 @@ def wiped_hosts(run: Installation) -> Sequence[Host]:
 def first_server(run: Installation) -> Sequence[Host]:
     """Return the first server, if it has to make the cluster."""
     return [host.host for host in run.first]
+
+
+def pending_servers(run: Installation) -> Sequence[Host]:
+    """Return the servers that the engine does not call ready."""
+    return [host.host for host in run.server_plans]
 
 
 def other_hosts(run: Installation) -> Sequence[Host]:

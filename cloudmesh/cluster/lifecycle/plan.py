@@ -13,7 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core import certificates
-from cloudmesh.cluster.core.cluster_spec import NETWORK, REGISTRY_WRITER_PORT, ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import (
+    NETWORK,
+    REGISTRY_PORT,
+    REGISTRY_WRITER_PORT,
+    ClusterSecrets,
+    ClusterSpec,
+    HostPlan,
+)
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, UsageError
 from cloudmesh.cluster.core.model import EngineState, Facts, Host, Marker, Role
@@ -193,7 +200,7 @@ def plan_hosts(
 
 
 def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[str, bytes]:
-    """Return what every engine's hosts get: marker, certificates, the registry's address; secrets only on servers.
+    """Return what every engine's hosts get: marker, certificates, the registry's name; on servers also the registry.
 
     Args:
         spec: of the cluster.
@@ -201,9 +208,9 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[
         names: DNS names that the engine wants in the host's certificate.
     """
     address = plan.facts.address
-    first = address == spec.servers[0]
+    is_server = plan.role is Role.SERVER
     authority = spec.secrets.authority
-    all_names = [*names, "localhost"] + [certificates.REGISTRY_NAME] * first
+    all_names = [*names, "localhost"] + [certificates.REGISTRY_NAME] * is_server
     certificate = certificates.issue(authority, plan.node, all_names, [address, "127.0.0.1"])
     host_marker = Marker(
         spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers, plan.node, spec.generation
@@ -215,17 +222,27 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[
         "etc/ca.pem": authority.certificate,
         "etc/host.pem": certificate.certificate,
         "etc/host-key.pem": certificate.key,
+        "etc/names.sh": host_script.load("host/names.sh").encode(),
+        "units/cloudmesh-names.service": host_script.load("host/cloudmesh-names.service").encode(),
+        **names_of_servers(spec, address),
     }
-    if plan.role is Role.SERVER:
-        files["etc/secrets.json"] = spec.secrets.dumps()
-    if first:
-        files |= {"registry_host": b"", **_registry_files(spec)}
+    if is_server:
+        files |= {"etc/secrets.json": spec.secrets.dumps(), "registry_host": b"", **_registry_files(spec, address)}
     return files
 
 
-def _registry_files(spec: ClusterSpec) -> dict[str, bytes]:
-    """Return what makes a host the registry's: what hosts read, and, on loopback, what servers and operators write."""
-    readers = _registry_config(spec.registry, f"{_CONFIG}/ca.pem")
+def names_of_servers(spec: ClusterSpec, address: str) -> dict[str, bytes]:
+    """Return what the host at `address` gets of the names by which hosts reach the servers; itself comes first."""
+    return {f"names/{certificates.REGISTRY_NAME}": _lines(sorted(spec.servers, key=lambda server: server != address))}
+
+
+def _lines(words: Sequence[str]) -> bytes:
+    return "".join(f"{word}\n" for word in words).encode()
+
+
+def _registry_files(spec: ClusterSpec, address: str) -> dict[str, bytes]:
+    """Return what makes a server's registry: what hosts read, and, on loopback, what servers and operators write."""
+    readers = _registry_config(f"{address}:{REGISTRY_PORT}", f"{_CONFIG}/ca.pem")
     units = ["cloudmesh-registry.service"]
     files = {}
     if spec.secrets.writers:

@@ -78,12 +78,9 @@ class OpenCluster:
         """Yield connections to the servers, those first that are connected; a server knows the others."""
         connected = self.discovered.servers
         known = {marker.address for marker in connected.values()} | set(self.leaving)
-        servers = [
-            self.discovered.connections[host]
-            for host, marker in connected.items()
-            if marker.address not in self.leaving
-        ]
-        yield from sorted(servers, key=lambda server: server is not self.server)
+        by_address = {marker.address: self.discovered.connections[host] for host, marker in connected.items()}
+        leaving = [by_address[address] for address in self.leaving if address in by_address]
+        yield from (server for server in dict.fromkeys([self.server, *by_address.values()]) if server not in leaving)
         try:
             nodes = [node for node in members.read(self.server).nodes if Role.SERVER in node.roles]
             for node in nodes:

@@ -14,6 +14,9 @@ stop_units() {
     systemctl daemon-reload
 }
 
+# Before the configuration goes.
+forget_names() { [ ! -e "$CONFIG/names.sh" ] || sh "$CONFIG/names.sh" clear; }
+
 our_packages() {
     cat "$STATE/packages.ours" 2>/dev/null || true
     [ -e "$STATE/packages.before" ] || return 0

@@ -1,6 +1,6 @@
 # Says how a host of a cluster is, for `cms cluster test`, and changes nothing on it. Sent behind lib.sh, whose names it uses.
 #
-# Inputs: registry (HOST:PORT), places (a directory a line, which may be missing).
+# Inputs: registry (NAME:PORT), places (a directory a line, which may be missing).
 # Prints a line "::fact KEY VALUE" for each: clock, memory ("AVAILABLE TOTAL" in MiB), disk ("FREE TOTAL MOUNT" in MiB, a line
 # for each disk), registry and runtime (empty where it answers, else why it does not).
 # shellcheck shell=sh
@@ -17,6 +17,8 @@ disks() {
 
 # The engine's own access to its images is by the same certificate.
 registry() {
+    name=$(sed 's/:.*//' registry)
+    getent hosts "$name" >/dev/null || printf '%s has no address here: systemctl start cloudmesh-names.service; ' "$name"
     why=$(registry_get /v2/ -o /dev/null --connect-timeout 5 --max-time 10 2>&1) || printf '%s' "${why:-curl failed}"
 }
 

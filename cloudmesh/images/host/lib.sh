@@ -158,8 +158,16 @@ place_configuration() {
     chmod 700 /etc/cloudmesh "$CONFIG"
     place etc/marker.json "$STATE/marker.json" 600 || true
     place_all etc "$CONFIG" 600
+    place_all names "$CONFIG/names" 600
     place_all units "$UNITS" 644
     systemctl daemon-reload
+    name_servers
+}
+
+# Has /etc/hosts give the names by which this host reaches the servers, now and from each boot on; see names.sh.
+name_servers() {
+    why=$(sh "$CONFIG/names.sh" set 2>&1) || fail "the names of the servers could not be written to /etc/hosts: $why"
+    systemctl enable --quiet cloudmesh-names.service
 }
 
 start_registry() {
@@ -175,12 +183,21 @@ start_registry() {
 
 registry_answers() { registry_get /v2/ -o /dev/null; }
 
-# curl against the cluster's registry, with this host's certificate: registry_get PATH [CURL OPTION...]
+# curl against the cluster's registry, with this host's certificate; the next server is asked where one is silent or has not
+# what is wanted: registry_get PATH [CURL OPTION...]
 registry_get() {
     path=$1
     shift
-    curl --silent --show-error --fail --max-time 300 --cacert "$CONFIG/ca.pem" --cert "$CONFIG/host.pem" \
-        --key "$CONFIG/host-key.pem" --noproxy '*' "https://$(cat registry)$path" "$@"
+    code=0
+    while read -r server; do
+        code=0
+        curl --silent --show-error --fail --connect-timeout 5 --max-time 300 --cacert "$CONFIG/ca.pem" \
+            --cert "$CONFIG/host.pem" --key "$CONFIG/host-key.pem" --noproxy '*' --connect-to "::$server:" \
+            "https://$(cat registry)$path" "$@" </dev/null || code=$?
+        # 23: this host could not write it.
+        case $code in 0 | 23) break ;; esac
+    done <"$CONFIG/names/$(sed 's/:.*//' registry)"
+    return "$code"
 }
 
 # From now on, an engine that is silent here is one that was started, and not one that a command never got to.

@@ -2,16 +2,16 @@
 # Makes this host part of a Kubernetes cluster, or takes it out again: walkthrough.sh VERB, as root, in a folder of inputs.
 #
 #   prepare    packages, configuration, certificates; the container runtime runs
-#   registry   the cluster's image registry (first server only)
+#   registry   the cluster's image registry (servers only)
 #   bootstrap  the first server: kubeadm init, the pod network, the namespace for jobs
 #   join       the host joins, its kubelet answers, and its node gets annotations that say how the operator reaches it
 #   servers    which servers there are, of a host that is in
 #   clean      restores the host as it was before
 #
-# Inputs: etc/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (copied as they are), containers.conf,
-# containerd.toml, hosts/*.toml (how images are pulled), address, registry (ADDR:PORT), registry_host (empty file: this host
-# has the registry), engine (SHA-256 and name of each binary), node and node.json (the name and the annotations of the
-# node), ignored (preflight checks of kubeadm), notes, api (lines for /etc/hosts); for bootstrap init.yaml and
+# Inputs: etc/*, names/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (copied as they are), containers.conf,
+# containerd.toml, hosts/*.toml (how images are pulled), address, registry (NAME:PORT), registry_host (empty file: this host
+# has a registry), engine (SHA-256 and name of each binary), node and node.json (the name and the annotations of the
+# node), ignored (preflight checks of kubeadm), notes; for bootstrap init.yaml and
 # manifests.json, for join join.json and invitation.json.
 # Run by hand: sh walkthrough.sh VERB
 # shellcheck shell=sh
@@ -136,7 +136,6 @@ drop_remains() {
 
 # kubeadm has the kubelet of a server ask no API but that of its own host.
 ask_any_server() {
-    [ -e api ] || return 0
     file=/etc/kubernetes/kubelet.conf
     server=https://api.cloudmesh:$(sed -n 's|^ *server: .*:||p' "$file")
     if ! grep -q "server: $server$" "$file"; then
@@ -153,7 +152,6 @@ equip() {
     place_all pki /etc/kubernetes/pki 600
     place_all pki-etcd /etc/kubernetes/pki/etcd 600
     systemctl enable --quiet cloudmesh-kubelet.service
-    if [ -e api ] && ! grep -q ' api.cloudmesh$' /etc/hosts; then cat api >>/etc/hosts; fi
 }
 
 # Creates the directory in which the tasks of jobs leave their results, as any user; cloudmesh-results.service removes those
@@ -196,6 +194,7 @@ clean() {
     step "stop Kubernetes"
     stop_pods
     stop_units
+    forget_names
     leave_storage
     remove_network
     step "remove packages and files"
@@ -245,11 +244,6 @@ remove_network() {
     rm -rf /var/lib/cni/networks/cloudmesh
     for pod in "$SANDBOXES"/*; do rm -f "/var/lib/cni/results/"*"-$(basename "$pod")-"*; done
     [ -s "$STATE/xtables" ] || rm -f /run/xtables.lock
-    if grep -q ' api.cloudmesh$' /etc/hosts; then
-        # The file is overwritten, as it cannot be replaced in a container.
-        others=$(grep -v ' api.cloudmesh$' /etc/hosts)
-        printf '%s\n' "$others" >/etc/hosts
-    fi
 }
 
 # Removes the folders of Kubernetes. `restore_places` creates those again that the host had before and that were empty.

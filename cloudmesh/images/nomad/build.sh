@@ -2,14 +2,14 @@
 # Makes this host part of a Nomad cluster, or takes it out again: build.sh VERB, as root, in a folder of input files.
 #
 #   prepare    packages, configuration, certificates; starts nothing of ours
-#   registry   the cluster's image registry (first server only)
+#   registry   the cluster's image registry (servers only)
 #   bootstrap  the first server's state and the management token, before anything listens on the network
 #   join       fetches and starts the agent, and waits until it answers
 #   servers    which servers there are, of a host that is in
 #   clean      leaves the host as it was before
 #
-# Inputs: etc/*, nomad/* and units/* (copied as they are), address, registry (ADDR:PORT), registry_host (an empty file, where
-# this host has the registry), engine (SHA-256 and name of each file). Run by hand: sh build.sh VERB
+# Inputs: etc/*, names/*, nomad/* and units/* (copied as they are), address, registry (NAME:PORT), registry_host (an empty file,
+# where this host has a registry), engine (SHA-256 and name of each file). Run by hand: sh build.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
 if ! command -v restore_firewall >/dev/null; then . "$(dirname "$0")/../host/clean.sh"; fi
@@ -110,6 +110,7 @@ clean() {
     places=$(cat "$STATE/places" 2>/dev/null || true)
     step "stop Nomad"
     stop_units
+    forget_names
     remove_containers
     unmount_below "$DATA"
     remove_groups

@@ -167,5 +167,8 @@ class MemoryProvider(Provider):
     def host_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
         return {}
 
+    def server_list_files(self, spec: ClusterSpec, role: Role) -> Mapping[str, bytes]:
+        return {}
+
     def open_engine(self, server: Any, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
         return nullcontext(self.instance)

@@ -91,6 +91,7 @@ class Opened:
     context: Context = field(default_factory=Context)
     spec: Design = field(default_factory=Design)
     server: None = None
+    discovered: None = None
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:

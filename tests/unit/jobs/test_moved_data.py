@@ -154,7 +154,7 @@ def test_what_a_server_that_leaves_had_kept_moves_to_another(connection: Connect
         (below / place / "results").mkdir(parents=True)
         (below / place / "output").write_bytes(b"stdout 4\nold\n")
     with connection.stream(host_script.load("host/moved.sh"), "send", files={"path": str(below).encode()}) as stream:
-        archive = stream.read(1 << 20)
+        archive = b"".join(iter(lambda: stream.read(1 << 16), b""))
     (below / "job/n1/output").write_bytes(b"stdout 4\nnew\n")
     (below / "job/n2/output").unlink()
     (below / "job/n2/results").rmdir()

@@ -43,7 +43,8 @@ pytestmark = pytest.mark.usefixtures("clock")
 
 def drain(engine: Engine, *, force: bool = False) -> None:
     opened = SimpleNamespace(context=Context(cast(Any, None), Silence(), "me@here"))
-    run = remove.Removal(cast(Any, opened), engine, (), cast(Any, None), force)
+    run = remove.Removal(cast(Any, opened), (), cast(Any, None), force)
+    run.engine = engine
     remove._drain_node(run, engine.workers[0])
 
 

@@ -11,7 +11,7 @@ from support.clock import Clock, provide_clock
 from support.memory_engine.provider import MemoryEngine, MemoryProvider
 
 from cloudmesh.cluster.core import certificates, names
-from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
 from cloudmesh.cluster.core.model import EngineState, Facts, Host, Marker, Node, Role
@@ -67,9 +67,10 @@ def find_pending(monkeypatch: pytest.MonkeyPatch, engine: Engine, *hosts: Facts,
     run = Installation(Context(cast(Any, None), Silence(), "me@here"), MemoryProvider(), "demo", ())
     run.spec, run.server, run.started = SPEC, cast(Any, SimpleNamespace(host=ONE)), started
     names = {"10.0.0.1": ONE, "10.0.0.2": TWO}
-    install.find_pending(
-        run, [HostPlan(names[host.address], host, Role.WORKER, True, "root@h:22", "ssh-ed25519 A") for host in hosts]
-    )
+    run.facts = {names[host.address]: host for host in hosts}
+    connection = cast(Any, SimpleNamespace(contact="root@h:22", host_key="ssh-ed25519 A"))
+    run.connections = dict.fromkeys(run.facts, connection)
+    install.find_pending(run, servers_work=True)
     return run
 
 

@@ -32,13 +32,31 @@ def test_only_servers_get_the_secrets(spec):
     assert not any(spec.secrets.authority.key in content or b"t0ken" in content for content in worker.values())
 
 
-def test_the_registry_is_on_the_first_server_alone_and_wants_a_certificate(spec):
-    server = plan.host_files(spec, make_plan("10.0.0.1", Role.SERVER), [])
-    worker = plan.host_files(spec, make_plan("10.0.0.2", Role.WORKER), [])
-    assert json.loads(server["etc/registry.yml"])["http"]["tls"]["clientcas"]
-    assert json.loads(server["etc/registry.yml"])["http"]["addr"] == "10.0.0.1:5443"
-    assert "etc/registry.yml" not in worker
-    assert worker["registry"] == server["registry"] == b"10.0.0.1:5443"
+def test_every_server_has_a_registry_that_wants_a_certificate_and_no_worker_has_one(spec):
+    three = dataclasses.replace(spec, servers=("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+    for address in three.servers:
+        http = json.loads(plan.host_files(three, make_plan(address, Role.SERVER), [])["etc/registry.yml"])["http"]
+        assert http["addr"] == f"{address}:5443"
+        assert http["tls"]["clientcas"]
+    assert "etc/registry.yml" not in plan.host_files(three, make_plan("10.0.0.4", Role.WORKER), [])
+
+
+def test_every_host_finds_every_registry_by_one_name_and_a_server_its_own_first(spec):
+    from cryptography import x509
+
+    three = dataclasses.replace(spec, servers=("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+    server = plan.host_files(three, make_plan("10.0.0.2", Role.SERVER), [])
+    worker = plan.host_files(three, make_plan("10.0.0.4", Role.WORKER), [])
+    assert worker["registry"] == server["registry"] == b"registry.cloudmesh:5443"
+    assert server["names/registry.cloudmesh"] == b"10.0.0.2\n10.0.0.1\n10.0.0.3\n"
+    assert worker["names/registry.cloudmesh"] == b"10.0.0.1\n10.0.0.2\n10.0.0.3\n"
+    names = [
+        x509.load_pem_x509_certificate(files["etc/host.pem"])
+        .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        .value.get_values_for_type(x509.DNSName)
+        for files in (server, worker)
+    ]
+    assert ["registry.cloudmesh" in of_host for of_host in names] == [True, False]
 
 
 def test_a_host_plan_has_the_device_of_its_address():

@@ -13,7 +13,7 @@ from support.registry import BINARY
 from support.sshd import free_port
 from support.waiting import wait_until
 
-from cloudmesh.cluster.core import certificates, cluster_spec
+from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.certificates import KeyPair
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec, HostPlan
 from cloudmesh.cluster.core.errors import ImageError
@@ -37,9 +37,9 @@ def make_files(spec: ClusterSpec, address: str, role: Role) -> dict[str, bytes]:
 
 @contextmanager
 def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
-    """Yield the ports of the registries that the first server has, for readers and for writers."""
+    """Yield the ports of the registries that a server has, for readers and for writers."""
     readers, writers = free_port(), free_port()
-    monkeypatch.setattr(cluster_spec, "REGISTRY_PORT", readers)
+    monkeypatch.setattr(plan, "REGISTRY_PORT", readers)
     monkeypatch.setattr(plan, "REGISTRY_WRITER_PORT", writers)
     monkeypatch.setattr(plan, "_CONFIG", str(folder))
     monkeypatch.setattr(plan, "_REGISTRY_DATA", str(folder / "data"))

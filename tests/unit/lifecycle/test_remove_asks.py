@@ -42,12 +42,11 @@ def removal(engine: Engine, agree: Any = None) -> tuple[remove.Removal, Notes]:
     )
     run = remove.Removal(
         cast(Any, opened),
-        engine,
         (Host("h2"),),
         lambda _opened, _engine, hosts: dict.fromkeys(hosts, FULL),
         agree=agree,
     )
-    run.nodes = {Host("h2"): NODE}
+    run.engine, run.nodes = engine, {Host("h2"): NODE}
     return run, notes
 
 

@@ -21,6 +21,7 @@ from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import State, Volume
 from cloudmesh.cluster.core.report import Silence
+from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.registry import Registry
 from cloudmesh.cluster.jobs.service import JobService
@@ -49,7 +50,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[OpenClus
         context = Context(cast(Any, None), Silence(), "me@here")
         spec = ClusterSpec("demo", "1", "memory", ("10.0.0.1",), cast(Any, None))
         provider = load_provider("Memory")
-        yield OpenCluster(context, provider, cast(Any, None), cast(Any, None), spec)
+        yield OpenCluster(context, provider, DiscoveredCluster("demo"), cast(Any, None), spec)
 
 
 def job(name: str = "hello", **fields: Any) -> ContainerJob:

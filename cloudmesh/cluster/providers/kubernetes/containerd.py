@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
+from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, ClusterSpec, HostPlan
 from cloudmesh.cluster.providers.kubernetes.bootstrap import SOCKET
 from cloudmesh.cluster.providers.kubernetes.control_plane_images import REPOSITORY, reference
 
@@ -51,8 +51,11 @@ def build_registry_configurations(spec: ClusterSpec) -> dict[str, dict[str, Any]
 
     Images of the cluster's registry are pulled with the certificate of the host. The images of UPSTREAM are also
     pulled from the cluster's registry, if it has them, and otherwise from UPSTREAM itself.
+
+    By the registry's name, a server is found that answers. An image that this one lacks is looked for on each server.
     """
     ours = f"https://{spec.registry}"
+    by_address = [f"https://{address}:{REGISTRY_PORT}" for address in spec.servers] if len(spec.servers) > 1 else []
     access = {
         "capabilities": ["pull", "resolve"],
         "ca": f"{_CONFIG}/ca.pem",
@@ -62,8 +65,11 @@ def build_registry_configurations(spec: ClusterSpec) -> dict[str, dict[str, Any]
     return {
         # "server", which is tried last, has the same access: otherwise it would be asked without a certificate, and its
         # refusal would be reported as the cause of a failure.
-        spec.registry: {"server": ours, **access, "host": {ours: access}},
-        UPSTREAM: {"server": f"https://{UPSTREAM}", "host": {f"{ours}/v2/{REPOSITORY}": mirror}},
+        spec.registry: {"server": ours, **access, "host": dict.fromkeys([ours, *by_address], access)},
+        UPSTREAM: {
+            "server": f"https://{UPSTREAM}",
+            "host": {f"{place}/v2/{REPOSITORY}": mirror for place in (ours, *by_address)},
+        },
     }
 
 

@@ -90,18 +90,14 @@ class KubernetesProvider(Provider):
             "containerd.toml": containerd.to_toml(containerd.build_configuration(plan)),
             "cni/10-cloudmesh.conflist": _json(containerd.build_cni_configuration()),
             "join.json": _json(bootstrap.build_join_configuration(plan)),
+            **self.server_list_files(spec, plan.role),
         }
-        for name, how in containerd.build_registry_configurations(spec).items():
-            files[f"hosts/{name}.toml"] = containerd.to_toml(how)
         for name, patch in bootstrap.build_patches(len(spec.servers)).items():
             files[f"patches/{name}"] = _json(patch)
         files["etc/expire-results.sh"] = host_script.load("kubernetes/expire-results.sh").encode()
         for unit in _UNITS:
             files[f"units/{unit}"] = host_script.load(f"kubernetes/{unit}").encode()
         files["containers.conf"] = host_script.load("kubernetes/containers.conf").encode()
-        if len(spec.servers) > 1:
-            lines = (f"{address} {bootstrap.API_NAME}\n" for address in spec.servers)
-            files["api"] = "".join(lines).encode()
         return {**files, **self._server_files(spec, plan, delivery)} if plan.role is Role.SERVER else files
 
     def _server_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
@@ -132,6 +128,14 @@ class KubernetesProvider(Provider):
             files[f"{path}.crt"] = secrets[name].encode()
             files[f"{path}.key"] = secrets[f"{name}_key"].encode()
         return files
+
+    def server_list_files(self, spec: ClusterSpec, role: Role) -> Mapping[str, bytes]:
+        """Return the addresses of the API's name, and where containerd finds registries."""
+        registries = containerd.build_registry_configurations(spec)
+        return {
+            f"names/{bootstrap.API_NAME}": "".join(f"{address}\n" for address in spec.servers).encode(),
+            **{f"hosts/{name}.toml": containerd.to_toml(access) for name, access in registries.items()},
+        }
 
     def open_engine(self, server: Connection, secrets: ClusterSecrets) -> AbstractContextManager[Engine]:
         """Open the engine's API through a server's connection."""

@@ -111,13 +111,10 @@ def test_only_what_is_there_is_said(provider, spec):
     assert ["control groups" in odd[0], "CAP_SYS_RESOURCE" in odd[1]] == [True, True]
 
 
-def test_several_servers_are_known_by_one_name_on_every_host(provider, spec, three):
-    assert bootstrap.endpoint(spec) == "10.0.0.1:6443"
-    assert bootstrap.endpoint(three) == "api.cloudmesh:6443"
-    assert provider.host_files(three, plan(Role.WORKER), Delivery())["api"].decode().split() == [
-        word for address in SERVERS for word in (address, "api.cloudmesh")
-    ]
-    assert "api" not in provider.host_files(spec, plan(), Delivery())
+def test_the_servers_are_known_by_one_name_on_every_host(provider, three):
+    named = provider.host_files(three, plan(Role.WORKER), Delivery())["names/api.cloudmesh"]
+    assert named.decode().split() == [*SERVERS]
+    assert cluster_configuration(three)["controlPlaneEndpoint"] == "api.cloudmesh:6443"
     names = cluster_configuration(three)["apiServer"]["certSANs"]
     assert {"api.cloudmesh", *SERVERS} <= set(names)
 
@@ -152,11 +149,16 @@ def test_an_invitation_has_the_authority_itself(spec):
     assert cluster["server"] == "https://10.0.0.1:6443"
 
 
+def test_an_image_that_one_server_lacks_is_asked_of_the_others(three):
+    hosts = containerd.build_registry_configurations(three)["registry.cloudmesh:5443"]["host"]
+    assert list(hosts) == ["https://registry.cloudmesh:5443", *(f"https://{address}:5443" for address in SERVERS)]
+
+
 def test_upstreams_images_are_asked_of_the_cluster_first_with_the_hosts_certificate(spec):
     hosts = containerd.build_registry_configurations(spec)[containerd.UPSTREAM]
     assert hosts["server"] == "https://registry.k8s.io"
     (mirror,) = hosts["host"]
-    assert mirror == "https://10.0.0.1:5443/v2/kubernetes"
+    assert mirror == "https://registry.cloudmesh:5443/v2/kubernetes"
     assert hosts["host"][mirror]["client"] == [
         ["/etc/cloudmesh/cluster/host.pem", "/etc/cloudmesh/cluster/host-key.pem"]
     ]
