@@ -178,11 +178,11 @@ def test_a_network_device_that_is_not_there_is_refused(cluster: SharedCluster) -
     assert is_untouched(free)
 
 
-def test_a_server_is_not_removed(cluster: SharedCluster) -> None:
+def test_the_last_server_is_not_removed(cluster: SharedCluster) -> None:
     before = cluster.server.run(AGENTS)
     outcome = cluster.operator.cms("remove", "-n", cluster.name, cluster.server.where)
     assert outcome.status == 2
-    assert f"{cluster.server.where} is a server" in outcome.stderr
+    assert f"{cluster.server.where} is the last server" in outcome.stderr
     assert cluster.server.run(AGENTS) == before
 
 

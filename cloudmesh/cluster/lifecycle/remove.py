@@ -89,7 +89,7 @@ def _identify(run: Removal) -> None:
     named = NamedNodes([*nodes, *left], run.opened.discovered, run.context)
     run.nodes = named.find_all(run.hosts)
     if run.servers:
-        check_fewer_servers(nodes, run.servers)
+        check_fewer_servers(run.cluster, nodes, run.servers)
         run.opened = run.opened.without([node.address for node in run.servers.values()], run.stack)
         run.engine = run.stack.enter_context(run.opened.engine())
 

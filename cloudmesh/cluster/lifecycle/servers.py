@@ -46,10 +46,11 @@ def check_more_servers(spec: ClusterSpec, addresses: Sequence[str]) -> ClusterSp
     return more
 
 
-def check_fewer_servers(nodes: Sequence[Node], leaving: Mapping[Host, Node]) -> None:
+def check_fewer_servers(cluster: str, nodes: Sequence[Node], leaving: Mapping[Host, Node]) -> None:
     """Raise UsageError where a server is the last one, or where without it those that live are no majority.
 
     Args:
+        cluster: its name.
         nodes: all that the engine has.
         leaving: the servers that are to be taken out, one after the other, by host; those first that are dead.
     """
@@ -58,7 +59,7 @@ def check_fewer_servers(nodes: Sequence[Node], leaving: Mapping[Host, Node]) -> 
         if servers.pop(node.address, None) is None:
             continue
         if not servers:
-            raise UsageError(f"{host} is the last server: `cms cluster kill` ends the cluster")
+            raise UsageError(f"{host} is the last server: to end the cluster, use `cms cluster kill -n {cluster}`")
         living = sum(server.status not in _DEAD for server in servers.values())
         if living <= len(servers) // 2:
             raise UsageError(

@@ -26,7 +26,7 @@ def make_nodes(*statuses: str) -> list[Node]:
 
 
 def check(nodes: list[Node], *leaving: int) -> None:
-    servers.check_fewer_servers(nodes, {Host(f"h{number}"): nodes[number - 1] for number in leaving})
+    servers.check_fewer_servers("demo", nodes, {Host(f"h{number}"): nodes[number - 1] for number in leaving})
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_servers_leave_while_those_that_live_are_a_majority(
 @pytest.mark.parametrize(
     ("statuses", "leaving", "cause"),
     [
-        (("ready",), (1,), "h1 is the last server: `cms cluster kill` ends the cluster"),
+        (("ready",), (1,), "h1 is the last server: to end the cluster, use `cms cluster kill -n demo`"),
         (("ready",) * 3, (1, 2, 3), "h3 is the last server: "),
         (
             ("down", "ready", "ready"),
@@ -70,7 +70,7 @@ def test_a_server_without_which_there_is_no_majority_stays(
 
 def test_a_server_that_the_engine_has_forgotten_is_no_part_of_the_majority() -> None:
     gone = Node("h4", "10.0.0.4", (Role.SERVER,), "unknown")
-    servers.check_fewer_servers(make_nodes("ready"), {Host("h4"): gone})
+    servers.check_fewer_servers("demo", make_nodes("ready"), {Host("h4"): gone})
 
 
 def test_more_servers_are_as_many_as_have_a_clear_majority() -> None:
