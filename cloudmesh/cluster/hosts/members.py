@@ -28,30 +28,41 @@ class MemberList(NamedTuple):
     Attributes:
         nodes: the hosts, whose status is unknown.
         engine_started: whether an engine of the cluster was started on this server.
+        barred: addresses of hosts that were taken out and are kept out.
     """
 
     nodes: tuple[Node, ...]
     engine_started: bool
+    barred: tuple[str, ...] = ()
 
 
-def add(server: Connection, plans: Iterable[HostPlan], known: Iterable[Node] = ()) -> None:
+def add(server: Connection, plans: Iterable[HostPlan], known: MemberList) -> None:
     """Note on a server that these hosts were given something of the cluster; it is done again without harm.
 
     Args:
         server: that keeps the list.
         plans: of the hosts.
-        known: nodes of other hosts, as another server has noted them.
+        known: what another server has noted.
     """
-    entries = {node.address: _describe(node.name, node.roles[0], node.contact, node.host_key) for node in known}
+    entries = {node.address: _describe(node.name, node.roles[0], node.contact, node.host_key) for node in known.nodes}
     entries |= {plan.facts.address: _describe(str(plan.host), plan.role, plan.contact, plan.host_key) for plan in plans}
     lines = "".join(f"{address} {json.dumps(entry)}\n" for address, entry in entries.items())
-    server.run(host_script.load(_SCRIPT), "add", files={"members": lines.encode()}, timeout=_TIMEOUT)
+    files = {"members": lines.encode(), "barred": _lines(known.barred)}
+    server.run(host_script.load(_SCRIPT), "add", files=files, timeout=_TIMEOUT)
 
 
 def drop(server: Connection, addresses: Iterable[str]) -> None:
     """Note on a server that the hosts at these addresses have nothing of the cluster any more."""
-    lines = "".join(f"{address}\n" for address in addresses)
-    server.run(host_script.load(_SCRIPT), "drop", files={"members": lines.encode()}, timeout=_TIMEOUT)
+    server.run(host_script.load(_SCRIPT), "drop", files={"members": _lines(addresses)}, timeout=_TIMEOUT)
+
+
+def bar(server: Connection, addresses: Iterable[str]) -> None:
+    """Have a server let in nothing from the hosts at these addresses, until they join again or are clean.
+
+    Raises:
+        HostError: it cannot do that.
+    """
+    server.run(host_script.load(_SCRIPT), "bar", files={"members": _lines(addresses)}, timeout=_TIMEOUT)
 
 
 def read(server: Connection) -> MemberList:
@@ -63,13 +74,18 @@ def read(server: Connection) -> MemberList:
     facts = server.run(host_script.load(_SCRIPT), "list", timeout=_TIMEOUT).facts
     try:
         lines = [line for line in facts["member"].splitlines() if line != "none"]
-        return MemberList(tuple(map(_parse, lines)), facts["engine"] == "started")
+        barred = tuple(facts.get("barred", "").split())
+        return MemberList(tuple(map(_parse, lines)), facts["engine"] == "started", barred)
     except (KeyError, TypeError, ValueError) as error:
         raise HostError(str(server.host), f"its list of the cluster's hosts makes no sense: {error!r}") from error
 
 
 def _describe(name: str, role: Role, contact: str, host_key: str) -> dict[str, str]:
     return {"name": name, "role": str(role), "contact": contact, "host_key": host_key}
+
+
+def _lines(words: Iterable[str]) -> bytes:
+    return "".join(f"{word}\n" for word in words).encode()
 
 
 def _parse(line: str) -> Node:

@@ -66,6 +66,7 @@ class Installation:
         spec: what the cluster is to be.
         started: whether the cluster's engine was ever started; the first host that starts it makes the cluster.
         members: connections to other hosts of the cluster.
+        other_servers: those of `members` that are servers.
         server: the connection to a server, one with an engine where there is one; it may be one of the hosts or not.
         pending: plans of the hosts that the engine does not call ready, or that lack something it needs.
         stale: nodes that the engine has of pending hosts which know nothing of that any more: they were wiped.
@@ -87,6 +88,7 @@ class Installation:
     server: Connection = field(init=False)
     started: bool = False
     members: Mapping[Host, Connection] = field(default_factory=dict)
+    other_servers: Mapping[Host, Connection] = field(default_factory=dict)
     pending: Sequence[HostPlan] = ()
     stale: Sequence[Node] = ()
     delivery: Delivery | None = None
@@ -428,13 +430,17 @@ def _note_members(run: Installation) -> None:
     """Note on the servers which hosts have something of the cluster now, also those that failed halfway."""
     if not run.pending:
         return
-    servers = {host.host: run.connections[host.host] for host in run.server_plans}
+    named = {host: connection for host, connection in run.connections.items() if _is_server(run, host)}
+    servers = {**run.other_servers, run.server.host: run.server, **named}
     # A server that joins later than others has to know those too.
-    known = members.read(run.server).nodes if run.started and servers else ()
-    servers[run.server.host] = run.server
+    known = members.read(run.server) if run.started and run.server_plans else members.MemberList((), False)
     living = {host: connection for host, connection in servers.items() if str(host) not in run.failures}
     outcomes = parallel.run_on_hosts(lambda server: members.add(server, run.pending, known), living)
     run.failures.update(outcomes.failures)
+
+
+def _is_server(run: Installation, host: Host) -> bool:
+    return run.facts[host].address in run.spec.servers
 
 
 def _stop_without_first_server(run: Installation) -> None:
@@ -456,7 +462,7 @@ def _run_step(
 
     def run_on(host: HostPlan) -> None:
         files = {
-            **plan.host_files(run.spec, host, run.provider.certificate_names(host.role)),
+            **plan.host_files(run.spec, host, run.provider.certificate_names(host.role), run.provider.needs().ports),
             **run.provider.host_files(run.spec, host, delivered),
             **(credentials or {}),
             "engine": digests,

@@ -199,13 +199,14 @@ def plan_hosts(
     return tuple(plans)
 
 
-def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[str, bytes]:
+def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str], ports: Sequence[int]) -> dict[str, bytes]:
     """Return what every engine's hosts get: marker, certificates, the registry's name; on servers also the registry.
 
     Args:
         spec: of the cluster.
         plan: what the host is to be.
         names: DNS names that the engine wants in the host's certificate.
+        ports: of servers, from which hosts that were taken out are kept.
     """
     address = plan.facts.address
     is_server = plan.role is Role.SERVER
@@ -228,6 +229,9 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str]) -> dict[
     }
     if is_server:
         files |= {"etc/secrets.json": spec.secrets.dumps(), "registry_host": b"", **_registry_files(spec, address)}
+        files["etc/barred.sh"] = host_script.load("host/barred.sh").encode()
+        files["units/cloudmesh-barred.service"] = host_script.load("host/cloudmesh-barred.service").encode()
+        files["etc/barred-ports"] = _lines(list(map(str, ports)))
     return files
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
 from cloudmesh.cluster.core.context import Context
@@ -21,6 +22,9 @@ from cloudmesh.cluster.lifecycle.servers import check_fewer_servers, tell_hosts,
 from cloudmesh.cluster.providers.base import Engine
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import parallel
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.ssh.connection import Connection
 
 _DRAIN_SECONDS = 300.0
 _POLL_SECONDS = 0.4
@@ -158,6 +162,21 @@ def _clean(run: Removal) -> None:
     run.clean = [*gone, *outcomes.values]
 
 
+def _bar(run: Removal) -> None:
+    """Keep out hosts that are not clean: what they still have of the cluster would let them in when they come back."""
+    left = {host: node.address for host, node in run.nodes.items() if host not in run.clean and node.address}
+    if not left:
+        return
+    run.failures.update(
+        parallel.run_on_hosts(lambda server: members.bar(server, left.values()), _staying_servers(run)).failures
+    )
+    for host, address in left.items():
+        run.context.report.note(
+            f"{host} still has certificates of the cluster: the servers let nothing in from {address}; at another "
+            f"address it would be. `cms cluster remove -n {run.cluster} {host}` cleans it when it is back"
+        )
+
+
 def _forget(run: Removal) -> None:
     """Take the hosts off the engine's list."""
     for node in run.nodes.values():
@@ -184,13 +203,18 @@ def _tell_hosts(run: Removal) -> None:
 
 def _strike(run: Removal) -> None:
     """Have the servers' own list forget the hosts that are clean."""
-    discovered, addresses = run.opened.discovered, [run.nodes[host].address for host in run.clean]
-    servers = {
+    addresses = [run.nodes[host].address for host in run.clean]
+    outcomes = parallel.run_on_hosts(lambda server: members.drop(server, addresses), _staying_servers(run))
+    run.failures.update(outcomes.failures)
+
+
+def _staying_servers(run: Removal) -> dict[Host, Connection]:
+    discovered, leaving = run.opened.discovered, run.opened.leaving
+    return {
         host: discovered.connections[host]
         for host, marker in discovered.servers.items()
-        if marker.address not in run.opened.leaving
+        if marker.address not in leaving
     }
-    run.failures.update(parallel.run_on_hosts(lambda server: members.drop(server, addresses), servers).failures)
 
 
 def _named_hosts(run: Removal) -> Sequence[Host]:
@@ -205,6 +229,7 @@ PHASES: tuple[Phase[Removal], ...] = (
     Phase("move", "copy output and results of jobs there to a server", _move_data, _named_hosts, _UNDO),
     Phase("leave", "take a server out of those that decide", _leave, lambda run: list(run.servers), _UNDO),
     Phase("clean", "stop the engine, take away all that the cluster brought", _clean, _named_hosts, _UNDO),
+    Phase("bar", "keep it out where it could not be cleaned", _bar, _named_hosts, _UNDO),
     Phase("forget", "take it off the engine's list of nodes", _forget, _named_hosts, _UNDO),
     Phase("tell", "tell the other hosts which servers are left", _tell_hosts, lambda run: list(run.servers), _UNDO),
     Phase("strike", "take it off the servers' list of hosts", _strike, _named_hosts, _UNDO),

@@ -17,6 +17,8 @@ stop_units() {
 # Before the configuration goes.
 forget_names() { [ ! -e "$CONFIG/names.sh" ] || sh "$CONFIG/names.sh" clear; }
 
+bar_nobody() { [ ! -e "$CONFIG/barred.sh" ] || sh "$CONFIG/barred.sh" clear; }
+
 our_packages() {
     cat "$STATE/packages.ours" 2>/dev/null || true
     [ -e "$STATE/packages.before" ] || return 0

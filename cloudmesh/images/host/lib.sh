@@ -162,6 +162,7 @@ place_configuration() {
     place_all units "$UNITS" 644
     systemctl daemon-reload
     name_servers
+    if [ -e "$UNITS/cloudmesh-barred.service" ]; then systemctl enable --quiet cloudmesh-barred.service; fi
 }
 
 # Has /etc/hosts give the names by which this host reaches the servers, now and from each boot on; see names.sh.

@@ -195,6 +195,7 @@ clean() {
     stop_pods
     stop_units
     forget_names
+    bar_nobody
     leave_storage
     remove_network
     step "remove packages and files"

@@ -111,6 +111,7 @@ clean() {
     step "stop Nomad"
     stop_units
     forget_names
+    bar_nobody
     remove_containers
     unmount_below "$DATA"
     remove_groups

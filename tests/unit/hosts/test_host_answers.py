@@ -68,6 +68,9 @@ def test_a_server_without_binaries_is_named(server: Sshd, below: Path) -> None:
         assert list(plan.read_binary_digests(connection)) == ["nomad"]
 
 
+NOTHING = members.MemberList((), False)
+
+
 def plan_of(address: str) -> HostPlan:
     facts = Facts("m", "h", address, "debian-13", "amd64", 2, 4096, 20000, 0, 0)
     return HostPlan(Host(f"srv-{address}"), facts, Role.WORKER, True, f"ops@{address}:22", "ssh-ed25519 AAAA")
@@ -75,11 +78,11 @@ def plan_of(address: str) -> HostPlan:
 
 def test_a_server_notes_which_hosts_have_something_of_the_cluster(server: Sshd, below: Path) -> None:
     with connect(server.host(), server.settings()) as connection:
-        members.add(connection, [plan_of("10.0.0.1")])  # no server yet: it has no marker
-        assert members.read(connection) == ((), False)
+        members.add(connection, [plan_of("10.0.0.1")], NOTHING)  # no server yet: it has no marker
+        assert members.read(connection) == NOTHING
         (below / "etc/cluster/marker.json").write_text("{}")
-        members.add(connection, [plan_of("10.0.0.1"), plan_of("10.0.0.2")])
-        members.add(connection, [plan_of("10.0.0.2"), plan_of("10.0.0.3")])
+        members.add(connection, [plan_of("10.0.0.1"), plan_of("10.0.0.2")], NOTHING)
+        members.add(connection, [plan_of("10.0.0.2"), plan_of("10.0.0.3")], NOTHING)
         nodes = members.read(connection).nodes
         assert [node.address for node in nodes] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
         node = Node("srv-10.0.0.2", "10.0.0.2", (Role.WORKER,), "unknown")
@@ -88,6 +91,24 @@ def test_a_server_notes_which_hosts_have_something_of_the_cluster(server: Sshd, 
         assert [node.address for node in members.read(connection).nodes] == ["10.0.0.2"]
         members.drop(connection, ["10.0.0.2"])
         assert members.read(connection).nodes == ()
+
+
+def test_a_server_keeps_out_hosts_until_they_join_or_are_clean(server: Sshd, below: Path) -> None:
+    folder = below / "etc/cluster"
+    (folder / "marker.json").write_text("{}")
+    # What the rules are is told by the firewall of real hosts (tests/faults).
+    (folder / "barred.sh").write_text(f'cp "{folder}/barred" "{folder}/set"')
+    with connect(server.host(), server.settings()) as connection:
+        members.bar(connection, ["10.0.0.2", "10.0.0.3"])
+        members.bar(connection, ["10.0.0.4", "10.0.0.2"])
+        assert members.read(connection).barred == ("10.0.0.2", "10.0.0.3", "10.0.0.4")
+        members.add(connection, [plan_of("10.0.0.3")], members.MemberList((), True, ("10.0.0.5",)))
+        members.drop(connection, ["10.0.0.2"])
+        assert members.read(connection).barred == ("10.0.0.4", "10.0.0.5")
+        assert (folder / "set").read_text() == "10.0.0.4\n10.0.0.5\n"
+        (folder / "barred.sh").write_text("echo no such kernel; exit 1")
+        with pytest.raises(HostError, match="hosts cannot be kept out by nftables: no such kernel"):
+            members.bar(connection, ["10.0.0.6"])
 
 
 def test_a_host_that_says_nothing_gave_no_answer(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ def make_plan(address: str, role: Role) -> HostPlan:
 
 
 def test_only_servers_get_the_secrets(spec):
-    server = plan.host_files(spec, make_plan("10.0.0.1", Role.SERVER), [])
-    worker = plan.host_files(spec, make_plan("10.0.0.2", Role.WORKER), [])
+    server = plan.host_files(spec, make_plan("10.0.0.1", Role.SERVER), [], [4646])
+    worker = plan.host_files(spec, make_plan("10.0.0.2", Role.WORKER), [], [4646])
     assert ClusterSecrets.loads(server["etc/secrets.json"]) == spec.secrets
     assert not any(spec.secrets.authority.key in content or b"t0ken" in content for content in worker.values())
 
@@ -35,18 +35,20 @@ def test_only_servers_get_the_secrets(spec):
 def test_every_server_has_a_registry_that_wants_a_certificate_and_no_worker_has_one(spec):
     three = dataclasses.replace(spec, servers=("10.0.0.1", "10.0.0.2", "10.0.0.3"))
     for address in three.servers:
-        http = json.loads(plan.host_files(three, make_plan(address, Role.SERVER), [])["etc/registry.yml"])["http"]
+        http = json.loads(plan.host_files(three, make_plan(address, Role.SERVER), [], [4646])["etc/registry.yml"])[
+            "http"
+        ]
         assert http["addr"] == f"{address}:5443"
         assert http["tls"]["clientcas"]
-    assert "etc/registry.yml" not in plan.host_files(three, make_plan("10.0.0.4", Role.WORKER), [])
+    assert "etc/registry.yml" not in plan.host_files(three, make_plan("10.0.0.4", Role.WORKER), [], [4646])
 
 
 def test_every_host_finds_every_registry_by_one_name_and_a_server_its_own_first(spec):
     from cryptography import x509
 
     three = dataclasses.replace(spec, servers=("10.0.0.1", "10.0.0.2", "10.0.0.3"))
-    server = plan.host_files(three, make_plan("10.0.0.2", Role.SERVER), [])
-    worker = plan.host_files(three, make_plan("10.0.0.4", Role.WORKER), [])
+    server = plan.host_files(three, make_plan("10.0.0.2", Role.SERVER), [], [4646])
+    worker = plan.host_files(three, make_plan("10.0.0.4", Role.WORKER), [], [4646])
     assert worker["registry"] == server["registry"] == b"registry.cloudmesh:5443"
     assert server["names/registry.cloudmesh"] == b"10.0.0.2\n10.0.0.1\n10.0.0.3\n"
     assert worker["names/registry.cloudmesh"] == b"10.0.0.1\n10.0.0.2\n10.0.0.3\n"
@@ -67,7 +69,7 @@ def test_marker_and_certificate_have_the_nodes_name(spec):
     from cryptography import x509
 
     long = dataclasses.replace(make_plan("10.0.0.2", Role.WORKER), host=Host("x" * 200), node="n" * 63)
-    files = plan.host_files(spec, long, [])
+    files = plan.host_files(spec, long, [], [4646])
     assert marker.node_of(files["etc/marker.json"].decode()) == "n" * 63
     subject = x509.load_pem_x509_certificate(files["etc/host.pem"]).subject
     assert subject.rfc4514_string() == f"CN={'n' * 63}"

@@ -32,7 +32,9 @@ SPEC = ClusterSpec("demo", "abc", "nomad", ("127.0.0.1",), SECRETS)
 
 def make_files(spec: ClusterSpec, address: str, role: Role) -> dict[str, bytes]:
     facts = Facts("m", "h", address, "debian-13", "amd64", 2, 4096, 20000, 0, 0)
-    return plan.host_files(spec, HostPlan(Host("h"), facts, role, True, "root@h:22", "ssh-ed25519 AAAA", node="h"), [])
+    return plan.host_files(
+        spec, HostPlan(Host("h"), facts, role, True, "root@h:22", "ssh-ed25519 AAAA", node="h"), [], [4646]
+    )
 
 
 @contextmanager
