@@ -226,8 +226,8 @@ def _lines(words: Sequence[str]) -> bytes:
 def _registry_files(spec: ClusterSpec, address: str) -> dict[str, bytes]:
     """Return what makes a server's registry: what hosts read, and, on loopback, what servers and operators write."""
     readers = _registry_config(f"{address}:{REGISTRY_PORT}", f"{_CONFIG}/ca.pem")
-    units = ["cloudmesh-registry.service"]
-    files = {}
+    units = ["cloudmesh-registry.service"] + ["cloudmesh-registry-sync.service"] * (len(spec.servers) > 1)
+    files = {"etc/registry-sync.sh": host_script.load("host/registry-sync.sh").encode()}
     if spec.secrets.writers:
         writers = _registry_config(f"127.0.0.1:{REGISTRY_WRITER_PORT}", f"{_CONFIG}/writers.pem")
         readers["storage"] = {**readers["storage"], "maintenance": {"readonly": {"enabled": True}}}
