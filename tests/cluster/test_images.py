@@ -173,11 +173,11 @@ def test_a_ca_bundle_that_cannot_be_read_is_named(engine, monkeypatch):
 
 
 def test_an_image_is_sent_once(engine, spark, registry):
-    push(spark, registry.port, report=RecordedSteps())
+    push(spark, Registry(registry.port), report=RecordedSteps())
     stored, before = registry.stored(), len(registry.requests())
     assert stored > 100_000_000
     report = RecordedSteps()
-    assert push(spark, registry.port, report=report) == spark
+    assert push(spark, Registry(registry.port), report=report) == spark
     assert {method for method, _ in registry.requests()[before:]} == {"HEAD"}
     assert (registry.stored(), report.steps) == (stored, [])
     assert not [tag for tag in engine.images.get(spark).tags if str(registry.port) in tag]
@@ -185,11 +185,11 @@ def test_an_image_is_sent_once(engine, spark, registry):
 
 def test_an_image_that_the_engine_does_not_have_is_named(registry):
     with pytest.raises(ImageError, match="cloudmesh/none:1"):
-        push("cloudmesh/none:1", registry.port, report=RecordedSteps())
+        push("cloudmesh/none:1", Registry(registry.port), report=RecordedSteps())
 
 
 def test_a_jobs_layer_is_pulled_and_run_like_any_image(engine, spark, registry):
-    repository, _, tag = push(spark, registry.port, report=RecordedSteps()).partition(":")
+    repository, _, tag = push(spark, Registry(registry.port), report=RecordedSteps()).partition(":")
     stored = registry.stored()
     job = layer("opt/cloudmesh/job/job.py", b"import pyspark, os\nprint('done by', os.getuid(), pyspark.__version__)\n")
     Registry(registry.port).append_layer(repository, tag, job, "cms-jobs/small", "abc")

@@ -32,11 +32,13 @@ class DiscoveredCluster(AbstractContextManager["DiscoveredCluster"]):
         cluster: the cluster's name.
         markers: the marker of every host that answered.
         connections: an open connection to every host that answered.
+        unreachable: the errors of hosts that were asked and did not answer, by their names; they may be of any cluster.
     """
 
     cluster: str
     markers: dict[Host, Marker] = field(default_factory=dict)
     connections: dict[Host, Connection] = field(default_factory=dict)
+    unreachable: Mapping[str, ClusterError] = field(default_factory=dict)
 
     def __exit__(self, *_: object) -> None:
         close(self.connections.values())
@@ -104,6 +106,7 @@ def find(context: Context, cluster: str) -> DiscoveredCluster:
                 f"there are two clusters called {cluster} (on {where}): name the hosts of one by --hosts"
             )
         if matches:
+            matches[0].unreachable = unreachable
             return matches[0]
     named = {str(host) for host in context.hosts}
     if named and named <= set(unreachable):

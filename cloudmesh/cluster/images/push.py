@@ -9,22 +9,22 @@ from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.images.archive_push import push_archive
 from cloudmesh.cluster.images.catalog import split_tag
-from cloudmesh.cluster.images.registry import Registry
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.core.report import Report
+    from cloudmesh.cluster.images.registry import Registry
 
 
 _SILENCE_SECONDS = 600.0
 
 
-def push(tag: str, registry_port: int, *, report: Report, name: str = "") -> str:
+def push(tag: str, registry: Registry, *, report: Report, name: str = "") -> str:
     """Push an image unless the registry has it.
 
     Args:
         tag: tag of the image in the operator's Docker daemon, such as "cloudmesh/spark:4.0.1-…".
-        registry_port: a port on 127.0.0.1 of this machine, at which the registry answers plain HTTP. A daemon that
-            runs elsewhere cannot reach it: the image is fetched from it then, and pushed from here.
+        registry: the registry, on 127.0.0.1 of this machine. A daemon that runs elsewhere cannot reach it: the image
+            is fetched from it then, and pushed from here.
         report: where progress is reported.
         name: "REPOSITORY:TAG" that the image gets in the registry; empty: `tag`.
 
@@ -36,7 +36,6 @@ def push(tag: str, registry_port: int, *, report: Report, name: str = "") -> str
     """
     name = name or tag
     repository, version = split_tag(name)
-    registry = Registry(registry_port)
     if registry.has_manifest(repository, version):
         return name
     client = docker_client.connect(timeout=_SILENCE_SECONDS)
@@ -44,7 +43,8 @@ def push(tag: str, registry_port: int, *, report: Report, name: str = "") -> str
         with docker_client.translate_errors(f"pushing {tag}"):
             image = client.images.get(tag)
             if docker_client.shares_loopback(client):
-                _let_daemon_push(client, image, tag, f"127.0.0.1:{registry_port}/{repository}", version, report)
+                _let_daemon_push(client, image, tag, f"127.0.0.1:{registry.port}/{repository}", version, report)
+                registry.note_pushed(repository, version)
             else:
                 push_archive(image.save(named=True), tag, registry, repository, version, report)
     finally:

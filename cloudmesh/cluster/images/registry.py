@@ -6,6 +6,7 @@ layers that the registry already has are neither sent nor copied.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -28,6 +29,8 @@ _ACCEPT = {"Accept": ", ".join((*layers.LAYER_OF, *layers.INDEXES))}
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _REFERENCE = re.compile(r"\w[\w.-]{0,127}|sha256:[0-9a-f]{64}", re.ASCII)
 _TIMEOUT = (10, 300)  # seconds: to connect, and without any data
+_CHECK_SECONDS = 10
+_FILE, _NO_CONFIG, _DIGITS = "application/octet-stream", b"{}", 12
 
 
 class Registry:
@@ -38,15 +41,24 @@ class Registry:
 
     Args:
         port: TCP port on 127.0.0.1.
+
+    Attributes:
+        port: that port.
+        pushed: the digests "sha256:…" of the images that were put here through this object, by repository and tag.
     """
 
     def __init__(self, port: int) -> None:
         import requests
 
         self.port = port
+        self.pushed: dict[tuple[str, str], str] = {}
         self._base = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the site cannot reach what is on loopback
+
+    def check(self) -> None:
+        """Raise ImageError where the registry does not answer."""
+        self._ask("GET", "/v2/", timeout=_CHECK_SECONDS)
 
     def has_blob(self, repo: str, digest: str) -> bool:
         """Return whether the repository has the blob "sha256:…"."""
@@ -66,9 +78,37 @@ class Registry:
         """Return whether the repository has the image `ref`, a tag or a digest."""
         return self._find("HEAD", _path(repo, "manifests", ref), headers=_ACCEPT) is not None
 
-    def put_manifest(self, repo: str, ref: str, manifest: bytes, media_type: str) -> None:
-        """Store the manifest of an image whose blobs the repository has; it replaces an older image of this tag."""
-        self._ask("PUT", _path(repo, "manifests", ref), data=manifest, headers={"Content-Type": media_type})
+    def put_manifest(self, repo: str, ref: str, manifest: bytes, media_type: str) -> str:
+        """Store the manifest of an image whose blobs the repository has; it replaces an older image of this tag.
+
+        Returns:
+            The image's digest, "sha256:…".
+        """
+        path = _path(repo, "manifests", ref)
+        answer = self._ask("PUT", path, data=manifest, headers={"Content-Type": media_type})
+        self.pushed[repo, ref] = str(answer.headers["Docker-Content-Digest"])
+        return self.pushed[repo, ref]
+
+    def name_blobs(self, repo: str, ref: str, sizes: Mapping[str, int]) -> None:
+        """Give blobs that are no image a manifest, by which other registries get them, unless they have one.
+
+        Args:
+            repo: the repository that has them.
+            ref: begins the manifest's tag.
+            sizes: in bytes, by digest "sha256:…".
+        """
+        entries = [{"mediaType": _FILE, "digest": digest, "size": size} for digest, size in sizes.items()]
+        config = layers.descriptor(layers.CONFIG, _NO_CONFIG)
+        fields = {"schemaVersion": 2, "mediaType": layers.MANIFEST, "config": config, "layers": entries}
+        manifest = json.dumps(fields).encode()
+        tag = f"{ref}-{hashlib.sha256(manifest).hexdigest()[:_DIGITS]}"
+        if not self.has_manifest(repo, tag):
+            self.put_blob(repo, _NO_CONFIG)
+            self.put_manifest(repo, tag, manifest, layers.MANIFEST)
+
+    def note_pushed(self, repo: str, ref: str) -> None:
+        """Take down that somebody else, such as a Docker daemon, has put the image here."""
+        self.pushed[repo, ref] = self.digest(repo, ref)
 
     def digest(self, repo: str, ref: str) -> str:
         """Return the digest "sha256:…" of an image: pulled by it, it is the same whatever its tag names later.
@@ -107,8 +147,7 @@ class Registry:
         }
         self.put_blob(to_repo, layer_tar_gz)
         self.put_blob(to_repo, new_config)
-        answer = self._ask("PUT", target, data=json.dumps(new_manifest).encode(), headers={"Content-Type": media_type})
-        return str(answer.headers["Docker-Content-Digest"])
+        return self.put_manifest(to_repo, to_ref, json.dumps(new_manifest).encode(), media_type)
 
     def content(self, repo: str, ref: str) -> str:
         """Return the `content` that `put_image` made the image with; empty where it did not make it."""
@@ -216,7 +255,7 @@ class Registry:
         import requests
 
         try:
-            return self._session.request(method, self._base + path, timeout=_TIMEOUT, **options)
+            return self._session.request(method, self._base + path, **{"timeout": _TIMEOUT, **options})
         except requests.RequestException as error:
             raise ImageError(f"the cluster's registry does not answer: {_describe_cause(error)}") from error
 

@@ -12,7 +12,6 @@ from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.digests import keyed_digest
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, NotFoundError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, Volume
-from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.jobs import capacity, job_image, moved_data
 from cloudmesh.cluster.jobs.engine_jobs import clear_ended, submit_once
 from cloudmesh.cluster.jobs.follow import OutputHandler, follow_to_end, wait_for_all, wait_until_running
@@ -76,6 +75,7 @@ class JobService:
         self._server = opened.server
         self._discovered = opened.discovered
         self._open_engine = opened.engine
+        self._opened = opened
         self._resolve_volumes = resolve_volumes
 
     def submit(
@@ -290,13 +290,16 @@ class JobService:
         for prepared in jobs:
             if why := capacity.why_unschedulable(prepared.submission, nodes, engine.spark_overhead_mb):
                 raise ClusterError(f"job {prepared.submission.id} can never run on cluster {self._spec.cluster}: {why}")
-        with delivery.open_registry(self._server, self._spec) as to:
-            for submission, bundle, source in jobs:
-                image = job_image.deliver(to, registry, source, submission.id, bundle, self._context)
-                if submit_once(engine, replace(submission, image=image)):
-                    report.done("job", f"{submission.id} submitted")
-                else:
-                    report.done("job", _describe_earlier(engine.job(submission.id)))
+        with self._opened.registry() as to:
+            ready = [
+                replace(submission, image=job_image.deliver(to, registry, source, submission.id, bundle, self._context))
+                for submission, bundle, source in jobs
+            ]
+        for submission in ready:
+            if submit_once(engine, submission):
+                report.done("job", f"{submission.id} submitted")
+            else:
+                report.done("job", _describe_earlier(engine.job(submission.id)))
 
 
 def _job_id(job: JobSpec, job_id: str) -> str:

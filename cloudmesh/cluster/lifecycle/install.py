@@ -30,6 +30,7 @@ from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import facts, lock, marker, members, volumes
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.build import build_builtin_image
+from cloudmesh.cluster.images.registry import Registry
 from cloudmesh.cluster.lifecycle import node_names, plan
 from cloudmesh.cluster.lifecycle.phases import Phase, changes, checks, perform
 from cloudmesh.cluster.lifecycle.servers import tell_hosts
@@ -114,15 +115,19 @@ class Installation:
     def engine(self) -> AbstractContextManager[Engine]:
         """Open the engine's API for the length of a `with` block: of any server, once the first one is in place."""
 
-        def servers(_: ExitStack) -> Iterator[Connection]:
-            yield self.server
-            for host, host_facts in self.facts.items():
-                if host_facts.address in self.spec.servers and self.connections[host] is not self.server:
-                    yield self.connections[host]
-
         if self.first:
             return self.provider.open_engine(self.server, self.spec.secrets)
-        return open_engine(self.provider, self.spec, servers, self.context.report)
+        return open_engine(self.provider, self.spec, self._servers, self.context.report)
+
+    def registry(self) -> AbstractContextManager[Registry]:
+        """Open the registry, on the first server on which it answers, for the length of a `with` block."""
+        return delivery.open_registry(self.spec, self._servers, self.context.report)
+
+    def _servers(self, _: ExitStack) -> Iterator[Connection]:
+        """Yield the connections to servers that the run has."""
+        yield self.server
+        named = {host: self.connections[host] for host in self.facts if _is_server(self, host)}
+        yield from (server for server in {**self.other_servers, **named}.values() if server is not self.server)
 
     def fail(self, host: str, error: ClusterError) -> None:
         """Take down that a host failed."""
@@ -333,7 +338,7 @@ def deliver_binaries(run: Installation) -> None:
         return
     bundle = run.binaries_in_progress.result()
     try:
-        with delivery.open_registry(run.server, run.spec) as registry:
+        with run.registry() as registry:
             run.delivery = run.provider.deliver(run.spec, run.server, registry, bundle, run.context.report)
     except ImageError as error:
         raise HostError(str(run.server.host), f"the engine could not be sent to it: {error}") from error
@@ -397,7 +402,7 @@ def deliver_images(run: Installation) -> None:
     """Push the images that were asked for to the registry."""
     tags = run.images_in_progress.result() if run.images_in_progress else []
     if tags:
-        with delivery.open_registry(run.server, run.spec) as registry:
+        with run.registry() as registry:
             for tag in tags:
                 delivery.deliver_image(registry, tag, run.context.report)
 
@@ -430,7 +435,7 @@ def _note_members(run: Installation) -> None:
     """Note on the servers which hosts have something of the cluster now, also those that failed halfway."""
     if not run.pending:
         return
-    named = {host: connection for host, connection in run.connections.items() if _is_server(run, host)}
+    named = {host: run.connections[host] for host in run.facts if _is_server(run, host)}
     servers = {**run.other_servers, run.server.host: run.server, **named}
     # A server that joins later than others has to know those too.
     known = members.read(run.server) if run.started and run.server_plans else members.MemberList((), False)

@@ -247,8 +247,7 @@ def _lines(words: Sequence[str]) -> bytes:
 def _registry_files(spec: ClusterSpec, address: str) -> dict[str, bytes]:
     """Return what makes a server's registry: what hosts read, and, on loopback, what servers and operators write."""
     readers = _registry_config(f"{address}:{REGISTRY_PORT}", f"{_CONFIG}/ca.pem")
-    units = ["cloudmesh-registry.service"]
-    files = {}
+    units, files = ["cloudmesh-registry.service"], registry_sync_files(spec)
     if spec.secrets.writers:
         writers = _registry_config(f"127.0.0.1:{REGISTRY_WRITER_PORT}", f"{_CONFIG}/writers.pem")
         readers["storage"] = {**readers["storage"], "maintenance": {"readonly": {"enabled": True}}}
@@ -257,6 +256,15 @@ def _registry_files(spec: ClusterSpec, address: str) -> dict[str, bytes]:
         files["etc/writers.pem"] = spec.secrets.writers.certificate
     files["etc/registry.yml"] = json.dumps(readers, indent=2).encode()
     return {**files, **{f"units/{unit}": host_script.load(f"host/{unit}").encode() for unit in units}}
+
+
+def registry_sync_files(spec: ClusterSpec) -> dict[str, bytes]:
+    """Return what lets a server's registry fetch what it lacks from the others."""
+    files = {"etc/registry-sync.sh": host_script.load("host/registry-sync.sh").encode()}
+    if len(spec.servers) > 1:
+        unit = "cloudmesh-registry-sync.service"
+        files[f"units/{unit}"] = host_script.load(f"host/{unit}").encode()
+    return files
 
 
 def _registry_config(address: str, clients: str) -> dict[str, Any]:

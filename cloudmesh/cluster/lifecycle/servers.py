@@ -95,5 +95,6 @@ def server_files(spec: ClusterSpec, provider: Provider, host_marker: Marker) -> 
     return {
         "etc/marker.json": marker.dumps(newer),
         **plan.names_of_servers(spec, host_marker.address),
+        **(plan.registry_sync_files(spec) if host_marker.role is Role.SERVER else {}),
         **provider.server_list_files(spec, host_marker.role),
     }

@@ -312,7 +312,7 @@ BINARIES_REPOSITORY = "cloudmesh/engine"
 
 
 def deliver_binaries(to: Registry, bundle: BinaryBundle, report: Report) -> dict[str, str]:
-    """Send the engine's files that the registry lacks.
+    """Send the engine's files that the registry lacks, and a manifest of them, by which other servers know of them.
 
     Returns:
         The SHA-256 of each file by its name.
@@ -321,5 +321,7 @@ def deliver_binaries(to: Registry, bundle: BinaryBundle, report: Report) -> dict
         if not to.has_blob(BINARIES_REPOSITORY, f"sha256:{file.sha256}"):
             report.step("engine", f"send {file.name} to the cluster")
             to.put_blob(BINARIES_REPOSITORY, file.path)
+    sizes = {f"sha256:{file.sha256}": file.path.stat().st_size for file in bundle.files}
+    to.name_blobs(BINARIES_REPOSITORY, f"{bundle.engine}-{bundle.version}", sizes)
     report.done("engine", f"{bundle.engine} {bundle.version} ({bundle.source})")
     return {file.name: file.sha256 for file in bundle.files}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,11 +11,13 @@ from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
-from cloudmesh.cluster.core.model import ClusterInfo, Role
+from cloudmesh.cluster.core.model import ClusterInfo, Node, Role
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import discovery, members
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
+from cloudmesh.cluster.images import delivery
+from cloudmesh.cluster.images.registry import Registry
 from cloudmesh.cluster.providers import load_provider
 from cloudmesh.cluster.providers.base import Engine, Provider
 from cloudmesh.cluster.ssh import host_script
@@ -70,6 +72,14 @@ class OpenCluster:
         """
         return open_engine(self.provider, self.spec, self._servers, self.context.report)
 
+    def registry(self) -> AbstractContextManager[Registry]:
+        """Open the registry, on the first server on which it answers, for the length of a `with` block.
+
+        Raises:
+            ImageError: it answers on none.
+        """
+        return delivery.open_registry(self.spec, self._servers, self.context.report)
+
     def info(self) -> ClusterInfo:
         """Return the cluster as its engine tells it; where the engine is silent, as its hosts do."""
         return describe(self.context, self.provider, self.spec, self.engine, self.discovered)
@@ -81,14 +91,28 @@ class OpenCluster:
         by_address = {marker.address: self.discovered.connections[host] for host, marker in connected.items()}
         leaving = [by_address[address] for address in self.leaving if address in by_address]
         yield from (server for server in dict.fromkeys([self.server, *by_address.values()]) if server not in leaving)
+        if known >= set(self.spec.servers):
+            return
+        for node in self._unknown_servers(known):
+            host = discovery.host_of(node, self.context)
+            try:
+                # One that was just asked in vain is not waited for again.
+                if str(host) in self.discovered.unreachable:
+                    raise self.discovered.unreachable[str(host)]
+                connection = discovery.connection_to(host, self.discovered, self.context, stack)
+            except ClusterError as error:
+                self.context.report.note(f"{node.name}: {error.cause if isinstance(error, HostError) else error}")
+            else:
+                yield connection
+
+    def _unknown_servers(self, known: Collection[str]) -> Sequence[Node]:
+        """Return the servers that the first one knows beside those at the addresses `known`."""
         try:
-            nodes = [node for node in members.read(self.server).nodes if Role.SERVER in node.roles]
-            for node in nodes:
-                if node.address not in known:
-                    host = discovery.host_of(node, self.context)
-                    yield discovery.connection_to(host, self.discovered, self.context, stack)
+            nodes = members.read(self.server).nodes
         except HostError as error:
             self.context.report.note(str(error))
+            return ()
+        return [node for node in nodes if Role.SERVER in node.roles and node.address not in known]
 
 
 @contextmanager

@@ -121,6 +121,7 @@ join() {
 # Pods of the host's network have a copy of its /etc/hosts, of when they started: the kubelet starts them again.
 servers() {
     place_configuration
+    if [ -e "$UNITS/cloudmesh-registry-sync.service" ]; then systemctl enable --quiet --now cloudmesh-registry-sync.service; fi
     place_registry_servers
     pkill -x 'kube-proxy|flanneld' || true
 }

@@ -97,6 +97,7 @@ join() {
 # The agent itself learns it from the servers; this is for its next start.
 servers() {
     place_configuration
+    if [ -e "$UNITS/cloudmesh-registry-sync.service" ]; then systemctl enable --quiet --now cloudmesh-registry-sync.service; fi
     place_all nomad "$CONFIG/nomad" 600
 }
 

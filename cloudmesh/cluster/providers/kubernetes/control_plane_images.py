@@ -126,7 +126,7 @@ def _deliver_base(registry: Registry, tag: str, base: str, report: Report) -> No
     """Put the base into the registry; if it is there already, no Docker daemon is needed."""
     if not registry.has_manifest(*_split(tag)):
         build_image(BASE, report=report, base=base)
-        push(tag, registry.port, report=report)
+        push(tag, registry, report=report)
 
 
 def _split(tag: str) -> tuple[str, str]:

@@ -146,7 +146,7 @@ def test_an_invitation_has_the_authority_itself(spec):
     kubeconfig = credentials.build_kubeconfig(spec, {"token": "t"})
     cluster = kubeconfig["clusters"][0]["cluster"]
     assert base64.b64decode(cluster["certificate-authority-data"]).decode() == spec.secrets.engine["ca"]
-    assert cluster["server"] == "https://10.0.0.1:6443"
+    assert cluster["server"] == "https://api.cloudmesh:6443"
 
 
 def test_an_image_that_one_server_lacks_is_asked_of_the_others(three):
