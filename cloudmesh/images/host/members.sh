@@ -10,6 +10,11 @@ set -eu
 folder=/etc/cloudmesh/cluster
 file=$folder/hosts
 
+fail() {
+    printf '::fail %s\n' "$*"
+    exit 1
+}
+
 # Whoever joins, or has nothing of the cluster any more, is let in.
 let_in() {
     [ -s "$folder/barred" ] || return 0
@@ -20,7 +25,7 @@ let_in() {
 # Those of the new list, and no others.
 keep_out() {
     mv "$folder/barred.new" "$folder/barred"
-    why=$(sh "$folder/barred.sh" set 2>&1) || { printf '::fail hosts cannot be kept out by nftables: %s\n' "$why" && exit 1; }
+    why=$(sh "$folder/barred.sh" set 2>&1) || fail "hosts cannot be kept out by nftables: $why"
 }
 
 others() {
@@ -57,5 +62,5 @@ list() {
 umask 077
 case ${1:-} in
     add | drop | bar | list) "$1" ;;
-    *) printf "::fail unknown verb '%s': add, drop, bar or list\n" "${1:-}" && exit 1 ;;
+    *) fail "unknown verb '${1:-}': add, drop, bar or list" ;;
 esac
