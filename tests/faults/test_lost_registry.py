@@ -72,9 +72,7 @@ def ask(host: ContainerHost, path: str) -> str:
     """Return what the registry on a server says to that server's own certificate; empty where it has nothing to say."""
     config = "/etc/cloudmesh/cluster"
     keys = f"--cacert {config}/ca.pem --cert {config}/host.pem --key {config}/host-key.pem"
-    accept = (
-        "-H 'Accept: application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json'"
-    )
+    accept = " ".join(f"-H 'Accept: {kind}'" for kind in layers.LAYER_OF)
     where = f"--connect-to ::{host.address}: https://{REGISTRY}/v2/{path}"
     return host.run(f"curl -sS --fail --max-time 10 {keys} {accept} {where} || true")
 
