@@ -7,6 +7,8 @@ SHELL_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh' .
 DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Dockerfile*')
 # cms keeps its variables in the user's home; commands that are run here leave that alone.
 export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
+# Each of the processes that run tests would compile all of them anew, and each cms the plugin.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-tools slow-parts engines images unit clusters clear-tests test-faults test-kubernetes test-vm demo bench \
