@@ -53,7 +53,7 @@ PROGRAM = [
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A command `sample` that prints its words as JSON, beside this checkout's; and two variables of cms."""
+    """A command `sample` that prints its words as JSON, beside this checkout's, and a place for variables of cms."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "plugin" / "cloudmesh" / "sample"
     (folder / "command").mkdir(parents=True)
@@ -81,8 +81,21 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(home / "plugin"), str(ROOT)]))
         monkeypatch.setenv("CLOUDMESH_CONFIG_DIR", str(home))
-        cms(stdin="set seen=REPLACED\nset quote=it's\n")
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def script(plugin: None) -> list[list[str]]:
+    """What the command printed in a script, call by call; the script sets two variables of cms, which stay."""
+    lines = [
+        "set seen=REPLACED\n",
+        'set "quote=it\'s"\n',
+        line("--", *PROGRAM),
+        line("--", "second", "-i"),
+        "sample --word=$seen/var.seen -- $seen var.seen\n",
+        "sample -- $quote\n",
+    ]
+    return shown(cms(stdin="".join(lines)).stdout)
 
 
 def shown(stdout: str) -> list[list[str]]:
@@ -100,9 +113,8 @@ def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_a_one_shot_comman
     assert shown(done.stdout) == [["x", *PROGRAM, "two\nlines\r\t"]]
 
 
-def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_a_script() -> None:
-    done = cms(stdin=line("--", *PROGRAM) + line("--", "second", "-i"))
-    assert shown(done.stdout) == [[None, *PROGRAM], [None, "second", "-i"]]
+def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_a_script(script: list[list[str]]) -> None:
+    assert script[:2] == [[None, *PROGRAM], [None, "second", "-i"]]
 
 
 def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_the_shell() -> None:
@@ -116,13 +128,14 @@ def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_the_shell() -> No
     assert [None, *PROGRAM] in shown(printed)
 
 
-def test_variables_of_cms_are_replaced_before_the_dash_dash_of_a_script_and_not_after_it() -> None:
-    done = cms(stdin="sample --word=$seen/var.seen -- $seen var.seen\n")
-    assert shown(done.stdout) == [["REPLACED/REPLACED", "$seen", "var.seen"]]
+def test_variables_of_cms_are_replaced_before_the_dash_dash_of_a_script_and_not_after_it(
+    script: list[list[str]],
+) -> None:
+    assert script[2] == ["REPLACED/REPLACED", "$seen", "var.seen"]
 
 
-def test_a_value_that_is_replaced_may_hold_a_quote_where_the_program_gets_the_name() -> None:
-    assert shown(cms(stdin="sample -- $quote\n").stdout) == [[None, "$quote"]]
+def test_a_value_that_is_replaced_may_hold_a_quote_where_the_program_gets_the_name(script: list[list[str]]) -> None:
+    assert script[3:] == [[None, "$quote"]]
 
 
 def test_no_word_of_a_one_shot_command_is_an_option_of_cms(tmp_path: Path) -> None:
