@@ -44,9 +44,11 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> ByCluster:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what is in tests/faults."""
+    """Mark what is in tests/faults, and as tests on clusters all that `make unit` does not even collect."""
     if "/faults/" in item.nodeid:
         item.add_marker("faults")
+    if not item.nodeid.startswith(("tests/unit/", "tests/vm/")):
+        item.add_marker("cluster")
 
 
 @pytest.hookimpl(trylast=True)
