@@ -24,6 +24,12 @@ _LONGEST = (
     "test_sudo",
     "test_spark_entrypoint",
     "test_probe_program",
+    "test_connection",
+    "test_discovery",
+    "test_openssh",
+    "test_fetch_results",
+    "test_lock",
+    "test_results_script",
 )
 
 
