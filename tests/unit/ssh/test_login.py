@@ -572,6 +572,16 @@ def test_a_cut_jump_host_is_noticed(server, gate, home):
         assert time.monotonic() - start < 5
 
 
+def test_a_host_that_is_waited_for_no_more_is_tried_in_no_other_way(home):
+    config(home, f'Match exec "echo asked >>{home}/asked"\n')
+    asked = []
+    for is_given_up in (True, False):
+        with pytest.raises(UnreachableError):
+            connect(Host("127.0.0.1", port=1), SshSettings(home / "known"), is_given_up=lambda: is_given_up)  # noqa: B023
+        asked.append((home / "asked").read_text().count("asked"))
+    assert asked == [1, 2]  # the second time also for a connection that the user keeps open
+
+
 def test_a_failed_connection_leaves_no_session_behind(server, gate, home, tmp_path):
     jump_config(home, gate, "gate")
     make_key(tmp_path / "wrong")
