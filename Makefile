@@ -1,12 +1,15 @@
 # Everything runs in the virtual environment .venv, which `make setup` makes. PYTHON=... chooses the interpreter.
 BIN := $(CURDIR)/.venv/bin
-TESTS ?= tests
+# TESTS=... runs some of the tests: `make unit TESTS=tests/unit/ssh`.
+TESTS ?=
 # Two tests run beside each other, which keeps two processors busy. Those of one cluster stay together, the longest first.
 BESIDE := -n 2 --no-loadscope-reorder
 SHELL_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Dockerfile*')
 # cms keeps its variables in the user's home; commands that are run here leave that alone.
 export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
+# Each of the processes that run tests would compile all of them anew, and each cms the plugin.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-tools slow-parts engines images unit clusters clear-tests test-faults test-kubernetes test-vm demo bench \
@@ -32,7 +35,7 @@ test-tools: setup
 
 # They wait more than they work.
 unit: test-tools ## tests that need no Docker engine; seconds
-	$(BIN)/python -m pytest -q $(BESIDE) -n 4 -m "not cluster and not vm" $(TESTS)
+	$(BIN)/python -m pytest -q $(BESIDE) -n 4 -m "not cluster and not vm" $(or $(TESTS),tests/unit)
 
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py
@@ -54,10 +57,10 @@ test: slow-parts test-tools clear-tests ## unit tests, and those on real cluster
 	@$(MAKE) --no-print-directory -j 2 unit clusters
 
 clusters:
-	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m "cluster and not faults" $(TESTS)
+	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m "cluster and not faults" $(or $(TESTS),tests)
 
 test-faults: slow-parts test-tools clear-tests ## hosts, clients, links, disks and mirrors that fail, and what kill leaves, on real clusters
-	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m faults $(TESTS)
+	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m faults $(or $(TESTS),tests)
 
 test-kubernetes: slow-parts clear-tests ## the cases that both providers share, on Kubernetes
 	TEST_PROVIDERS=kubernetes $(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m cluster tests/contract \

@@ -24,6 +24,12 @@ _LONGEST = (
     "test_sudo",
     "test_spark_entrypoint",
     "test_probe_program",
+    "test_connection",
+    "test_discovery",
+    "test_openssh",
+    "test_fetch_results",
+    "test_lock",
+    "test_results_script",
 )
 
 
@@ -44,9 +50,11 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> ByCluster:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what is in tests/faults."""
+    """Mark what is in tests/faults, and as tests on clusters all that `make unit` does not even collect."""
     if "/faults/" in item.nodeid:
         item.add_marker("faults")
+    if not item.nodeid.startswith(("tests/unit/", "tests/vm/")):
+        item.add_marker("cluster")
 
 
 @pytest.hookimpl(trylast=True)

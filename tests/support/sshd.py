@@ -1,17 +1,21 @@
 """A real sshd on a loopback port, for tests of the SSH layer."""
 
 import contextlib
+import functools
 import getpass
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.model import Host
@@ -38,11 +42,42 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def make_key(path: Path, passphrase: str = "") -> str:
+def keygen(*arguments: object) -> None:
+    subprocess.run(["ssh-keygen", "-q", *map(str, arguments)], check=True, capture_output=True)
+
+
+def make_key(path: Path) -> str:
     """Make an Ed25519 key and return the public key, "TYPE BASE64"."""
-    path.unlink(missing_ok=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "", "-f", str(path)], check=True)
-    return path.with_name(path.name + ".pub").read_text().strip()
+    key = Ed25519PrivateKey.generate()
+    _write_key(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    path.with_name(path.name + ".pub").write_text(f"{public}\n")
+    return public
+
+
+def make_rsa_key(path: Path) -> str:
+    """Make a key as `make_key` does, of RSA and 2048 bits: always the same, as making one takes long."""
+    private, public = _rsa_key()
+    _write_key(path, private)
+    path.with_name(path.name + ".pub").write_text(public)
+    return public.strip()
+
+
+@functools.cache
+def _rsa_key() -> tuple[bytes, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        keygen("-t", "rsa", "-b", 2048, "-N", "", "-C", "", "-f", f"{folder}/key")
+        return Path(folder, "key").read_bytes(), Path(folder, "key.pub").read_text()
+
+
+def _write_key(path: Path, private: bytes) -> None:
+    path.touch(0o600)
+    path.write_bytes(private)
+
+
+def encrypt_key(path: Path, passphrase: str) -> None:
+    """Have a key file want a passphrase, by which it is opened quickly."""
+    keygen("-p", "-P", "", "-N", passphrase, "-a", 1, "-f", path)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -208,14 +209,18 @@ def _survey_hosts(context: Context, hosts: Sequence[Host], patience: float | Non
             long as it takes.
     """
     waited_for = {host for host in hosts if host in context.hosts or host.address}
-    answers = parallel.run_on_hosts(
-        lambda host: _ask(host, context),
-        {host: host for host in hosts},
-        limit=_AT_ONCE,
-        patience=patience,
-        waited_for=waited_for,
-        discard=lambda answer: answer[0].close(),
-    )
+    over = threading.Event()
+    try:
+        answers = parallel.run_on_hosts(
+            lambda host: _ask(host, context, over.is_set),
+            {host: host for host in hosts},
+            limit=_AT_ONCE,
+            patience=patience,
+            waited_for=waited_for,
+            discard=lambda answer: answer[0].close(),
+        )
+    finally:
+        over.set()  # those that are silent are tried in no other way
     clusters: dict[tuple[str, str], DiscoveredCluster] = {}
     for host, (connection, host_marker) in answers.values.items():
         if host_marker is None:
@@ -241,11 +246,11 @@ def close(connections: Iterable[Connection]) -> None:
         connection.close()
 
 
-def _ask(host: Host, context: Context) -> tuple[Connection, Marker | None]:
+def _ask(host: Host, context: Context, is_given_up: Callable[[], bool]) -> tuple[Connection, Marker | None]:
     """Connect to a host, and return the connection and the host's marker, which is None if it has none."""
     from cloudmesh.cluster.ssh.connect import connect
 
-    connection = connect(host, context.settings)
+    connection = connect(host, context.settings, is_given_up=is_given_up)
     try:
         return connection, read_marker(connection)
     except BaseException:

@@ -55,8 +55,13 @@ _SETTINGS = {
 _ByteStream = tuple["socket.socket | ByteStream | ProxyProcess", Callable[[], None]]
 
 
-def connect(host: Host, settings: SshSettings) -> Connection:
+def connect(host: Host, settings: SshSettings, *, is_given_up: Callable[[], bool] = lambda: False) -> Connection:
     """Connect to `host`, log in and find out how to become root.
+
+    Args:
+        host: to connect to.
+        settings: of the operator's side.
+        is_given_up: says whether nobody waits for the connection any more; no other way is tried then.
 
     Raises:
         UnreachableError: DNS, TCP or the key exchange failed.
@@ -70,7 +75,7 @@ def connect(host: Host, settings: SshSettings) -> Connection:
     if not host.address and not openssh_config.program():
         settings.tell_once("OpenSSH's client is not installed here: its configuration is read as well as we can")
     _refuse_jump_loops(host, target)
-    link = _open_link(host, target, settings, known_hosts.comment_for(host))
+    link = _open_link(host, target, settings, known_hosts.comment_for(host), is_given_up)
     try:
         with translate_errors(host):
             return Connection(host, link, root_access.gain_root(host, link, settings))
@@ -92,7 +97,9 @@ def _refuse_jump_loops(host: Host, target: Target) -> None:
         target = ssh_config.resolve(ssh_config.parse_jump_host(target.jumps[0]))
 
 
-def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) -> Link:
+def _open_link(
+    host: Host, target: Target, settings: SshSettings, comment: str, is_given_up: Callable[[], bool] = lambda: False
+) -> Link:
     """Connect to `target` and log in; `comment` is written with a new host key into our known_hosts file.
 
     Where that does not succeed by what we can do ourselves, OpenSSH's own client is let to try.
@@ -116,6 +123,8 @@ def _open_link(host: Host, target: Target, settings: SshSettings, comment: str) 
             )
         return _open_own_link(host, target, settings, host_keys, leave_to_openssh=True)
     except (UnreachableError, HostKeyError, AuthenticationError) as error:
+        if is_given_up():
+            raise
         # Where the host or a jump host is out of reach, only a connection that is open already leads there.
         is_unreachable = isinstance(error, UnreachableError) and not isinstance(error, _IncompatibleError)
         if is_unreachable or isinstance(error.__cause__, HostError):  # which is a jump host's error

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import fnmatch
+import functools
 import hashlib
 import hmac
 import os
@@ -68,8 +69,8 @@ def fingerprint(key: str) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def entries(path: Path) -> Iterator[KnownHost]:
-    """Yield the entries of a known_hosts file, if it exists. Lines in another format are skipped.
+def entries(path: Path) -> tuple[KnownHost, ...]:
+    """Return the entries of a known_hosts file; none if it does not exist. Lines in another format are skipped.
 
     Raises:
         ClusterError: the file exists and cannot be read.
@@ -77,12 +78,15 @@ def entries(path: Path) -> Iterator[KnownHost]:
     try:
         text = path.read_text("utf-8", "replace")
     except FileNotFoundError:
-        return
+        return ()
     except OSError as error:
         raise ClusterError(f"{path} cannot be read: {error.strerror}") from error
-    for line in _split_lines(text):
-        if entry := _parse_line(line):
-            yield entry
+    return _parse(text)
+
+
+@functools.lru_cache(maxsize=8)  # for each of hundreds of hosts the same few files are looked into
+def _parse(text: str) -> tuple[KnownHost, ...]:
+    return tuple(entry for line in _split_lines(text) if (entry := _parse_line(line)))
 
 
 def select(among: Iterable[KnownHost], name: str, port: int) -> list[KnownHost]:
@@ -235,12 +239,18 @@ def _matches(patterns: str, host: str) -> bool:
         return _matches_hash(patterns, host)
     matched = False
     for pattern in patterns.lower().split(","):
-        # "[" has no special meaning in known_hosts, but starts a character class in fnmatch.
-        if fnmatch.fnmatchcase(host, pattern.removeprefix("!").replace("[", "[[]")):
+        if _matches_pattern(pattern.removeprefix("!"), host):
             if pattern.startswith("!"):
                 return False
             matched = True
     return matched
+
+
+def _matches_pattern(pattern: str, host: str) -> bool:
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == host
+    # "[" has no special meaning in known_hosts, but starts a character class in fnmatch.
+    return fnmatch.fnmatchcase(host, pattern.replace("[", "[[]"))
 
 
 def _matches_hash(pattern: str, host: str) -> bool:

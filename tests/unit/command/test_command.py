@@ -51,8 +51,9 @@ def test_help_is_had_in_every_way_of_calling() -> None:
     assert form in cms("cluster", "-h").stdout
     assert form in cms("cluster", "create", "-n", "x", "-h").stdout
     assert form in cms("help", "cluster").stdout
-    assert form in cms(stdin="cluster -h\n").stdout
-    assert re.search(r"\bcluster\b", cms("help").stdout)
+    commands, shown, _ = cms(stdin="help\ncluster -h\n").stdout.partition(form)
+    assert shown
+    assert re.search(r"\bcluster\b", commands)
 
 
 def test_wrong_usage_ends_with_2_and_leaves_stdout_empty() -> None:

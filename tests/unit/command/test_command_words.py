@@ -9,6 +9,7 @@ import select
 import shlex
 import subprocess
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,11 @@ PROGRAM = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A command `sample` that prints its words as JSON, beside this checkout's; and a variable of cms."""
-    folder = tmp_path / "plugin" / "cloudmesh" / "sample"
+@pytest.fixture(scope="module", autouse=True)
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A command `sample` that prints its words as JSON, beside this checkout's, and a place for variables of cms."""
+    home = tmp_path_factory.mktemp("home")
+    folder = home / "plugin" / "cloudmesh" / "sample"
     (folder / "command").mkdir(parents=True)
     for package in (folder, folder / "command"):
         (package / "__init__.py").touch()
@@ -76,10 +78,24 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 print(json.dumps([arguments["--word"], *arguments["WORDS"]]), flush=True)
     '''
     (folder / "command" / "sample.py").write_text(textwrap.dedent(program), encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "plugin"), str(ROOT)]))
-    monkeypatch.setenv("CLOUDMESH_CONFIG_DIR", str(tmp_path))
-    cms("set", "seen=REPLACED")
-    return tmp_path
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(home / "plugin"), str(ROOT)]))
+        monkeypatch.setenv("CLOUDMESH_CONFIG_DIR", str(home))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def script(plugin: None) -> list[list[str]]:
+    """What the command printed in a script, call by call; the script sets two variables of cms, which stay."""
+    lines = [
+        "set seen=REPLACED\n",
+        'set "quote=it\'s"\n',
+        line("--", *PROGRAM),
+        line("--", "second", "-i"),
+        "sample --word=$seen/var.seen -- $seen var.seen\n",
+        "sample -- $quote\n",
+    ]
+    return shown(cms(stdin="".join(lines)).stdout)
 
 
 def shown(stdout: str) -> list[list[str]]:
@@ -97,9 +113,8 @@ def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_a_one_shot_comman
     assert shown(done.stdout) == [["x", *PROGRAM, "two\nlines\r\t"]]
 
 
-def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_a_script() -> None:
-    done = cms(stdin=line("--", *PROGRAM) + line("--", "second", "-i"))
-    assert shown(done.stdout) == [[None, *PROGRAM], [None, "second", "-i"]]
+def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_a_script(script: list[list[str]]) -> None:
+    assert script[:2] == [[None, *PROGRAM], [None, "second", "-i"]]
 
 
 def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_the_shell() -> None:
@@ -113,18 +128,18 @@ def test_what_stands_after_a_lone_dash_dash_is_the_programs_in_the_shell() -> No
     assert [None, *PROGRAM] in shown(printed)
 
 
-def test_variables_of_cms_are_replaced_before_the_dash_dash_of_a_script_and_not_after_it() -> None:
-    done = cms(stdin="sample --word=$seen/var.seen -- $seen var.seen\n")
-    assert shown(done.stdout) == [["REPLACED/REPLACED", "$seen", "var.seen"]]
+def test_variables_of_cms_are_replaced_before_the_dash_dash_of_a_script_and_not_after_it(
+    script: list[list[str]],
+) -> None:
+    assert script[2] == ["REPLACED/REPLACED", "$seen", "var.seen"]
 
 
-def test_a_value_that_is_replaced_may_hold_a_quote_where_the_program_gets_the_name() -> None:
-    cms("set", "seen=it's")
-    assert shown(cms(stdin="sample -- $seen\n").stdout) == [[None, "$seen"]]
+def test_a_value_that_is_replaced_may_hold_a_quote_where_the_program_gets_the_name(script: list[list[str]]) -> None:
+    assert script[3:] == [[None, "$quote"]]
 
 
-def test_no_word_of_a_one_shot_command_is_an_option_of_cms(plugin: Path) -> None:
-    script = plugin / "script"
+def test_no_word_of_a_one_shot_command_is_an_option_of_cms(tmp_path: Path) -> None:
+    script = tmp_path / "script"
     script.write_text("sample from the script\n")
     done = cms("sample", f"--word=--file={script}", "$seen", "x.cm")
     assert shown(done.stdout) == [[f"--file={script}", "$seen", "x.cm"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,9 +36,14 @@ def _docstrings(tree: ast.AST) -> set[int]:
     }
 
 
+@functools.cache
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def _texts(file: Path) -> Iterator[tuple[int, str]]:
     """Yield the texts in a module, each with its line; what is filled into one is written as X."""
-    tree = ast.parse(file.read_text())
+    tree = _parse(file)
     skipped = _docstrings(tree)
     for node in ast.walk(tree):
         if id(node) in skipped:
@@ -52,10 +58,14 @@ def _texts(file: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-def _messages() -> Iterator[tuple[str, str]]:
-    for file in sorted(PACKAGE.rglob("*.py")):
-        for line, text in _texts(file):
-            yield f"{file.relative_to(ROOT)}:{line}", text
+@functools.cache
+def _messages() -> list[tuple[str, str]]:
+    """Return the texts in the package, with their places."""
+    return [
+        (f"{file.relative_to(ROOT)}:{line}", text)
+        for file in sorted(PACKAGE.rglob("*.py"))
+        for line, text in _texts(file)
+    ]
 
 
 def _messages_of_scripts() -> list[str]:
@@ -66,6 +76,7 @@ def _messages_of_scripts() -> list[str]:
     return [re.sub(r"\$\(.*?\)|\$\{?\w+[^ ]*", "X", text) for text in texts]
 
 
+@functools.cache
 def _is_a_command(words: str) -> bool:
     # What a document leaves open is one word more or none.
     argv = [word for word in words.split() if word != "…"]
@@ -91,7 +102,7 @@ def test_commands_in_messages_stand_in_backticks() -> None:
 def test_every_option_that_an_error_names_is_one() -> None:
     unknown = []
     for file in sorted(PACKAGE.rglob("*.py")):
-        for statement in ast.walk(ast.parse(file.read_text())):
+        for statement in ast.walk(_parse(file)):
             if isinstance(statement, ast.Raise) and statement.exc:
                 for node in ast.walk(statement.exc):
                     if isinstance(node, ast.Constant) and isinstance(node.value, str):

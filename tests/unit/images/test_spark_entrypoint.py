@@ -23,20 +23,22 @@ IMAGE = Path(str(importlib.resources.files("cloudmesh.images") / "spark"))
 SECRET = "a-long-secret-word"  # noqa: S105
 SUBMIT = "org.apache.spark.deploy.SparkSubmit"
 # Stands for spark-class and java: tells how it was called, then does what $THEN says. As Spark's launcher it only
-# writes a command, as that does: without a carriage return at the end of a word.
-RECORDER = f"""#!{sys.executable}
-import json, os, pathlib, signal, sys, time
+# writes a command, as that does: without a carriage return at the end of a word. It starts often: nothing is imported
+# that it can do without.
+RECORDER = f"""#!{sys.executable} -IS
+import os, signal, sys, time
 if "org.apache.spark.launcher.Main" in sys.argv:
     words = [sys.argv[0], *sys.argv[sys.argv.index("org.apache.spark.launcher.Main") + 1 :]]
     sys.stdout.write("\\0\\n" + "".join(word.removesuffix("\\r") + "\\0" for word in words))
     sys.exit(int(os.environ.get("LAUNCHED", "0")))
-conf = pathlib.Path(os.environ.get("SPARK_CONF_DIR", "/nowhere"), "spark-defaults.conf")
+import json
+folder = os.environ.get("SPARK_CONF_DIR", "")
 told = {{
     "arguments": sys.argv[1:],
     "environment": dict(os.environ),
-    "conf": conf.read_text() if conf.exists() else "",
-    "logging": conf.with_name("log4j2.properties").read_text() if conf.exists() else "",
-    "mode": conf.stat().st_mode & 0o777 if conf.exists() else 0,
+    "conf": open(folder + "/spark-defaults.conf").read() if folder else "",
+    "logging": open(folder + "/log4j2.properties").read() if folder else "",
+    "mode": os.stat(folder + "/spark-defaults.conf").st_mode & 0o777 if folder else 0,
 }}
 with open(os.environ["TOLD"], "a") as file:
     file.write(json.dumps(told) + "\\n")
@@ -64,7 +66,8 @@ class Spark:
         self.secret.write_text(SECRET + "\n")
         self.master = directory / "master"
         self.environment = {
-            "PATH": os.environ["PATH"],
+            # `python3` is the one that runs the tests
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "TMPDIR": str(directory),
             "TOLD": str(self._told),
             "SPARK_HOME": str(directory / "home"),

@@ -1,5 +1,6 @@
 """Results of jobs, brought over SSH by a real sshd: what arrives is what was there, or it is said what is not."""
 
+import functools
 import hashlib
 import io
 import os
@@ -9,6 +10,7 @@ import subprocess
 import tarfile
 import threading
 import tracemalloc
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -32,19 +34,27 @@ ADDRESS = "10.0.0.5"
 NODE = Node("n1", ADDRESS, (Role.WORKER,), "ready")
 
 
+@pytest.fixture(scope="module")
+def open_once(server):
+    """What returns a connection to the server, always the same."""
+    with ExitStack() as stack:
+        # in the first test that asks, whose home directory is not that of who runs the tests
+        yield functools.cache(lambda: stack.enter_context(connect(server.host(), server.settings())))
+
+
 @pytest.fixture
-def bring(server):
+def bring(server, open_once):
     """Bring what tasks have left, given as folders by task, into a folder."""
     context = Context(server.settings(), Silence(), "tester")
-    with connect(server.host(), server.settings()) as connection:
-        marker = Marker("c", "1", "nomad", Role.WORKER, ADDRESS, (ADDRESS,))
-        discovered = DiscoveredCluster("c", {connection.host: marker}, {connection.host: connection})
+    connection = open_once()
+    marker = Marker("c", "1", "nomad", Role.WORKER, ADDRESS, (ADDRESS,))
+    discovered = DiscoveredCluster("c", {connection.host: marker}, {connection.host: connection})
 
-        def run(target: Path, *, also: tuple[ResultLocation, ...] = (), **tasks: Path) -> CopySummary:
-            locations = [ResultLocation(task, NODE, str(path)) for task, path in tasks.items()]
-            return results.fetch(context, discovered, [*locations, *also], target)
+    def run(target: Path, *, also: tuple[ResultLocation, ...] = (), **tasks: Path) -> CopySummary:
+        locations = [ResultLocation(task, NODE, str(path)) for task, path in tasks.items()]
+        return results.fetch(context, discovered, [*locations, *also], target)
 
-        yield run
+    return run
 
 
 @pytest.fixture
@@ -455,11 +465,11 @@ def test_a_big_file_takes_no_memory(bring, tmp_path):
     big = tmp_path / "big"
     big.mkdir()
     with (big / "file").open("wb") as file:
-        for _ in range(64):
+        for _ in range(32):
             file.write(os.urandom(1 << 20))
     tracemalloc.start()
     try:
-        assert bring(tmp_path / "here", driver=big) == CopySummary(1, 64 << 20)
+        assert bring(tmp_path / "here", driver=big) == CopySummary(1, 32 << 20)
         assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.sshd import MARKS, ONLY_OPENSSH, Sshd, home, installed, make_key
+from support.sshd import MARKS, ONLY_OPENSSH, Sshd, encrypt_key, home, installed, keygen, make_key, make_rsa_key
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import ClusterError
@@ -89,10 +89,6 @@ class Place:
 def place(home, server, monkeypatch):
     with ExitStack() as stack:
         yield Place(home, server, stack, monkeypatch)
-
-
-def keygen(*arguments: object) -> None:
-    subprocess.run(["ssh-keygen", "-q", *map(str, arguments)], check=True, capture_output=True)
 
 
 def openssh_gets_in(name: str) -> bool:
@@ -405,21 +401,22 @@ def an_encrypted_key_without_its_public_file_that_the_agent_has(place):
     place.know()
     place.agent(place.key)
     path = place.copy_key("mine")
-    keygen("-p", "-P", "", "-N", "secret", "-f", path)
+    encrypt_key(path, "secret")
     place.config(f"Host srv1\n IdentitiesOnly yes\n IdentityFile {path}\n")
 
 
 @case(gets_in=False)
 def an_encrypted_key(place):
     place.know()
-    keygen("-p", "-P", "", "-N", "secret", "-f", place.copy_key("mine"))
+    encrypt_key(place.copy_key("mine"), "secret")
     place.config("Host srv1\n IdentityFile ~/.ssh/mine\n")
 
 
 @case()
 def a_key_in_pkcs8(place):
-    keygen("-t", "rsa", "-m", "PKCS8", "-N", "", "-C", "", "-f", place.ssh / "rsa8")
-    place.start(authorized=(place.ssh / "rsa8.pub").read_text())
+    public = make_rsa_key(place.ssh / "rsa8")
+    keygen("-p", "-m", "PKCS8", "-N", "", "-f", place.ssh / "rsa8")
+    place.start(authorized=public)
     place.know()
     place.config("Host srv1\n IdentityFile ~/.ssh/rsa8\n")
 
@@ -493,7 +490,7 @@ def a_certificate_file(place):
 
 @case()
 def a_certificate_of_an_rsa_key(place):
-    keygen("-t", "rsa", "-N", "", "-C", "", "-f", place.ssh / "mine")
+    make_rsa_key(place.ssh / "mine")
     sign(place, place.ssh / "mine.pub", "mine-cert.pub")
     place.config("Host srv1\n IdentityFile ~/.ssh/mine\n")
 
@@ -527,7 +524,7 @@ def a_default_key_that_the_agent_has_and_no_other_of_the_agent(place):
     make_key(place.ssh / "other")
     place.know()
     place.agent(place.ssh / "other", place.key)
-    keygen("-p", "-P", "", "-N", "secret", "-f", place.copy_key("id_ed25519"))
+    encrypt_key(place.copy_key("id_ed25519"), "secret")
     place.config("Host srv1\n IdentitiesOnly yes\n")
 
 
@@ -726,38 +723,33 @@ def an_old_cipher_unasked_for(place):
 
 @case(gets_in=False)
 def a_host_key_that_is_too_short(place):
-    restricted(f"HostKey {rsa_key(place.home / 'rsa')}")(place)
-    place.know(key=(place.home / "rsa.pub").read_text().strip())
+    public = make_rsa_key(place.home / "rsa")
+    restricted(f"HostKey {place.home}/rsa")(place)
+    place.know(key=public)
     text = "RequiredRSASize 4096\n HostKeyAlgorithms rsa-sha2-512\n"
     place.config(f"Host srv1\n {text} IdentityFile {place.key}\n")
 
 
 @case(gets_in=False)
 def a_key_that_is_too_short(place):
-    rsa_key(place.ssh / "rsa")
-    place.start(authorized=(place.ssh / "rsa.pub").read_text())
+    place.start(authorized=make_rsa_key(place.ssh / "rsa"))
     place.know()
     place.config("Host srv1\n RequiredRSASize 4096\n IdentityFile ~/.ssh/rsa\n")
 
 
-def rsa_key(path: Path) -> Path:
-    keygen("-t", "rsa", "-b", "2048", "-N", "", "-C", "", "-f", path)
-    return path
-
-
 @case()
 def sha_1_where_the_user_asks_for_it(place):
-    keygen("-t", "rsa", "-N", "", "-C", "", "-f", place.home / "old_host_key")
+    public = make_rsa_key(place.home / "old_host_key")
     place.start(f"HostKey {place.home}/old_host_key", "HostKeyAlgorithms ssh-rsa")
-    place.know(key=(place.home / "old_host_key.pub").read_text().strip())
+    place.know(key=public)
     place.config(f"Host srv1\n HostKeyAlgorithms +ssh-rsa\n IdentityFile {place.key}\n")
 
 
 @case(gets_in=False)
 def sha_1_unasked_for(place):
-    keygen("-t", "rsa", "-N", "", "-C", "", "-f", place.home / "old_host_key")
+    public = make_rsa_key(place.home / "old_host_key")
     place.start(f"HostKey {place.home}/old_host_key", "HostKeyAlgorithms ssh-rsa")
-    place.know(key=(place.home / "old_host_key.pub").read_text().strip())
+    place.know(key=public)
     place.config(f"Host srv1\n IdentityFile {place.key}\n")
 
 

@@ -9,7 +9,18 @@ from contextlib import contextmanager
 
 import pytest
 from support.listener import listening
-from support.sshd import MARKS, ONLY_OPENSSH, Sshd, free_port, home, make_key, server, throw_away_user
+from support.sshd import (
+    MARKS,
+    ONLY_OPENSSH,
+    Sshd,
+    encrypt_key,
+    free_port,
+    home,
+    make_key,
+    make_rsa_key,
+    server,
+    throw_away_user,
+)
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import AuthenticationError, HostKeyError, UnreachableError, UsageError
@@ -81,8 +92,7 @@ def test_a_changed_host_key_is_refused_whatever_the_flags(server, tmp_path):
 
 
 def test_a_key_of_another_type_than_the_known_one_is_a_change(server, tmp_path):
-    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-C", "", "-f", tmp_path / "rsa"], check=True)
-    (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} {(tmp_path / 'rsa.pub').read_text()}")
+    (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} {make_rsa_key(tmp_path / 'rsa')}\n")
     with pytest.raises(HostKeyError, match="CHANGED"):
         connect(server.host(), SshSettings(tmp_path / "our_known_hosts", accept_new_hostkeys=True))
 
@@ -109,9 +119,9 @@ def test_a_host_known_elsewhere_is_remembered_when_asked_to(server, home):
 
 
 def test_of_several_host_keys_the_known_one_is_asked_for(tmp_path):
-    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-C", "", "-f", tmp_path / "rsa"], check=True)
+    public = make_rsa_key(tmp_path / "rsa")
     with Sshd(tmp_path / "sshd", f"HostKey {tmp_path}/rsa") as server:
-        (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} {(tmp_path / 'rsa.pub').read_text()}")
+        (tmp_path / "our_known_hosts").write_text(f"[127.0.0.1]:{server.port} {public}\n")
         assert reaches(server.host(), SshSettings(tmp_path / "our_known_hosts"))
         assert reaches(server.host(), server.settings())
 
@@ -189,7 +199,8 @@ def test_a_file_that_is_no_key_is_named(server, tmp_path):
 @pytest.fixture
 def encrypted(tmp_path, monkeypatch):
     monkeypatch.setattr("cloudmesh.cluster.ssh.interactive_login._answers", {})
-    public = make_key(tmp_path / "encrypted", passphrase="let me in")  # noqa: S106
+    public = make_key(tmp_path / "encrypted")
+    encrypt_key(tmp_path / "encrypted", "let me in")
     with Sshd(tmp_path / "sshd", authorized=public) as server:
         yield server, server.host(key=str(tmp_path / "encrypted"))
 
@@ -559,6 +570,16 @@ def test_a_cut_jump_host_is_noticed(server, gate, home):
         with pytest.raises(UnreachableError):
             connection.run("sleep 20")
         assert time.monotonic() - start < 5
+
+
+def test_a_host_that_is_waited_for_no_more_is_tried_in_no_other_way(home):
+    config(home, f'Match exec "echo asked >>{home}/asked"\n')
+    asked = []
+    for is_given_up in (True, False):
+        with pytest.raises(UnreachableError):
+            connect(Host("127.0.0.1", port=1), SshSettings(home / "known"), is_given_up=lambda: is_given_up)  # noqa: B023
+        asked.append((home / "asked").read_text().count("asked"))
+    assert asked == [1, 2]  # the second time also for a connection that the user keeps open
 
 
 def test_a_failed_connection_leaves_no_session_behind(server, gate, home, tmp_path):

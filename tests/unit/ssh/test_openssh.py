@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.listener import CHUNK, listening
-from support.sshd import MARKS, ONLY_OPENSSH, Sshd, home, installed, make_key
+from support.sshd import MARKS, ONLY_OPENSSH, Sshd, home, installed, make_key, make_rsa_key
 from support.waiting import wait_until
 
 from cloudmesh.cluster.core.context import SshSettings
@@ -192,7 +192,7 @@ def test_what_is_wrong_with_a_host_s_certificate_is_told(tmp_path, validity, rev
 
 
 def test_what_a_host_wants_that_openssh_does_not_allow_is_told_with_the_setting(tmp_path):
-    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", tmp_path / "rsa"], check=True)
+    make_rsa_key(tmp_path / "rsa")
     with (
         Sshd(tmp_path / "sshd", f"HostKey {tmp_path}/rsa", "HostKeyAlgorithms ssh-rsa") as server,
         pytest.raises(UnreachableError, match=r"write HostKeyAlgorithms \+ssh-rsa for it into ~/\.ssh/config"),

@@ -9,6 +9,7 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,30 +30,44 @@ needs_registry = pytest.mark.skipif(not BINARY, reason="docker-registry is not i
 PROGRAMS = {"/usr/sbin/iptables": b"iptables"}
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RegistryProcess]:
-    with RegistryProcess(tmp_path) as process:
+@contextmanager
+def registry_with_base(directory: Path) -> Iterator[RegistryProcess]:
+    """A registry that has the base already, and no Docker daemon within reach."""
+    with RegistryProcess(directory) as process, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+        (directory / "iptables").write_bytes(b"iptables")
+        layer = layers.pack_program(directory / "iptables", "/usr/sbin/iptables", directory / "layer")
+        repository, _, tag = BASE.tag().partition(":")
+        Registry(process.port).put_image(repository, tag, layer, {"Env": ["A=b"], "Cmd": ["bash"]}, content="")
         yield process
 
 
 @pytest.fixture
-def registry(server: RegistryProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """A registry that has the base already, and no Docker daemon within reach."""
-    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
-    registry = Registry(server.port)
-    (tmp_path / "iptables").write_bytes(b"iptables")
-    layer = layers.pack_program(tmp_path / "iptables", "/usr/sbin/iptables", tmp_path / "layer")
-    repository, _, tag = BASE.tag().partition(":")
-    registry.put_image(repository, tag, layer, {"Env": ["A=b"], "Cmd": ["bash"]}, content="")
-    return registry
+def server(tmp_path: Path) -> Iterator[RegistryProcess]:
+    with registry_with_base(tmp_path) as process:
+        yield process
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> BinaryBundle:
+def registry(server: RegistryProcess) -> Registry:
+    return Registry(server.port)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> BinaryBundle:
     """An engine whose files are a few bytes each."""
+    folder = tmp_path_factory.mktemp("engine")
     return BinaryBundle(
-        "kubernetes", "1.36.3", "amd64", "", tuple(engine_file(tmp_path, name) for name in KUBERNETES.files)
+        "kubernetes", "1.36.3", "amd64", "", tuple(engine_file(folder, name) for name in KUBERNETES.files)
     )
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, bundle: BinaryBundle) -> Iterator[RegistryProcess]:
+    """A registry into which all images were delivered, once."""
+    with registry_with_base(tmp_path_factory.mktemp("filled")) as process:
+        deliver_images(Registry(process.port), bundle, report=Collected())
+        yield process
 
 
 def engine_file(directory: Path, name: str, content: bytes = b"") -> BinaryFile:
@@ -96,13 +111,9 @@ def methods(server: RegistryProcess, since: int) -> set[str]:
 
 
 @needs_registry
-def test_each_image_is_one_program_that_it_runs(
-    registry: Registry, server: RegistryProcess, bundle: BinaryBundle
-) -> None:
-    deliver_images(registry, bundle, report=Collected())
-
+def test_each_image_is_one_program_that_it_runs(filled: RegistryProcess) -> None:
     for image in IMAGES:
-        config, members, contents = pulled(server, reference(image.name))
+        config, members, contents = pulled(filled, reference(image.name))
         below = PROGRAMS if image.on_base else {}
         assert contents == {**below, image.program: image.file.encode() * 100}
         assert {(member.mode, member.uid, member.gid) for member in members} == {(0o755, 0, 0)}
@@ -112,19 +123,16 @@ def test_each_image_is_one_program_that_it_runs(
 
 
 @needs_registry
-def test_pause_does_not_run_as_root(registry: Registry, server: RegistryProcess, bundle: BinaryBundle) -> None:
-    deliver_images(registry, bundle, report=Collected())
-
-    assert pulled(server, reference("pause"))[0]["config"]["User"] == "65535:65535"
+def test_pause_does_not_run_as_root(filled: RegistryProcess) -> None:
+    assert pulled(filled, reference("pause"))[0]["config"]["User"] == "65535:65535"
 
 
 @needs_registry
-def test_what_is_there_is_not_sent_again(registry: Registry, server: RegistryProcess, bundle: BinaryBundle) -> None:
-    deliver_images(registry, bundle, report=Collected())
-    before = len(server.requests())
-    deliver_images(registry, bundle, report=(report := Collected()))
+def test_what_is_there_is_not_sent_again(filled: RegistryProcess, bundle: BinaryBundle) -> None:
+    before = len(filled.requests())
+    deliver_images(Registry(filled.port), bundle, report=(report := Collected()))
 
-    assert methods(server, before) == {"GET"}
+    assert methods(filled, before) == {"GET"}
     assert str(report) == "kubernetes 1.36.3"
 
 
@@ -142,12 +150,8 @@ def test_only_the_image_of_a_changed_file_is_made_again(
 
 
 @needs_registry
-def test_the_base_is_shared_by_the_images_on_it(
-    registry: Registry, server: RegistryProcess, bundle: BinaryBundle
-) -> None:
-    deliver_images(registry, bundle, report=Collected())
-
-    mounted = [path for method, path in server.requests() if method == "POST" and "mount=" in path]
+def test_the_base_is_shared_by_the_images_on_it(filled: RegistryProcess) -> None:
+    mounted = [path for method, path in filled.requests() if method == "POST" and "mount=" in path]
     assert len(mounted) == sum(image.on_base for image in IMAGES) == 2
 
 
