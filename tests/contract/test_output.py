@@ -60,6 +60,11 @@ def read_log(cluster: Cluster, job_id: str, folder: Path) -> bytes:
     return content
 
 
+def count_missing(stderr: str) -> int:
+    """Return how many bytes of its job's output a command said that are missing."""
+    return sum(int(amount.replace(",", "")) for amount in MISSING.findall(stderr))
+
+
 def write_python_job(folder: Path, program: str, **spec: object) -> str:
     """Write a job file for a Python program; return its path."""
     write(folder, "program.py", program)
@@ -122,12 +127,13 @@ def test_of_what_is_larger_than_the_limit_the_first_and_the_last_part_are_kept_a
 ):
     script = f"seq {LIMITED_LINES}; echo the end; exit 3"
     file = write_job_file(tmp_path, command=["sh", "-c", script], logLimit="1m")
-    assert cluster.cms("submit", "--id=limited", file).expect_failure() == ["job limited failed: exit code 3"]
     printed = f"{numbers(1, LIMITED_LINES)}the end\n"
+    followed = cluster.cms("submit", "--id=limited", file)
+    assert (followed.status, followed.stderr.splitlines()[-1]) == (1, "ERROR: job limited failed: exit code 3")
+    assert len(followed.stdout) + count_missing(followed.stderr) == len(printed)
     assert wait_until(lambda: MISSING.search(cluster.cms("logs", "limited").ok().stderr), 60), "never: some is missing"
     outcome = cluster.cms("logs", "limited").ok()
-    missing = int(MISSING.fullmatch(outcome.stderr)[1].replace(",", ""))
-    assert len(outcome.stdout) + missing == len(printed)
+    assert len(outcome.stdout) + count_missing(outcome.stderr) == len(printed)
     assert len(outcome.stdout) <= 1 << 20
     assert outcome.stdout.endswith("the end\n")
     log = read_log(cluster, "limited", tmp_path).decode()

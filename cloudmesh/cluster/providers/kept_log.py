@@ -1,8 +1,8 @@
 """Reads a log that a host keeps of what a task prints, as it grows, and tells where its middle is not kept.
 
 `cloudmesh/images/host/shorten-log.pl` drops the middle of a log that is larger than its job's `logLimit`. The log keeps
-its size, and a file beside it says before where the gap is. So each piece is read before the gap is: a piece that does
-not reach into the gap is good.
+its size, and a file beside it says before where the gap is. What is in the gap reads as zeros, or is there yet. So that
+file is asked for only where a piece has zeros, of which the task may also have printed some.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk
 
-# No gap begins before: of the least limit, a MiB, half is the first part, but for what does not fill a line or a block.
-_NEVER_DROPPED_BYTES = 400_000
+# Fewer at the end of a piece are no whole entry of any format, and wait for the next piece.
+_ZEROS = bytes(8)
 
 
 class Parser(Protocol):
@@ -78,7 +78,7 @@ class KeptLog:
         """
         while (size is None or self.offset < size) and (piece := self._source.read(self.offset)):
             end = self.offset + len(piece)
-            gap = self._read_gap() if end > _NEVER_DROPPED_BYTES else None
+            gap = self._read_gap() if _ZEROS in piece or piece.startswith(b"\0") else None
             if not gap or end <= gap.start or gap.end <= self.offset:
                 yield from self._tell(piece)
                 self.offset = end

@@ -8,7 +8,6 @@ import pytest
 from support.task_logs import cri_line
 
 from cloudmesh.cluster.core.errors import NotFoundError
-from cloudmesh.cluster.providers import kept_log
 from cloudmesh.cluster.providers.base import Chunk
 from cloudmesh.cluster.providers.kubernetes.cri_log import CriLog
 from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
@@ -75,10 +74,7 @@ def test_what_is_added_is_told_once(output: PodOutput, tmp_path: Path):
     assert told(output).splitlines() == [b"line %d" % at for at in range(19, 50)]
 
 
-def test_what_is_missing_between_first_and_last_part_is_told_there(
-    output: PodOutput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(kept_log, "_NEVER_DROPPED_BYTES", 0)
+def test_what_is_missing_between_first_and_last_part_is_told_there(output: PodOutput, tmp_path: Path):
     first, last = cri_line(b"first"), cri_line(b"last") * 9
     (tmp_path / "0.log").write_bytes(first + bytes(500) + last)
     (tmp_path / "0.log.gap").write_text(f"{len(first)} {len(first) + 500} 1234573\n")

@@ -13,7 +13,6 @@ import nomad
 import pytest
 from support.task_logs import LAST, MORE, docker_entry
 
-from cloudmesh.cluster.providers import kept_log
 from cloudmesh.cluster.providers.base import Chunk
 from cloudmesh.cluster.providers.nomad import logs
 from cloudmesh.cluster.providers.nomad.docker_log import DockerLog
@@ -143,10 +142,7 @@ def test_a_task_that_still_runs_is_not_waited_for(client: nomad.Nomad, tmp_path:
     assert list(TaskOutput(client).read_rest([source(is_over=False)])) == [Chunk("stdout", b"a\n")]
 
 
-def test_what_is_missing_between_first_and_last_part_is_told_there(
-    client: nomad.Nomad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(kept_log, "_NEVER_DROPPED_BYTES", 0)
+def test_what_is_missing_between_first_and_last_part_is_told_there(client: nomad.Nomad, tmp_path: Path):
     first, last = docker_entry(b"first"), docker_entry(b"last") * 10
     save(tmp_path, FIRST, first + bytes(1000) + last, "")
     (tmp_path / f"{FIRST}.gap").write_text(f"{len(first)} {len(first) + 1000} 1234573\n")
