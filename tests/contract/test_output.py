@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,10 @@ time.sleep(1.5)
 states = [path.read_text().rpartition(")")[2].split()[0] for path in pathlib.Path("/proc").glob("[0-9]*/stat")]
 print("zombies:", states.count("Z"))
 """
+LIMITED_LINES = 600_000
+MISSING = re.compile(r"cms: the output of \S+ is larger than its logLimit: ([0-9,]+) bytes are missing here\n")
+# Prints while it is being stopped, too.
+STOPPED = "trap 'seq 5001 6000; exit 0' TERM; seq 5000; while :; do sleep 0.2; done"
 HUNGRY = "print(len(b'x' * (1 << 30)))"
 
 
@@ -52,6 +58,11 @@ def read_log(cluster: Cluster, job_id: str, folder: Path) -> bytes:
     content = file.read_bytes()
     file.unlink()
     return content
+
+
+def count_missing(stderr: str) -> int:
+    """Return how many bytes of its job's output a command said that are missing."""
+    return sum(int(amount.replace(",", "")) for amount in MISSING.findall(stderr))
 
 
 def write_python_job(folder: Path, program: str, **spec: object) -> str:
@@ -109,6 +120,49 @@ def test_all_that_every_attempt_printed_arrives(cluster, tmp_path):
     assert outcome.status == 1
     assert outcome.stdout == numbers(1, 100_000) * 2
     assert cluster.cms("logs", "again").ok().stdout == outcome.stdout
+
+
+def test_of_what_is_larger_than_the_limit_the_first_and_the_last_part_are_kept_and_what_is_missing_is_told(
+    cluster, tmp_path
+):
+    script = f"seq {LIMITED_LINES}; echo the end; exit 3"
+    file = write_job_file(tmp_path, command=["sh", "-c", script], logLimit="1m")
+    printed = f"{numbers(1, LIMITED_LINES)}the end\n"
+    followed = cluster.cms("submit", "--id=limited", file)
+    assert (followed.status, followed.stderr.splitlines()[-1]) == (1, "ERROR: job limited failed: exit code 3")
+    assert len(followed.stdout) + count_missing(followed.stderr) == len(printed)
+    assert wait_until(lambda: MISSING.search(cluster.cms("logs", "limited").ok().stderr), 60), "never: some is missing"
+    outcome = cluster.cms("logs", "limited").ok()
+    assert len(outcome.stdout) + count_missing(outcome.stderr) == len(printed)
+    assert len(outcome.stdout) <= 1 << 20
+    assert outcome.stdout.endswith("the end\n")
+    log = read_log(cluster, "limited", tmp_path).decode()
+    first, last = log.split(outcome.stderr)
+    assert (first + last, printed.startswith(first), printed.endswith(last)) == (outcome.stdout, True, True)
+    assert min(len(first), len(last)) > 1 << 18
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_all_that_a_job_printed_until_it_was_stopped_is_kept(cluster, tmp_path, count):
+    job_id = f"printed-{count}"
+    file = write_job_file(tmp_path, command=["sh", "-c", STOPPED], count=count)
+    cluster.cms("submit", "--detach", f"--id={job_id}", file).ok()
+    printed = sorted(numbers(1, 5000).splitlines() * count)
+    assert wait_until(lambda: sorted(cluster.cms("logs", job_id).ok().stdout.splitlines()) == printed, 90)
+    cluster.cms("stop", job_id).ok()
+    printed = sorted(numbers(1, 6000).splitlines() * count)
+    assert sorted(cluster.cms("logs", job_id).ok().stdout.splitlines()) == printed
+    time.sleep(20)  # Kubernetes has deleted the pods then, and their hosts have removed what they printed
+    assert sorted(cluster.cms("logs", job_id).ok().stdout.splitlines()) == printed
+    if count == 1:
+        assert cluster.cms("logs", job_id).ok().stdout == numbers(1, 6000)
+
+
+def test_what_every_task_printed_is_kept_where_one_fails_and_the_others_are_ended(cluster, tmp_path):
+    script = "echo task $CMS_TASK_INDEX; [ $CMS_TASK_INDEX = 1 ] || exec sleep 600; sleep 8; exit 4"
+    file = write_job_file(tmp_path, command=["sh", "-c", script], count=3)
+    cluster.cms("submit", "--id=one-fails", file).expect_failure()
+    assert sorted(cluster.cms("logs", "one-fails").ok().stdout.splitlines()) == ["task 0", "task 1", "task 2"]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@
         ├── MalformedError           (providers/nomad/api_client.py) Nomad did not understand a request
         ├── SilentError              (providers/kubernetes/api_client.py) the API did not answer
         ├── RefusedError             (providers/kubernetes/api_client.py) TLS or the certificate was refused
-        ├── ConflictError            (providers/kubernetes/api_client.py) an object of that name exists already
-        └── BeyondEndError           (providers/kubernetes/api_client.py) a file is shorter than was thought
+        └── ConflictError            (providers/kubernetes/api_client.py) an object of that name exists already
 
 Classes with a file name in parentheses are defined there, because only their own package catches them; all have exit
 code 1.

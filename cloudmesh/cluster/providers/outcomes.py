@@ -65,10 +65,9 @@ def output_gap(task: str, size: int) -> Chunk:
 
     Args:
         task: its name.
-        size: bytes that are missing, at least; 0 where that is not known.
+        size: how many bytes are missing.
     """
-    amount = f"at least {size:,} bytes are" if size else "an unknown amount is"
-    return missing_output(f"{task} is too large to be kept: {amount} missing here")
+    return missing_output(f"{task} is larger than its logLimit: {size:,} bytes are missing here")
 
 
 def waits_for_room(lacks: Iterable[str]) -> str:

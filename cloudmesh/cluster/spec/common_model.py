@@ -27,12 +27,14 @@ from pydantic.alias_generators import to_camel
 from cloudmesh.cluster.spec.document import Document, FieldError, suggestion
 from cloudmesh.cluster.spec.field_types import (
     LABEL_SCHEMA,
+    MEMORY_SCHEMA,
     Between,
     Boolean,
     ImageName,
     MountPath,
     Text,
     VariableName,
+    at_least,
     label,
     memory_mb,
     text_schema,
@@ -52,6 +54,7 @@ MAX_CORES = 512
 MAX_RETRIES = 20
 MAX_SECONDS = 30 * 86400
 MIN_TTL_SECONDS = 60
+MIN_LOG_MB = 1
 PARAMETER_TYPES = ("string", "int", "float", "bool", "choice")
 _DEFAULTS = JobSpec("default")
 _DEFAULT_RESOURCES = Resources()
@@ -214,8 +217,14 @@ class CommonSpec(FileModel):
     )
     ttl_seconds: Annotated[int, Between(MIN_TTL_SECONDS, MAX_SECONDS)] = Field(
         default=_DEFAULTS.ttl_seconds,
-        description="How many seconds the job and its results are kept after its end.",
+        description="How many seconds the job, its output and its results are kept after its end.",
         examples=[3600],
+    )
+    log_limit: Annotated[str, at_least(MIN_LOG_MB), MEMORY_SCHEMA] = Field(
+        default=f"{_DEFAULTS.log_limit_mb}m",
+        description=f"How much is kept of what each task prints, {MIN_LOG_MB}m or more. Of a task that prints more, "
+        "the first and the last part are kept, and a line between them says how many bytes are missing.",
+        examples=["64m"],
     )
 
     @field_validator("secrets")
@@ -329,6 +338,7 @@ class CommonValues(TypedDict):
     retries: int
     timeout_seconds: int
     ttl_seconds: int
+    log_limit_mb: int
     storage: tuple[VolumeClaim, ...]
     secrets: tuple[Secret, ...]
 
@@ -343,6 +353,7 @@ def common_values(metadata: Metadata, spec: CommonSpec, document: Document) -> C
         retries=spec.retries,
         timeout_seconds=spec.timeout_seconds,
         ttl_seconds=spec.ttl_seconds,
+        log_limit_mb=memory_mb(spec.log_limit),
         storage=tuple(VolumeClaim(claim.name, claim.mount, claim.read_only) for claim in spec.storage),
         secrets=tuple(
             Secret(

@@ -89,6 +89,7 @@ class JobSpec:
         retries: how often the job is run again after a failure.
         timeout_seconds: how long it may run; 0: without a limit.
         ttl_seconds: how long it and its results are kept after its end.
+        log_limit_mb: how many MiB of what a task prints are kept.
         storage: the volumes that its tasks use.
         secrets: the secrets that its tasks get.
     """
@@ -102,6 +103,7 @@ class JobSpec:
     retries: int = 0
     timeout_seconds: int = 0
     ttl_seconds: int = 86400
+    log_limit_mb: int = 1024
     storage: tuple[VolumeClaim, ...] = ()
     secrets: tuple[Secret, ...] = ()
 
@@ -155,6 +157,7 @@ def describe(job: JobSpec, path: Callable[[Path], str] = str) -> dict[str, Any]:
         "retries": job.retries,
         "timeoutSeconds": job.timeout_seconds,
         "ttlSeconds": job.ttl_seconds,
+        "logLimit": f"{job.log_limit_mb}m",
         "storage": [{"name": claim.name, "mount": claim.mount, "readOnly": claim.read_only} for claim in job.storage],
         "secrets": [{"name": secret.name, "env": list(secret.env)} for secret in job.secrets],
         **job.spec(path),

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Removes from this host the results of jobs that Kubernetes has no more: expire-results.sh RESULTS SECONDS, as root.
+# Removes from this host the results and the output of jobs that Kubernetes has no more: expire-results.sh SECONDS FOLDER...
 #
-# RESULTS has JOB/TASK/ATTEMPT, and is looked at every so many seconds. Kubernetes deletes a job when its time to live is
+# A folder has JOB/TASK/ATTEMPT, and is looked at every so many seconds, as root. Kubernetes deletes a job when its time to live is
 # over. Where it does not answer, nothing is removed. The credential is the kubelet's, which may get single jobs.
 set -eu
 PATH=/opt/cloudmesh/bin:$PATH
@@ -16,6 +16,7 @@ present() {
 }
 
 expire() {
+    [ -d "$1" ] || return 0
     listed=$(attempts "$1")
     [ -n "$listed" ] || return 0
     there=$(printf '%s\n' "$listed" | cut -d / -f 1 | LC_ALL=C sort -u | present) || return 0
@@ -26,4 +27,8 @@ expire() {
     done
 }
 
-while sleep "$2"; do expire "$1" || true; done
+seconds=$1
+shift
+while sleep "$seconds"; do
+    for folder in "$@"; do expire "$folder" || true; done
+done

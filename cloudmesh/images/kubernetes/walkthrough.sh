@@ -24,9 +24,10 @@ SOCKET=/run/cloudmesh/containerd.sock
 SANDBOXES=/var/lib/cloudmesh/containerd/io.containerd.grpc.v1.cri/sandboxes
 SHIMS=/run/cloudmesh/containerd/io.containerd.runtime.v2.task/k8s.io
 RESULTS=/var/lib/cloudmesh/results
+OUTPUT=/var/log/cloudmesh
 SCOPES=$UNITS/cri-containerd-.scope.d
 PLACES="$PLACES /etc/kubernetes /etc/containerd /usr/libexec/kubernetes $KUBELET /var/lib/cni /run/netns /run/flannel
- /run/containerd /usr/lib/modules /var/log/kubernetes /var/log/pods /var/log/containers"
+ /run/containerd /usr/lib/modules /var/log/kubernetes /var/log/pods /var/log/containers $OUTPUT"
 FIREWALL='KUBE-|FLANNEL-|CNI-|cni0'
 # Settings of the kernel that the kubelet or the pod network changes.
 SETTINGS="vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys
@@ -155,13 +156,13 @@ equip() {
     systemctl enable --quiet cloudmesh-kubelet.service
 }
 
-# Creates the directory in which the tasks of jobs leave their results, as any user; cloudmesh-results.service removes those
-# of jobs that there are no more.
+# Creates the directory in which the tasks of jobs leave their results, as any user, and has their output kept;
+# cloudmesh-results.service removes both of jobs that there are no more.
 make_results() {
     mkdir -p "$RESULTS"
     chmod 1777 "$RESULTS"
-    systemctl enable --quiet cloudmesh-results.service
-    systemctl restart cloudmesh-results.service
+    systemctl enable --quiet cloudmesh-output.service cloudmesh-results.service
+    systemctl restart cloudmesh-output.service cloudmesh-results.service
 }
 
 # Runs kubeadm VERB FILE. If a run was interrupted, the next one ignores all preflight checks, as they would refuse what
@@ -251,7 +252,7 @@ remove_network() {
 # Removes the folders of Kubernetes. `restore_places` creates those again that the host had before and that were empty.
 remove_files() {
     for path in /etc/kubernetes "$KUBELET" /run/flannel /usr/libexec/kubernetes /run/cloudmesh /opt/cloudmesh \
-        /var/log/kubernetes /var/log/pods /var/log/containers; do
+        /var/log/kubernetes /var/log/pods /var/log/containers "$OUTPUT"; do
         remove_tree "$path"
     done
     if is_ours containerd; then

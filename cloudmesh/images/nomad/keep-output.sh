@@ -7,11 +7,12 @@
 #
 #   output.TASK.CREATED       the daemon's log as it is; it may grow until there is an end (docker_log.py reads it)
 #   output.TASK.CREATED.from  the host's start in which the container was started
-#   output.TASK.CREATED.gap   OFFSET BYTES: so many are missing there, at least; 0: it is not known how many
+#   output.TASK.CREATED.gap   what is not kept of a task that printed more than its logLimit, see shorten-log.pl; else empty
 #   output.TASK.CREATED.end   nothing is added any more. It may say "restarted" (the host was, before the container ended),
 #                             or "elsewhere DRIVER": the job itself says that its output goes somewhere else
 #
-# The container is removed when its output is saved and Nomad knows how it ended. Killed at any moment, this goes on later.
+# The daemon's log is one file for ever: what was copied of a large one is taken out of it. The container is removed when
+# its output is saved and Nomad knows how it ended. Killed at any moment, this goes on later.
 # shellcheck source=cloudmesh/images/nomad/docker.sh
 if ! command -v docker_api >/dev/null; then . "$(dirname "$0")/docker.sh"; fi
 set -eu
@@ -22,8 +23,12 @@ allocations=$1
 # Nomad asks the Docker daemon how a container ended. After so many seconds it has done so; when the host has just been
 # started, Nomad may be.
 ASKED=10 ASKED_AFTER_START=120
-# What bootstrap.py lets each of the two files of the daemon's log grow to.
-FILE_BYTES=1000000000
+# How many bytes of what a task prints are kept where its container has no such label: those of job files have, see
+# job_spec.py.
+LIMIT=1073741824 LIMIT_LABEL=cloudmesh.log_limit
+# A log with less than the first is below any limit. From the second on, what was copied goes out of the daemon's.
+SMALL=500000 LARGE=100000000
+shortener=$(dirname "$0")/shorten-log.pl
 LABEL='"label":["com.hashicorp.nomad.alloc_id"]'
 
 # The containers that there are, and then those that start, as "ID NAME".
@@ -45,9 +50,6 @@ field() { printf '%s' "$2" | grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"
 
 # What tells this start of the host from any other: the kernel's start, or that of the container which stands for a host.
 boot() { echo "$(cat /proc/sys/kernel/random/boot_id) $(sed 's/.*) //' /proc/1/stat | cut -d ' ' -f 20)"; }
-
-# beginning FILE: what tells a file of the daemon's log from others, the time in its first entry; nothing while it is empty.
-beginning() { head -c 22 "$1" 2>/dev/null | od -An -v -t x1 | tr -d ' \n'; }
 
 size() { stat -c %s "$1" 2>/dev/null || echo 0; }
 
@@ -71,6 +73,9 @@ keep() {
         driver=$(printf '%s' "$description" | grep -o '"LogConfig":{"Type":"[^"]*"' | cut -d '"' -f 6)
         log=$(field HostnamePath "$description")
         log=${log%/*}/local-logs/container.log
+        limit=$(field "$LIMIT_LABEL" "$description")
+        : "${limit:=$LIMIT}"
+        touch "$file.gap"
         [ -e "$file.from" ] || boot >"$file.from"
         if [ "$driver" = local ]; then copy "$1"; else until wait_for_end "$1" 3600; do :; done; fi
         finish
@@ -92,40 +97,30 @@ wait_for_end() {
     return 1
 }
 
-# copy ID: copies the daemon's log, which is a new file whenever it has grown to FILE_BYTES. The first one is copied as it
-# grows. Of those that follow the daemon keeps the last two.
+# copy ID: copies the daemon's log as it grows.
 copy() {
-    files=1 pause=20 source=$log
-    current=$(beginning "$log")
-    # This has been here before, and the daemon has begun another file since; or this comes late.
-    if [ -e "$log.1" ] && [ "$(beginning "$file")" != "$current" ]; then files=2 source=$log.1; fi
-    have=$(size "$file")
-    if [ "$have" -gt 0 ] && [ "$(beginning "$source")" != "$(beginning "$file")" ]; then source=/dev/null; fi
-    tail -c "+$((have + 1))" -f "$source" >>"$file" &
+    pause=20 have=$(size "$file")
+    tail -c "+$((have + 1))" -f "$log" >>"$file" &
     copier=$!
     until wait_for_end "$1" "$pause"; do
-        [ "$(size "$log")" -lt 10000000 ] || pause=3
-        newest=$(beginning "$log")
-        if [ -n "$current" ] && [ "$newest" != "$current" ]; then files=$((files + 1)); fi
-        current=$newest
+        if [ "$(size "$log")" -gt "$SMALL" ]; then pause=2; fi
+        shorten
     done
-    # What it had still to read of a file that is gone elsewhere.
-    [ ! -e "$log.1" ] || sleep 1
     { kill "$copier" && wait "$copier"; } 2>/dev/null || true
-    # An output that is empty began with the oldest file there is.
-    first=$(beginning "$file")
-    if [ ! -e "$log.1" ] || [ "$(beginning "$log")" = "$first" ]; then
-        append "$log" "$file"
-        return 0
-    elif [ -z "$first" ] || [ "$(beginning "$log.1")" = "$first" ]; then
-        append "$log.1" "$file"
-    else
-        if [ "$files" -ne 3 ]; then
-            echo "$(size "$file") $((files > 3 ? (files - 3) * FILE_BYTES : 0))" >"$file.gap"
-        fi
-        cat "$log.1" >>"$file" || true
+    append "$log" "$file"
+    shorten
+}
+
+# Takes out of the copy what is beyond the task's limit, and out of the daemon's log what was copied.
+shorten() {
+    copied=$(size "$file")
+    if [ "$copied" -gt "$SMALL" ]; then
+        read -r next 2>/dev/null <"$file.scan" || next=$limit
+        [ "$copied" -le "$next" ] || perl "$shortener" docker "$limit" "$file" || true
     fi
-    cat "$log" >>"$file" || true
+    if [ "$(($(stat -c %b "$log") * 512))" -gt "$LARGE" ]; then
+        sync --data "$file" && fallocate --punch-hole --offset 0 --length "$copied" "$log" || true
+    fi
 }
 
 finish() {

@@ -26,7 +26,7 @@ def expire(tmp_path: Path):
         )
         kubectl.chmod(0o755)
         environment = {**os.environ, "PATH": f"{kubectl.parent}:{os.environ['PATH']}"}
-        process = subprocess.Popen(["sh", str(SCRIPT), str(results), "0.2"], env=environment)
+        process = subprocess.Popen(["sh", str(SCRIPT), "0.2", str(results), str(tmp_path / "none")], env=environment)
         try:
             assert wait_until(asked.exists, 20, pause=0.02)
             asked.unlink()

@@ -11,13 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.task_logs import docker_entry
 from support.waiting import wait_until
 
-SCRIPT = importlib.resources.files("cloudmesh.images") / "nomad" / "keep-output.sh"
+from cloudmesh.cluster.providers.nomad.docker_log import DockerLog
+from cloudmesh.cluster.providers.nomad.job_spec import LOG_LIMIT
+
+IMAGES = importlib.resources.files("cloudmesh.images")
+SCRIPTS = [IMAGES / "nomad" / "keep-output.sh", IMAGES / "host" / "shorten-log.pl"]
 ALLOCATION, CREATED, ID = "11111111-2222-3333-4444-555555555555", "2026-01-01T00:00:01.5Z", "c" * 64
+BEGINNING = "the beginning of a log\n"
 # What the script asks of the Docker daemon, answered from a folder.
 DOCKER = f"""#!/bin/sh
-echo "$*" >>"$DOCKER/asked"
 case $1 in
     /containers/json) echo '[{{"Id":"{ID}","Names":["/a.task-{ALLOCATION}"]}}]' ;;
     /events) exec sleep 60 ;;
@@ -25,8 +30,6 @@ case $1 in
     */wait) if [ -e "$DOCKER/ended" ]; then exit 0; else sleep 0.05; exit 28; fi ;;
 esac
 """
-LOGGING = '"HostConfig":{"LogConfig":{"Type":"local"}}'
-DESCRIPTION = f'{{"Created":"{CREATED}","HostnamePath":"ROOT/hostname",{LOGGING}}}'
 
 
 class Host:
@@ -40,7 +43,9 @@ class Host:
             path.mkdir(parents=True)
         (folder / "bin" / "docker_api").write_text(DOCKER)
         (folder / "bin" / "docker_api").chmod(0o755)
-        (folder / "description").write_text(DESCRIPTION)
+        for script in SCRIPTS:
+            (folder / "bin" / script.name).write_text(script.read_text())
+        self.describe()
         self.log.touch()
 
     @contextmanager
@@ -52,7 +57,7 @@ class Host:
             "DOCKER": str(self.folder),
             "RUNTIME_DIRECTORY": f"{self.folder}/run",
         }
-        command = ["sh", str(SCRIPT), str(self.folder / "alloc")]
+        command = ["sh", str(self.folder / "bin" / SCRIPTS[0].name), str(self.folder / "alloc")]
         process = subprocess.Popen(command, env=variables, start_new_session=True)
         try:
             yield
@@ -60,14 +65,16 @@ class Host:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def describe(self, *more: str, driver: str = "local") -> None:
+        """Have Docker describe the container so."""
+        fields = (
+            f'"Created":"{CREATED}","HostnamePath":"ROOT/hostname","HostConfig":{{"LogConfig":{{"Type":"{driver}"}}}}'
+        )
+        (self.folder / "description").write_text(f"{{{','.join((fields, *more))}}}")
+
     def write(self, text: str) -> None:
         with self.log.open("a") as file:
             file.write(text)
-
-    def rotate(self, text: str) -> None:
-        """Begin another file, as the daemon does when the log is large."""
-        self.log.replace(f"{self.log}.1")
-        self.log.write_text(text)
 
     def end(self) -> None:
         (self.folder / "ended").touch()
@@ -80,19 +87,6 @@ class Host:
     def wait_for(self, text: str, suffix: str = "") -> None:
         assert wait_until(lambda: self.read(suffix) == text, 20, 0.05), f"{suffix}: {self.read(suffix)}"
 
-    def wait_until_asked(self, times: int) -> None:
-        """Wait until the script has looked at the log so many times more."""
-        before = self._count_looks()
-        assert wait_until(lambda: self._count_looks() >= before + times, 20, 0.05)
-
-    def _count_looks(self) -> int:
-        return (self.folder / "asked").read_text().count("/wait")
-
-
-def part(number: int) -> str:
-    """Return what is in one file of the log; its beginning tells it from others."""
-    return f"file {number} of the log, as it begins and goes on\n"
-
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
@@ -102,85 +96,81 @@ def host(tmp_path: Path) -> Host:
 
 def test_a_log_is_copied_as_it_grows_and_its_end_is_told(host: Host):
     with host.copying():
-        host.write(part(1))
-        host.wait_for(part(1))
+        host.write(BEGINNING)
+        host.wait_for(BEGINNING)
         host.write("more\n")
-        host.wait_for(f"{part(1)}more\n")
+        host.wait_for(f"{BEGINNING}more\n")
         assert host.read(".end") is None
         host.write("last\n")
         host.end()
         host.wait_for("", ".end")
-    assert host.read() == f"{part(1)}more\nlast\n"
-    assert host.read(".gap") is None
+    assert host.read() == f"{BEGINNING}more\nlast\n"
 
 
 def test_what_was_written_while_nobody_copied_is_copied_later(host: Host):
     with host.copying():
-        host.write(part(1))
-        host.wait_for(part(1))
+        host.write(BEGINNING)
+        host.wait_for(BEGINNING)
     host.write("more\n")
     with host.copying():
-        host.wait_for(f"{part(1)}more\n")
+        host.wait_for(f"{BEGINNING}more\n")
     host.write("last\n")
     host.end()
     with host.copying():
         host.wait_for("", ".end")
-    assert host.read() == f"{part(1)}more\nlast\n"
+    assert host.read() == f"{BEGINNING}more\nlast\n"
 
 
-@pytest.mark.parametrize("files", [2, 3])
-def test_what_is_in_the_last_two_files_beside_the_first_is_all_there(host: Host, files: int):
+def test_of_a_log_that_is_larger_than_its_limit_the_middle_is_dropped(host: Host):
+    host.describe(f'"Labels":{{"{LOG_LIMIT}":"{1 << 20}"}}')
+    entries = [docker_entry(b"line %d" % number) for number in range(300_000)]
     with host.copying():
-        host.write(part(1))
-        host.wait_for(part(1))
-        for number in range(2, files + 1):
-            host.rotate(part(number))
-            host.wait_until_asked(3)
+        host.log.write_bytes(b"".join(entries))
+        assert wait_until(lambda: bool(host.read(".gap")), 20, 0.05), "never: there is a gap"
         host.end()
         host.wait_for("", ".end")
-    assert host.read() == "".join(map(part, range(1, files + 1)))
-    assert host.read(".gap") is None
+    start, end, before = map(int, (host.read(".gap") or "").split())
+    whole, copy = host.log.read_bytes(), host.copy.read_bytes()
+    assert (copy[:start], copy[end:]) == (whole[:start], whole[end:])
+    printed = b"".join(chunk.data for chunk in DockerLog().read(whole[:end]))
+    assert before == len(printed)
+    assert host.copy.stat().st_blocks * 512 < len(copy) / 2
 
 
-def test_how_much_is_missing_between_the_first_and_the_last_files_is_told(host: Host):
+def test_a_log_that_is_within_its_limit_has_no_gap(host: Host):
     with host.copying():
-        host.write(part(1))
-        host.wait_for(part(1))
-        for number in range(2, 6):
-            host.rotate(part(number))
-            host.wait_until_asked(3)
+        host.log.write_bytes(docker_entry(b"x" * 100) * 10_000)
         host.end()
         host.wait_for("", ".end")
-    assert host.read() == part(1) + part(4) + part(5)
-    assert host.read(".gap") == f"{len(part(1))} 2000000000\n"
+    assert host.copy.read_bytes() == host.log.read_bytes()
+    assert host.read(".gap") == ""
 
 
-def test_a_log_that_went_on_in_another_file_while_nobody_copied_is_whole(host: Host):
+def test_what_was_copied_of_a_large_log_does_not_stay_in_it(host: Host):
+    entry = docker_entry(b"x" * 16_000)
     with host.copying():
-        host.write(part(1))
-        host.wait_for(part(1))
-    host.write("more\n")
-    host.rotate(part(2))
-    with host.copying():
-        host.wait_for(f"{part(1)}more\n")
+        host.log.write_bytes(entry * 7_000)
+        assert wait_until(lambda: host.log.stat().st_blocks * 512 < 100_000_000, 30, 0.1), "never: it takes less"
+        with host.log.open("ab") as file:
+            file.write(entry)
         host.end()
         host.wait_for("", ".end")
-    assert host.read() == f"{part(1)}more\n{part(2)}"
+    assert host.copy.read_bytes() == entry * 7_001
 
 
 def test_a_container_from_before_the_host_was_started_says_so(host: Host):
     with host.copying():
-        host.write(part(1))
-        host.wait_for(part(1))
+        host.write(BEGINNING)
+        host.wait_for(BEGINNING)
     Path(f"{host.copy}.from").write_text("another start\n")
     host.end()
     with host.copying():
         host.wait_for("restarted\n", ".end")
-    assert host.read() == part(1)
+    assert host.read() == BEGINNING
 
 
 def test_an_output_that_its_job_sends_elsewhere_is_told(host: Host):
-    (host.folder / "description").write_text(DESCRIPTION.replace('"local"', '"syslog"'))
+    host.describe(driver="syslog")
     host.end()
     with host.copying():
         host.wait_for("elsewhere syslog\n", ".end")

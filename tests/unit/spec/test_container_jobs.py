@@ -36,7 +36,7 @@ def test_every_field_arrives() -> None:
         "  image: debian:12\n  command: [sh, -c]\n  arguments: [echo hi]\n  count: 3\n"
         "  resources: {cores: 2, memory: 16m}\n  ports: [http, x1]\n  files: [a.txt, b.txt]\n  env: {TZ: UTC}\n"
         "  secrets: [{name: s3, env: [A, B]}]\n  storage: [{name: data, mount: /data/, readOnly: true}]\n"
-        "  retries: 2\n  timeoutSeconds: 9\n  ttlSeconds: 600\n"
+        "  retries: 2\n  timeoutSeconds: 9\n  ttlSeconds: 600\n  logLimit: 2g\n"
     )
     assert job == ContainerJob(
         "many",
@@ -53,6 +53,7 @@ def test_every_field_arrives() -> None:
         retries=2,
         timeout_seconds=9,
         ttl_seconds=600,
+        log_limit_mb=2048,
     )
     assert [location.line for location in job.secrets[0].locations] == [13, 13]
 
@@ -79,6 +80,8 @@ def test_parameters_are_filled_in_and_arguments_given_stand_in_for_the_files() -
             "  image: a\n  resources: {memory: 15m}\n",
             "job.yaml:6: spec.resources.memory: 15m is too little: give 16m or more",
         ),
+        ("  image: a\n  logLimit: 0m\n", "job.yaml:6: spec.logLimit: 0m is too little: give 1m or more"),
+        ("  image: a\n  logLimit: 64\n", "job.yaml:6: spec.logLimit: must be a size like 512m or 2g, not '64'"),
         ("  image: a\n  ports: [HTTP]\n", "job.yaml:6: spec.ports[0]: 'HTTP' is no name of a port"),
         ("  image: a\n  ports: [a, a]\n", "job.yaml:6: spec.ports[1]: a is given a second time"),
         ("  image: a\n  driver: {}\n", "job.yaml:6: spec.driver: unknown field; "),

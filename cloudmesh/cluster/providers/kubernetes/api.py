@@ -193,9 +193,9 @@ class KubernetesEngine:
     def logs(self, job_id: str, follow: bool, where: Callable[[str], bool] | None = None) -> Iterator[Chunk]:
         """Yield the output of the job's leading pods; with `follow`, until the job ends, including further attempts."""
         # A kubelet that is down or gone is asked in vain for a minute; of a job that is followed it may come back.
-        up = None if follow else {node.id for node in self.nodes() if node.status != "down"}
+        up = None if follow else self._list_up()
         return self._jobs.read_output(
-            job_id, follow, lambda node: (up is None or node in up) and (where is None or where(node))
+            job_id, follow, lambda node: (up is None or node in up) and (where is None or where(node)), self._list_up
         )
 
     def output_hosts(self, job_id: str) -> tuple[TaskHost, ...]:
@@ -288,6 +288,10 @@ class KubernetesEngine:
         listed = self._list_nodes()
         several = sum(map(nodes.is_server, listed)) > 1
         return [nodes.parse_node(node, pods, self._list_apis() if several else None) for node in listed]
+
+    def _list_up(self) -> set[str]:
+        """Return the names of the nodes that are not down."""
+        return {node.id for node in self.nodes() if node.status != "down"}
 
     def _list_apis(self) -> set[str]:
         """Return the addresses of the API servers that live, as they tell each other."""

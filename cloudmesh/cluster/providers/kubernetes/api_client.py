@@ -35,7 +35,7 @@ T = TypeVar("T")
 _ADMINISTRATORS = "kubeadm:cluster-admins"
 _LIFETIME = datetime.timedelta(days=7)
 _SERVER_NAME = "kubernetes"
-_UNAUTHORIZED, _FORBIDDEN, _GONE, _NOT_SATISFIABLE = 401, 403, 410, 416
+_UNAUTHORIZED, _FORBIDDEN, _GONE = 401, 403, 410
 _VERSION, _READY = Request("GET", "/version"), Request("GET", "/readyz", accept="*/*")
 _TIMEOUT = (10, 30)  # seconds to connect, and to wait for more of an answer
 _CHECK_TIMEOUT = (3, 5)
@@ -54,10 +54,6 @@ class RefusedError(ApiError):
 
 class ConflictError(ApiError):
     """The object to create exists already."""
-
-
-class BeyondEndError(ApiError):
-    """A file is shorter than where it was to be read from."""
 
 
 def administrator_certificate(secrets: ClusterSecrets) -> certificates.KeyPair:
@@ -114,11 +110,7 @@ def call(client: ApiClient, request: Request) -> Any:
 
 
 def read_bytes(client: ApiClient, request: Request) -> bytes:
-    """Return the answer to a request as it is. Raises the same errors as `call`.
-
-    Raises:
-        BeyondEndError: the request is for bytes that a file does not have.
-    """
+    """Return the answer to a request as it is. Raises the same errors as `call`."""
 
     def send() -> bytes:
         try:
@@ -223,8 +215,6 @@ def _translate(error: ApiException) -> Exception:
     text = f"Kubernetes: {_cause(error)}"
     if error.status in (404, 409):
         return NotFoundError(text) if error.status == 404 else ConflictError(text)
-    if error.status == _NOT_SATISFIABLE:
-        return BeyondEndError(text)
     if error.status == _GONE:
         return _ExpiredError(text)
     is_passing = not error.status or error.status == 429 or error.status >= 500

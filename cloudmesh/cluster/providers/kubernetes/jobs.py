@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.core.model import JobStatus
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk, Leftover
 from cloudmesh.cluster.providers.cluster_time import ClusterClock
 from cloudmesh.cluster.providers.kubernetes import pod_spec, pod_status, requests, status
 from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry, list_all, read_time
-from cloudmesh.cluster.providers.kubernetes.logs import KubeletFolder, PodOutput
+from cloudmesh.cluster.providers.kubernetes.logs import JobOutput
 from cloudmesh.cluster.providers.kubernetes.pod_spec import EXECUTOR
 from cloudmesh.cluster.providers.kubernetes.status import TaskPlacement
 
@@ -82,32 +82,27 @@ class JobStore:
                 return pods
         return []
 
-    def read_output(self, job_id: str, follow: bool, where: Callable[[str], bool]) -> Iterator[Chunk]:
+    def read_output(
+        self, job_id: str, follow: bool, where: Callable[[str], bool], list_up: Callable[[], Collection[str]]
+    ) -> Iterator[Chunk]:
         """Yield the output of the job's leading pods, see `status.leading_pods`; what cannot be had is told in a line.
 
         Args:
             job_id: the job.
             follow: go on until the job ends, also with pods that are started later.
             where: tells by the name of a node whether the pods there are read.
+            list_up: returns the names of the nodes that are not down.
         """
-        outputs: dict[str, PodOutput] = {}
+        output = JobOutput(self._client, job_id, where, list_up)
         while True:
             # Whether they have ended is asked before they are read, so that what was written until then is read.
             root, *additional = call_with_retry(lambda: self._read_jobs(job_id))
             pods = call_with_retry(lambda: self.list_pods(job_id))
-            is_last = not follow or status.job_status(root, pods, self._clock.now(), additional).state.ended
-            for pod in filter(pod_status.has_started, status.leading_pods(pods)):
-                name, task = pod["metadata"]["name"], pod_status.task_name(pod)
-                if not where(pod["spec"].get("nodeName", "")):
-                    continue
-                if name not in outputs:
-                    outputs[name] = PodOutput(KubeletFolder(self._client, pod), task)
-                try:
-                    yield from outputs[name].read_new(pod_status.count_restarts(pod))
-                except (ApiError, NotFoundError) as error:
-                    if is_last:
-                        host = pod["spec"].get("nodeName")
-                        yield outcomes.missing_output(f"{task} on {host} cannot be had: {error}")
+            is_over = status.job_status(root, pods, self._clock.now(), additional).state.ended
+            is_last = not output.must_wait(pods) if is_over else not follow
+            yield from output.read_new(pods, is_last=is_last)
+            if is_last and is_over:
+                yield from output.read_deleted(root, pods)
             if is_last:
                 return
             time.sleep(_POLL_SECONDS)

@@ -1,21 +1,25 @@
 """The output of pods: the files that their hosts keep of it, read by the byte, through the API and the kubelet.
 
-The API has a request of its own for the output of a pod. It cannot be used: it shows the newest file only, and can be
-continued at a time but not at a byte.
+The API has a request of its own for the output of a pod. It cannot be used: it can be continued at a time but not at a
+byte, and knows nothing of a pod that was deleted. `cloudmesh/images/kubernetes/keep-output.sh` keeps the files of such
+a pod, and bounds all of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from cloudmesh.cluster.core.errors import NotFoundError
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk
-from cloudmesh.cluster.providers.kubernetes import pod_status, requests
-from cloudmesh.cluster.providers.kubernetes.api_client import BeyondEndError, call_with_retry, read_bytes
+from cloudmesh.cluster.providers.kept_log import KeptLog
+from cloudmesh.cluster.providers.kubernetes import pod_status, requests, status
+from cloudmesh.cluster.providers.kubernetes.api_client import call_with_retry, read_bytes
 from cloudmesh.cluster.providers.kubernetes.cri_log import CriLog
 
 if TYPE_CHECKING:
@@ -24,8 +28,13 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 4 << 20
 _LINK = re.compile(r'href="([^"]+)"')
-# The kubelet compresses older files before it removes them.
-_COMPRESSED = (".gz", ".tmp")
+# Below /var/log, as are all paths here. It has JOB/TASK/POD.
+_KEPT = "cloudmesh"
+_STARTED = "started"
+# For so long pods may end after their job was stopped; the kubelet kills them before.
+_PATIENCE_SECONDS = 30.0
+# So much may the clock of a host be behind that of the API. An earlier job of the same name is gone a minute before.
+_CLOCK_SECONDS = 30.0
 
 
 class LogFolder(Protocol):
@@ -34,13 +43,8 @@ class LogFolder(Protocol):
     def list_names(self) -> list[str]:
         """Return the names of the files; NotFoundError where there is no such folder."""
 
-    def read(self, name: str, offset: int) -> bytes:
-        """Return the next bytes of a file; none at its end.
-
-        Raises:
-            BeyondEndError: the file is shorter than `offset`.
-            NotFoundError: there is no such file.
-        """
+    def read(self, name: str, offset: int = 0) -> bytes:
+        """Return the next bytes of a file, none at its end; NotFoundError where there is no such file."""
 
 
 class PodOutput:
@@ -54,9 +58,9 @@ class PodOutput:
     def __init__(self, folder: LogFolder, task: str) -> None:
         self._folder = folder
         self._task = task
-        self._attempts: dict[int, _AttemptOutput] = {}
+        self._attempts: dict[int, KeptLog] = {}
 
-    def read_new(self, restarts: int) -> Iterator[Chunk]:
+    def read_new(self, restarts: int = 0) -> Iterator[Chunk]:
         """Yield what was written since the last call.
 
         Args:
@@ -66,100 +70,172 @@ class PodOutput:
             NotFoundError: its host keeps nothing of it any more.
         """
         if not self._attempts:
-            numbers = {name.partition(".")[0] for name in self._folder.list_names()}
-            self._add(sorted(map(int, filter(str.isdigit, numbers))))
+            names = (name.partition(".") for name in self._folder.list_names())
+            self._add(sorted(int(number) for number, _, suffix in names if suffix == "log"))
         self._add(range(max(self._attempts, default=-1) + 1, restarts + 1))
         for attempt in self._attempts.values():
             yield from attempt.read_new()
 
     def _add(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            self._attempts[number] = _AttemptOutput(self._folder, self._task, number)
+            self._attempts[number] = KeptLog(_LogFile(self._folder, f"{number}.log"), CriLog(), self._task)
 
 
-class _AttemptOutput:
-    """What a container has written from one start to its end.
+class _LogFile:
+    """What a container has written from one start to its end; nothing as long as there is no such file."""
 
-    The kubelet renames its file when it has grown to a bound, see `bootstrap.py`, has the runtime begin another, and
-    keeps one that was renamed.
-    """
-
-    def __init__(self, folder: LogFolder, task: str, number: int) -> None:
+    def __init__(self, folder: LogFolder, name: str) -> None:
         self._folder = folder
-        self._task = task
-        self._current = f"{number}.log"
-        self._renamed: set[str] = set()  # those that are known
-        self._names: list[str] = []  # what is still to be read
-        self._offset = 0  # in the first of them
-        self._log = CriLog()
+        self._name = name
 
-    def read_new(self) -> Iterator[Chunk]:
-        """Yield what was written since the last call."""
-        if not self._names:
-            yield from self._begin()
-        while True:
-            try:
-                piece = self._folder.read(self._names[0], self._offset)
-            except NotFoundError:  # it has written nothing yet, or its file is just being renamed
-                return
-            except BeyondEndError:
-                yield from self._go_on_in_renamed()
-                continue
-            self._offset += len(piece)
-            yield from self._log.read(piece)
-            if not piece and len(self._names) == 1:
-                return
-            if not piece:
-                del self._names[0]
-                self._offset = 0
+    def read(self, offset: int) -> bytes:
+        with suppress(NotFoundError):
+            return self._folder.read(self._name, offset)
+        return b""
 
-    def _begin(self) -> Iterator[Chunk]:
-        renamed = self._list_renamed()
-        if renamed:
-            yield outcomes.missing_output(f"{self._task} is large: it may lack its beginning, the last part is kept")
-        self._names = [*(name for name in renamed if not name.endswith(_COMPRESSED)), self._current]
-
-    def _go_on_in_renamed(self) -> Iterator[Chunk]:
-        """Find the file that was read until now by its new name."""
-        known = set(self._renamed)
-        new = [name for name in self._list_renamed() if name not in known]
-        if len(new) != 1 or new[0].endswith(_COMPRESSED):
-            yield outcomes.output_gap(self._task, 0)
-            self._log.skip_rest()
-            self._offset = 0
-        self._names = [*(name for name in new[-1:] if not name.endswith(_COMPRESSED)), self._current]
-
-    def _list_renamed(self) -> list[str]:
-        """Return the names of the files that the kubelet has renamed, the oldest first."""
-        renamed = sorted(name for name in self._folder.list_names() if name.startswith(f"{self._current}."))
-        self._renamed.update(renamed)
-        return renamed
+    def read_gap(self) -> bytes:
+        with suppress(NotFoundError):
+            return self._folder.read(f"{self._name}.gap")
+        return b""
 
 
-class KubeletFolder:
-    """A `LogFolder` that is read through the API.
+class HostFolder:
+    """A `LogFolder` on a host, which may have several names: the first where there is something is read.
 
     Args:
         client: the API client.
-        pod: the pod, of which the first container is read.
+        node: the name of the host's node.
+        paths: of the folder.
     """
 
-    def __init__(self, client: ApiClient, pod: Mapping[str, Any]) -> None:
+    def __init__(self, client: ApiClient, node: str, *paths: str) -> None:
         self._client = client
-        self._node = str(pod["spec"]["nodeName"])
-        self._path = pod_status.log_folder(pod)
+        self._node = node
+        self._paths = paths
 
     def list_names(self) -> list[str]:
-        """Return the names of the files."""
-        page = self._read(requests.log_file(self._node, f"{self._path}/")).decode()
-        return [unquote(link).rpartition("/")[2] for link in _LINK.findall(page)]
+        """Return the names of the files and folders in it."""
+        page = self._read_first([requests.log_file(self._node, f"{path}/") for path in self._paths]).decode()
+        return [unquote(link).rstrip("/").rpartition("/")[2] for link in _LINK.findall(page)]
 
-    def read(self, name: str, offset: int) -> bytes:
+    def read(self, name: str, offset: int = 0) -> bytes:
         """Return the next bytes of a file."""
-        # At its end there is one byte, which was read before, so that a file that is too short can be told from that.
+        # At its end there is one byte, which was read before: a request for none at all is refused.
         start = max(0, offset - 1)
-        request = requests.log_file(self._node, f"{self._path}/{name}", start, offset + _PIECE_BYTES)
-        return self._read(request)[offset - start :]
+        files = [f"{path}/{name}" for path in self._paths]
+        answer = self._read_first([requests.log_file(self._node, file, start, offset + _PIECE_BYTES) for file in files])
+        return answer[offset - start :]
+
+    def _read_first(self, alternatives: list[requests.Request]) -> bytes:
+        for request in alternatives[:-1]:
+            with suppress(NotFoundError):
+                return self._read(request)
+        return self._read(alternatives[-1])
 
     def _read(self, request: requests.Request) -> bytes:
         return call_with_retry(lambda: read_bytes(self._client, request))
+
+
+class KeptPod(NamedTuple):
+    """A pod whose output a host keeps, whether there is the pod or not.
+
+    Attributes:
+        started: when it was, in seconds since the epoch, by the clock of its host.
+        name: of the pod.
+        task: its task.
+        output: what it has written.
+    """
+
+    started: float
+    name: str
+    task: str
+    output: PodOutput
+
+
+class JobOutput:
+    """The output of a job's leading pods, see `status.leading_pods`; each piece is returned once.
+
+    Args:
+        client: the API client.
+        job_id: the job.
+        where: tells by the name of a node whether the pods there are read.
+        list_up: returns the names of the nodes that are not down.
+    """
+
+    def __init__(
+        self, client: ApiClient, job_id: str, where: Callable[[str], bool], list_up: Callable[[], Collection[str]]
+    ) -> None:
+        self._client = client
+        self._job_id = job_id
+        self._where = where
+        self._list_up = list_up
+        self._outputs: dict[str, PodOutput] = {}  # by the names of the pods
+        self._up: set[str] | None = None
+        self._deadline = 0.0
+
+    def must_wait(self, pods: Iterable[Mapping[str, Any]]) -> bool:
+        """Return whether some of the pods of a job that is over, as it was stopped, still end, and may write."""
+        if self._up is None:
+            self._up = set(filter(self._where, self._list_up()))
+            self._deadline = time.monotonic() + _PATIENCE_SECONDS
+        is_ending = any(pod_status.is_running(pod) and pod["spec"]["nodeName"] in self._up for pod in self._read(pods))
+        return is_ending and time.monotonic() < self._deadline
+
+    def read_new(self, pods: Iterable[Mapping[str, Any]], *, is_last: bool) -> Iterator[Chunk]:
+        """Yield what was written since the last call.
+
+        Args:
+            pods: of the job.
+            is_last: whether nobody will call again, so that what cannot be had is told in a line.
+        """
+        for pod in filter(pod_status.has_started, self._read(pods)):
+            name = pod["metadata"]["name"]
+            if name not in self._outputs:
+                self._outputs[name] = self._open(pod)
+            try:
+                yield from self._outputs[name].read_new(pod_status.count_restarts(pod))
+            except (ApiError, NotFoundError) as error:
+                if is_last:
+                    task, host = pod_status.task_name(pod), pod["spec"].get("nodeName")
+                    yield outcomes.missing_output(f"{task} on {host} cannot be had: {error}")
+
+    def read_deleted(self, root: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Iterator[Chunk]:
+        """Yield what is left to be read of pods that Kubernetes has deleted.
+
+        Args:
+            root: the root Job of the job, which is over.
+            pods: those that there are.
+        """
+        if status.has_all_leading_pods(root, pods):
+            return
+        there = {pod["metadata"]["name"] for pod in pods}
+        created = pod_status.parse_time(root["metadata"]["creationTimestamp"])
+        for host in sorted(self._up or ()):
+            try:
+                for pod in sorted(list_kept_pods(self._client, host, self._job_id)):
+                    is_ours = status.is_leading_task(root, pod.task) and pod.started > created - _CLOCK_SECONDS
+                    if is_ours and pod.name not in there:
+                        yield from self._outputs.get(pod.name, pod.output).read_new()
+            except (ApiError, NotFoundError) as error:
+                yield outcomes.missing_output(f"{self._job_id} on {host} cannot be had: {error}")
+
+    def _read(self, pods: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return those of the pods that are read, the oldest first."""
+        return [pod for pod in status.leading_pods(pods) if self._where(pod["spec"].get("nodeName", ""))]
+
+    def _open(self, pod: Mapping[str, Any]) -> PodOutput:
+        """Return the output of a pod that there is, of which the first container is read."""
+        task, name = pod_status.task_name(pod), pod["metadata"]["name"]
+        # The kubelet may have removed the files of containers that were restarted.
+        paths = (f"{_KEPT}/{self._job_id}/{task}/{name}", pod_status.log_folder(pod))
+        return PodOutput(HostFolder(self._client, str(pod["spec"]["nodeName"]), *paths), task)
+
+
+def list_kept_pods(client: ApiClient, node: str, job_id: str) -> Iterator[KeptPod]:
+    """Yield the pods of a job, or of an earlier one of its name, whose output a host keeps."""
+    path = f"{_KEPT}/{job_id}"
+    with suppress(NotFoundError):
+        for task in HostFolder(client, node, path).list_names():
+            for name in HostFolder(client, node, f"{path}/{task}").list_names():
+                folder = HostFolder(client, node, f"{path}/{task}/{name}")
+                yield KeptPod(float(folder.read(_STARTED)), name, task, PodOutput(folder, task))

@@ -25,6 +25,8 @@ SECRETS_DIR, RESULTS_DIR = "/opt/cloudmesh/secrets", "/opt/cloudmesh/results"
 # found when Kubernetes has deleted the pod; walkthrough.sh creates it. And the claim by which pods mount it.
 HOST_RESULTS, RESULTS_CLAIM = "/var/lib/cloudmesh/results", "cms-results"
 SECRET, PEERS = "secret", "peers"
+# A file beside them, which keep-output.sh finds on the host: how many bytes of what a task prints are kept.
+LOG_LIMIT = "log-limit"
 _GRACE_SECONDS = 15
 _LOST_AFTER_SECONDS = 120
 
@@ -67,7 +69,8 @@ def build_secrets(
         contents: the files that its tasks find in SECRETS_DIR.
         env: variables that are no secrets, and that some of its tasks get from the Secret with those that are.
     """
-    secrets = [_build_secret(submission.id, tasks_secret_name(submission.id), contents)]
+    files = {**contents, LOG_LIMIT: str(submission.job.log_limit_mb << 20)}
+    secrets = [_build_secret(submission.id, tasks_secret_name(submission.id), files)]
     if variables := {**(env or {}), **submission.secrets}:
         secrets.append(_build_secret(submission.id, variables_secret_name(submission.id), variables))
     return secrets

@@ -45,7 +45,11 @@ _PACKAGES = (
     *("containerd", "docker-registry"),
 )
 _HOST_FILES = ("kubeadm", "kubelet", "kubectl", "flannel")
-_UNITS = ("cloudmesh-containerd.service", "cloudmesh-kubelet.service", "cloudmesh-results.service")
+_SCRIPTS = ("kubernetes/keep-output.sh", "host/shorten-log.pl", "kubernetes/expire-results.sh")
+_UNITS = (
+    *("cloudmesh-containerd.service", "cloudmesh-kubelet.service"),
+    *("cloudmesh-output.service", "cloudmesh-results.service"),
+)
 _AUTHORITIES = {"ca": "pki/ca", "front_proxy": "pki/front-proxy-ca", "etcd": "pki-etcd/ca"}
 _PUBLIC_FLANNEL = "ghcr.io/flannel-io"
 
@@ -94,7 +98,8 @@ class KubernetesProvider(Provider):
         }
         for name, patch in bootstrap.build_patches(len(spec.servers)).items():
             files[f"patches/{name}"] = _json(patch)
-        files["etc/expire-results.sh"] = host_script.load("kubernetes/expire-results.sh").encode()
+        for script in _SCRIPTS:
+            files[f"etc/{script.rpartition('/')[2]}"] = host_script.load(script).encode()
         for unit in _UNITS:
             files[f"units/{unit}"] = host_script.load(f"kubernetes/{unit}").encode()
         files["containers.conf"] = host_script.load("kubernetes/containers.conf").encode()

@@ -66,6 +66,11 @@ def leading_pods(pods: Iterable[_Object]) -> list[_Object]:
     return sorted(filter(pod_status.is_leading, pods), key=pod_status.age_key)
 
 
+def has_all_leading_pods(root: _Object, pods: Iterable[_Object]) -> bool:
+    """Return whether a job was successful, and has its leading pods still; of other jobs, Kubernetes deletes some."""
+    return is_complete(root) and len(_last_attempts(leading_pods(pods))) >= root["spec"].get("completions", 1)
+
+
 def is_leading_task(root: _Object, task: str) -> bool:
     """Return whether the output of a task, whose pod may be gone, is its job's output; see `leading_pods`."""
     if group := label(root, PART):

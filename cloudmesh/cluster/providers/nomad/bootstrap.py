@@ -121,13 +121,11 @@ def client(*, cores: int, interface: str, takes_jobs: bool, is_server: bool, met
     }
 
 
-_LOG_FILE_BYTES = 1_000_000_000
 _DOCKER = {
     "allow_privileged": False,
     "volumes": {"enabled": False},
     # An image stays for the next job that needs it. A container stays until keep-output.sh has saved its output.
     "gc": {"image": True, "image_delay": "24h", "container": False},
-    # The log that keep-output.sh copies, which knows the number. It has every byte; of one that grows beyond, the first
-    # file, which has been copied by then, and the last two stay.
-    "logging": {"type": "local", "config": {"max-size": f"{_LOG_FILE_BYTES}", "max-file": "2", "compress": "false"}},
+    # The log that keep-output.sh copies. It has every byte, and never becomes another file.
+    "logging": {"type": "local", "config": {"max-size": f"{1 << 60}", "max-file": "2", "compress": "false"}},
 }

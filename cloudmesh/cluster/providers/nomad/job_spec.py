@@ -31,6 +31,8 @@ RESULTS, _RESULTS_IN_TASK = "alloc/data", "${NOMAD_ALLOC_DIR}/data"
 # A volume is a host volume on each host, and any number of jobs write to it at once.
 ACCESS, ATTACHMENT = "single-node-multi-writer", "file-system"
 SECOND = 1_000_000_000
+# Label of a task's container: how many bytes of what it prints keep-output.sh keeps.
+LOG_LIMIT = "cloudmesh.log_limit"
 PULL_SECONDS = 1800  # a gigabyte at 5 Mbit/s
 _LOST_AFTER = 120 * SECOND
 
@@ -114,6 +116,7 @@ def build_task(submission: Submission[JobSpec], name: str, cpu: int, memory_mb: 
             "network_mode": "host",
             # Process 1 is one that lets signals have their effect on the program, and reaps what it orphans.
             "init": True,
+            "labels": [{LOG_LIMIT: str(submission.job.log_limit_mb << 20)}],
         },
         "Env": {
             "CMS_ADDRESS": "${attr.unique.network.ip-address}",

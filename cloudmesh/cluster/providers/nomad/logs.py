@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk
+from cloudmesh.cluster.providers.kept_log import KeptLog
 from cloudmesh.cluster.providers.nomad.api_client import call, call_with_retry
 from cloudmesh.cluster.providers.nomad.docker_log import DockerLog
 from cloudmesh.cluster.providers.nomad.status import OutputSource
@@ -35,13 +36,11 @@ class Attempt(NamedTuple):
     Attributes:
         path: the file's, in the allocation's directory.
         size: how many bytes it has so far.
-        gap: path of the file that says where some are missing; empty where none are.
         end: path of the file that says that nothing will be added; empty until then.
     """
 
     path: str
     size: int
-    gap: str
     end: str
 
 
@@ -66,10 +65,7 @@ class SavedOutput:
         sizes = {str(entry["Name"]): int(entry["Size"]) for entry in entries}
         prefix = f"output.{task.replace('/', '_')}."
         paths = sorted(name for name in sizes if name.startswith(prefix) and f"{name}.from" in sizes)
-        return [
-            Attempt(path, sizes[path], *(name if name in sizes else "" for name in (f"{path}.gap", f"{path}.end")))
-            for path in paths
-        ]
+        return [Attempt(path, sizes[path], f"{path}.end" if f"{path}.end" in sizes else "") for path in paths]
 
     def read(self, allocation_id: str, path: str, offset: int = 0) -> bytes:
         """Return the next bytes of a file; none at its end."""
@@ -153,7 +149,7 @@ class TaskOutput:
         for attempt in attempts:
             key = (source.allocation_id, attempt.path)
             if key not in self._attempts:
-                self._attempts[key] = _AttemptOutput(self._saved, source)
+                self._attempts[key] = _AttemptOutput(self._saved, source, attempt.path)
             yield from self._attempts[key].read_new(attempt)
         return len(attempts) >= source.starts and all(attempt.end for attempt in attempts)
 
@@ -162,47 +158,33 @@ class TaskOutput:
 
 
 class _AttemptOutput:
-    """What one attempt at a task has written.
+    """What one attempt at a task has written."""
 
-    Attributes:
-        offset: how many bytes of its file have been read.
-    """
-
-    def __init__(self, saved: SavedOutput, source: OutputSource) -> None:
-        self.offset = 0
+    def __init__(self, saved: SavedOutput, source: OutputSource, path: str) -> None:
         self._saved = saved
         self._source = source
-        self._log = DockerLog()
-        self._gap: tuple[int, int] | None = None  # where in the file some are missing, and how many
+        self._path = path
+        self._log = KeptLog(self, DockerLog(), source.task)
         self._is_complete = False
+
+    @property
+    def offset(self) -> int:
+        """How many bytes of its file are done with."""
+        return self._log.offset
 
     def read_new(self, attempt: Attempt) -> Iterator[Chunk]:
         """Yield what was added to its file."""
-        if attempt.gap and not self._gap:
-            offset, size = self._read_words(attempt.gap)
-            self._gap = int(offset), int(size)
-        while self.offset < attempt.size and (piece := self._read(attempt.path, self.offset)):
-            yield from self._tell(piece)
+        yield from self._log.read_new(attempt.size)
         if attempt.end and not self._is_complete:
             self._is_complete = True
-            words = self._read_words(attempt.end)
+            words = self._saved.read(self._source.allocation_id, attempt.end).decode().split()
             if _ELSEWHERE in words:
                 yield outcomes.missing_output(f"{self._source.task} is not kept: its job logs by {words[-1]}")
 
-    def _tell(self, piece: bytes) -> Iterator[Chunk]:
-        """Yield what the next piece of the file says, and where some is missing."""
-        if self._gap and self.offset <= self._gap[0] < self.offset + len(piece):
-            before = self._gap[0] - self.offset
-            yield from self._log.read(piece[:before])
-            self._log.skip_rest()
-            yield outcomes.output_gap(self._source.task, self._gap[1])
-            yield from self._log.read(piece[before:])
-        else:
-            yield from self._log.read(piece)
-        self.offset += len(piece)
+    def read(self, offset: int) -> bytes:
+        """Return the next bytes of its file."""
+        return self._saved.read(self._source.allocation_id, self._path, offset)
 
-    def _read_words(self, path: str) -> list[str]:
-        return self._read(path, 0).decode().split()
-
-    def _read(self, path: str, offset: int) -> bytes:
-        return self._saved.read(self._source.allocation_id, path, offset)
+    def read_gap(self) -> bytes:
+        """Return what is said about a part that is missing."""
+        return self._saved.read(self._source.allocation_id, f"{self._path}.gap")

@@ -43,6 +43,11 @@ def test_a_job_waits_until_all_that_it_owns_is_there():
     assert [manifest["kind"] for manifest in others] == ["Secret", "Secret", "Service"]
 
 
+def test_its_host_is_told_how_much_is_kept_of_what_a_task_prints():
+    secret = build_by_name(submission())["Secret/web-1-tasks"]
+    assert secret["stringData"]["log-limit"] == str(1 << 30)
+
+
 def test_what_is_shown_has_no_secret():
     assert "hidden" not in str(submit.without_secrets(submission()))
     assert "hidden" not in str(build_by_name(submission())["Job/web-1"])

@@ -5,18 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.task_logs import cri_line
 
 from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.providers.base import Chunk
-from cloudmesh.cluster.providers.kubernetes.api_client import BeyondEndError
 from cloudmesh.cluster.providers.kubernetes.cri_log import CriLog
 from cloudmesh.cluster.providers.kubernetes.logs import PodOutput
-
-TOO_LARGE = b"cms: the output of driver is too large to be kept: an unknown amount is missing here\n"
-
-
-def line(text: bytes, tag: str = "F", stream: str = "stdout") -> bytes:
-    return f"2026-11-24T06:00:00.000000000Z {stream} {tag} ".encode() + text + b"\n"
 
 
 class Folder:
@@ -30,13 +24,10 @@ class Folder:
             raise NotFoundError("no such folder")
         return [path.name for path in self.path.iterdir()]
 
-    def read(self, name: str, offset: int) -> bytes:
+    def read(self, name: str, offset: int = 0) -> bytes:
         if not (self.path / name).exists():
             raise NotFoundError("no such file")
-        content = (self.path / name).read_bytes()
-        if offset > len(content):
-            raise BeyondEndError("416")
-        return content[offset : offset + 100]
+        return (self.path / name).read_bytes()[offset : offset + 100]
 
 
 @pytest.fixture
@@ -54,13 +45,13 @@ def test_each_stream_is_told_byte_for_byte_wherever_a_piece_ends(size: int):
     log = CriLog()
     whole = b"".join(
         [
-            line(b"a"),
-            line(b""),
-            line(b"  \xff stdout F b\r"),
-            line(b"an error", stream="stderr"),
-            line(b"x" * 16384, "P"),
-            line(b"end"),
-            line(b"no newline", "P"),
+            cri_line(b"a"),
+            cri_line(b""),
+            cri_line(b"  \xff stdout F b\r"),
+            cri_line(b"an error", stream="stderr"),
+            cri_line(b"x" * 16384, "P"),
+            cri_line(b"end"),
+            cri_line(b"no newline", "P"),
         ]
     )
     chunks = [chunk for at in range(0, len(whole), size) for chunk in log.read(whole[at : at + size])]
@@ -70,12 +61,12 @@ def test_each_stream_is_told_byte_for_byte_wherever_a_piece_ends(size: int):
 
 
 def test_both_streams_are_told_as_they_came():
-    pieces = line(b"1") + line(b"2", stream="stderr") + line(b"3")
+    pieces = cri_line(b"1") + cri_line(b"2", stream="stderr") + cri_line(b"3")
     assert list(CriLog().read(pieces)) == [Chunk("stdout", b"1\n"), Chunk("stderr", b"2\n"), Chunk("stdout", b"3\n")]
 
 
 def test_what_is_added_is_told_once(output: PodOutput, tmp_path: Path):
-    lines = [line(b"line %d" % at) for at in range(50)]
+    lines = [cri_line(b"line %d" % at) for at in range(50)]
     (tmp_path / "0.log").write_bytes(b"".join(lines[:20])[:-3])
     assert told(output).splitlines() == [b"line %d" % at for at in range(19)]
     assert told(output) == b""
@@ -83,46 +74,28 @@ def test_what_is_added_is_told_once(output: PodOutput, tmp_path: Path):
     assert told(output).splitlines() == [b"line %d" % at for at in range(19, 50)]
 
 
-def test_nothing_is_lost_where_the_kubelet_begins_another_file(output: PodOutput, tmp_path: Path):
-    (tmp_path / "0.log").write_bytes(line(b"a") * 9)
-    assert told(output) == b"a\n" * 9
-    (tmp_path / "0.log").write_bytes(line(b"a") * 9 + line(b"b"))
-    (tmp_path / "0.log").rename(tmp_path / "0.log.20261124-060001")
-    assert told(output) == b""
-    (tmp_path / "0.log").write_bytes(line(b"c"))
-    assert told(output) == b"b\nc\n"
-    (tmp_path / "0.log").write_bytes(line(b"c") + line(b"d"))
-    assert told(output) == b"d\n"
-
-
-def test_what_the_kubelet_has_removed_is_told_as_missing(output: PodOutput, tmp_path: Path):
-    (tmp_path / "0.log").write_bytes(line(b"a") * 9)
-    assert told(output) == b"a\n" * 9
-    (tmp_path / "0.log.20261124-060002").write_bytes(line(b"c"))
-    (tmp_path / "0.log.20261124-060001.gz").write_bytes(b"")
-    (tmp_path / "0.log").write_bytes(line(b"d"))
-    assert list(output.read_new(0)) == [Chunk("stderr", TOO_LARGE), Chunk("stdout", b"c\n"), Chunk("stdout", b"d\n")]
-
-
-def test_a_large_output_is_told_from_the_oldest_file_on_afterwards(output: PodOutput, tmp_path: Path):
-    (tmp_path / "0.log.20261124-060001").write_bytes(line(b"a"))
-    (tmp_path / "0.log").write_bytes(line(b"b"))
-    note, *chunks = output.read_new(0)
-    assert b"may lack its beginning" in note.data
-    assert chunks == [Chunk("stdout", b"a\n"), Chunk("stdout", b"b\n")]
+def test_what_is_missing_between_first_and_last_part_is_told_there(output: PodOutput, tmp_path: Path):
+    first, last = cri_line(b"first"), cri_line(b"last") * 9
+    (tmp_path / "0.log").write_bytes(first + bytes(500) + last)
+    (tmp_path / "0.log.gap").write_text(f"{len(first)} {len(first) + 500} 1234573\n")
+    (tmp_path / "0.log.scan").touch()
+    chunks = list(output.read_new())
+    gap = Chunk("stderr", b"cms: the output of driver is larger than its logLimit: 1,234,567 bytes are missing here\n")
+    assert chunks[:2] == [Chunk("stdout", b"first\n"), gap]
+    assert b"".join(chunk.data for chunk in chunks[2:]) == b"last\n" * 9
 
 
 def test_a_container_that_is_started_again_goes_on_in_its_next_file(output: PodOutput, tmp_path: Path):
-    (tmp_path / "0.log").write_bytes(line(b"a"))
+    (tmp_path / "0.log").write_bytes(cri_line(b"a"))
     assert told(output) == b"a\n"
-    (tmp_path / "1.log").write_bytes(line(b"b"))
+    (tmp_path / "1.log").write_bytes(cri_line(b"b"))
     assert told(output, restarts=1) == b"b\n"
     assert told(PodOutput(Folder(tmp_path), "driver"), restarts=1) == b"a\nb\n"
 
 
 def test_a_container_that_has_written_nothing_yet_is_waited_for(output: PodOutput, tmp_path: Path):
     assert told(output) == b""
-    (tmp_path / "0.log").write_bytes(line(b"a"))
+    (tmp_path / "0.log").write_bytes(cri_line(b"a"))
     assert told(output) == b"a\n"
 
 

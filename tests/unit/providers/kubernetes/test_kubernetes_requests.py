@@ -19,7 +19,7 @@ from support.waiting import wait_until
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers.kubernetes import api, api_client, native, requests
-from cloudmesh.cluster.providers.kubernetes.logs import KubeletFolder
+from cloudmesh.cluster.providers.kubernetes.logs import HostFolder
 from cloudmesh.cluster.providers.kubernetes.requests import ALL_PODS, JOBS, NODES, PODS, SECRETS, VOLUMES, Request
 
 MANIFEST = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "finalizers": None}}
@@ -232,33 +232,33 @@ def test_an_answer_is_waited_for_so_long(server: Server, monkeypatch: pytest.Mon
         api_client.call(server.client, NODES.list())
 
 
-POD = {
-    "metadata": {"namespace": "cms-jobs", "name": "a-0", "uid": "u1"},
-    "spec": {"nodeName": "h1", "containers": [{"name": "task"}]},
-}
-FILES = "GET /api/v1/nodes/h1/proxy/logs/pods/cms-jobs_a-0_u1/task"
+PATH = "pods/cms-jobs_a-0_u1/task"
+FILES = f"GET /api/v1/nodes/h1/proxy/logs/{PATH}"
 
 
 def test_the_output_of_a_pod_is_read_from_where_it_was_read_before(server: Server) -> None:
     server.last = Answer(206, pieces=(b"\nmore\n",))
-    assert KubeletFolder(server.client, POD).read("0.log", 100) == b"more\n"
+    assert HostFolder(server.client, "h1", PATH).read("0.log", 100) == b"more\n"
     assert server.requested == [f"{FILES}/0.log"]
     assert server.received[0].accept == "*/*"
     assert server.received[0].byte_range == f"bytes=99-{100 + (4 << 20) - 1}"
 
 
-def test_the_end_of_an_output_is_told_from_a_file_that_is_too_short(server: Server) -> None:
+def test_at_its_end_an_output_has_no_more_bytes(server: Server) -> None:
     server.last = Answer(206, pieces=(b"\n",))
-    assert KubeletFolder(server.client, POD).read("0.log", 100) == b""
-    server.last = Answer(416, pieces=(b"invalid range",))
-    with pytest.raises(api_client.BeyondEndError):
-        KubeletFolder(server.client, POD).read("0.log", 100)
+    assert HostFolder(server.client, "h1", PATH).read("0.log", 100) == b""
+
+
+def test_where_a_folder_has_several_names_the_first_that_is_there_counts(server: Server) -> None:
+    server.answers = [Answer(404), Answer(206, pieces=(b"text\n",))]
+    assert HostFolder(server.client, "h1", "other", PATH).read("0.log") == b"text\n"
+    assert server.requested[-1] == f"{FILES}/0.log"
 
 
 def test_a_hosts_files_are_found_in_what_the_kubelet_shows(server: Server) -> None:
-    page = b'<pre>\n<a href="0.log">0.log</a>\n<a href="/api/x/0.log.20261124-060001">0.log.2026</a>\n</pre>'
+    page = b'<pre>\n<a href="0.log">0.log</a>\n<a href="/api/x/0.log.gap">0.log.gap</a>\n<a href="pod/">pod/</a></pre>'
     server.last = Answer(pieces=(page,))
-    assert KubeletFolder(server.client, POD).list_names() == ["0.log", "0.log.20261124-060001"]
+    assert HostFolder(server.client, "h1", PATH).list_names() == ["0.log", "0.log.gap", "pod"]
     assert server.requested == [f"{FILES}/"]
 
 

@@ -2,7 +2,6 @@
 
 from cloudmesh.cluster.providers.nomad import bootstrap
 from cloudmesh.cluster.providers.nomad.job_spec import CORE
-from cloudmesh.cluster.ssh import host_script
 
 
 def client(**changed) -> dict:
@@ -53,8 +52,7 @@ def test_hosts_are_counted_in_cores_whatever_their_clock_rate():
 
 def test_dockers_log_keeps_every_byte_for_the_host_to_copy():
     docker = configuration()["plugin"][0]["docker"]["config"]
-    script = host_script.load("nomad/keep-output.sh")
-    size = docker["logging"]["config"]["max-size"]
-    assert docker["logging"] == {"type": "local", "config": {"max-size": size, "max-file": "2", "compress": "false"}}
-    assert f"FILE_BYTES={size}\n" in script
+    logging = docker["logging"]
+    assert logging["type"] == "local"
+    assert int(logging["config"]["max-size"]) >= 1 << 50  # it never begins another file
     assert docker["gc"]["container"] is False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import nomad
 import pytest
+from support.task_logs import LAST, MORE, docker_entry
 
 from cloudmesh.cluster.providers.base import Chunk
 from cloudmesh.cluster.providers.nomad import logs
@@ -20,28 +20,6 @@ from cloudmesh.cluster.providers.nomad.logs import TaskOutput, was_cut_off
 from cloudmesh.cluster.providers.nomad.status import OutputSource
 
 ALLOCATION, FIRST, SECOND = "a1", "output.task.2026-01-01T00:00:01.5Z", "output.task.2026-01-01T00:00:09.1Z"
-TIME = b"\x10\xac\xdd\xa2\xfa\xeb\xb1\x9c\x94\x16"
-
-
-def number(value: int) -> bytes:
-    """Return a number as protocol buffers have it."""
-    more, last = [], value
-    while last >= 0x80:
-        more.append(last & 0x7F | 0x80)
-        last >>= 7
-    return bytes([*more, last])
-
-
-def entry(text: bytes, stream: str = "stdout", part: bytes | None = None) -> bytes:
-    """Return an entry of the daemon's log, as Docker writes it; `part` is what it says of a part of a line."""
-    line = b"\x1a" + number(len(text)) + text if text else b""
-    about = b"" if part is None else b"\x20\x01\x2a" + number(len(part)) + part
-    message = b"\n\x06" + stream.encode() + TIME + line + about
-    size = struct.pack(">L", len(message))
-    return size + message + size
-
-
-MORE, LAST = b"\x12\x02id\x18\x01", b"\x08\x01\x12\x02id\x18\x02"
 
 
 def told(chunks: Iterator[Chunk], stream: str = "stdout") -> bytes:
@@ -88,6 +66,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[nomad.No
 def save(folder: Path, name: str, content: bytes, end: str | None = None) -> None:
     """Do what a host does of one attempt; `end` says that it is over."""
     (folder / f"{name}.from").write_text("boot 25 7")
+    (folder / f"{name}.gap").touch()
     (folder / name).write_bytes(content)
     if end is not None:
         (folder / f"{name}.end").write_text(end)
@@ -101,14 +80,14 @@ def source(**fields: object) -> OutputSource:
 def test_each_stream_is_told_byte_for_byte_wherever_a_piece_ends(size: int):
     log, text = DockerLog(), b"x" * 16384
     saved = [
-        entry(b"one"),
-        entry(b""),
-        entry(b"wrong \xff\xfe", "stderr"),
-        entry(b"r\r"),
-        entry(text, part=MORE),
-        entry(b"end", part=LAST),
-        entry(b"y" * 200),
-        entry(b"no newline", part=MORE),
+        docker_entry(b"one"),
+        docker_entry(b""),
+        docker_entry(b"wrong \xff\xfe", "stderr"),
+        docker_entry(b"r\r"),
+        docker_entry(text, part=MORE),
+        docker_entry(b"end", part=LAST),
+        docker_entry(b"y" * 200),
+        docker_entry(b"no newline", part=MORE),
     ]
     whole = b"".join(saved)
     chunks = [chunk for at in range(0, len(whole), size) for chunk in log.read(whole[at : at + size])]
@@ -117,7 +96,7 @@ def test_each_stream_is_told_byte_for_byte_wherever_a_piece_ends(size: int):
 
 
 def test_both_streams_are_told_as_they_came():
-    pieces = entry(b"1") + entry(b"2", "stderr") + entry(b"3") + entry(b"4")
+    pieces = docker_entry(b"1") + docker_entry(b"2", "stderr") + docker_entry(b"3") + docker_entry(b"4")
     assert list(DockerLog().read(pieces)) == [
         Chunk("stdout", b"1\n"),
         Chunk("stderr", b"2\n"),
@@ -126,7 +105,7 @@ def test_both_streams_are_told_as_they_came():
 
 
 def test_what_is_added_is_told_once(client: nomad.Nomad, tmp_path: Path):
-    output, lines = TaskOutput(client), [entry(b"line %d" % at) for at in range(50)]
+    output, lines = TaskOutput(client), [docker_entry(b"line %d" % at) for at in range(50)]
     save(tmp_path, FIRST, b"".join(lines[:20])[:-3])
     assert told(output.read_new([source()])).splitlines() == [b"line %d" % at for at in range(19)]
     assert told(output.read_new([source()])) == b""
@@ -135,9 +114,9 @@ def test_what_is_added_is_told_once(client: nomad.Nomad, tmp_path: Path):
 
 
 def test_every_attempt_is_told_one_after_the_other(client: nomad.Nomad, tmp_path: Path):
-    save(tmp_path, SECOND, entry(b"again"), "")
-    save(tmp_path, FIRST, entry(b"try"), "")
-    save(tmp_path, "output.task-2.2026-01-01T00:00:00Z", entry(b"another task"), "")
+    save(tmp_path, SECOND, docker_entry(b"again"), "")
+    save(tmp_path, FIRST, docker_entry(b"try"), "")
+    save(tmp_path, "output.task-2.2026-01-01T00:00:00Z", docker_entry(b"another task"), "")
     assert list(TaskOutput(client).read_rest([source(starts=2)])) == [
         Chunk("stdout", b"try\n"),
         Chunk("stdout", b"again\n"),
@@ -145,7 +124,7 @@ def test_every_attempt_is_told_one_after_the_other(client: nomad.Nomad, tmp_path
 
 
 def test_an_end_that_was_not_saved_is_told(client: nomad.Nomad, tmp_path: Path):
-    save(tmp_path, FIRST, entry(b"a"))
+    save(tmp_path, FIRST, docker_entry(b"a"))
     chunks = list(TaskOutput(client).read_rest([source()]))
     assert (told(iter(chunks)), told(iter(chunks), "stderr")) == (
         b"a\n",
@@ -154,24 +133,21 @@ def test_an_end_that_was_not_saved_is_told(client: nomad.Nomad, tmp_path: Path):
 
 
 def test_an_attempt_of_which_nothing_was_saved_is_told(client: nomad.Nomad, tmp_path: Path):
-    save(tmp_path, FIRST, entry(b"a"), "")
+    save(tmp_path, FIRST, docker_entry(b"a"), "")
     assert b"may lack its end" in told(TaskOutput(client).read_rest([source(starts=2)]), "stderr")
 
 
 def test_a_task_that_still_runs_is_not_waited_for(client: nomad.Nomad, tmp_path: Path):
-    save(tmp_path, FIRST, entry(b"a"))
+    save(tmp_path, FIRST, docker_entry(b"a"))
     assert list(TaskOutput(client).read_rest([source(is_over=False)])) == [Chunk("stdout", b"a\n")]
 
 
 def test_what_is_missing_between_first_and_last_part_is_told_there(client: nomad.Nomad, tmp_path: Path):
-    first, last = entry(b"first") + entry(b"cut off")[:9], entry(b"last") * 10
-    (tmp_path / f"{FIRST}.gap").write_text(f"{len(first)} 2000000000\n")
-    save(tmp_path, FIRST, first + last, "")
+    first, last = docker_entry(b"first"), docker_entry(b"last") * 10
+    save(tmp_path, FIRST, first + bytes(1000) + last, "")
+    (tmp_path / f"{FIRST}.gap").write_text(f"{len(first)} {len(first) + 1000} 1234573\n")
     chunks = list(TaskOutput(client).read_rest([source()]))
-    gap = Chunk(
-        "stderr",
-        b"cms: the output of task is too large to be kept: at least 2,000,000,000 bytes are missing here\n",
-    )
+    gap = Chunk("stderr", b"cms: the output of task is larger than its logLimit: 1,234,567 bytes are missing here\n")
     assert chunks[:2] == [Chunk("stdout", b"first\n"), gap]
     assert told(iter(chunks[2:])) == b"last\n" * 10
 

@@ -8,6 +8,7 @@ import pytest
 
 from cloudmesh.cluster.providers.base import Mount, Submission
 from cloudmesh.cluster.providers.nomad import task_group_job
+from cloudmesh.cluster.providers.nomad.job_spec import LOG_LIMIT
 from cloudmesh.cluster.spec.container import ContainerJob
 from cloudmesh.cluster.spec.job import JobSpec, Resources
 from cloudmesh.cluster.spec.task_groups import TaskGroup, TaskLayout
@@ -51,6 +52,10 @@ def test_the_same_submission_gives_the_same_job():
     volumes = (Mount("data", "/data"),)
     first, second = (build(volumes=volumes, secrets={"B": "2", "A": "1"}, ports=("web",)) for _ in range(2))
     assert json.dumps(first) == json.dumps(second)
+
+
+def test_its_host_is_told_how_much_is_kept_of_what_a_task_prints():
+    assert only_task(build(log_limit_mb=64))["Config"]["labels"] == [{LOG_LIMIT: str(64 << 20)}]
 
 
 def test_every_task_knows_who_it_is_and_where():

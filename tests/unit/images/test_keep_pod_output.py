@@ -1,0 +1,121 @@
+"""The host's copy of what pods print: it stays when Kubernetes has deleted a pod, and is bounded as the job says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.task_logs import cri_line
+from support.waiting import wait_until
+
+IMAGES = Path(__file__).parents[3] / "cloudmesh/images"
+LINE = cri_line(b"x" * 99)
+
+
+class Host:
+    """A host with pods."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for script in ("kubernetes/keep-output.sh", "host/shorten-log.pl"):
+            text = (IMAGES / script).read_text()
+            (folder / script.rpartition("/")[2]).write_text(text)
+        for name in ("pods", "results", "kubelet", "kept"):
+            (folder / name).mkdir()
+
+    def add_pod(self, pod: str = "a-0-x", *, limit: int = 0, results: str = "a/task-0") -> Path:
+        """Have a pod start; return its log."""
+        (self.folder / "results" / results / pod).mkdir(parents=True)
+        if limit:
+            secrets = self.folder / "kubelet" / "u1" / "volumes" / "kubernetes.io~secret" / "secrets"
+            secrets.mkdir(parents=True)
+            (secrets / "log-limit").write_text(str(limit))
+        return self.add_log(f"cms-jobs_{pod}_u1")
+
+    def add_log(self, pod: str) -> Path:
+        log = self.folder / "pods" / pod / "task" / "0.log"
+        log.parent.mkdir(parents=True)
+        log.write_bytes(LINE)
+        return log
+
+    def kept(self, name: str = "0.log", attempt: str = "a/task-0/a-0-x") -> Path:
+        return self.folder / "kept" / attempt / name
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Run the script."""
+        folders = [str(self.folder / name) for name in ("pods", "results", "kubelet", "kept")]
+        command = ["sh", str(self.folder / "keep-output.sh"), *folders]
+        process = subprocess.Popen(command, env={**os.environ, "PAUSE": "0.05"})
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """Return a host without pods."""
+    return Host(tmp_path)
+
+
+def test_what_a_pod_prints_stays_when_the_pod_is_deleted(host: Host):
+    with host.keeping():
+        log = host.add_pod()
+        assert wait_until(host.kept().exists, 20, 0.02)
+        with log.open("ab") as file:
+            file.write(LINE)
+        log.unlink()
+    assert host.kept().read_bytes() == LINE * 2
+    assert host.kept().parent.stat().st_mode & 0o077 == 0
+    assert int(host.kept("started").read_text()) > 0
+
+
+def test_each_start_of_a_container_is_kept(host: Host):
+    log = host.add_pod()
+    log.with_name("1.log").write_bytes(LINE * 2)
+    with host.keeping():
+        assert wait_until(lambda: host.kept().exists() and host.kept("1.log").exists(), 20, 0.02)
+    assert host.kept("1.log").read_bytes() == LINE * 2
+
+
+def test_of_what_is_larger_than_its_limit_the_middle_is_dropped(host: Host):
+    log = host.add_pod(limit=1 << 20)
+    with host.keeping():
+        log.write_bytes(LINE * 50_000)
+        assert wait_until(host.kept("0.log.gap").exists, 30, 0.05)
+    start, end, before = map(int, host.kept("0.log.gap").read_text().split())
+    assert (start % len(LINE), end % len(LINE), before) == (0, 0, end // len(LINE) * 100)
+    assert log.stat().st_ino == host.kept().stat().st_ino
+    assert host.kept("limit").read_text() == f"{1 << 20}"
+
+
+def test_what_is_within_its_limit_stays_as_it_is(host: Host):
+    log = host.add_pod()
+    with host.keeping():
+        log.write_bytes(LINE * 50_000)
+        assert wait_until(host.kept().exists, 20, 0.02)
+    assert log.read_bytes() == LINE * 50_000
+    assert host.kept("limit").read_text() == f"{1 << 30}\n"
+
+
+def test_the_output_of_a_pod_that_is_gone_is_bounded_as_well(host: Host):
+    host.kept().parent.mkdir(parents=True)
+    host.kept("limit").write_text(str(1 << 20))
+    host.kept().write_bytes(LINE * 50_000)
+    with host.keeping():
+        assert wait_until(host.kept("0.log.gap").exists, 30, 0.05)
+
+
+@pytest.mark.parametrize("pod", ["kube-system_dns_u1", "cms-jobs_native_u1"])
+def test_nothing_is_kept_of_pods_that_are_no_jobs_of_ours(host: Host, pod: str):
+    log = host.add_log(pod)
+    with host.keeping():
+        ours = host.add_pod()
+        assert wait_until(host.kept().exists, 20, 0.02)
+    assert (log.stat().st_nlink, ours.stat().st_nlink) == (1, 2)
