@@ -127,13 +127,17 @@ servers() {
     pkill -x 'kube-proxy|flanneld' || true
 }
 
-# A host whose /etc/kubernetes was deleted joins as a new one: the cluster has forgotten what it was.
+# A host whose /etc/kubernetes was deleted joins as a new one: the cluster has forgotten what it was, its pods and the network
+# of these included, and gives it another.
 drop_remains() {
     if [ ! -e "$DATA/joined" ] || [ -e /etc/kubernetes/kubelet.conf ]; then return 0; fi
     step "drop what an earlier join has left"
-    systemctl stop cloudmesh-kubelet.service
+    stop_pods
+    drop_pod_network
     for path in /var/lib/cloudmesh/etcd "$KUBELET/pki"; do remove_tree "$path"; done
     rm -f "$DATA/joined"
+    systemctl start cloudmesh-containerd.service || fail "containerd did not start: $(journal cloudmesh-containerd)"
+    wait_for 30 test -S "$SOCKET" || fail "containerd does not answer: $(journal cloudmesh-containerd)"
 }
 
 # kubeadm has the kubelet of a server ask no API but that of its own host.
@@ -235,16 +239,20 @@ stop_pods() {
     find /sys/fs/cgroup -depth -type d -path '*kubepods*' -exec rmdir {} + 2>/dev/null || true
 }
 
-remove_network() {
+drop_pod_network() {
     for file in /run/netns/cni-*; do
         [ -e "$file" ] || continue
         umount "$file" 2>/dev/null || true
         rm -f "$file"
     done
     for link in cni0 flannel.1; do remove_link "$link"; done
+    rm -rf /var/lib/cni/networks/cloudmesh
+}
+
+remove_network() {
+    drop_pod_network
     restore_firewall "$FIREWALL"
     restore_forwarding
-    rm -rf /var/lib/cni/networks/cloudmesh
     for pod in "$SANDBOXES"/*; do rm -f "/var/lib/cni/results/"*"-$(basename "$pod")-"*; done
     [ -s "$STATE/xtables" ] || rm -f /run/xtables.lock
 }
