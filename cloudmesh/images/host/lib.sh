@@ -173,10 +173,10 @@ start_registry() {
     step "start the registry"
     mkdir -p "$REGISTRY_DATA"
     chmod 700 "$REGISTRY_DATA"
-    for unit in "$UNITS"/cloudmesh-registry*.service; do
-        systemctl enable --quiet "$(basename "$unit")"
-        systemctl start "$(basename "$unit")"
-    done
+    set --
+    for unit in "$UNITS"/cloudmesh-registry*.service; do set -- "$@" "$(basename "$unit")"; done
+    systemctl enable --quiet "$@"
+    systemctl start "$@"
     wait_for 30 registry_answers || fail "the registry did not start: $(journal cloudmesh-registry)"
 }
 
