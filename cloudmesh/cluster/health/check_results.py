@@ -98,7 +98,7 @@ def check_host(name: str, health: HostHealth, skews: Sequence[float]) -> Iterato
         "registry",
         name,
         health.registry,
-        "see that it reaches a server on the registry's port (TCP 5443), and add this host again",
+        "see that it reaches the servers on TCP 5443, and that cloudmesh-registry runs there: systemctl status",
     )
     yield _check_answer(
         "runtime", name, health.runtime, "look at its log: journalctl -u docker -u cloudmesh-containerd"

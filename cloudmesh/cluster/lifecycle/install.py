@@ -332,7 +332,7 @@ def deliver_binaries(run: Installation) -> None:
 
     Raises:
         BinaryError: no source has the binaries.
-        HostError: the registry on the first server did not take them.
+        HostError: no server's registry took them.
     """
     if run.binaries_in_progress is None:
         return

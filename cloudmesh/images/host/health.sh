@@ -19,7 +19,11 @@ disks() {
 registry() {
     name=$(sed 's/:.*//' registry)
     getent hosts "$name" >/dev/null || printf '%s has no address here: systemctl start cloudmesh-names.service; ' "$name"
-    why=$(registry_get /v2/ -o /dev/null --connect-timeout 5 --max-time 10 2>&1) || printf '%s' "${why:-curl failed}"
+    set -- /v2/ -o /dev/null --connect-timeout 5 --max-time 10
+    why=$(registry_get "$@" 2>&1) || { printf '%s' "${why:-curl failed}" && return; }
+    # A server that goes by the others' has lost its own.
+    [ -e "$CONFIG/registry.yml" ] || return 0
+    why=$(ask_registry "$(registries | head -n 1)" "$@" 2>&1) || printf 'its own does not answer: %s' "$why"
 }
 
 runtime() {

@@ -175,30 +175,39 @@ start_registry() {
     step "start the registry"
     mkdir -p "$REGISTRY_DATA"
     chmod 700 "$REGISTRY_DATA"
-    for unit in "$UNITS"/cloudmesh-registry*.service; do
-        systemctl enable --quiet "$(basename "$unit")"
-        systemctl start "$(basename "$unit")"
-    done
+    set --
+    for unit in "$UNITS"/cloudmesh-registry*.service; do set -- "$@" "$(basename "$unit")"; done
+    systemctl enable --quiet "$@"
+    systemctl start "$@"
     wait_for 30 registry_answers || fail "the registry did not start: $(journal cloudmesh-registry)"
 }
 
-registry_answers() { registry_get /v2/ -o /dev/null; }
+# The one of this server.
+registry_answers() { ask_registry "$(registries | head -n 1)" /v2/ -o /dev/null; }
 
 # curl against the cluster's registry, with this host's certificate; the next server is asked where one is silent or has not
 # what is wanted: registry_get PATH [CURL OPTION...]
 registry_get() {
     path=$1
     shift
-    code=0
-    while read -r server; do
-        code=0
-        curl --silent --show-error --fail --connect-timeout 5 --max-time 300 --cacert "$CONFIG/ca.pem" \
-            --cert "$CONFIG/host.pem" --key "$CONFIG/host-key.pem" --noproxy '*' --connect-to "::$server:" \
-            "https://$(cat registry)$path" "$@" </dev/null || code=$?
-        # 23: this host could not write it.
-        case $code in 0 | 23) break ;; esac
-    done <"$CONFIG/names/$(sed 's/:.*//' registry)"
+    code=1
+    for server in $(registries); do
+        if ask_registry "$server" "$path" "$@"; then return 0; else code=$?; fi
+        # This host could not write it.
+        [ "$code" -ne 23 ] || break
+    done
     return "$code"
+}
+
+# The addresses of the servers; on a server its own is the first.
+registries() { cat "$CONFIG/names/$(sed 's/:.*//' registry)"; }
+
+# ask_registry SERVER PATH [CURL OPTION...]
+ask_registry() {
+    at=$1 url=https://$(cat registry)$2
+    shift 2
+    curl --silent --show-error --fail --connect-timeout 5 --max-time 300 --cacert "$CONFIG/ca.pem" --cert "$CONFIG/host.pem" \
+        --key "$CONFIG/host-key.pem" --noproxy '*' --connect-to "::$at:" "$url" "$@"
 }
 
 # From now on, an engine that is silent here is one that was started, and not one that a command never got to.
