@@ -28,6 +28,8 @@ ASKED=10 ASKED_AFTER_START=120
 LIMIT=1073741824 LIMIT_LABEL=cloudmesh.log_limit
 # A log with less than the first is below any limit. From the second on, what was copied goes out of the daemon's.
 SMALL=500000 LARGE=100000000
+# What bootstrap.py has for the size of the daemon's log; a native job may have it begin other files, which are not copied.
+ENDLESS=1152921504606846976
 shortener=$(dirname "$0")/shorten-log.pl
 LABEL='"label":["com.hashicorp.nomad.alloc_id"]'
 
@@ -70,14 +72,15 @@ keep() {
     if [ ! -e "$file.end" ]; then
         # So that Nomad, when it starts the task again, does not remove the container of that name.
         docker_api "/containers/$1/rename?name=$name.$short" -X POST || true
-        driver=$(printf '%s' "$description" | grep -o '"LogConfig":{"Type":"[^"]*"' | cut -d '"' -f 6)
+        elsewhere=$(printf '%s' "$description" | grep -o '"LogConfig":{"Type":"[^"]*"' | cut -d '"' -f 6)
+        case "$elsewhere $description" in local*"\"max-size\":\"$ENDLESS\""*) elsewhere= ;; esac
         log=$(field HostnamePath "$description")
         log=${log%/*}/local-logs/container.log
         limit=$(field "$LIMIT_LABEL" "$description")
         : "${limit:=$LIMIT}"
         touch "$file.gap"
         [ -e "$file.from" ] || boot >"$file.from"
-        if [ "$driver" = local ]; then copy "$1"; else until wait_for_end "$1" 3600; do :; done; fi
+        if [ -z "$elsewhere" ]; then copy "$1"; else until wait_for_end "$1" 3600; do :; done; fi
         finish
     fi
     if [ -s "$file.end" ]; then sleep "$ASKED_AFTER_START"; else sleep "$ASKED"; fi
@@ -123,10 +126,12 @@ shorten() {
     fi
 }
 
+# What ends while the host goes down is finished when it has been started again: it was the host that ended it.
 finish() {
+    [ "$(systemctl is-system-running 2>/dev/null)" != stopping ] || exit 0
     {
         if [ "$(cat "$file.from")" != "$(boot)" ]; then echo restarted; fi
-        if [ "$driver" != local ]; then echo "elsewhere $driver"; fi
+        if [ -n "$elsewhere" ]; then echo "elsewhere $elsewhere"; fi
     } >"$file.end.new"
     mv "$file.end.new" "$file.end"
 }

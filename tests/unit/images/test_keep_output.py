@@ -65,11 +65,10 @@ class Host:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def describe(self, *more: str, driver: str = "local") -> None:
+    def describe(self, *more: str, driver: str = "local", size: int = 1 << 60) -> None:
         """Have Docker describe the container so."""
-        fields = (
-            f'"Created":"{CREATED}","HostnamePath":"ROOT/hostname","HostConfig":{{"LogConfig":{{"Type":"{driver}"}}}}'
-        )
+        logging = f'"LogConfig":{{"Type":"{driver}","Config":{{"max-size":"{size}"}}}}'
+        fields = f'"Created":"{CREATED}","HostnamePath":"ROOT/hostname","HostConfig":{{{logging}}}'
         (self.folder / "description").write_text(f"{{{','.join((fields, *more))}}}")
 
     def write(self, text: str) -> None:
@@ -169,8 +168,25 @@ def test_a_container_from_before_the_host_was_started_says_so(host: Host):
     assert host.read() == BEGINNING
 
 
-def test_an_output_that_its_job_sends_elsewhere_is_told(host: Host):
-    host.describe(driver="syslog")
+def test_what_ends_while_the_host_goes_down_is_finished_when_it_is_up_again(host: Host):
+    systemctl = host.folder / "bin" / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\ntouch {host.folder}/asked\necho stopping\n")
+    systemctl.chmod(0o755)
+    host.write(BEGINNING)
     host.end()
     with host.copying():
-        host.wait_for("elsewhere syslog\n", ".end")
+        host.wait_for(BEGINNING)
+        assert wait_until((host.folder / "asked").exists, 20, 0.05)
+    systemctl.unlink()
+    Path(f"{host.copy}.from").write_text("another start\n")
+    assert host.read(".end") is None
+    with host.copying():
+        host.wait_for("restarted\n", ".end")
+
+
+@pytest.mark.parametrize(("driver", "size"), [("syslog", 1 << 60), ("local", 1 << 20)])
+def test_an_output_that_its_job_sends_elsewhere_is_told(host: Host, driver: str, size: int):
+    host.describe(driver=driver, size=size)
+    host.end()
+    with host.copying():
+        host.wait_for(f"elsewhere {driver}\n", ".end")

@@ -123,8 +123,11 @@ class KubernetesEngine:
         return tuple(sorted(self._parse_nodes(self._list_all_pods(UNFINISHED)), key=lambda node: node.name))
 
     def begin_drain(self, node: Node) -> None:
-        """Send `node` no more pods."""
+        """Send `node` no more pods, and note which it had that Kubernetes has deleted: what they left can be moved."""
         self._set_unschedulable(node, True)
+        if node.status != "down":
+            with suppress(ApiError):
+                self._jobs.note_deleted(node.id)
 
     def move_jobs(self, node: Node) -> tuple[str, ...]:
         """Evict the executors on `node`; return the jobs that have pods there: other tasks cannot be moved."""

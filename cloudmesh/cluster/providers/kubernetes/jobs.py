@@ -20,7 +20,7 @@ from cloudmesh.cluster.providers.base import Chunk, Leftover
 from cloudmesh.cluster.providers.cluster_time import ClusterClock
 from cloudmesh.cluster.providers.kubernetes import pod_spec, pod_status, requests, status
 from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry, list_all, read_time
-from cloudmesh.cluster.providers.kubernetes.logs import JobOutput
+from cloudmesh.cluster.providers.kubernetes.logs import JobOutput, list_deleted_pods
 from cloudmesh.cluster.providers.kubernetes.pod_spec import EXECUTOR
 from cloudmesh.cluster.providers.kubernetes.status import TaskPlacement
 
@@ -151,6 +151,16 @@ class JobStore:
             if any(pod["spec"].get("nodeName") == node and pod_status.has_started(pod) for pod in pods):
                 self._patch(root, _build_placed(root, pods))
 
+    def note_deleted(self, node: str) -> None:
+        """Store in each job what ran on a node of pods that Kubernetes has deleted, as when another task failed."""
+        for root, pods, _ in self._list_jobs_with_pods():
+            if status.has_finished(root) and not status.has_all_leading_pods(root, pods):
+                deleted = list_deleted_pods(self._client, node, root, pods)
+                placed = [
+                    TaskPlacement(pod.name, pod.task, node, pod_status.format_time(pod.started)) for pod in deleted
+                ]
+                self._patch(root, _build_placed(root, pods, deleted=placed))
+
     def has_failed(self, job_id: str) -> bool:
         """Return whether one of the Jobs of a job has ended without being complete."""
         return any(status.has_finished(job) and not status.is_complete(job) for job in self._read_jobs(job_id))
@@ -208,10 +218,13 @@ class JobStore:
 
 
 def _build_placed(
-    root: Mapping[str, Any], pods: _Objects, annotations: Mapping[str, str] | None = None
+    root: Mapping[str, Any],
+    pods: _Objects,
+    annotations: Mapping[str, str] | None = None,
+    deleted: Iterable[TaskPlacement] = (),
 ) -> dict[str, Any]:
     """Return the patch of a root Job that stores where the job's tasks ran, and more annotations."""
-    placed = json.dumps(status.task_placements(root, pods))
+    placed = json.dumps(status.task_placements(root, pods, deleted))
     return {"metadata": {"annotations": {pod_spec.PLACED: placed, **(annotations or {})}}}
 
 

@@ -208,13 +208,10 @@ class JobOutput:
         """
         if status.has_all_leading_pods(root, pods):
             return
-        there = {pod["metadata"]["name"] for pod in pods}
-        created = pod_status.parse_time(root["metadata"]["creationTimestamp"])
         for host in sorted(self._up or ()):
             try:
-                for pod in sorted(list_kept_pods(self._client, host, self._job_id)):
-                    is_ours = status.is_leading_task(root, pod.task) and pod.started > created - _CLOCK_SECONDS
-                    if is_ours and pod.name not in there:
+                for pod in list_deleted_pods(self._client, host, root, pods):
+                    if status.is_leading_task(root, pod.task):
                         yield from self._outputs.get(pod.name, pod.output).read_new()
             except (ApiError, NotFoundError) as error:
                 yield outcomes.missing_output(f"{self._job_id} on {host} cannot be had: {error}")
@@ -231,7 +228,24 @@ class JobOutput:
         return PodOutput(HostFolder(self._client, str(pod["spec"]["nodeName"]), *paths), task)
 
 
-def list_kept_pods(client: ApiClient, node: str, job_id: str) -> Iterator[KeptPod]:
+def list_deleted_pods(
+    client: ApiClient, node: str, root: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]
+) -> list[KeptPod]:
+    """Return the pods of a job that Kubernetes has deleted, and whose output a host keeps, the oldest first.
+
+    Args:
+        client: the API client.
+        node: the name of the host's node.
+        root: the root Job of the job.
+        pods: those that there are.
+    """
+    there = {pod["metadata"]["name"] for pod in pods}
+    created = pod_status.parse_time(root["metadata"]["creationTimestamp"])
+    listed = _list_kept_pods(client, node, root["metadata"]["name"])
+    return sorted(pod for pod in listed if pod.name not in there and pod.started > created - _CLOCK_SECONDS)
+
+
+def _list_kept_pods(client: ApiClient, node: str, job_id: str) -> Iterator[KeptPod]:
     """Yield the pods of a job, or of an earlier one of its name, whose output a host keeps."""
     path = f"{_KEPT}/{job_id}"
     with suppress(NotFoundError):

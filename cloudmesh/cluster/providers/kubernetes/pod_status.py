@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from cloudmesh.cluster.core.model import State, TaskStatus
@@ -202,6 +202,11 @@ def label(kubernetes_object: Mapping[str, Any], name: str) -> str:
 def parse_time(text: str | None) -> float:
     """Return the seconds since the epoch of "2026-11-24T06:00:00Z"; 0 if the text is empty or None."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else 0.0
+
+
+def format_time(seconds: float) -> str:
+    """Return seconds since the epoch as "2026-11-24T06:00:00Z"."""
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _why_ended(terminated: Mapping[str, Any]) -> str:

@@ -125,14 +125,18 @@ class TaskPlacement(NamedTuple):
     created: str
 
 
-def task_placements(root: _Object, pods: Iterable[_Object]) -> list[TaskPlacement]:
+def task_placements(
+    root: _Object, pods: Iterable[_Object], deleted: Iterable[TaskPlacement] = ()
+) -> list[TaskPlacement]:
     """Return where the tasks of a job run or ran, only the last attempt of each task, sorted by task.
 
     Args:
         root: the root Job, which also stores where the tasks ran when the job was stopped.
         pods: all pods of the job.
+        deleted: where more of its pods ran, as their hosts say.
     """
-    placements = [TaskPlacement(*fields) for fields in json.loads(annotation(root, PLACED) or "[]")]
+    stored = (TaskPlacement(*fields) for fields in json.loads(annotation(root, PLACED) or "[]"))
+    placements = [*stored, *deleted]
     for pod in filter(pod_status.has_started, pods):
         created, name = pod_status.age_key(pod)
         placements.append(TaskPlacement(name, pod_status.task_name(pod), pod["spec"]["nodeName"], created))

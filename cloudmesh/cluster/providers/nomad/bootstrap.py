@@ -126,6 +126,6 @@ _DOCKER = {
     "volumes": {"enabled": False},
     # An image stays for the next job that needs it. A container stays until keep-output.sh has saved its output.
     "gc": {"image": True, "image_delay": "24h", "container": False},
-    # The log that keep-output.sh copies. It has every byte, and never becomes another file.
+    # The log that keep-output.sh copies, which knows the size. It has every byte, and never becomes another file.
     "logging": {"type": "local", "config": {"max-size": f"{1 << 60}", "max-file": "2", "compress": "false"}},
 }

@@ -50,10 +50,13 @@ class Api(BaseHTTPRequestHandler):
     """Answers for a job of two tasks, each on a node of its own."""
 
     objects: dict[str, dict[str, Any]]
+    kubelet: dict[str, bytes]  # what the kubelet of n2 shows below /var/log
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        if path in self.objects:
+        if (shown := path.removeprefix("/api/v1/nodes/n2/proxy/logs/")) in self.kubelet:
+            self._answer(self.kubelet[shown])
+        elif path in self.objects:
             self._answer(json.dumps(self.objects[path]).encode())
         else:
             folder = PODS if path == "/api/v1/pods" else path
@@ -62,7 +65,8 @@ class Api(BaseHTTPRequestHandler):
 
     def do_PATCH(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.objects[self.path]["metadata"]["annotations"].update(body["metadata"]["annotations"])
+        annotations = body.get("metadata", {}).get("annotations", {})
+        self.objects[self.path]["metadata"]["annotations"].update(annotations)
         self._answer(b"{}")
 
     def do_DELETE(self) -> None:
@@ -96,6 +100,7 @@ def engine() -> Iterator[KubernetesEngine]:
         "spec": {"parallelism": 2},
         "status": {"conditions": [{"type": "Complete", "status": "True"}]},
     }
+    Api.kubelet = {}
     Api.objects = {
         "/api/v1/nodes/n1": build_node("n1", "Büro_1"),
         "/api/v1/nodes/n2": build_node("n2", "Büro_2"),
@@ -132,3 +137,21 @@ def test_where_tasks_ran_is_known_after_their_node_was_removed(engine: Kubernete
     assert ("task-1", "n2", State.SUCCEEDED, "its host was removed") in [
         (task.name, task.host, task.state, task.reason) for task in status.tasks
     ]
+
+
+def test_a_task_whose_pod_kubernetes_deleted_as_another_failed_is_known_once_its_node_is_drained(
+    engine: KubernetesEngine,
+) -> None:
+    Api.objects[f"{JOB}/two"]["status"]["conditions"][0]["type"] = "Failed"
+    del Api.objects[f"{PODS}/two-1"]
+    Api.kubelet = {
+        "cloudmesh/two/": b'<a href="task-1/">task-1/</a>',
+        "cloudmesh/two/task-1/": b'<a href="two-1/">two-1/</a>',
+        "cloudmesh/two/task-1/two-1/started": b"1795500010\n",
+    }
+    assert [task for task, _, _ in places(engine)] == ["task-0"]
+    engine.begin_drain(next(node for node in engine.nodes() if node.name == "Büro_2"))
+    assert [(task, node) for task, node, _ in places(engine)] == [("task-0", "Büro_1"), ("task-1", "Büro_2")]
+    assert "Büro_2" in engine.job("two").hosts
+    located = [location.path for location in engine.results("two") if location.task == "task-1"]
+    assert located == [f"{pod_spec.HOST_RESULTS}/two/task-1/two-1"]

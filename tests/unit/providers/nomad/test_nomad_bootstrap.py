@@ -2,6 +2,7 @@
 
 from cloudmesh.cluster.providers.nomad import bootstrap
 from cloudmesh.cluster.providers.nomad.job_spec import CORE
+from cloudmesh.cluster.ssh import host_script
 
 
 def client(**changed) -> dict:
@@ -52,7 +53,8 @@ def test_hosts_are_counted_in_cores_whatever_their_clock_rate():
 
 def test_dockers_log_keeps_every_byte_for_the_host_to_copy():
     docker = configuration()["plugin"][0]["docker"]["config"]
-    logging = docker["logging"]
+    logging, script = docker["logging"], host_script.load("nomad/keep-output.sh")
     assert logging["type"] == "local"
     assert int(logging["config"]["max-size"]) >= 1 << 50  # it never begins another file
+    assert f"ENDLESS={logging['config']['max-size']}\n" in script
     assert docker["gc"]["container"] is False
