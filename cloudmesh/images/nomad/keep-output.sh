@@ -121,7 +121,8 @@ shorten() {
         read -r next 2>/dev/null <"$file.scan" || next=$limit
         [ "$copied" -le "$next" ] || perl "$shortener" docker "$limit" "$file" || true
     fi
-    if [ "$(($(stat -c %b "$log") * 512))" -gt "$LARGE" ]; then
+    blocks=$(stat -c %b "$log" 2>/dev/null || echo 0)
+    if [ "$((blocks * 512))" -gt "$LARGE" ]; then
         sync --data "$file" && fallocate --punch-hole --offset 0 --length "$copied" "$log" || true
     fi
 }
