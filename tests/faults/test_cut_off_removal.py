@@ -1,4 +1,4 @@
-"""The client of a removal is killed while the host is being cleaned: what was there before the cluster stays, and ours goes."""
+"""The client of a removal is killed while the host is cleaned: what was there before us stays, and ours goes."""
 
 from __future__ import annotations
 
