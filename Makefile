@@ -6,6 +6,8 @@ TESTS ?=
 BESIDE := -n 2 --no-loadscope-reorder
 SHELL_FILES = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 DOCKER_FILES = $(shell git ls-files --cached --others --exclude-standard '*Dockerfile*')
+# Unit tests wait more than they work.
+UNIT_TESTS_BESIDE ?= 8
 # cms keeps its variables in the user's home; commands that are run here leave that alone.
 export CLOUDMESH_CONFIG_DIR ?= $(CURDIR)/.venv/cloudmesh
 # Each of the processes that run tests would compile all of them anew, and each cms the plugin.
@@ -33,9 +35,8 @@ check: setup ## formatting, lint, types, the order of the rooms, shell scripts, 
 test-tools: setup
 	@sh tools/setup.sh tests
 
-# They wait more than they work.
 unit: test-tools ## tests that need no Docker engine; seconds
-	$(BIN)/python -m pytest -q $(BESIDE) -n 4 -m "not cluster and not vm" $(or $(TESTS),tests/unit)
+	$(BIN)/python -m pytest -q $(BESIDE) -n $(UNIT_TESTS_BESIDE) -m "not cluster and not vm" $(or $(TESTS),tests/unit)
 
 clear-tests: setup
 	@$(BIN)/python tools/clear_tests.py
@@ -52,9 +53,9 @@ engines:
 images:
 	$(BIN)/cms cluster image build
 
-# Unit tests wait more than they work, and have what the tests on clusters leave of the processors.
+# Unit tests have what the tests on clusters leave of the processors.
 test: slow-parts test-tools clear-tests ## unit tests, and those on real clusters of local hosts; three quarters of an hour
-	@$(MAKE) --no-print-directory -j 2 unit clusters
+	@$(MAKE) --no-print-directory -j 2 UNIT_TESTS_BESIDE=4 unit clusters
 
 clusters:
 	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m "cluster and not faults" $(or $(TESTS),tests)
