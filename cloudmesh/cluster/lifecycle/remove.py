@@ -111,8 +111,10 @@ def _agree(run: Removal) -> None:
 
 
 def _lock(run: Removal) -> None:
-    held = lock.hold(run.opened.server, run.cluster, run.context.operator)
-    run.stack.callback(held.release)
+    """Lock every server that answers: others hold the lock of the first one, which may be the one that leaves."""
+    for host in run.opened.discovered.servers:
+        held = lock.hold(run.opened.discovered.connections[host], run.cluster, run.context.operator)
+        run.stack.callback(held.release)
 
 
 def _drain(run: Removal) -> None:
