@@ -10,14 +10,15 @@ from cloudmesh.cluster.core.errors import ApiError
 from cloudmesh.cluster.core.model import ClusterInfo, Host, Node
 from cloudmesh.cluster.hosts import facts, named_nodes
 from cloudmesh.cluster.hosts.named_nodes import NamedNodes
-from cloudmesh.cluster.lifecycle import install, plan
-from cloudmesh.cluster.lifecycle.install import (
+from cloudmesh.cluster.lifecycle import inspection, install, plan
+from cloudmesh.cluster.lifecycle.installation import (
     Installation,
     all_hosts,
     first_server,
     other_hosts,
     pending_hosts,
     pending_servers,
+    wiped_hosts,
 )
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
 from cloudmesh.cluster.lifecycle.servers import check_more_servers
@@ -38,7 +39,7 @@ class Addition(Installation):
 
 
 def _lock(run: Addition) -> None:
-    install.lock_in_order(run, [run.server, *run.connections.values()])
+    inspection.lock_in_order(run, [run.server, *run.connections.values()])
 
 
 def _preflight(run: Addition) -> None:
@@ -47,21 +48,21 @@ def _preflight(run: Addition) -> None:
     if run.as_servers:
         run.spec = check_more_servers(run.spec, [host_facts.address for host_facts in run.facts.values()])
     plan.check_hosts(run.facts, run.provider, run.spec, server.arch)
-    install.find_pending(run, servers_work=len(run.spec.servers) == 1)
-    install.name_nodes(run)
+    inspection.find_pending(run, servers_work=len(run.spec.servers) == 1)
+    inspection.name_nodes(run)
 
 
 PHASES: tuple[Phase[Addition], ...] = (
-    Phase("connect", "log in and become root", install.connect, all_hosts),
+    Phase("connect", "log in and become root", inspection.connect, all_hosts),
     Phase("lock", "let no other operator change the cluster and the hosts meanwhile", _lock, all_hosts),
-    Phase("facts", "ask what the host is", install.gather_facts, all_hosts),
+    Phase("facts", "ask what the host is", inspection.gather_facts, all_hosts),
     Phase("preflight", "find all that is wrong before any host is changed", _preflight, all_hosts),
     Phase("prepare", "install packages, start the container runtime", install.prepare, pending_hosts, _UNDO),
     # The first server is among the hosts only where it is named again because it is not ready.
     Phase("registry", "start the image registry", install.start_registry, pending_servers, _UNDO),
     Phase("binaries", "send the engine's binaries to the registry", install.deliver_binaries, first_server, _UNDO),
     Phase("bootstrap", "start the engine", install.bootstrap, first_server, _UNDO),
-    Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, install.wiped_hosts, _UNDO),
+    Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, wiped_hosts, _UNDO),
     Phase("join", "fetch the binaries, start the engine, join the cluster", install.join, other_hosts, _UNDO),
     Phase("ready", "wait until the engine calls the host ready", install.wait_until_ready, pending_hosts, _UNDO),
     Phase("tell", "tell the cluster's hosts which servers it has", install.tell_servers, all_hosts, _UNDO),

@@ -11,14 +11,15 @@ from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.model import ClusterInfo, Host
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config, local_hosts
-from cloudmesh.cluster.lifecycle import install, plan
-from cloudmesh.cluster.lifecycle.install import (
+from cloudmesh.cluster.lifecycle import inspection, install, plan
+from cloudmesh.cluster.lifecycle.installation import (
     Installation,
     all_hosts,
     first_server,
     other_hosts,
     pending_hosts,
     pending_servers,
+    wiped_hosts,
 )
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, checks, perform, planned_steps
 from cloudmesh.cluster.providers.base import Provider
@@ -54,21 +55,21 @@ def _preflight(run: Creation) -> None:
     plan.check_hosts(run.facts, run.provider, run.spec)
     plan.ensure_unique_name(run.context, run.spec.cluster, run.spec.id)
     all_are_servers = len(run.facts) <= len(run.spec.servers)
-    install.find_pending(run, servers_work=all_are_servers or len(run.spec.servers) == 1)
-    install.name_nodes(run)
+    inspection.find_pending(run, servers_work=all_are_servers or len(run.spec.servers) == 1)
+    inspection.name_nodes(run)
 
 
 PHASES: tuple[Phase[Creation], ...] = (
-    Phase("connect", "log in and become root", install.connect, all_hosts),
-    Phase("lock", "let no other operator change the hosts meanwhile", install.lock_hosts, all_hosts),
-    Phase("facts", "ask what the host is", install.gather_facts, all_hosts),
+    Phase("connect", "log in and become root", inspection.connect, all_hosts),
+    Phase("lock", "let no other operator change the hosts meanwhile", inspection.lock_hosts, all_hosts),
+    Phase("facts", "ask what the host is", inspection.gather_facts, all_hosts),
     Phase("plan", "decide what the host is to be; a cluster that was begun is gone on with", _plan, all_hosts),
     Phase("preflight", "find all that is wrong before any host is changed", _preflight, all_hosts),
     Phase("prepare", "install packages, start the container runtime", install.prepare, pending_hosts, _UNDO),
     Phase("registry", "start the image registry", install.start_registry, pending_servers, _UNDO),
     Phase("binaries", "send the engine's binaries to the registry", install.deliver_binaries, first_server, _UNDO),
     Phase("bootstrap", "start the engine, the first of the cluster", install.bootstrap, first_server, _UNDO),
-    Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, install.wiped_hosts, _UNDO),
+    Phase("forget", "have the engine forget a host that was wiped", install.forget_wiped, wiped_hosts, _UNDO),
     Phase("join", "fetch the binaries, start the engine, join the cluster", install.join, other_hosts, _UNDO),
     Phase("ready", "wait until the engine calls the host ready", install.wait_until_ready, pending_hosts, _UNDO),
     Phase("tell", "tell the cluster's hosts which servers it has", install.tell_servers, all_hosts, _UNDO),

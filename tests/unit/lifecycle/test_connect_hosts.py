@@ -13,8 +13,8 @@ from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.core.report import Silence
-from cloudmesh.cluster.lifecycle import install
-from cloudmesh.cluster.lifecycle.install import Installation
+from cloudmesh.cluster.lifecycle import inspection
+from cloudmesh.cluster.lifecycle.installation import Installation
 
 __all__ = ["home", "server"]
 pytestmark = MARKS
@@ -23,7 +23,7 @@ pytestmark = MARKS
 def connect(server: Sshd, *hosts: Host) -> None:
     run = Installation(Context(server.settings(), Silence(), "me@here"), cast(Any, MemoryProvider()), "demo", hosts)
     with run.stack:
-        install.connect(run)
+        inspection.connect(run)
 
 
 def test_one_login_under_two_names_is_given_twice(server: Sshd, home: Path) -> None:

@@ -17,8 +17,8 @@ from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
 from cloudmesh.cluster.core.model import EngineState, Facts, Host, Marker, Node, Role
 from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.hosts import marker
-from cloudmesh.cluster.lifecycle import install, plan
-from cloudmesh.cluster.lifecycle.install import Installation
+from cloudmesh.cluster.lifecycle import inspection, plan
+from cloudmesh.cluster.lifecycle.installation import Installation
 from cloudmesh.cluster.providers import open_cluster
 
 __all__ = ["provide_clock"]
@@ -70,7 +70,7 @@ def find_pending(monkeypatch: pytest.MonkeyPatch, engine: Engine, *hosts: Facts,
     run.facts = {names[host.address]: host for host in hosts}
     connection = cast(Any, SimpleNamespace(contact="root@h:22", host_key="ssh-ed25519 A"))
     run.connections = dict.fromkeys(run.facts, connection)
-    install.find_pending(run, servers_work=True)
+    inspection.find_pending(run, servers_work=True)
     return run
 
 

@@ -16,8 +16,8 @@ from cloudmesh.cluster.core.errors import ApiError, HostError
 from cloudmesh.cluster.core.model import Facts, Host, Marker, Node, Role
 from cloudmesh.cluster.core.report import Silence
 from cloudmesh.cluster.hosts import marker
-from cloudmesh.cluster.lifecycle import install, node_names
-from cloudmesh.cluster.lifecycle.install import Installation
+from cloudmesh.cluster.lifecycle import inspection, node_names
+from cloudmesh.cluster.lifecycle.installation import Installation
 
 
 def plan(number: int, written: str, hostname: str, *, port: int = 0, node: str = "") -> HostPlan:
@@ -115,39 +115,39 @@ class SilentEngine(MemoryEngine):
 
 def test_a_new_cluster_asks_no_engine() -> None:
     run = installation(None, plan(1, "h1", "debian"), plan(2, "h2", "debian"))
-    install.name_nodes(run)
+    inspection.name_nodes(run)
     assert [host.node for host in run.pending] == ["h1", "h2"]
 
 
 def test_a_host_that_is_added_gets_none_of_the_names_in_the_engine() -> None:
     engine = MemoryEngine(workers=(Node("h1", "10.0.0.1", (Role.SERVER,), "ready", node="debian"),))
     run = installation(engine, plan(2, "h2", "debian"))
-    install.name_nodes(run)
+    inspection.name_nodes(run)
     assert [host.node for host in run.pending] == ["h2"]
 
 
 def test_a_host_of_an_earlier_version_keeps_the_name_that_the_engine_has() -> None:
     engine = MemoryEngine(workers=(Node("127.0.0.1:2202", "10.0.0.2", (Role.WORKER,), "down"),))
     run = installation(engine, plan(2, "127.0.0.1", "debian", port=2202))
-    install.name_nodes(run)
+    inspection.name_nodes(run)
     assert [host.node for host in run.pending] == ["127.0.0.1:2202"]
 
 
 def test_an_interrupted_create_goes_on_with_the_names_that_it_began_with_though_no_engine_answers() -> None:
     begun = plan(1, "one", "debian", node="begun"), plan(2, "two", "debian")
     run = installation(SilentEngine(), *begun)
-    install.name_nodes(run)
+    inspection.name_nodes(run)
     assert [host.node for host in run.pending] == ["begun", "debian"]
 
 
 def test_nothing_is_guessed_of_a_cluster_whose_engine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "_SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(inspection, "_SILENCE_SECONDS", 0.1)
     with pytest.raises(HostError, match=r"h1: the engine of cluster demo does not answer here.*silent"):
-        install.name_nodes(installation(SilentEngine(), plan(2, "h2", "debian")))
+        inspection.name_nodes(installation(SilentEngine(), plan(2, "h2", "debian")))
 
 
 def test_a_copy_of_a_machine_does_not_get_the_others_name() -> None:
     copies = plan(1, "h1", "debian", node="debian"), plan(2, "h2", "debian", node="debian")
     run = installation(MemoryEngine(workers=()), *copies)
-    install.name_nodes(run)
+    inspection.name_nodes(run)
     assert [host.node for host in run.pending] == ["debian", "h2"]

@@ -1,0 +1,163 @@
+"""What create and add find out before any host is changed; each function is the action of a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cloudmesh.cluster.core.cluster_spec import HostPlan
+from cloudmesh.cluster.core.errors import (
+    ApiError,
+    HostError,
+    UsageError,
+)
+from cloudmesh.cluster.core.model import EngineState, Host, Node, Role
+from cloudmesh.cluster.core.retrying import retry
+from cloudmesh.cluster.hosts import facts, lock, marker
+from cloudmesh.cluster.lifecycle import node_names, plan
+from cloudmesh.cluster.lifecycle.installation import Installation
+from cloudmesh.cluster.ssh import parallel
+
+if TYPE_CHECKING:
+    from cloudmesh.cluster.ssh.connection import Connection
+
+_SILENCE_SECONDS = 90.0  # a host's engine answers so long after its boot
+# What the engine says of hosts that have all they need; the operator has told it to give some of them no jobs.
+_IN_PLACE = ("ready", "draining", "drained")
+_UNKNOWN_TO_ITSELF = (EngineState.NONE, EngineState.WIPED)
+
+
+def connect(run: Installation) -> None:
+    """Log in to every host and become root.
+
+    Raises:
+        HostsError: hosts that cannot be reached or logged in to, all of them.
+        UsageError: two names lead to the same login.
+    """
+    for host in run.hosts:
+        run.context.report.step(str(host), "connect")
+    outcomes = parallel.connect_all(run.hosts, run.context.settings)
+    for connection in outcomes.values.values():
+        run.stack.callback(connection.close)
+    connected = outcomes.or_raise()
+    run.connections = {host: connected[host] for host in run.hosts}
+    _refuse_one_login_twice(run.connections)
+
+
+def _refuse_one_login_twice(connections: Mapping[Host, Connection]) -> None:
+    """Raise UsageError where two names, such as aliases, lead to one login; locks tell of other ways to one machine."""
+    names: dict[tuple[str, str], Host] = {}
+    for host, connection in connections.items():
+        first = names.setdefault((connection.contact, connection.host_key), host)
+        if first != host:
+            raise UsageError(f"{first} and {host} are the same login, {connection.contact}, given twice: name it once")
+
+
+def lock_hosts(run: Installation) -> None:
+    """Lock the hosts, the first one before the others: of two operators with the same list exactly one wins."""
+    lock_in_order(run, list(run.connections.values()))
+
+
+def lock_in_order(run: Installation, connections: Sequence[Connection]) -> None:
+    """Lock the first of the connected hosts, and then the others.
+
+    Raises:
+        LockedError: another operator is changing the cluster or one of the hosts.
+    """
+    first, *others = connections
+    run.stack.callback(lock.hold(first, run.cluster, run.context.operator).release)
+    outcomes = parallel.run_on_hosts(
+        lambda connection: lock.hold(connection, run.cluster, run.context.operator),
+        {connection.host: connection for connection in others},
+    )
+    for held in outcomes.values.values():
+        run.stack.callback(held.release)
+    outcomes.or_raise()
+
+
+def gather_facts(run: Installation) -> None:
+    """Ask each host what it is."""
+    ports, interface = run.provider.needs().ports, run.context.interface
+    run.facts = parallel.run_on_hosts(
+        lambda connection: facts.gather(connection, ports=ports, interface=interface), run.connections
+    ).or_raise()
+
+
+def find_pending(run: Installation, servers_work: bool) -> None:
+    """Find the hosts that the engine does not call ready, or that lack something it needs; the others are left alone.
+
+    The hosts themselves say whether the engine was ever started. If it was, it must answer.
+
+    Args:
+        run: with the facts of its hosts.
+        servers_work: whether servers take jobs; where the cluster has servers, a new one does as they do.
+
+    Raises:
+        HostError: the engine was started, and does not answer; or a worker is to be a server.
+    """
+    if not run.started:
+        run.pending = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
+        return
+    nodes = _ask_for_nodes(run)
+    if servers := [node for node in nodes if Role.SERVER in node.roles]:
+        servers_work = any(Role.WORKER in node.roles for node in servers)
+    plans = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
+    _refuse_promotion(run, plans, nodes)
+    in_place = {node.address for node in nodes if node.status in _IN_PLACE}
+    run.pending = [
+        host for host in plans if host.facts.engine is not EngineState.STARTED or host.facts.address not in in_place
+    ]
+    wiped = {host.facts.address: host for host in run.pending if host.facts.engine in _UNKNOWN_TO_ITSELF}
+    run.stale = [node for node in nodes if node.address in wiped]
+    for node in run.stale:
+        host = wiped[node.address].host
+        run.context.report.note(f"{host}: it was wiped, and joins again as the {node.roles[0]} that it was")
+
+
+def _refuse_promotion(run: Installation, plans: Sequence[HostPlan], nodes: Sequence[Node]) -> None:
+    """Raise HostError where a host that is a worker is to become a server: it keeps its role as long as it is in."""
+    workers = {node.address for node in nodes if Role.SERVER not in node.roles}
+    for host in plans:
+        if host.role is Role.SERVER and host.facts.address in workers:
+            cause = f"it is a worker: take it out by `cms cluster remove -n {run.cluster} {host.host}`, and add it then"
+            raise HostError(str(host.host), cause)
+
+
+def _ask_for_nodes(run: Installation) -> Sequence[Node]:
+    """Return the engine's nodes, waiting for an engine that is starting, as after a boot of its host.
+
+    Raises:
+        HostError: it does not answer.
+    """
+
+    def ask() -> Sequence[Node]:
+        with run.engine() as engine:
+            return engine.nodes()
+
+    run.context.report.step(run.cluster, "ask the engine for its hosts")
+    try:
+        return retry(ask, lambda error: isinstance(error, ApiError), seconds=_SILENCE_SECONDS)
+    except ApiError as error:
+        raise HostError(
+            str(run.server.host),
+            f"the engine of cluster {run.cluster} does not answer here, so that nothing was changed: {error}. "
+            "Start what has stopped (systemctl list-units --all 'cloudmesh-*' shows it there), and run this again",
+        ) from error
+
+
+def name_nodes(run: Installation) -> None:
+    """Choose the names of the pending hosts' nodes; the engine and the hosts' markers say which there are.
+
+    Raises:
+        ApiError: the engine of a cluster that is there does not answer.
+    """
+    existing: dict[str, str] = {}
+    for host_facts in run.facts.values():
+        node = marker.node_of(host_facts.marker)
+        # A copy of a machine may have the marker of the other.
+        if node_names.is_fit(node) and node not in existing.values():
+            existing[host_facts.address] = node
+    started = any(host_facts.engine_started for host_facts in run.facts.values()) or not run.first
+    if started and any(host.facts.address not in existing for host in run.pending):
+        existing |= {node.address: node.node or node.name for node in _ask_for_nodes(run)}
+    run.pending = node_names.name_nodes(run.pending, existing)
