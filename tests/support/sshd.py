@@ -21,6 +21,7 @@ from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.model import Host
 from cloudmesh.cluster.ssh import openssh_config
 from support import openssh_home
+from support.waiting import wait_until
 
 BINARY = "/usr/sbin/sshd"
 ONLY_OPENSSH = "Ciphers chacha20-poly1305@openssh.com"  # the option of an sshd to which paramiko has no cipher
@@ -78,6 +79,27 @@ def _write_key(path: Path, private: bytes) -> None:
 def encrypt_key(path: Path, passphrase: str) -> None:
     """Have a key file want a passphrase, by which it is opened quickly."""
     keygen("-p", "-P", "", "-N", passphrase, "-a", 1, "-f", path)
+
+
+@contextlib.contextmanager
+def run_agent(path: Path, *keys: Path) -> Iterator[None]:
+    """Run an SSH agent that has these keys, and whose socket is `path`."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _is_listening(path), 30, pause=0.01)
+        for key in keys:
+            variables = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+            subprocess.run(["ssh-add", "-q", key], check=True, capture_output=True, env=variables)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _is_listening(path: Path) -> bool:
+    """Return whether a program listens on a socket; its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 @contextlib.contextmanager

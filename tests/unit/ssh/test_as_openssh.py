@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.sshd import MARKS, ONLY_OPENSSH, Sshd, encrypt_key, home, installed, keygen, make_key, make_rsa_key
+from support.sshd import (
+    MARKS,
+    ONLY_OPENSSH,
+    Sshd,
+    encrypt_key,
+    home,
+    installed,
+    keygen,
+    make_key,
+    make_rsa_key,
+    run_agent,
+)
 
 from cloudmesh.cluster.core.context import SshSettings
 from cloudmesh.cluster.core.errors import ClusterError
@@ -73,14 +84,7 @@ class Place:
 
     def agent(self, *keys: Path, variable: str = "SSH_AUTH_SOCK") -> Path:
         path = self.home / f"agent-{variable}"
-        process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
-        self.stack.callback(process.wait)
-        self.stack.callback(process.terminate)
-        while not path.exists():
-            time.sleep(0.01)
-        for key in keys:
-            variables = {**os.environ, "SSH_AUTH_SOCK": str(path)}
-            subprocess.run(["ssh-add", "-q", key], check=True, capture_output=True, env=variables)
+        self.stack.enter_context(run_agent(path, *keys))
         self.monkeypatch.setenv(variable, str(path))
         return path
 

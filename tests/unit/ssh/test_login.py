@@ -18,6 +18,7 @@ from support.sshd import (
     home,
     make_key,
     make_rsa_key,
+    run_agent,
     server,
     throw_away_user,
 )
@@ -254,17 +255,9 @@ def test_a_user_who_needs_no_proof_is_let_in(tmp_path):
 @contextmanager
 def agent(directory, monkeypatch, *keys):
     sock = directory / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", sock], stdout=subprocess.DEVNULL)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(sock))
-    try:
-        while not sock.exists():
-            time.sleep(0.01)
-        for key in keys:
-            subprocess.run(["ssh-add", "-q", key], check=True, capture_output=True)
+    with run_agent(sock, *keys):
         yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def test_the_agents_keys_are_tried(server, tmp_path, monkeypatch):
