@@ -61,7 +61,7 @@ clusters:
 	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m "cluster and not faults" $(or $(TESTS),tests)
 
 test-faults: slow-parts test-tools clear-tests ## hosts, clients, links, disks and mirrors that fail, and what kill leaves, on real clusters
-	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m faults $(or $(TESTS),tests)
+	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m faults --faults-page=docs/faults.md $(or $(TESTS),tests)
 
 test-kubernetes: slow-parts clear-tests ## the cases that both providers share, on Kubernetes
 	TEST_PROVIDERS=kubernetes $(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m cluster tests/contract \

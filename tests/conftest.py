@@ -1,9 +1,12 @@
-"""In which order tests run, and which stay together where several run at the same time."""
+"""In which order tests run, which stay together where several run at the same time, and the page of the faults."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support import fault_table
 from xdist.scheduler import LoadScopeScheduling
 
 _CONTRACT = "/contract/"
@@ -61,3 +64,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest together, and leave the order as it is otherwise."""
     items.sort(key=lambda item: next((at for at, part in enumerate(_LONGEST) if part in item.nodeid), len(_LONGEST)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the page be written that says how tests of faults ended."""
+    parser.addoption("--faults-page", type=Path, help="the page into which tests of faults write how they ended")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Write the page of the faults, where it is asked for."""
+    if page := config.getoption("--faults-page"):
+        fault_table.write(page, _fault_results(terminalreporter.stats))
+
+
+def _fault_results(reports: dict[str, list[Any]]) -> Iterator[fault_table.Result]:
+    for outcome in ("passed", "skipped", "failed", "error"):
+        for report in reports.get(outcome, ()):
+            if "/faults/" in report.nodeid:
+                yield fault_table.Result(report.nodeid, report.outcome, report.duration)
