@@ -122,12 +122,14 @@ def remove_if_present(remove: Callable[[], object]) -> None:
     """Call `remove`, and accept that somebody else has removed the same thing or is removing it."""
     import docker.errors
 
-    def is_conflict(error: BaseException) -> bool:
-        """Whether it, or the last container that uses it, is being removed, which takes a moment."""
-        return isinstance(error, docker.errors.APIError) and error.status_code == 409
+    def is_passing(error: BaseException) -> bool:
+        """Whether it, or what uses it, is being removed, or a process that ends still writes there: for a moment."""
+        if not isinstance(error, docker.errors.APIError):
+            return False
+        return error.status_code == 409 or "failed to remove root filesystem" in str(error)
 
     with suppress(docker.errors.NotFound):
-        retry(remove, is_conflict, attempts=5, pause_seconds=0.5)
+        retry(remove, is_passing, attempts=5, pause_seconds=0.5)
 
 
 def remove_stopped(client: Any, name: str) -> bool:
