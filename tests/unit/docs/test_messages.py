@@ -77,6 +77,7 @@ def _messages_of_scripts() -> list[str]:
 
 
 @functools.cache
+@functools.cache
 def _is_a_command(words: str) -> bool:
     # What a document leaves open is one word more or none.
     argv = [word for word in words.split() if word != "…"]
