@@ -26,7 +26,9 @@ iptables -N THEIRS
 iptables -A THEIRS -p tcp --dport 9 -j DROP
 iptables -A INPUT -j THEIRS
 iptables -t nat -A POSTROUTING -s 192.0.2.0/24 -j RETURN
-nft 'table inet theirs { chain c { tcp dport 9 drop; } }'
+nft add table inet theirs
+nft add chain inet theirs c
+nft add rule inet theirs c tcp dport 9 drop
 """
 
 
