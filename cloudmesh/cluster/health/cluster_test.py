@@ -106,8 +106,8 @@ class ClusterTest:
         return health
 
     def _query_host(self, connection: Connection) -> HostHealth:
-        folders = "".join(f"{volume.settings['path']}\n" for volume in self._volumes if volume.kind == "directory")
-        inputs = {"registry": f"{self._info.registry}\n".encode(), "places": folders.encode()}
+        folders = [volume.settings["path"] for volume in self._volumes if volume.kind == "directory"]
+        inputs = {"registry": host_script.lines([self._info.registry]), "places": host_script.lines(folders)}
         before = time.time()
         body = host_script.load("host/lib.sh", "host/health.sh")
         result = connection.run(body, files=inputs, timeout=_LOOK_SECONDS)

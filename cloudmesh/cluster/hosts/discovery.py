@@ -52,9 +52,13 @@ class DiscoveredCluster(AbstractContextManager["DiscoveredCluster"]):
     @property
     def servers(self) -> dict[Host, Marker]:
         """The markers of the servers that answered, in the order in which the cluster lists its servers."""
-        order = self.marker.servers if self.markers else ()
-        servers = {self.markers[host].address: host for host in self.markers}
-        return {servers[address]: self.markers[servers[address]] for address in order if address in servers}
+        order, hosts = self.marker.servers if self.markers else (), self.by_address
+        return {hosts[address]: self.markers[hosts[address]] for address in order if address in hosts}
+
+    @property
+    def server_connections(self) -> dict[Host, Connection]:
+        """The connections to the servers that answered, in the same order."""
+        return {host: self.connections[host] for host in self.servers}
 
     @property
     def by_address(self) -> dict[str, Host]:
@@ -74,7 +78,7 @@ class DiscoveredCluster(AbstractContextManager["DiscoveredCluster"]):
         Raises:
             ClusterError: no server answered.
         """
-        if servers := [self.connections[host] for host in self.servers]:
+        if servers := list(self.server_connections.values()):
             return servers
         raise ClusterError(
             f"no server of cluster {self.cluster} answers (they are {', '.join(self.marker.servers)}): start one, "

@@ -35,9 +35,9 @@ def gather(
         HostError: the host has no such interface, or its answer cannot be understood.
     """
     files = {
-        "ports": "".join(f"{port}\n" for port in ports).encode(),
+        "ports": host_script.lines(ports),
         "interface": f"{interface}\n".encode(),
-        "data_dir": "".join(f"{path}\n" for path in data_dirs).encode(),
+        "data_dir": host_script.lines(data_dirs),
     }
     before = time.time()
     result = connection.run(host_script.load("host/facts.sh"), files=files, timeout=_TIMEOUT)

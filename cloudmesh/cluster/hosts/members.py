@@ -46,14 +46,14 @@ def add(server: Connection, plans: Iterable[HostPlan], known: MemberList) -> Non
     """
     entries = {node.address: _describe(node.name, node.roles[0], node.contact, node.host_key) for node in known.nodes}
     entries |= {plan.facts.address: _describe(str(plan.host), plan.role, plan.contact, plan.host_key) for plan in plans}
-    lines = "".join(f"{address} {json.dumps(entry)}\n" for address, entry in entries.items())
-    files = {"members": lines.encode(), "barred": _lines(known.barred)}
+    lines = host_script.lines(f"{address} {json.dumps(entry)}" for address, entry in entries.items())
+    files = {"members": lines, "barred": host_script.lines(known.barred)}
     server.run(host_script.load(_SCRIPT), "add", files=files, timeout=_TIMEOUT)
 
 
 def drop(server: Connection, addresses: Iterable[str]) -> None:
     """Note on a server that the hosts at these addresses have nothing of the cluster any more."""
-    server.run(host_script.load(_SCRIPT), "drop", files={"members": _lines(addresses)}, timeout=_TIMEOUT)
+    server.run(host_script.load(_SCRIPT), "drop", files={"members": host_script.lines(addresses)}, timeout=_TIMEOUT)
 
 
 def bar(server: Connection, addresses: Iterable[str]) -> None:
@@ -62,7 +62,7 @@ def bar(server: Connection, addresses: Iterable[str]) -> None:
     Raises:
         HostError: it cannot do that.
     """
-    server.run(host_script.load(_SCRIPT), "bar", files={"members": _lines(addresses)}, timeout=_TIMEOUT)
+    server.run(host_script.load(_SCRIPT), "bar", files={"members": host_script.lines(addresses)}, timeout=_TIMEOUT)
 
 
 def read(server: Connection) -> MemberList:
@@ -82,10 +82,6 @@ def read(server: Connection) -> MemberList:
 
 def _describe(name: str, role: Role, contact: str, host_key: str) -> dict[str, str]:
     return {"name": name, "role": str(role), "contact": contact, "host_key": host_key}
-
-
-def _lines(words: Iterable[str]) -> bytes:
-    return "".join(f"{word}\n" for word in words).encode()
 
 
 def _parse(line: str) -> Node:

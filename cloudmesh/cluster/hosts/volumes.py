@@ -40,8 +40,8 @@ def apply_on_host(connection: Connection, verb: str, volumes: Sequence[Volume], 
     """
     script = host_script.load("host/lib.sh", "host/clean.sh", "host/storage.sh")
     files = {
-        "places": "".join(f"{volume.name} {volume.kind} {volume.source}\n" for volume in volumes).encode(),
-        "forbidden": "".join(f"{path}\n" for path in FORBIDDEN).encode(),
+        "places": host_script.lines(f"{volume.name} {volume.kind} {volume.source}" for volume in volumes),
+        "forbidden": host_script.lines(FORBIDDEN),
     }
     connection.run(script, verb, files=files, timeout=_TIMEOUT, report=context.report)
     context.report.done(str(connection.host), "storage")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import REGISTRY_PORT, REGISTRY_WRITER_PORT, ClusterSpec
-from cloudmesh.cluster.core.errors import HostError, ImageError
+from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.images.catalog import split_tag
 from cloudmesh.cluster.images.registry import Registry
 from cloudmesh.cluster.spec.job_bundle import JobBundle
 from cloudmesh.cluster.ssh import host_script, parallel
+from cloudmesh.cluster.ssh.any_server import open_answering
 from cloudmesh.cluster.ssh.tls import TlsProxy, client_context
 from cloudmesh.cluster.ssh.tls_errors import explain_clocks
 
@@ -43,35 +44,26 @@ def open_registry(
         if len(spec.servers) == 1:
             yield stack.enter_context(_open_on(next(remaining), spec))
             return
-        server, registry, silent = _find_answering(spec, remaining, stack, report)
+        answer = open_answering(
+            remaining,
+            lambda server: _open_checked(server, spec),
+            stack,
+            report,
+            fault=ImageError,
+            nobody=f"no server of cluster {spec.cluster} has a registry that answers",
+        )
+        yield answer.opened
+        if pushed := answer.opened.pushed:
+            others = [*answer.silent, *(other for other in remaining if other is not answer.server)]
+            _bring_up_to_date(others, len(spec.servers) - 1, pushed, report)
+
+
+@contextmanager
+def _open_checked(server: Connection, spec: ClusterSpec) -> Iterator[Registry]:
+    """Yield the registry of a server, once it has answered."""
+    with _open_on(server, spec) as registry:
+        registry.check()
         yield registry
-        if registry.pushed:
-            others = [*silent, *(other for other in remaining if other is not server)]
-            _bring_up_to_date(others, len(spec.servers) - 1, registry.pushed, report)
-
-
-def _find_answering(
-    spec: ClusterSpec, servers: Iterator[Connection], stack: ExitStack, report: Report
-) -> tuple[Connection, Registry, list[Connection]]:
-    """Return a server whose registry answers, that registry, which `stack` closes, and the servers without an answer.
-
-    Raises:
-        ImageError: none of them has one.
-    """
-    silent: dict[str, Connection] = {}
-    for server in servers:
-        try:
-            with ExitStack() as attempt:
-                registry = attempt.enter_context(_open_on(server, spec))
-                registry.check()
-                stack.enter_context(attempt.pop_all())
-        except (ImageError, HostError) as error:
-            silent[f"{server.host}: {error}" if isinstance(error, ImageError) else str(error)] = server
-        else:
-            for failure in silent:
-                report.note(f"{failure}; {server.host} is asked instead")
-            return server, registry, list(silent.values())
-    raise ImageError(f"no server of cluster {spec.cluster} has a registry that answers: {'; '.join(silent)}")
 
 
 def _bring_up_to_date(
@@ -85,8 +77,8 @@ def _bring_up_to_date(
         pushed: the images' digests, by repository and tag.
         report: is told which servers do not have it now.
     """
-    lines = "".join(f"{repo} {tag} {digest.partition(':')[2]}\n" for (repo, tag), digest in pushed.items())
-    script, files = host_script.load("host/registry-sync.sh"), {"pushed": lines.encode()}
+    lines = host_script.lines(f"{repo} {tag} {digest.partition(':')[2]}" for (repo, tag), digest in pushed.items())
+    script, files = host_script.load("host/registry-sync.sh"), {"pushed": lines}
     outcomes = parallel.run_on_hosts(
         lambda server: server.run(script, "pushed", files=files, timeout=_SYNC_SECONDS),
         {server.host: server for server in servers},

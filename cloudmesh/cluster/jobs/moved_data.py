@@ -59,8 +59,7 @@ def move(
     """
     if not jobs_by_host:
         return {}
-    known = "".join(f"{_quote(job.id)}\n" for job in engine.jobs())
-    _run(opened.server, "prune", {"jobs": known.encode()})
+    _run(opened.server, "prune", {"jobs": host_script.lines(_quote(job.id) for job in engine.jobs())})
     with ExitStack() as stack:
 
         def move_from(host: Host) -> None:
@@ -109,7 +108,7 @@ def find(discovered: DiscoveredCluster, job_id: str) -> tuple[MovedData, ...]:
     Raises:
         HostError: one of them gave no answer to this.
     """
-    servers = {host: discovered.connections[host] for host in discovered.servers}
+    servers = discovered.server_connections
     answers = parallel.run_on_hosts(lambda server: _find_on(server, job_id), servers).or_raise()
     return tuple(entry for host in servers for entry in answers[host])
 

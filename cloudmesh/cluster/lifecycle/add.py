@@ -98,7 +98,7 @@ def _start(opened: OpenCluster, hosts: Sequence[Host], as_servers: bool) -> Addi
     run = Addition(opened.context, opened.provider, opened.spec.cluster, _reach(opened, hosts), as_servers=as_servers)
     run.spec, run.server = opened.spec, opened.server
     run.members = opened.discovered.connections
-    run.other_servers = {host: run.members[host] for host in opened.discovered.servers}
+    run.other_servers = opened.discovered.server_connections
     return run
 
 

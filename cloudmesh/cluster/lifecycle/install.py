@@ -20,17 +20,17 @@ from cloudmesh.cluster.core.errors import (
     ImageError,
     UnreachableError,
 )
-from cloudmesh.cluster.core.model import ClusterInfo, Host, Role
+from cloudmesh.cluster.core.model import ClusterInfo, Host
 from cloudmesh.cluster.hosts import members, volumes
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.build import build_builtin_image
 from cloudmesh.cluster.lifecycle import plan
 from cloudmesh.cluster.lifecycle.installation import Installation
 from cloudmesh.cluster.lifecycle.phases import Phase, changes, checks, perform
-from cloudmesh.cluster.lifecycle.servers import tell_hosts
+from cloudmesh.cluster.lifecycle.servers import forget, tell_hosts
 from cloudmesh.cluster.providers.base import Delivery, Engine
 from cloudmesh.cluster.providers.open_cluster import describe
-from cloudmesh.cluster.ssh import parallel
+from cloudmesh.cluster.ssh import host_script, parallel
 
 if TYPE_CHECKING:
     pass
@@ -120,10 +120,7 @@ def forget_wiped(run: Installation) -> None:
     if not run.stale:
         return
     with run.engine() as engine:
-        for node in run.stale:
-            if Role.SERVER in node.roles:
-                engine.remove_server(node)
-            engine.remove_node(node)
+        forget(engine, run.stale)
 
 
 def join(run: Installation) -> None:
@@ -217,7 +214,7 @@ def _run_step(
 ) -> None:
     """Run a verb of the provider's host script on the hosts that have not failed."""
     script, delivered = run.provider.host_script(), run.delivery or Delivery()
-    digests = "".join(f"{digest} {name}\n" for name, digest in delivered.digests.items()).encode()
+    digests = host_script.lines(f"{digest} {name}" for name, digest in delivered.digests.items())
 
     def run_on(host: HostPlan) -> None:
         files = {

@@ -85,8 +85,7 @@ def _ask_servers(run: Kill) -> tuple[Node, ...]:
 
     Where the engine was started and is silent, and no server has a list, it is a failure: hosts may be left.
     """
-    servers = {server: run.discovered.connections[server] for server in run.discovered.servers}
-    outcomes = parallel.run_on_hosts(members.read, servers)
+    outcomes = parallel.run_on_hosts(members.read, run.discovered.server_connections)
     for failure in outcomes.failures.values():
         run.context.report.note(str(failure))
     listed = tuple(node for answer in outcomes.values.values() for node in answer.nodes)

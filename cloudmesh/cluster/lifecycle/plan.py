@@ -231,17 +231,14 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str], ports: S
         files |= {"etc/secrets.json": spec.secrets.dumps(), "registry_host": b"", **_registry_files(spec, address)}
         files["etc/barred.sh"] = host_script.load("host/barred.sh").encode()
         files["units/cloudmesh-barred.service"] = host_script.load("host/cloudmesh-barred.service").encode()
-        files["etc/barred-ports"] = _lines(list(map(str, ports)))
+        files["etc/barred-ports"] = host_script.lines(ports)
     return files
 
 
 def names_of_servers(spec: ClusterSpec, address: str) -> dict[str, bytes]:
     """Return what the host at `address` gets of the names by which hosts reach the servers; itself comes first."""
-    return {f"names/{certificates.REGISTRY_NAME}": _lines(sorted(spec.servers, key=lambda server: server != address))}
-
-
-def _lines(words: Sequence[str]) -> bytes:
-    return "".join(f"{word}\n" for word in words).encode()
+    addresses = sorted(spec.servers, key=lambda server: server != address)
+    return {f"names/{certificates.REGISTRY_NAME}": host_script.lines(addresses)}
 
 
 def _registry_files(spec: ClusterSpec, address: str) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
 from cloudmesh.cluster.core.context import Context
@@ -18,13 +17,10 @@ from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.hosts.named_nodes import NamedNodes, describe
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
-from cloudmesh.cluster.lifecycle.servers import check_fewer_servers, tell_hosts, with_servers
+from cloudmesh.cluster.lifecycle.servers import check_fewer_servers, forget, tell_hosts, with_servers
 from cloudmesh.cluster.providers.base import Engine
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import parallel
-
-if TYPE_CHECKING:
-    from cloudmesh.cluster.ssh.connection import Connection
 
 _DRAIN_SECONDS = 300.0
 _POLL_SECONDS = 0.4
@@ -112,9 +108,8 @@ def _agree(run: Removal) -> None:
 
 def _lock(run: Removal) -> None:
     """Lock every server that answers: others hold the lock of the first one, which may be the one that leaves."""
-    for host in run.opened.discovered.servers:
-        held = lock.hold(run.opened.discovered.connections[host], run.cluster, run.context.operator)
-        run.stack.callback(held.release)
+    for server in run.opened.discovered.server_connections.values():
+        run.stack.callback(lock.hold(server, run.cluster, run.context.operator).release)
 
 
 def _drain(run: Removal) -> None:
@@ -169,9 +164,8 @@ def _bar(run: Removal) -> None:
     left = {host: node.address for host, node in run.nodes.items() if host not in run.clean and node.address}
     if not left:
         return
-    run.failures.update(
-        parallel.run_on_hosts(lambda server: members.bar(server, left.values()), _staying_servers(run)).failures
-    )
+    outcomes = parallel.run_on_hosts(lambda server: members.bar(server, left.values()), run.opened.connected_servers)
+    run.failures.update(outcomes.failures)
     for host, address in left.items():
         run.context.report.note(
             f"{host} still has certificates of the cluster: the servers let nothing in from {address}; at another "
@@ -181,11 +175,7 @@ def _bar(run: Removal) -> None:
 
 def _forget(run: Removal) -> None:
     """Take the hosts off the engine's list."""
-    for node in run.nodes.values():
-        if Role.SERVER in node.roles:
-            run.engine.remove_server(node)
-        if node.id:
-            run.engine.remove_node(node)
+    forget(run.engine, run.nodes.values())
 
 
 def _tell_hosts(run: Removal) -> None:
@@ -206,17 +196,8 @@ def _tell_hosts(run: Removal) -> None:
 def _strike(run: Removal) -> None:
     """Have the servers' own list forget the hosts that are clean."""
     addresses = [run.nodes[host].address for host in run.clean]
-    outcomes = parallel.run_on_hosts(lambda server: members.drop(server, addresses), _staying_servers(run))
+    outcomes = parallel.run_on_hosts(lambda server: members.drop(server, addresses), run.opened.connected_servers)
     run.failures.update(outcomes.failures)
-
-
-def _staying_servers(run: Removal) -> dict[Host, Connection]:
-    discovered, leaving = run.opened.discovered, run.opened.leaving
-    return {
-        host: discovered.connections[host]
-        for host, marker in discovered.servers.items()
-        if marker.address not in leaving
-    }
 
 
 def _named_hosts(run: Removal) -> Sequence[Host]:

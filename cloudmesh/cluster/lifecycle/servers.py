@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from cloudmesh.cluster.core.errors import ClusterError, UsageError
 from cloudmesh.cluster.core.model import Host, Marker, Node, Role
 from cloudmesh.cluster.hosts import discovery, marker
 from cloudmesh.cluster.lifecycle import plan
-from cloudmesh.cluster.providers.base import Provider
+from cloudmesh.cluster.providers.base import Engine, Provider
 from cloudmesh.cluster.ssh import parallel
 
 if TYPE_CHECKING:
@@ -66,6 +66,15 @@ def check_fewer_servers(cluster: str, nodes: Sequence[Node], leaving: Mapping[Ho
                 f"{host} is not removed: without it {living} of {len(servers)} servers would live, which is no "
                 "majority: start those that are down, or remove these first"
             )
+
+
+def forget(engine: Engine, nodes: Iterable[Node]) -> None:
+    """Have the engine forget nodes, as far as it knows them, and servers among those that decide."""
+    for node in nodes:
+        if Role.SERVER in node.roles:
+            engine.remove_server(node)
+        if node.id:
+            engine.remove_node(node)
 
 
 def tell_hosts(

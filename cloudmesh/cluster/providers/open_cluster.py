@@ -11,7 +11,7 @@ from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
-from cloudmesh.cluster.core.model import ClusterInfo, Node, Role
+from cloudmesh.cluster.core.model import ClusterInfo, Host, Node, Role
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import discovery, members
@@ -21,6 +21,7 @@ from cloudmesh.cluster.images.registry import Registry
 from cloudmesh.cluster.providers import load_provider
 from cloudmesh.cluster.providers.base import Engine, Provider
 from cloudmesh.cluster.ssh import host_script
+from cloudmesh.cluster.ssh.any_server import open_answering
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
@@ -48,6 +49,13 @@ class OpenCluster:
     server: Connection
     spec: ClusterSpec
     leaving: Collection[str] = ()
+
+    @property
+    def connected_servers(self) -> dict[Host, Connection]:
+        """The connections to the servers that answered, and that are not leaving."""
+        servers = self.discovered.servers
+        connections = self.discovered.server_connections
+        return {host: connections[host] for host in servers if servers[host].address not in self.leaving}
 
     def without(self, addresses: Collection[str], stack: ExitStack) -> OpenCluster:
         """Return the cluster as it is reached by servers other than those at `addresses`, which are to leave it.
@@ -86,11 +94,11 @@ class OpenCluster:
 
     def _servers(self, stack: ExitStack) -> Iterator[Connection]:
         """Yield connections to the servers, those first that are connected; a server knows the others."""
-        connected = self.discovered.servers
-        known = {marker.address for marker in connected.values()} | set(self.leaving)
-        by_address = {marker.address: self.discovered.connections[host] for host, marker in connected.items()}
-        leaving = [by_address[address] for address in self.leaving if address in by_address]
-        yield from (server for server in dict.fromkeys([self.server, *by_address.values()]) if server not in leaving)
+        connected = list(self.connected_servers.values())
+        if not self.leaving or self.server in connected:
+            yield self.server
+        yield from (server for server in connected if server is not self.server)
+        known = {marker.address for marker in self.discovered.servers.values()} | set(self.leaving)
         if known >= set(self.spec.servers):
             return
         for node in self._unknown_servers(known):
@@ -143,31 +151,25 @@ def open_engine(
                 connections.append(server)
                 yield server
 
-        yield retry(
-            lambda: _open_answering(provider, spec, all_servers(), stack, report),
+        @contextmanager
+        def open_checked(server: Connection) -> Iterator[Engine]:
+            with provider.open_engine(server, spec.secrets) as engine:
+                engine.check()
+                yield engine
+
+        answer = retry(
+            lambda: open_answering(
+                all_servers(),
+                open_checked,
+                stack,
+                report,
+                fault=ApiError,
+                nobody=f"no server of cluster {spec.cluster} answers",
+            ),
             lambda error: isinstance(error, ApiError),
             seconds=_CHOICE_SECONDS,
         )
-
-
-def _open_answering(
-    provider: Provider, spec: ClusterSpec, servers: Iterable[Connection], stack: ExitStack, report: Report
-) -> Engine:
-    """Return the API on the first server on which it answers, which `stack` closes; ApiError: it answers on none."""
-    silent: list[str] = []
-    for server in servers:
-        try:
-            with ExitStack() as attempt:
-                engine = attempt.enter_context(provider.open_engine(server, spec.secrets))
-                engine.check()
-                stack.enter_context(attempt.pop_all())
-        except (ApiError, HostError) as error:
-            silent.append(f"{server.host}: {error}" if isinstance(error, ApiError) else str(error))
-        else:
-            for failure in silent:
-                report.note(f"{failure}; {server.host} is asked instead")
-            return engine
-    raise ApiError(f"no server of cluster {spec.cluster} answers: {'; '.join(silent)}")
+        yield answer.opened
 
 
 @contextmanager

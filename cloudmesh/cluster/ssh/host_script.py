@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 
 from cloudmesh.cluster.core import archive as tar
@@ -54,6 +54,11 @@ def launch_step(token: str, script: str, verb: str, files: Mapping[str, bytes]) 
     """
     body, archive = f"set -- {shlex.quote(verb)}; {script}".encode(), pack(files)
     return launch(token, load("host/step.sh"), str(len(body)), str(len(archive))) + body + archive
+
+
+def lines(words: Iterable[object]) -> bytes:
+    """Return the content of an input file of a script that has one word, or entry, a line."""
+    return "".join(f"{word}\n" for word in words).encode()
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:

@@ -75,8 +75,7 @@ def move(connection: Connection, engine: Engine, *job_ids: str) -> dict[Host, An
 
 
 def find(connection: Connection, job_id: str) -> tuple[moved_data.MovedData, ...]:
-    servers = {connection.host: None}
-    discovered = SimpleNamespace(connections={connection.host: connection}, servers=servers)
+    discovered = SimpleNamespace(server_connections={connection.host: connection})
     return moved_data.find(cast(Any, discovered), job_id)
 
 

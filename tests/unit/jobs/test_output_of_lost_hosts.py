@@ -68,7 +68,7 @@ def read(engine: Engine, job_id: str = "pi", *, follow: bool = False, moved: Seq
     class Opened:
         context = spec = None
         server = Server(moved)
-        discovered = SimpleNamespace(connections={"h1": server}, servers={"h1": None})
+        discovered = SimpleNamespace(server_connections={"h1": server})
 
         def engine(self) -> Any:
             return nullcontext(engine)

@@ -90,7 +90,7 @@ class KubernetesProvider(Provider):
             "node": plan.node.encode(),
             "node.json": _json(introduction),
             "ignored": ",".join(bootstrap.list_ignored_checks(plan)).encode(),
-            "notes": "".join(f"{note}\n" for note in _notes(plan)).encode(),
+            "notes": host_script.lines(_notes(plan)),
             "containerd.toml": containerd.to_toml(containerd.build_configuration(plan)),
             "cni/10-cloudmesh.conflist": _json(containerd.build_cni_configuration()),
             "join.json": _json(bootstrap.build_join_configuration(plan)),
@@ -138,7 +138,7 @@ class KubernetesProvider(Provider):
         """Return the addresses of the API's name, and where containerd finds registries."""
         registries = containerd.build_registry_configurations(spec)
         return {
-            f"names/{bootstrap.API_NAME}": "".join(f"{address}\n" for address in spec.servers).encode(),
+            f"names/{bootstrap.API_NAME}": host_script.lines(spec.servers),
             **{f"hosts/{name}.toml": containerd.to_toml(access) for name, access in registries.items()},
         }
 
