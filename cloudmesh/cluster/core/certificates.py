@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 # The DNS name of the cluster's registry, in the certificate of each server.
 REGISTRY_NAME = "registry.cloudmesh"
-_LIFETIME = datetime.timedelta(days=3650)
+_LIFETIME = datetime.timedelta(days=3650)  # of an authority
+# Of a host's certificate; `cluster rotate` gives it a new one.
+HOST_LIFETIME = datetime.timedelta(days=365)
 # Certificates are valid from a time in the past, so that a host whose clock is a little behind accepts a new one.
 _BACKDATED = datetime.timedelta(hours=1)
 
@@ -27,15 +30,15 @@ class KeyPair:
     key: bytes = field(repr=False)
 
 
-def new_authority(cluster: str) -> KeyPair:
-    """Return a new certificate authority for `cluster`."""
+def new_authority(cluster: str, *, now: float | None = None) -> KeyPair:
+    """Return a new certificate authority for `cluster`; `now`, in seconds since the epoch, is as `issue` has it."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = _build_name(f"cloudmesh cluster {cluster}")
     builder = (
-        _start_certificate(name, name, key)
+        _start_certificate(name, name, key, _LIFETIME, now)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_build_key_usage(certificate_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -50,7 +53,8 @@ def issue(
     addresses: Sequence[str] = (),
     *,
     organization: str = "",
-    lifetime: datetime.timedelta = _LIFETIME,
+    lifetime: datetime.timedelta = HOST_LIFETIME,
+    now: float | None = None,
 ) -> KeyPair:
     """Return a certificate for TLS servers and clients, signed by `authority`.
 
@@ -61,6 +65,7 @@ def issue(
         addresses: IP addresses for which the certificate is valid.
         organization: the subject's organization, which Kubernetes takes as a group; empty: none.
         lifetime: how long the certificate is valid from now on.
+        now: in seconds since the epoch by the clock of the cluster's hosts; None: the operator's own clock.
 
     Raises:
         ValueError: an address is malformed.
@@ -77,7 +82,7 @@ def issue(
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ip_address(address)) for address in addresses]
     builder = (
-        _start_certificate(_build_name(common_name, organization), issuer.subject, key, lifetime)
+        _start_certificate(_build_name(common_name, organization), issuer.subject, key, lifetime, now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_build_key_usage(certificate_sign=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH]), critical=False)
@@ -97,6 +102,17 @@ def public_key(pair: KeyPair) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
+def earliest_end(pem: bytes) -> float:
+    """Return when the first of the certificates in `pem` ends, in seconds since the epoch.
+
+    Raises:
+        ValueError: there is none, or one is malformed.
+    """
+    from cryptography import x509
+
+    return min(one.not_valid_after_utc.timestamp() for one in x509.load_pem_x509_certificates(pem))
+
+
 def _build_name(common_name: str, organization: str = "") -> x509.Name:
     from cryptography import x509
     from cryptography.x509.oid import NameOID
@@ -109,19 +125,20 @@ def _start_certificate(
     subject: x509.Name,
     issuer: x509.Name,
     key: EllipticCurvePrivateKey,
-    lifetime: datetime.timedelta = _LIFETIME,
+    lifetime: datetime.timedelta,
+    now: float | None,
 ) -> x509.CertificateBuilder:
     from cryptography import x509
 
-    now = datetime.datetime.now(datetime.timezone.utc)
+    time_now = datetime.datetime.fromtimestamp(time.time() if now is None else now, datetime.timezone.utc)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + lifetime)
+        .not_valid_before(time_now - _BACKDATED)
+        .not_valid_after(time_now + lifetime)
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.errors import UsageError
@@ -22,16 +23,29 @@ NETWORK = "network "
 class ClusterSecrets:
     """What only the servers' root and the operator's memory hold.
 
+    While they are rotated, there are two generations of them: first the new ones wait beside those in force, as their
+    successor, and then the old ones, as their predecessor, until no host goes by them any more.
+
     Attributes:
         authority: the cluster's certificate authority.
         engine: the engine's own, by name: tokens, keys, and the networks that were chosen for it.
         writers: the authority of those who may push to the registry; None in clusters of before there was one, where
             every certificate of the cluster may.
+        rotation: the id of the rotation that has made them; empty: `create` has.
+        kept_out: addresses of the hosts that were kept out of the cluster already when these secrets were made.
+        first_key: the key of the authority that the cluster had first; empty: that of `authority`.
+        successor: those that are to be in force; they have none of their own.
+        predecessor: those that were in force.
     """
 
     authority: certificates.KeyPair
     engine: Mapping[str, str] = field(repr=False)
     writers: certificates.KeyPair | None = None
+    rotation: str = ""
+    kept_out: tuple[str, ...] = ()
+    first_key: bytes = field(default=b"", repr=False)
+    successor: ClusterSecrets | None = None
+    predecessor: ClusterSecrets | None = None
 
     @property
     def networks(self) -> dict[str, str]:
@@ -39,8 +53,31 @@ class ClusterSecrets:
         names = [name for name in self.engine if name.startswith(NETWORK)]
         return {name.removeprefix(NETWORK): self.engine[name] for name in names}
 
+    @property
+    def generations(self) -> tuple[ClusterSecrets, ...]:
+        """Those that hosts may go by now: these, and the ones that they change over to or from."""
+        return (self, *filter(None, (self.successor, self.predecessor)))
+
+    @property
+    def trusted(self) -> bytes:
+        """The certificates of the authorities that hosts trust now, as PEM."""
+        return b"".join(one.authority.certificate for one in self.generations)
+
+    @property
+    def trusted_writers(self) -> bytes:
+        """The certificates of the authorities by which one may push to the registry now, as PEM; empty: any may."""
+        return b"".join(one.writers.certificate for one in self.generations if one.writers)
+
+    @property
+    def digest_key(self) -> bytes:
+        """The key of the digests of jobs' secrets. It stays, so that a job is known again that was submitted before."""
+        return self.first_key or self.authority.key
+
     def dumps(self) -> bytes:
         """Return the content of the servers' secrets file."""
+        return json.dumps(self._fields()).encode()
+
+    def _fields(self) -> dict[str, object]:
         fields: dict[str, object] = {
             "ca": self.authority.certificate.decode(),
             "ca_key": self.authority.key.decode(),
@@ -48,17 +85,35 @@ class ClusterSecrets:
         }
         if self.writers:
             fields |= {"writers": self.writers.certificate.decode(), "writers_key": self.writers.key.decode()}
-        return json.dumps(fields).encode()
+        if self.rotation:
+            fields |= {"rotation": self.rotation, "kept_out": list(self.kept_out), "first_key": self.first_key.decode()}
+        if self.successor:
+            fields["successor"] = self.successor._fields()
+        if self.predecessor:
+            fields["predecessor"] = self.predecessor._fields()
+        return fields
 
     @classmethod
     def loads(cls, text: bytes) -> ClusterSecrets:
         """Return the secrets that `dumps` wrote."""
-        fields = json.loads(text)
+        return cls._parse(json.loads(text))
+
+    @classmethod
+    def _parse(cls, fields: Mapping[str, Any]) -> ClusterSecrets:
         authority = certificates.KeyPair(fields["ca"].encode(), fields["ca_key"].encode())
         writers = None
         if "writers" in fields:
             writers = certificates.KeyPair(fields["writers"].encode(), fields["writers_key"].encode())
-        return cls(authority, fields["engine"], writers)
+        return cls(
+            authority,
+            fields["engine"],
+            writers,
+            fields.get("rotation", ""),
+            tuple(fields.get("kept_out", ())),
+            fields.get("first_key", "").encode(),
+            cls._parse(fields["successor"]) if "successor" in fields else None,
+            cls._parse(fields["predecessor"]) if "predecessor" in fields else None,
+        )
 
 
 @dataclass(frozen=True)

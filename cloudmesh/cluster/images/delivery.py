@@ -98,7 +98,7 @@ def _open_on(connection: Connection, spec: ClusterSpec) -> Iterator[Registry]:
     """
     authority, writers = spec.secrets.authority, spec.secrets.writers
     operator = certificates.issue(writers or authority, "operator")
-    context = client_context(authority.certificate, operator.certificate, operator.key)
+    context = client_context(spec.secrets.trusted, operator.certificate, operator.key)
     # Who may write is let in on the loopback of a server alone.
     place = ("127.0.0.1", REGISTRY_WRITER_PORT) if writers else (spec.servers[0], REGISTRY_PORT)
     with (

@@ -270,7 +270,7 @@ class JobService:
         """Return the digest of a job and its secrets, by which nobody without the cluster's key can guess any."""
         if not any(secrets.values()):
             return bundle.digest
-        return f"{bundle.digest}+{keyed_digest(self._spec.secrets.authority.key, secrets)}"
+        return f"{bundle.digest}+{keyed_digest(self._spec.secrets.digest_key, secrets)}"
 
     def _choose_hosts(self, engine: Engine, job: JobSpec) -> tuple[str, ...]:
         """Return the hosts for a job whose tasks are bound to hosts."""

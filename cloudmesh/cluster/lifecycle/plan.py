@@ -25,6 +25,7 @@ from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, UsageError
 from cloudmesh.cluster.core.model import EngineState, Facts, Host, Marker, Role
 from cloudmesh.cluster.hosts import discovery, marker, preflight
+from cloudmesh.cluster.lifecycle import credentials
 from cloudmesh.cluster.providers.base import Provider
 from cloudmesh.cluster.providers.open_cluster import read_secrets_of_any
 from cloudmesh.cluster.ssh import host_script
@@ -113,8 +114,7 @@ def load_or_create_spec(
 
 
 def _make_secrets(cluster: str, new_secrets: Callable[[], Mapping[str, str]]) -> ClusterSecrets:
-    writers = certificates.new_authority(f"{cluster}/push")  # a common name has 64 characters at most
-    return ClusterSecrets(certificates.new_authority(cluster), new_secrets(), writers)
+    return ClusterSecrets(certificates.new_authority(cluster), new_secrets(), credentials.new_writers(cluster))
 
 
 def _read_markers(facts: Mapping[Host, Facts]) -> Iterator[Marker]:
@@ -210,9 +210,6 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str], ports: S
     """
     address = plan.facts.address
     is_server = plan.role is Role.SERVER
-    authority = spec.secrets.authority
-    all_names = [*names, "localhost"] + [certificates.REGISTRY_NAME] * is_server
-    certificate = certificates.issue(authority, plan.node, all_names, [address, "127.0.0.1"])
     host_marker = Marker(
         spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers, plan.node, spec.generation
     )
@@ -220,9 +217,8 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str], ports: S
         "address": address.encode(),
         "registry": spec.registry.encode(),
         "etc/marker.json": marker.dumps(host_marker),
-        "etc/ca.pem": authority.certificate,
-        "etc/host.pem": certificate.certificate,
-        "etc/host-key.pem": certificate.key,
+        **credentials.trust_files(spec.secrets, plan.role),
+        **credentials.certificate_files(spec.secrets.authority, host_marker, names),
         "etc/names.sh": host_script.load("host/names.sh").encode(),
         "units/cloudmesh-names.service": host_script.load("host/cloudmesh-names.service").encode(),
         **names_of_servers(spec, address),
@@ -250,7 +246,6 @@ def _registry_files(spec: ClusterSpec, address: str) -> dict[str, bytes]:
         readers["storage"] = {**readers["storage"], "maintenance": {"readonly": {"enabled": True}}}
         units.append("cloudmesh-registry-writer.service")
         files["etc/registry-writer.yml"] = json.dumps(writers, indent=2).encode()
-        files["etc/writers.pem"] = spec.secrets.writers.certificate
     files["etc/registry.yml"] = json.dumps(readers, indent=2).encode()
     return {**files, **{f"units/{unit}": host_script.load(f"host/{unit}").encode() for unit in units}}
 
