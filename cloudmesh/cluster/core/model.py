@@ -167,6 +167,7 @@ class Node:
         host_key: its SSH host key when it joined, "TYPE BASE64".
         id: the engine's identifier of it.
         node: the engine's name for it.
+        expires: when the first of its certificates does, "2027-01-31T12:00:00Z"; None where the host did not say it.
     """
 
     name: str
@@ -182,6 +183,7 @@ class Node:
     host_key: str = ""
     id: str = ""
     node: str = ""
+    expires: str | None = None
 
 
 @dataclass(frozen=True)

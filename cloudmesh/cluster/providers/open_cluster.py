@@ -14,7 +14,7 @@ from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError
 from cloudmesh.cluster.core.model import ClusterInfo, Host, Node, Role
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.core.retrying import retry
-from cloudmesh.cluster.hosts import discovery, members
+from cloudmesh.cluster.hosts import discovery, expiry, members
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.registry import Registry
@@ -89,8 +89,14 @@ class OpenCluster:
         return delivery.open_registry(self.spec, self._servers, self.context.report)
 
     def info(self) -> ClusterInfo:
-        """Return the cluster as its engine tells it; where the engine is silent, as its hosts do."""
-        return describe(self.context, self.provider, self.spec, self.engine, self.discovered)
+        """Return the cluster as its engine tells it; where the engine is silent, as its hosts do.
+
+        What expires soon is told, by the hosts that are connected.
+        """
+        info = describe(self.context, self.provider, self.spec, self.engine, self.discovered)
+        connections = self.discovered.connections
+        by_address = {address: (host, connections[host]) for address, host in self.discovered.by_address.items()}
+        return expiry.complete(info, by_address, self.context.report)
 
     def _servers(self, stack: ExitStack) -> Iterator[Connection]:
         """Yield connections to the servers, those first that are connected; a server knows the others."""
