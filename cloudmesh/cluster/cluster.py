@@ -22,7 +22,7 @@ from cloudmesh.cluster.core.report import Report, Silence
 from cloudmesh.cluster.hosts import discovery
 from cloudmesh.cluster.jobs import moved_data
 from cloudmesh.cluster.jobs.service import JobService
-from cloudmesh.cluster.lifecycle import add, create, kill, remove
+from cloudmesh.cluster.lifecycle import add, create, kill, remove, rotate
 from cloudmesh.cluster.lifecycle.phases import PlannedStep
 from cloudmesh.cluster.providers import load_provider
 from cloudmesh.cluster.providers.base import Chunk, NativeSubmission
@@ -251,11 +251,22 @@ class Cluster:
         with discovery.find(self.context, self.name) as discovered:
             kill.kill(self.context, discovered, force=force)
 
+    def rotate(self) -> None:
+        """Give the cluster new certificates, keys and tokens; jobs go on. What was interrupted is finished.
+
+        Raises:
+            UsageError: the cluster's engine has no way to replace its credentials.
+            LockedError: another operator is changing the cluster.
+            HostsError: hosts that do not answer or that failed, each with its cause.
+        """
+        with self._open() as opened:
+            rotate.rotate(opened)
+
     def plan(self, verb: str, hosts: Hosts = "", **options: Any) -> tuple[PlannedStep, ...]:
         """Return what a verb would do on each host, phase by phase; hosts are looked at, nothing is changed.
 
         Args:
-            verb: "create", "add", "remove" or "kill".
+            verb: "create", "add", "remove", "rotate" or "kill".
             hosts: those of the verb.
             options: of create: provider, servers, nodes, debian, images; of add: as_servers.
 
@@ -268,10 +279,13 @@ class Cluster:
         if verb == "kill":
             with discovery.find(self.context, self.name) as discovered:
                 return kill.plan_kill(self.context, discovered)
+        if verb == "rotate":
+            with self._open() as opened:
+                return rotate.plan_rotate(opened)
         planners: dict[str, Callable[..., tuple[PlannedStep, ...]]]
         planners = {"add": add.plan_add, "remove": remove.plan_remove}
         if verb not in planners:
-            raise UsageError(f"{verb!a} has no plan: use create, add, remove or kill")
+            raise UsageError(f"{verb!a} has no plan: use create, add, remove, rotate or kill")
         with self._open() as opened:
             return planners[verb](opened, self._parse(hosts), **options)
 

@@ -88,6 +88,14 @@ def remove(arguments: Arguments) -> None:
     arguments.cluster.remove(hosts, force=arguments.flag("--force"), agree=arguments.confirm)
 
 
+def rotate(arguments: Arguments) -> None:
+    """Give a cluster new certificates, keys and tokens."""
+    if arguments.flag("--dryrun"):
+        _show_plan(arguments, "rotate")
+        return
+    arguments.cluster.rotate()
+
+
 def kill(arguments: Arguments) -> None:
     """Take a cluster apart."""
     if arguments.flag("--dryrun"):
@@ -231,6 +239,7 @@ ACTIONS: Mapping[str, Callable[[Arguments], None]] = {
     "create": create,
     "add": add,
     "remove": remove,
+    "rotate": rotate,
     "kill": kill,
     "list": list_clusters,
     "info": info,

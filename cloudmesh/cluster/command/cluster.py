@@ -24,6 +24,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster add -n NAME [--server] [--interface=DEVICE] [--mirror=LOCATION] [--yes] [--dryrun] [options]
                       HOSTNAMES...
           cluster remove -n NAME [--force] [--yes] [--dryrun] [options] HOSTNAMES...
+          cluster rotate -n NAME [--dryrun] [options]
           cluster kill -n NAME [--force] [--yes] [--dryrun] [options]
           cluster list [--output=FORMAT] [options]
           cluster info [-n NAME] [--kubeconfig=FILE] [--output=FORMAT] [options]
@@ -56,6 +57,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           remove   Drains the hosts, takes them out of the cluster and cleans them. Their jobs move to other hosts;
                    output and results that jobs have left on them move to a server, or are lost with a host that is
                    down: it names these jobs before it asks. A server is removed while a majority of them stays.
+          rotate   Gives the cluster new certificates, keys and tokens, while jobs run; clients and hosts with old ones
+                   are refused afterwards, and so is a host that was removed by force. Every host has to answer:
+                   until all have the new ones, the old ones are accepted too. Certificates of hosts last a year.
           kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
           list     Prints the name of each cluster found.
           info     Shows all clusters, or one with its API address, hosts, roles, health and resources.
@@ -157,6 +161,8 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
               one more machine
           cms cluster remove -n prod --user=admin node03
               its jobs move to other machines, then it is clean
+          cms cluster rotate -n prod
+              new certificates, keys and tokens
           cms cluster info -n demo
               API address, hosts, roles, health and resources
           cms cluster submit -n demo pi.py -- 100

@@ -168,8 +168,9 @@ def _bar(run: Removal) -> None:
     run.failures.update(outcomes.failures)
     for host, address in left.items():
         run.context.report.note(
-            f"{host} still has certificates of the cluster: the servers let nothing in from {address}; at another "
-            f"address it would be. `cms cluster remove -n {run.cluster} {host}` cleans it when it is back"
+            f"{host} still has certificates of the cluster: the servers let nothing in from {address}, and "
+            f"`cms cluster rotate -n {run.cluster}` keeps it out at any other address too; "
+            f"`cms cluster remove -n {run.cluster} {host}` cleans it when it is back"
         )
 
 

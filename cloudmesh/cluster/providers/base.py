@@ -15,6 +15,7 @@ from cloudmesh.cluster.core.model import JobStatus, Node, Role, Volume
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.images.registry import Registry
+from cloudmesh.cluster.providers.rotation import EngineRotation
 from cloudmesh.cluster.spec.job import JobSpec
 from cloudmesh.cluster.spec.native import NativeJob
 from cloudmesh.cluster.spec.spark import SparkJob
@@ -255,7 +256,7 @@ class Provider(ABC):
 
     @abstractmethod
     def host_script(self) -> str:
-        """Return the host script; it knows the verbs prepare, registry, bootstrap, join, servers and clean."""
+        """Return the host script; it knows the verbs prepare, registry, bootstrap, join, servers, rotate and clean."""
 
     @abstractmethod
     def new_secrets(self) -> Mapping[str, str]:
@@ -298,6 +299,10 @@ class Provider(ABC):
     def join_credentials(self, spec: ClusterSpec, server: Connection) -> Iterator[Mapping[str, bytes]]:
         """Yield what hosts need to be let in, beside their files; it is worth nothing afterwards."""
         yield {}
+
+    def rotation(self) -> EngineRotation | None:
+        """Return how the engine's own credentials are replaced; None: there is no way to do that yet."""
+        return None
 
     def kubeconfig(self, spec: ClusterSpec) -> bytes:
         """Return the file by which kubectl reaches the cluster, with an administrator's key in it.

@@ -165,6 +165,34 @@ place_configuration() {
     if [ -e "$UNITS/cloudmesh-barred.service" ]; then systemctl enable --quiet cloudmesh-barred.service; fi
 }
 
+# Puts certificates, and what goes with them, into the place of those that are there: all of them are written before the
+# first is moved, so that a certificate and its key belong together but for an instant.
+place_certificates() {
+    for file in etc/*; do
+        name=$(basename "$file")
+        why=$({ cp "$file" "$CONFIG/$name.new" && chmod 600 "$CONFIG/$name.new"; } 2>&1) || {
+            rm -f "$CONFIG"/*.new
+            fail "could not write $CONFIG/$name: $why"
+        }
+    done
+    for file in etc/*; do mv "$CONFIG/$(basename "$file").new" "$CONFIG/$(basename "$file")"; done
+}
+
+# The registry reads certificates when it starts; those that pull from it ask again.
+restart_registry() {
+    [ -e "$UNITS/cloudmesh-registry.service" ] || return 0
+    step "restart the registry"
+    set -- cloudmesh-registry.service
+    if [ -e "$UNITS/cloudmesh-registry-writer.service" ]; then set -- "$@" cloudmesh-registry-writer.service; fi
+    systemctl restart "$@" || fail "the registry did not start: $(journal cloudmesh-registry)"
+    wait_for 30 registry_listens || fail "the registry does not answer: $(journal cloudmesh-registry)"
+}
+
+# Whatever it says, and be it that a certificate has expired.
+registry_listens() {
+    curl --silent --insecure --max-time 5 --noproxy '*' -o /dev/null "https://$(registries | head -n 1):$(sed "s|.*:||" registry)/v2/" || [ "$?" -ne 7 ]
+}
+
 # Has /etc/hosts give the names by which this host reaches the servers, now and from each boot on; see names.sh.
 name_servers() {
     why=$(sh "$CONFIG/names.sh" set 2>&1) || fail "the names of the servers could not be written to /etc/hosts: $why"

@@ -6,10 +6,11 @@
 #   bootstrap  the first server's state and the management token, before anything listens on the network
 #   join       fetches and starts the agent, and waits until it answers
 #   servers    which servers there are, of a host that is in
+#   rotate     other certificates, of a host that is in; its tasks go on
 #   clean      leaves the host as it was before
 #
 # Inputs: etc/*, names/*, nomad/* and units/* (copied as they are), address, registry (NAME:PORT), registry_host (an empty file,
-# where this host has a registry), engine (SHA-256 and name of each file). Run by hand: sh build.sh VERB
+# where this host has a registry), engine (SHA-256 and name of each file), rotation (how far a rotation is then). Run by hand: sh build.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
 if ! command -v restore_firewall >/dev/null; then . "$(dirname "$0")/../host/clean.sh"; fi
@@ -52,9 +53,9 @@ docker_answers() { docker_api /_ping >/dev/null; }
 trust_registry() {
     cp registry "$STATE/registry"
     certs="$DOCKER_CERTS/$(cat registry)"
-    place etc/ca.pem "$certs/ca.crt" 644 || true
-    place etc/host.pem "$certs/client.cert" 644 || true
-    place etc/host-key.pem "$certs/client.key" 600 || true
+    place "$CONFIG/ca.pem" "$certs/ca.crt" 644 || true
+    place "$CONFIG/host.pem" "$certs/client.cert" 644 || true
+    place "$CONFIG/host-key.pem" "$certs/client.key" 600 || true
 }
 
 registry() { start_registry; }
@@ -100,6 +101,28 @@ servers() {
     if [ -e "$UNITS/cloudmesh-registry-sync.service" ]; then systemctl enable --quiet --now cloudmesh-registry-sync.service; fi
     place_all nomad "$CONFIG/nomad" 600
 }
+
+# The registry is asked with the host's own certificate, which the other side has to trust: it comes last but one.
+rotate() {
+    place_certificates
+    place_all nomad "$CONFIG/nomad" 600
+    trust_registry
+    reload_agent
+    restart_registry
+    place rotation "$CONFIG/rotation" 600 || true
+}
+
+# On this signal an agent reads its certificates again and opens all connections anew; before it listens, it would end it.
+reload_agent() {
+    step "reload Nomad"
+    systemctl start cloudmesh-nomad.service
+    wait_for 60 agent_listens || fail "Nomad does not answer: $(journal cloudmesh-nomad)"
+    kill -HUP "$(systemctl show --property=MainPID --value cloudmesh-nomad.service)"
+    sleep 0.5
+    wait_for 60 agent_listens || fail "Nomad does not answer: $(journal cloudmesh-nomad)"
+}
+
+agent_listens() { curl --silent --max-time 5 --noproxy '*' -o /dev/null http://127.0.0.1:4646/v1/agent/health; }
 
 agent_answers() { curl --silent --fail --max-time 5 --noproxy '*' -o /dev/null "http://127.0.0.1:4646/v1/agent/health?type=$(agent_kind)"; }
 
@@ -177,6 +200,6 @@ leave_docker() {
 }
 
 case ${1:-} in
-    prepare | registry | bootstrap | join | servers | clean) alone; "$1" ;;
-    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers or clean" ;;
+    prepare | registry | bootstrap | join | servers | rotate | clean) alone; "$1" ;;
+    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers, rotate or clean" ;;
 esac

@@ -93,6 +93,18 @@ def server(*, gossip_key: str) -> dict[str, Any]:
     }
 
 
+def secret_files(engine: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the configuration of a server that has secrets in it, by the names of the host script's inputs.
+
+    Args:
+        engine: Nomad's own secrets: the key of the gossip, and the management token with which access control begins.
+    """
+    return {
+        "nomad/server.json": server(gossip_key=engine["gossip"]),
+        "etc/acl-bootstrap.json": {"BootstrapSecret": engine["token"]},
+    }
+
+
 def client(*, cores: int, interface: str, takes_jobs: bool, is_server: bool, meta: Mapping[str, str]) -> dict[str, Any]:
     """Return the configuration that makes an agent run jobs. Every host has it, so that Nomad knows every host.
 

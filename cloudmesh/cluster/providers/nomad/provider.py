@@ -21,6 +21,7 @@ from cloudmesh.cluster.core.model import Role
 from cloudmesh.cluster.hosts.preflight import Needs
 from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
 from cloudmesh.cluster.providers.nomad import bootstrap
+from cloudmesh.cluster.providers.rotation import EngineRotation
 from cloudmesh.cluster.ssh import host_script
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ class NomadProvider(Provider):
             "units/cloudmesh-output.service": host_script.load("nomad/cloudmesh-output.service").encode(),
         }
         if is_server:
-            gossip, token = spec.secrets.engine["gossip"], spec.secrets.engine["token"]
-            files["nomad/server.json"] = _json(bootstrap.server(gossip_key=gossip))
-            files["etc/acl-bootstrap.json"] = _json({"BootstrapSecret": token})
+            files |= {name: _json(fields) for name, fields in bootstrap.secret_files(spec.secrets.engine).items()}
         return files
 
     def server_list_files(self, spec: ClusterSpec, role: Role) -> Mapping[str, bytes]:
@@ -97,6 +96,12 @@ class NomadProvider(Provider):
         from cloudmesh.cluster.providers.nomad import api
 
         return api.open_engine(server, secrets.engine["token"])
+
+    def rotation(self) -> EngineRotation:
+        """Return how the gossip key, the management token and the keyring are replaced."""
+        from cloudmesh.cluster.providers.nomad.rotation import NomadRotation
+
+        return NomadRotation()
 
 
 def _json(fields: Mapping[str, object]) -> bytes:
