@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from cloudmesh.cluster.core.errors import ApiError, UnknownOutcomeError
 from cloudmesh.cluster.core.model import JobStatus, State
+from cloudmesh.cluster.core.names import list_short
 from cloudmesh.cluster.core.report import Report
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.jobs.engine_jobs import clear_ended
@@ -18,13 +19,41 @@ OutputHandler = Callable[[Chunk], None]
 _SILENCE_SECONDS = 60.0  # for so long the engine may not answer before a job's outcome counts as unknown
 _POLL_SECONDS = 0.5
 _CLEAR_SECONDS = 20.0
+_MAX_SHOWN = 10
+
+
+@contextmanager
+def unknown_where_silent(cluster: str, *job_ids: str) -> Iterator[None]:
+    """Tell that outcomes are not known where the engine fails within a `with` block: the jobs themselves may go on.
+
+    Args:
+        cluster: its name.
+        job_ids: of jobs that the engine has taken.
+
+    Raises:
+        UnknownOutcomeError: in place of any other ApiError.
+    """
+    try:
+        yield
+    except UnknownOutcomeError:
+        raise
+    except ApiError as error:
+        one = f" {job_ids[0]}" if len(job_ids) == 1 else ""
+        raise UnknownOutcomeError(
+            f"job {list_short(job_ids, _MAX_SHOWN)}: the outcome is not known: {error}; "
+            f"ask again: `cms cluster jobs -n {cluster}{one}`"
+        ) from error
 
 
 def wait_until_running(engine: Engine, job_id: str, report: Report) -> JobStatus:
-    """Report what the job waits for until it is no longer queued; return its status then."""
+    """Report what the job waits for until it is no longer queued; return its status then.
+
+    Raises:
+        ApiError: the engine did not answer for a minute.
+    """
     reported = None
     cleared = time.monotonic()
-    while (status := engine.job(job_id)).state is State.QUEUED:
+    while (status := _get_job_with_retry(engine, job_id)).state is State.QUEUED:
         if status.reason != reported:
             reported = status.reason
             report.step("job", f"{job_id} {_describe(status)}")
@@ -38,14 +67,14 @@ def follow_to_end(engine: Engine, job_id: str, output: OutputHandler, report: Re
     """Pass the job's output to `output` until the job has ended, then stop whatever is left of it.
 
     Raises:
-        UnknownOutcomeError: the engine did not answer for a minute while the job ran.
+        ApiError: the engine did not answer for a minute while the job ran.
     """
     wait_until_running(engine, job_id, report)
     for chunk in engine.logs(job_id, True):
         output(chunk)
     while not (status := _get_job_with_retry(engine, job_id)).state.ended:
         time.sleep(_POLL_SECONDS)
-    engine.stop(job_id)
+    _stop_what_is_left(engine, job_id)
     return status
 
 
@@ -56,7 +85,7 @@ def wait_for_all(engine: Engine, job_ids: Sequence[str], report: Report) -> tupl
         The jobs' final states, in the order of `job_ids`.
 
     Raises:
-        UnknownOutcomeError: the engine did not answer for a minute while jobs ran.
+        ApiError: the engine did not answer for a minute while jobs ran.
     """
     reported: dict[str, str] = {}
     finished: dict[str, JobStatus] = {}
@@ -65,7 +94,7 @@ def wait_for_all(engine: Engine, job_ids: Sequence[str], report: Report) -> tupl
         for job_id in waiting:
             status = _get_job_with_retry(engine, job_id)
             if status.state.ended:
-                engine.stop(job_id)
+                _stop_what_is_left(engine, job_id)
                 finished[job_id] = status
                 _report_end(status, report)
             elif reported.get(job_id) != _describe(status):
@@ -100,18 +129,17 @@ def _describe(status: JobStatus) -> str:
     return f"{status.state}{f': {status.reason}' if status.reason else ''}"
 
 
-def _get_job_with_retry(engine: Engine, job_id: str) -> JobStatus:
-    """Return the job's status, also where the engine does not answer for a while.
+def _stop_what_is_left(engine: Engine, job_id: str) -> None:
+    """Stop what is left of a job that has ended: its outcome does not depend on that, and the next command does it."""
+    with suppress(ApiError):
+        engine.stop(job_id)
 
-    Raises:
-        UnknownOutcomeError: it did not answer for a minute.
-    """
-    try:
-        return retry(
-            lambda: engine.job(job_id),
-            lambda error: isinstance(error, ApiError),
-            seconds=_SILENCE_SECONDS,
-            pause_seconds=_POLL_SECONDS,
-        )
-    except ApiError as error:
-        raise UnknownOutcomeError(f"job {job_id}: its outcome is not known, the engine is silent: {error}") from error
+
+def _get_job_with_retry(engine: Engine, job_id: str) -> JobStatus:
+    """Return the job's status, also where the engine does not answer for a while; ApiError: it did not for a minute."""
+    return retry(
+        lambda: engine.job(job_id),
+        lambda error: isinstance(error, ApiError),
+        seconds=_SILENCE_SECONDS,
+        pause_seconds=_POLL_SECONDS,
+    )

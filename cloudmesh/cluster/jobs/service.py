@@ -14,7 +14,13 @@ from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError, No
 from cloudmesh.cluster.core.model import JobStatus, Volume
 from cloudmesh.cluster.jobs import capacity, job_image, moved_data
 from cloudmesh.cluster.jobs.engine_jobs import clear_ended, submit_once
-from cloudmesh.cluster.jobs.follow import OutputHandler, follow_to_end, wait_for_all, wait_until_running
+from cloudmesh.cluster.jobs.follow import (
+    OutputHandler,
+    follow_to_end,
+    unknown_where_silent,
+    wait_for_all,
+    wait_until_running,
+)
 from cloudmesh.cluster.jobs.lost_hosts import explain_failure, find_lost_output
 from cloudmesh.cluster.providers.base import Engine, Mount, NativeSubmission, Submission, is_spark
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
@@ -101,18 +107,19 @@ class JobService:
             UsageError: the id is not valid, or a secret has no value; nothing was sent.
             NotFoundError: the cluster has no such storage.
             ClusterError: the cluster could never run it, or another job has its id; nothing was run.
-            UnknownOutcomeError: the engine went away while the job ran.
+            UnknownOutcomeError: the engine went away once it had the job.
         """
         identity = _job_id(job, job_id)
         self._context.report.step("job", identity)  # before anything is sent: it can be asked after, whatever happens
         with self._cleared_engine() as engine:
             prepared = self._prepare(engine, job, identity, secrets or {}, hosts)
             self._send(engine, [prepared])
-            if not output:
-                return engine.job(identity)
-            if not is_spark(prepared.submission) and job.layout(prepared.submission.hosts).is_service:
-                return wait_until_running(engine, identity, self._context.report)
-            return follow_to_end(engine, identity, output, self._context.report)
+            with unknown_where_silent(self._spec.cluster, identity):
+                if not output:
+                    return engine.job(identity)
+                if not is_spark(prepared.submission) and job.layout(prepared.submission.hosts).is_service:
+                    return wait_until_running(engine, identity, self._context.report)
+                return follow_to_end(engine, identity, output, self._context.report)
 
     def submit_all(
         self, jobs: Mapping[str, JobSpec], *, secrets: Mapping[str, str] | None = None, follow: bool = True
@@ -130,9 +137,10 @@ class JobService:
         checked = {names.check(job_id, "job id"): job for job_id, job in jobs.items()}
         with self._cleared_engine() as engine:
             self._send(engine, [self._prepare(engine, job, job_id, secrets or {}) for job_id, job in checked.items()])
-            if follow:
-                return wait_for_all(engine, list(checked), self._context.report)
-            return tuple(engine.job(job_id) for job_id in checked)
+            with unknown_where_silent(self._spec.cluster, *checked):
+                if follow:
+                    return wait_for_all(engine, list(checked), self._context.report)
+                return tuple(engine.job(job_id) for job_id in checked)
 
     def dryrun(self, job: JobSpec, job_id: str = "") -> Mapping[str, Any]:
         """Return the job with everything filled in, and as the engine would get it; nothing is sent.
@@ -171,7 +179,8 @@ class JobService:
                 self._context.report.note("accepted, and not followed: there is no outcome to wait for")
             report = self._context.report
             followed = [submission.job_id for submission in accepted if submission.job_id and output]
-            ended = [follow_to_end(engine, job_id, output, report) for job_id in followed] if output else []
+            with unknown_where_silent(self._spec.cluster, *followed):
+                ended = [follow_to_end(engine, job_id, output, report) for job_id in followed] if output else []
         return tuple(accepted), tuple(ended)
 
     def plan_native(self, job: NativeJob) -> Mapping[str, Any]:
@@ -196,10 +205,11 @@ class JobService:
         Raises:
             UnknownOutcomeError: the engine went away while the job ran.
         """
-        with self._open_engine() as engine:
+        names.check(job_id, "job id")
+        with self._open_engine() as engine, unknown_where_silent(self._spec.cluster, job_id):
             if output:
-                return follow_to_end(engine, names.check(job_id, "job id"), output, self._context.report)
-            return wait_for_all(engine, [names.check(job_id, "job id")], self._context.report)[0]
+                return follow_to_end(engine, job_id, output, self._context.report)
+            return wait_for_all(engine, [job_id], self._context.report)[0]
 
     def logs(self, job_id: str, output: OutputHandler, *, follow: bool = False) -> None:
         """Give the driver's output to `output`, first what hosts that left had of it; with `follow`, until it ends.

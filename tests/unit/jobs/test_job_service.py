@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from cloudmesh.cluster.core.errors import ApiError, NotFoundError, UsageError
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError, UnknownOutcomeError, UsageError
 from cloudmesh.cluster.core.model import JobStatus, State, Volume
 from cloudmesh.cluster.images import catalog
 from cloudmesh.cluster.jobs import follow, job_image
 from cloudmesh.cluster.jobs.service import JobService
-from cloudmesh.cluster.providers.base import Leftover, Submission
+from cloudmesh.cluster.providers.base import Chunk, Leftover, Submission
 from cloudmesh.cluster.spec.container import ContainerJob
 from cloudmesh.cluster.spec.job import JobSpec, Secret, VolumeClaim
 from cloudmesh.cluster.spec.job_bundle import JobBundle, make_bundle
@@ -197,3 +197,43 @@ def test_a_job_that_waits_is_ended_by_the_engine_if_it_can_never_begin(monkeypat
     monkeypatch.setattr(follow, "_CLEAR_SECONDS", 0)
     assert follow.wait_until_running(cast(Any, Hopeless({"a": [State.QUEUED]})), "a", Told()).state is State.FAILED
     assert follow.wait_for_all(cast(Any, Hopeless({"a": [State.QUEUED]})), ["a"], Told())[0].state is State.FAILED
+
+
+class Restarting(Engine):
+    """An engine with a job that nothing is printed by."""
+
+    def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+        return iter(())
+
+
+def test_an_engine_that_restarts_while_a_job_waits_or_has_just_ended_says_nothing_about_its_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Failing(Restarting):
+        def stop(self, job_id: str, why_hopeless: str = "") -> None:
+            raise ApiError("it restarts")
+
+    monkeypatch.setattr(follow, "_POLL_SECONDS", 0)
+    restart = [ApiError("Permission denied (HTTP 403)"), ApiError("no answer from its API")]
+    engine = Failing({"a": [State.QUEUED, *restart, State.QUEUED, State.RUNNING, *restart, State.SUCCEEDED]})
+    assert workload(engine).wait("a", lambda chunk: None).state is State.SUCCEEDED
+    engine = Failing({"a": [State.QUEUED, *restart, State.SUCCEEDED]})
+    assert workload(engine).wait("a").state is State.SUCCEEDED
+
+
+def test_an_engine_that_goes_away_leaves_the_outcome_unknown_and_the_command_that_asks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Gone(Engine):
+        def logs(self, job_id: str, follow: bool) -> Iterator[Chunk]:
+            raise ApiError("no answer from its API")
+
+    monkeypatch.setattr(follow, "_SILENCE_SECONDS", 0.01)
+    monkeypatch.setattr(follow, "_POLL_SECONDS", 0.01)
+    silent = ApiError("no answer from its API")
+    for said in ([silent] * 9, [State.QUEUED, *[silent] * 9], [State.RUNNING]):
+        with pytest.raises(UnknownOutcomeError) as unknown:
+            workload(Gone({"a": [*said]})).wait("a", lambda chunk: None)
+        assert str(unknown.value) == (
+            "job a: the outcome is not known: no answer from its API; ask again: `cms cluster jobs -n c a`"
+        )
