@@ -59,7 +59,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                    down: it names these jobs before it asks. A server is removed while a majority of them stays.
           rotate   Gives the cluster new certificates, keys and tokens, while jobs run; clients and hosts with old ones
                    are refused afterwards, and so is a host that was removed by force. Every host has to answer:
-                   until all have the new ones, the old ones are accepted too. Certificates of hosts last a year.
+                   until all have the new ones, the old ones are accepted too.
           kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
           list     Prints the name of each cluster found.
           info     Shows all clusters, or one with its API address, hosts, roles, health and resources.

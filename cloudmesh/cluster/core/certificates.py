@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 # The DNS name of the cluster's registry, in the certificate of each server.
 REGISTRY_NAME = "registry.cloudmesh"
-_LIFETIME = datetime.timedelta(days=3650)  # of an authority
-# Of a host's certificate; `cluster rotate` gives it a new one.
-HOST_LIFETIME = datetime.timedelta(days=365)
+# Nobody has to remember when a cluster ends; `cluster rotate` gives it new certificates at any time.
+_LIFETIME = datetime.timedelta(days=3650)
 # Certificates are valid from a time in the past, so that a host whose clock is a little behind accepts a new one.
 _BACKDATED = datetime.timedelta(hours=1)
 
@@ -53,7 +52,7 @@ def issue(
     addresses: Sequence[str] = (),
     *,
     organization: str = "",
-    lifetime: datetime.timedelta = HOST_LIFETIME,
+    lifetime: datetime.timedelta = _LIFETIME,
     now: float | None = None,
 ) -> KeyPair:
     """Return a certificate for TLS servers and clients, signed by `authority`.
