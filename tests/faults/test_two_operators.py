@@ -1,0 +1,70 @@
+"""Two operators, or a hundred, want the same at once: one acts, and the others are told."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from contract.conftest import PROVIDERS
+from contract.test_containers import write_job_file
+from support.cms import Operator, Outcome
+from support.hosts import HostGroup, make_unique_name, start_hosts
+
+pytestmark = pytest.mark.cluster
+
+AT_ONCE = 100
+REFUSED_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A cluster of the first of two hosts; the second one comes and goes."""
+
+    name: str
+    provider: str
+    group: HostGroup
+    operator: Operator
+
+    def cms(self, verb: str, *words: str, seconds: float = 400) -> Outcome:
+        return self.operator.cms(verb, "-n", self.name, *words, seconds=seconds)
+
+
+@pytest.fixture(scope="module", params=PROVIDERS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    name = make_unique_name("two")
+    with start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), ("13",) * 2) as group:
+        pair = Pair(name, request.param, group, Operator(tmp_path_factory.mktemp("home"), group.key))
+        pair.cms("create", "-p", pair.provider, "--images=cloudmesh", group.where[0]).ok()
+        yield pair
+
+
+def test_an_id_that_a_hundred_submit_at_once_with_the_same_content_is_one_job(pair: Pair, tmp_path: Path) -> None:
+    file = write_job_file(tmp_path, image="cloudmesh", command=["sh", "-c", "echo once; sleep 3"])
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        outcomes = list(pool.map(lambda _: pair.cms("submit", "--id=once", str(file)), range(AT_ONCE)))
+    assert {outcome.ok().stdout for outcome in outcomes} == {"once\n"}
+    assert [job["id"] for job in pair.cms("jobs", "--output=json").json()] == ["once"]
+    assert sum("already submitted" in outcome.stderr for outcome in outcomes) == AT_ONCE - 1
+
+
+def test_while_one_operator_changes_the_cluster_another_is_told_who_it_is(pair: Pair) -> None:
+    _, guest = pair.group.where
+    holder = re.escape(f"{getpass.getuser()}@{socket.gethostname()} for cluster {pair.name}")
+    begun = {
+        ("add", guest): "preflight",
+        ("remove", "--yes", guest): "drain",
+        ("kill", "--yes"): "clean",
+    }
+    for (verb, *words), phase in begun.items():
+        with pair.operator.start(verb, "-n", pair.name, *words) as running:
+            running.wait_until_shown(f"{pair.name}: {phase}")
+            for other, *arguments in begun:
+                outcome = pair.cms(other, *arguments, seconds=REFUSED_SECONDS)
+                outcome.expect_failure(1, f"is being changed by {holder} since ")
+            running.wait(seconds=400).ok()
