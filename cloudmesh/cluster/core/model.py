@@ -156,8 +156,8 @@ class Node:
         name: the host as the operator reaches it, or the engine's name for it where the former is unknown.
         address: the node's address within the cluster.
         roles: server, worker or both.
-        status: "ready", "down", "draining", "missing" (it has the marker, but the engine does not know it), or
-            "unknown" (the engine does not answer).
+        status: "ready", "down", "draining", "missing" (it has the marker, but the engine does not know it), "silent"
+            (the engine has not heard of it lately: it starts, or is gone), or "unknown" (the engine does not answer).
         cores: processors that jobs can use; 0 where unknown.
         memory_mb: MiB that jobs can use; 0 where unknown.
         free_cores: processors that no job uses.

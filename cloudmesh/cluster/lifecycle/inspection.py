@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,13 @@ from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import facts, lock, marker
 from cloudmesh.cluster.lifecycle import node_names, plan
 from cloudmesh.cluster.lifecycle.installation import Installation
+from cloudmesh.cluster.providers.base import SILENT
 from cloudmesh.cluster.ssh import parallel
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
 
+_POLL_SECONDS = 1.0
 _SILENCE_SECONDS = 90.0  # a host's engine answers so long after its boot
 # What the engine says of hosts that have all they need; the operator has told it to give some of them no jobs.
 _IN_PLACE = ("ready", "draining", "drained")
@@ -98,7 +101,7 @@ def find_pending(run: Installation, servers_work: bool) -> None:
     if not run.started:
         run.pending = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
         return
-    nodes = _ask_for_nodes(run)
+    nodes = _wait_for_news(run)
     if servers := [node for node in nodes if Role.SERVER in node.roles]:
         servers_work = any(Role.WORKER in node.roles for node in servers)
     plans = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
@@ -121,6 +124,21 @@ def _refuse_promotion(run: Installation, plans: Sequence[HostPlan], nodes: Seque
         if host.role is Role.SERVER and host.facts.address in workers:
             cause = f"it is a worker: take it out by `cms cluster remove -n {run.cluster} {host.host}`, and add it then"
             raise HostError(str(host.host), cause)
+
+
+def _wait_for_news(run: Installation) -> Sequence[Node]:
+    """Return the engine's nodes, once it has heard of all hosts of the run, or has called them down.
+
+    A host that has just booted is neither healthy nor to be installed again.
+    """
+    addresses = {host_facts.address for host_facts in run.facts.values()}
+    deadline = time.monotonic() + _SILENCE_SECONDS
+    while True:
+        nodes = _ask_for_nodes(run)
+        silent = any(node.status == SILENT for node in nodes if node.address in addresses)
+        if not silent or time.monotonic() > deadline:
+            return nodes
+        time.sleep(_POLL_SECONDS)
 
 
 def _ask_for_nodes(run: Installation) -> Sequence[Node]:

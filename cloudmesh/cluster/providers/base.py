@@ -98,7 +98,8 @@ class TaskHost(NamedTuple):
     node: Node
 
 
-MISSING = "missing"
+# Statuses of nodes: one that the engine has no more, and one of which it has not heard for a while.
+MISSING, SILENT = "missing", "silent"
 
 
 def missing_node(name: str, node_id: str) -> Node:

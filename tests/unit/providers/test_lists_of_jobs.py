@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import nomad
@@ -14,6 +15,7 @@ from support.http_api import Answer, HttpApi, answering
 
 from cloudmesh.cluster.core.errors import ApiError
 from cloudmesh.cluster.core.model import State
+from cloudmesh.cluster.providers.cluster_time import ClusterClock
 from cloudmesh.cluster.providers.kubernetes import api_client
 from cloudmesh.cluster.providers.kubernetes import requests as kubernetes_requests
 from cloudmesh.cluster.providers.kubernetes.jobs import JobStore
@@ -187,7 +189,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_kubernetes_lists_300_jobs_by_two_requests_and_one_for_the_time():
     with answering(KubernetesApi()) as server, ApiClient(Configuration(host=server.url)) as client:
-        jobs = JobStore(client).all()
+        jobs = JobStore(client, ClusterClock(partial(api_client.read_time, client))).all()
     assert len(server.asked) == 2 + 1
     assert {job.state for job in jobs} == {State.SUCCEEDED}
     assert len({job.id for job in jobs}) == JOBS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from cloudmesh.cluster.providers.base import (
     is_spark,
     missing_node,
 )
+from cloudmesh.cluster.providers.cluster_time import ClusterClock
 from cloudmesh.cluster.providers.kubernetes import (
     api_client,
     credentials,
@@ -76,7 +77,8 @@ class KubernetesEngine:
     def __init__(self, client: ApiClient, remove_member: Callable[[str], None]) -> None:
         self._client = client
         self._remove_member = remove_member
-        self._jobs = JobStore(client)
+        self._clock = ClusterClock(lambda: read_time(client))
+        self._jobs = JobStore(client, self._clock)
         self._volumes = VolumeStore(client)
         self._operator_names: dict[str, str] = {}  # what the operator calls each node
 
@@ -120,7 +122,9 @@ class KubernetesEngine:
 
     def nodes(self) -> tuple[Node, ...]:
         """Return every node, with what its pods leave free, sorted by name."""
-        return tuple(sorted(self._parse_nodes(self._list_all_pods(UNFINISHED)), key=lambda node: node.name))
+        silent = nodes.find_silent(list_all(self._client, requests.NODE_LEASES.list()), self._clock.now())
+        parsed = self._parse_nodes(self._list_all_pods(UNFINISHED), silent)
+        return tuple(sorted(parsed, key=lambda node: node.name))
 
     def begin_drain(self, node: Node) -> None:
         """Send `node` no more pods, and note which it had that Kubernetes has deleted: what they left can be moved."""
@@ -286,11 +290,11 @@ class KubernetesEngine:
         tasks = (replace(task, host=self._operator_names.get(task.host, task.host)) for task in job.tasks)
         return replace(job, tasks=tuple(tasks))
 
-    def _parse_nodes(self, pods: Sequence[Mapping[str, Any]]) -> list[Node]:
+    def _parse_nodes(self, pods: Sequence[Mapping[str, Any]], silent: Collection[str] = ()) -> list[Node]:
         """Return every node, with what `pods` leave free."""
         listed = self._list_nodes()
         several = sum(map(nodes.is_server, listed)) > 1
-        return [nodes.parse_node(node, pods, self._list_apis() if several else None) for node in listed]
+        return [nodes.parse_node(node, pods, self._list_apis() if several else None, silent) for node in listed]
 
     def _list_up(self) -> set[str]:
         """Return the names of the nodes that are not down."""

@@ -19,7 +19,7 @@ from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import Chunk, Leftover
 from cloudmesh.cluster.providers.cluster_time import ClusterClock
 from cloudmesh.cluster.providers.kubernetes import pod_spec, pod_status, requests, status
-from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry, list_all, read_time
+from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry, list_all
 from cloudmesh.cluster.providers.kubernetes.logs import JobOutput, list_deleted_pods
 from cloudmesh.cluster.providers.kubernetes.pod_spec import EXECUTOR
 from cloudmesh.cluster.providers.kubernetes.status import TaskPlacement
@@ -39,11 +39,12 @@ class JobStore:
 
     Args:
         client: the API client.
+        clock: the cluster's.
     """
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, clock: ClusterClock) -> None:
         self._client = client
-        self._clock = ClusterClock(lambda: read_time(client))
+        self._clock = clock
 
     def find(self, job_id: str) -> dict[str, Any] | None:
         """Return the root Job of a job; None if there is no such job."""

@@ -6,14 +6,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cloudmesh.cluster.core.model import Node, Role
+from cloudmesh.cluster.providers.base import SILENT
 from cloudmesh.cluster.providers.kubernetes.cluster_manifests import NETWORK_NAMESPACE
 from cloudmesh.cluster.providers.kubernetes.pod_spec import CORE, JOBS_NAMESPACE
+from cloudmesh.cluster.providers.kubernetes.pod_status import parse_time
 
 # Annotations of a node: what the operator calls the host, how the operator reaches it by SSH, and its SSH host key.
 HOST, CONTACT, HOST_KEY = "cloudmesh/host", "cloudmesh/contact", "cloudmesh/host-key"
 _SERVER = "node-role.kubernetes.io/control-plane"
 _SYSTEM_NAMESPACES = ("kube-system", NETWORK_NAMESPACE)
 _MIB = 1 << 20
+# A lease is renewed every 10 s, and on a host with much to do later.
+_SILENT_SECONDS = 25.0
 
 
 def build_annotations_patch(host: str, contact: str, host_key: str) -> dict[str, Any]:
@@ -32,13 +36,37 @@ def is_server(node: Mapping[str, Any]) -> bool:
     return _SERVER in node["metadata"].get("labels", {})
 
 
-def parse_node(node: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], apis: Collection[str] | None = None) -> Node:
+def find_silent(leases: Iterable[Mapping[str, Any]], now: float) -> set[str]:
+    """Return the names of the nodes whose kubelet has not renewed its lease for long: it may be starting, or gone.
+
+    Kubernetes calls them ready for 40 s, and where its API has just started for as long again. What a lease says of
+    its renewal is by the host's clock, which may be wrong; when it was changed is by that of the API.
+
+    Args:
+        leases: of all nodes.
+        now: the cluster's time, in seconds since the epoch.
+    """
+    silent = set()
+    for lease in leases:
+        changes = [entry.get("time") for entry in lease["metadata"].get("managedFields", [])]
+        if changes and now - max(map(parse_time, changes)) > _SILENT_SECONDS:
+            silent.add(lease["metadata"]["name"])
+    return silent
+
+
+def parse_node(
+    node: Mapping[str, Any],
+    pods: Sequence[Mapping[str, Any]],
+    apis: Collection[str] | None = None,
+    silent: Collection[str] = (),
+) -> Node:
     """Return a node and what is free on it.
 
     Args:
         node: the node as Kubernetes describes it.
         pods: the pods of all nodes that have not ended; only they take resources.
         apis: the addresses at which an API server runs; None: all that should.
+        silent: the names of nodes of which nothing was heard lately.
     """
     metadata, spec, status = node["metadata"], node["spec"], node["status"]
     annotations = metadata.get("annotations", {})
@@ -52,6 +80,8 @@ def parse_node(node: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], apis:
     node_status = _describe_status(node, own_pods, server and not _has_dns(metadata["name"], pods))
     if node_status == "ready" and server and apis is not None and address not in apis:
         node_status = "no API"
+    if node_status == "ready" and metadata["name"] in silent:
+        node_status = SILENT
     return Node(
         name=operator_name(node),
         address=address,

@@ -142,6 +142,8 @@ def _build_query(options: Mapping[str, str | int | bool]) -> str:
 
 # Of the whole cluster.
 NODES = collection("v1", "nodes")
+# Each kubelet renews the one with its node's name every ten seconds.
+NODE_LEASES = collection("coordination.k8s.io/v1", "leases", "kube-node-lease")
 VOLUMES = collection("v1", "persistentvolumes")
 API_SERVERS = collection("discovery.k8s.io/v1", "endpointslices", "default")
 ALL_PODS = collection("v1", "pods")

@@ -84,7 +84,7 @@ class NomadEngine:
         servers = self._read_servers()
         details = [call(partial(self._client.node.get_node, summary["ID"])) for summary in node_summaries]
         unsorted = (nodes.read_node(node, allocations, servers) for node in details)
-        return tuple(sorted(unsorted, key=lambda node: node.name))
+        return tuple(sorted(map(self._faults.mark_silent_node, unsorted), key=lambda node: node.name))
 
     def begin_drain(self, node: Node) -> None:
         """Send `node` no more jobs."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, MutableMapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
+from cloudmesh.cluster.providers import base
 from cloudmesh.cluster.providers.nomad import events
 from cloudmesh.cluster.providers.nomad.api_client import call
 from cloudmesh.cluster.providers.nomad.logs import was_cut_off
@@ -17,6 +19,8 @@ from cloudmesh.cluster.providers.nomad.status import SILENT
 
 if TYPE_CHECKING:
     import nomad
+
+    from cloudmesh.cluster.core.model import Node
 
 
 _Allocations = Iterable[MutableMapping[str, Any]]
@@ -50,6 +54,10 @@ class HostFaults:
         for allocation in allocations:
             if allocation["ClientStatus"] == "running" and not self.answers(allocation["NodeID"]):
                 allocation["ClientStatus"] = SILENT
+
+    def mark_silent_node(self, node: Node) -> Node:
+        """Return a node, that is not called ready where Nomad has no connection to it; it may be starting, or gone."""
+        return replace(node, status=base.SILENT) if node.status == "ready" and not self.answers(node.id) else node
 
     def answers(self, node_id: str) -> bool:
         """Return False where Nomad has no connection to a node; of one that is slow nothing is said, which is True."""

@@ -231,6 +231,23 @@ def test_a_server_with_a_name_server_of_its_own_waits_for_that_one():
     assert nodes.parse_node(host(*WELL), [other, not_ready]).status == "no DNS"
 
 
+def test_a_host_whose_kubelet_was_not_heard_of_lately_is_silent_whatever_the_api_still_says():
+    leases = [
+        {
+            "metadata": {
+                "name": name,
+                "managedFields": [{"time": f"2026-01-01T00:00:{second:02}Z"} for second in seconds],
+            }
+        }
+        for name, seconds in (("h1", (8, 10)), ("h2", (10, 31)), ("h3", ()))
+    ]
+    now = pod_status.parse_time("2026-01-01T00:00:40Z")
+    assert nodes.find_silent(leases, now) == {"h1"}
+    assert nodes.parse_node(host(*WELL), [DNS], None, {"h1"}).status == "silent"
+    assert nodes.parse_node(host(*WELL), [DNS], None, {"h2"}).status == "ready"
+    assert nodes.parse_node(host(condition("Ready", "Unknown")), [DNS], None, {"h1"}).status == "down"
+
+
 def test_a_server_whose_api_server_is_down_is_not_ready_though_its_kubelet_asks_another_one():
     (address,) = [entry["address"] for entry in host(*WELL)["status"]["addresses"] if entry["type"] == "InternalIP"]
     assert nodes.parse_node(host(*WELL), [DNS], {address}).status == "ready"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import nomad
 import pytest
 
+from cloudmesh.cluster.core.model import Node
 from cloudmesh.cluster.providers.nomad import host_faults
 from cloudmesh.cluster.providers.nomad.host_faults import HostFaults
 from cloudmesh.cluster.providers.nomad.status import SILENT
@@ -54,6 +55,12 @@ def mark(faults: HostFaults, node: str, status: str = "running") -> str:
 def test_a_host_without_a_connection_is_silent_for_as_long_as_that_is_so(faults: HostFaults):
     assert [mark(faults, "away"), mark(faults, "away")] == [SILENT, SILENT]
     assert mark(faults, "away", "complete") == "complete"
+
+
+def test_a_node_without_a_connection_is_not_called_ready_and_one_that_is_down_stays_down(faults: HostFaults):
+    nodes = [Node("h", "10.0.0.1", (), status, id=node) for status, node in (("ready", "away"), ("down", "away"))]
+    assert [faults.mark_silent_node(node).status for node in nodes] == ["silent", "down"]
+    assert faults.mark_silent_node(Node("h", "10.0.0.1", (), "ready", id="there")).status == "ready"
 
 
 @pytest.mark.parametrize("node", ["there", "slow"])
