@@ -18,6 +18,7 @@ from cloudmesh.cluster.binaries import cache
 from cloudmesh.cluster.binaries.pinned import NOMAD
 from cloudmesh.cluster.binaries.provision import provide
 from cloudmesh.cluster.core.report import Silence
+from cloudmesh.cluster.core.user_cache import cache_directory
 
 pytestmark = pytest.mark.cluster
 
@@ -58,7 +59,7 @@ def serve(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
 def mirror(tmp_path: Path) -> Path:
     """Return a folder with a copy of the cached bundle."""
     provide("nomad", report=Silence())
-    shutil.copytree(cache.cache_directory() / BUNDLE, tmp_path / "mirror" / BUNDLE)
+    shutil.copytree(cache_directory() / BUNDLE, tmp_path / "mirror" / BUNDLE)
     return tmp_path / "mirror"
 
 

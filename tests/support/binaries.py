@@ -12,6 +12,7 @@ from cloudmesh.cluster.binaries.cache import BinaryBundle
 from cloudmesh.cluster.binaries.pinned import KUBERNETES, Build, EngineSpec
 from cloudmesh.cluster.binaries.provision import obtain
 from cloudmesh.cluster.core.errors import BinaryError
+from cloudmesh.cluster.core.user_cache import cache_directory
 
 
 class Collected:
@@ -80,7 +81,7 @@ def built_files() -> dict[str, Path]:
 
     Their checksums are not looked at, as reading so much takes long for what is done before each run of tests.
     """
-    directory = binary_cache.cache_directory() / binary_cache.cache_path(KUBERNETES, "amd64")
+    directory = cache_directory() / binary_cache.cache_path(KUBERNETES, "amd64")
     manifest = directory / binary_cache.MANIFEST
     try:
         binary_cache.parse_manifest(manifest.read_bytes(), KUBERNETES, "amd64", str(manifest))

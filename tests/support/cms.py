@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cloudmesh.cluster.binaries import cache
 from cloudmesh.cluster.command.cluster import ClusterCommand
 from cloudmesh.cluster.command.console import docopt_usage, exit_codes
+from cloudmesh.cluster.core.user_cache import cache_directory
 from support import openssh_home
 from support.waiting import wait_until
 
@@ -245,7 +245,7 @@ def environment(home: Path) -> dict[str, str]:
     variables = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     # the engine is fetched or built once for all
     variables["PATH"] = openssh_home.path(variables["PATH"])
-    return {**variables, "HOME": str(home), "CLOUDMESH_CLUSTER_CACHE": str(cache.cache_directory())}
+    return {**variables, "HOME": str(home), "CLOUDMESH_CLUSTER_CACHE": str(cache_directory())}
 
 
 def run_checkout(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

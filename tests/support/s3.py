@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudmesh.cluster.binaries import cache, go_build
+from cloudmesh.cluster.binaries import go_build
 from cloudmesh.cluster.binaries.pinned import Build, EngineSpec
 from cloudmesh.cluster.core.report import Silence
+from cloudmesh.cluster.core.user_cache import cache_directory
 from support.waiting import wait_until
 
 ACCESS_KEY = "cms-test"
@@ -70,7 +71,7 @@ def bucket(directory: Path, address: str) -> Iterator[Bucket]:
 
 def _provide_program() -> Path:
     """Return the server's program, built if it is not in the cache."""
-    program = cache.cache_directory() / "tests" / f"versitygw-{_SPEC.version}-{_SPEC.pins()[:12]}"
+    program = cache_directory() / "tests" / f"versitygw-{_SPEC.version}-{_SPEC.pins()[:12]}"
     if not program.exists():
         program.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=program.parent) as work:

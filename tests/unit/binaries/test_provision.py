@@ -23,7 +23,7 @@ from cloudmesh.cluster.binaries.cache import BinaryBundle, SourceUnavailableErro
 from cloudmesh.cluster.binaries.fetch import fetch
 from cloudmesh.cluster.binaries.pinned import NOMAD, SPECS, Download, EngineSpec
 from cloudmesh.cluster.binaries.provision import file_rows, list_files, provide
-from cloudmesh.cluster.core.errors import BinaryError, UsageError
+from cloudmesh.cluster.core.errors import BinaryError, ClusterError, UsageError
 
 CONTENT = bytes(range(256)) * 8192
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -362,7 +362,7 @@ def test_two_at_once_download_once(toy: EngineSpec, site: Site) -> None:
 def test_a_cache_that_cannot_be_written_is_named(toy: EngineSpec, cache: Path) -> None:
     cache.write_text("a file where the directory should be")
 
-    with pytest.raises(BinaryError, match=r"cache .*/cache: .*CLOUDMESH_CLUSTER_CACHE"):
+    with pytest.raises(ClusterError, match=r"cache .*/cache: .*CLOUDMESH_CLUSTER_CACHE"):
         get(toy)
 
 
