@@ -17,7 +17,7 @@ from cloudmesh.cluster.core.user_cache import cache_directory
 _ARCHITECTURES = ("amd64", "arm64")
 
 
-def provide(engine: str, *, arch: str = "amd64", mirror: str = "", report: Report) -> BinaryBundle:
+def provide(engine: str, *, version: str = "", arch: str = "amd64", mirror: str = "", report: Report) -> BinaryBundle:
     """Return the verified binaries of `engine`, from the cache, a mirror, the vendor's release site, or a build.
 
     Where a source does not answer or does not have them, that is reported, and the next source is asked. A source with
@@ -25,15 +25,16 @@ def provide(engine: str, *, arch: str = "amd64", mirror: str = "", report: Repor
 
     Args:
         engine: "nomad" or "kubernetes".
+        version: one of those that are pinned; empty: the one that new clusters get.
         arch: architecture of the hosts: "amd64" or "arm64".
         mirror: a directory or URL with a copy of a cache, see `sources.Mirror`; empty: no mirror is asked.
         report: where progress is reported.
 
     Raises:
-        UsageError: there is no such engine, architecture or mirror.
+        UsageError: there is no such engine, version, architecture or mirror.
         BinaryError: no source has the binaries, or a source has wrong ones.
     """
-    return obtain(find_engine(engine), arch=arch, mirror=mirror, report=report)
+    return obtain(find_engine(engine, version), arch=arch, mirror=mirror, report=report)
 
 
 def obtain(spec: EngineSpec, *, arch: str, mirror: str, report: Report) -> BinaryBundle:
@@ -54,13 +55,13 @@ def obtain(spec: EngineSpec, *, arch: str, mirror: str, report: Report) -> Binar
     return bundle
 
 
-def list_files(engine: str, *, arch: str = "amd64") -> list[dict[str, str | int]]:
+def list_files(engine: str, *, version: str = "", arch: str = "amd64") -> list[dict[str, str | int]]:
     """Return a row for each binary of `engine`; source, checksum and path are empty where the cache does not have it.
 
     Raises:
-        UsageError: there is no such engine.
+        UsageError: there is no such engine, or no such version of it.
     """
-    return file_rows(find_engine(engine), arch)
+    return file_rows(find_engine(engine, version), arch)
 
 
 def file_rows(spec: EngineSpec, arch: str) -> list[dict[str, str | int]]:

@@ -13,30 +13,36 @@ from pathlib import Path
 import pytest
 from support.binaries import BUILT, Collected, cache, get, toys
 
-from cloudmesh.cluster.binaries.pinned import KUBERNETES, EngineSpec
+from cloudmesh.cluster.binaries.pinned import KUBERNETES, SPECS, EngineSpec
 
 __all__ = ["cache"]
 
 needs_go = pytest.mark.skipif(not shutil.which("go"), reason="needs Go")
 PAUSE = next(build for build in KUBERNETES.builds if "pause" in build.packages)
-MODULES = {build.module.name: build for build in KUBERNETES.builds}
+VERSIONS = [spec for spec in SPECS if spec.name == "kubernetes"]
 
 
 needs_built = pytest.mark.skipif(not BUILT, reason="`cms cluster engines -p kubernetes` was not run here")
 
 
+def sources(spec: EngineSpec, file: str) -> dict[str, str]:
+    """The module that one of the files is built from."""
+    return next(build for build in spec.builds if file in build.packages).sources()
+
+
+@pytest.mark.parametrize("spec", VERSIONS, ids=lambda spec: spec.version)
 @pytest.mark.parametrize(
-    ("folder", "module", "version"),
+    ("file", "module", "tag"),
     [
-        ("kubernetes", "k8s.io/kubernetes", f"v{KUBERNETES.version}"),
-        ("etcd", "go.etcd.io/etcd/server/v3", "v3.6.8"),
-        ("coredns", "github.com/coredns/coredns", "v1.14.2"),
-        ("flannel", "github.com/flannel-io/flannel", "v0.28.4"),
-        ("cni", "github.com/containernetworking/plugins", "v0.9.1"),
+        ("kubelet", "k8s.io/kubernetes", "kubelet"),
+        ("etcd", "go.etcd.io/etcd/server/v3", "etcd"),
+        ("coredns", "github.com/coredns/coredns", "coredns"),
+        ("flanneld", "github.com/flannel-io/flannel", "flannel"),
     ],
 )
-def test_each_module_builds_the_version_that_is_pinned(folder: str, module: str, version: str) -> None:
-    files = MODULES[folder].sources()
+def test_each_module_builds_the_version_that_is_pinned(spec: EngineSpec, file: str, module: str, tag: str) -> None:
+    files = sources(spec, file)
+    version = f"v{spec.tags[tag].removeprefix('v').removesuffix('-0')}"
 
     assert re.search(
         rf"^(require|\t)\s*{re.escape(module)} {re.escape(version)}( // indirect)?$", files["go.mod"], re.MULTILINE
@@ -44,11 +50,16 @@ def test_each_module_builds_the_version_that_is_pinned(folder: str, module: str,
     assert f"{module} {version} h1:" in files["go.sum"]
 
 
-def test_every_staging_module_is_of_the_same_release() -> None:
-    replaced = re.findall(r"^\t(k8s\.io/\S+) => (\S+) (\S+)$", MODULES["kubernetes"].sources()["go.mod"], re.MULTILINE)
+def test_the_network_plugin_is_of_the_last_version_that_is_a_module() -> None:
+    assert "github.com/containernetworking/plugins v0.9.1 h1:" in sources(KUBERNETES, "flannel")["go.sum"]
+
+
+@pytest.mark.parametrize("spec", VERSIONS, ids=lambda spec: spec.version)
+def test_every_staging_module_is_of_the_same_release(spec: EngineSpec) -> None:
+    replaced = re.findall(r"^\t(k8s\.io/\S+) => (\S+) (\S+)$", sources(spec, "kubelet")["go.mod"], re.MULTILINE)
 
     assert len(replaced) > 30
-    assert all(name == target and version == "v0.36.3" for name, target, version in replaced)
+    assert all(name == target and version == f"v0{spec.version[1:]}" for name, target, version in replaced)
 
 
 def test_go_names_files_that_are_built_at_once_as_the_engine_does() -> None:

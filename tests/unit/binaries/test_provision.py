@@ -395,7 +395,7 @@ def test_an_unknown_engine_or_architecture_is_a_usage_error(toy: EngineSpec) -> 
         get(toy, arch="../x")
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.name}-{spec.version}")
 def test_every_engine_is_pinned_by_checksum_and_each_source_gives_all_files(spec: EngineSpec) -> None:
     for download in spec.downloads:
         assert download.url.startswith("https://")
@@ -405,8 +405,16 @@ def test_every_engine_is_pinned_by_checksum_and_each_source_gives_all_files(spec
     assert json.loads(json.dumps(spec.pins())) == spec.pins()
 
 
-def test_the_nomad_module_builds_the_version_that_is_pinned() -> None:
-    module = NOMAD.builds[0].module
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.name == "nomad"], ids=lambda spec: spec.version)
+def test_the_nomad_module_builds_the_version_that_is_pinned(spec: EngineSpec) -> None:
+    module = spec.builds[0].module
 
-    assert f"require github.com/hashicorp/nomad v{NOMAD.version}\n" in (module / "go.mod").read_text()
-    assert f"github.com/hashicorp/nomad v{NOMAD.version} h1:" in (module / "go.sum").read_text()
+    assert f"require github.com/hashicorp/nomad v{spec.version}\n" in (module / "go.mod").read_text()
+    assert f"github.com/hashicorp/nomad v{spec.version} h1:" in (module / "go.sum").read_text()
+
+
+def test_a_version_that_is_not_pinned_is_refused_with_those_that_are() -> None:
+    with pytest.raises(UsageError, match=r"nomad '1\.9\.9' is not one of .*: use 1\.10\.4 or 1\.10\.5 or 1\.11\.1$"):
+        provide("nomad", version="1.9.9", report=Collected())
+    assert {row["version"] for row in list_files("nomad", version="1.11.1")} == {"1.11.1"}
+    assert {row["version"] for row in list_files("nomad")} == {NOMAD.version}
