@@ -22,7 +22,7 @@ from cloudmesh.cluster.core.report import Report, Silence
 from cloudmesh.cluster.hosts import discovery
 from cloudmesh.cluster.jobs import moved_data
 from cloudmesh.cluster.jobs.service import JobService
-from cloudmesh.cluster.lifecycle import add, create, kill, remove, rotate
+from cloudmesh.cluster.lifecycle import add, create, kill, remove, rotate, upgrade
 from cloudmesh.cluster.lifecycle.phases import PlannedStep
 from cloudmesh.cluster.providers import load_provider
 from cloudmesh.cluster.providers.base import Chunk, NativeSubmission
@@ -137,6 +137,7 @@ class Cluster:
         nodes: int = 1,
         debian: str = "13",
         images: Sequence[str] = (),
+        version: str = "",
         context: Context | None = None,
         **options: Any,
     ) -> Cluster:
@@ -150,6 +151,7 @@ class Cluster:
             nodes: how many local hosts, where no hosts are given.
             debian: release of the local hosts: "12" or "13".
             images: names of our images to deliver along the way.
+            version: of the engine; empty: the newest that is meant for new clusters, or what the cluster has already.
             context: how hosts are reached, in place of `options`.
             options: those of `connection_context`.
 
@@ -162,7 +164,7 @@ class Cluster:
         parsed = cluster._parse(hosts)
         # They are the cluster's: it is found by them, whatever else is known.
         cluster.context = replace(cluster.context, hosts=(*cluster.context.hosts, *parsed))
-        request = create.Request(cluster.name, load_provider(provider), parsed, servers, nodes, debian, images)
+        request = create.Request(cluster.name, load_provider(provider), parsed, servers, nodes, debian, images, version)
         create.create(cluster.context, request)
         return cluster
 
@@ -239,6 +241,24 @@ class Cluster:
         with self._open() as opened:
             remove.remove(opened, self._parse(hosts), moved_data.move, force=force, agree=agree)
 
+    def upgrade(self, to: str = "", *, agree: Callable[[str], None] | None = None) -> None:
+        """Bring the engine to another version, host after host, servers first; jobs go on.
+
+        It stops at the first host that is not healthy afterwards. Called again, it goes on there.
+
+        Args:
+            to: the version, "1.10.5"; empty: what new clusters get.
+            agree: takes the question whether to go on, and raises ClusterError where the answer is no; None: it is not
+                asked.
+
+        Raises:
+            UsageError: there is no such version, or the engine does not go there from the one it has.
+            LockedError: another operator is changing the cluster.
+            HostsError: hosts that are not healthy, or the one at which it stopped.
+        """
+        with self._open() as opened:
+            upgrade.upgrade(opened, to, agree)
+
     def kill(self, *, force: bool = False) -> None:
         """Take the cluster apart and clean its hosts; local hosts are removed altogether.
 
@@ -266,9 +286,9 @@ class Cluster:
         """Return what a verb would do on each host, phase by phase; hosts are looked at, nothing is changed.
 
         Args:
-            verb: "create", "add", "remove", "rotate" or "kill".
-            hosts: those of the verb.
-            options: of create: provider, servers, nodes, debian, images; of add: as_servers.
+            verb: "create", "add", "remove", "rotate", "upgrade" or "kill".
+            hosts: those of the verb; none of "rotate", "upgrade" and "kill".
+            options: of create: provider, servers, nodes, debian, images, version; of add: as_servers; of upgrade: to.
 
         Raises:
             UsageError: there is no such verb, or the verb's own check failed.
@@ -282,10 +302,13 @@ class Cluster:
         if verb == "rotate":
             with self._open() as opened:
                 return rotate.plan_rotate(opened)
+        if verb == "upgrade":
+            with self._open() as opened:
+                return upgrade.plan_upgrade(opened, **options)
         planners: dict[str, Callable[..., tuple[PlannedStep, ...]]]
         planners = {"add": add.plan_add, "remove": remove.plan_remove}
         if verb not in planners:
-            raise UsageError(f"{verb!a} has no plan: use create, add, remove, rotate or kill")
+            raise UsageError(f"{verb!a} has no plan: use create, add, remove, rotate, upgrade or kill")
         with self._open() as opened:
             return planners[verb](opened, self._parse(hosts), **options)
 
@@ -522,19 +545,27 @@ def list_images(images: Sequence[str] = ()) -> list[dict[str, Any]]:
     ]
 
 
-def fetch_binaries(provider: str, *, mirror: str = "", report: Report | None = None) -> list[dict[str, Any]]:
+def fetch_binaries(
+    provider: str, *, version: str = "", mirror: str = "", report: Report | None = None
+) -> list[dict[str, Any]]:
     """Fetch or build a provider's binaries into the cache; return them as rows.
 
+    Args:
+        provider: "nomad" or "kubernetes".
+        version: of the engine; empty: the one that new clusters get.
+        mirror: a directory or URL that has them.
+        report: is told how it gets on; None: nobody is.
+
     Raises:
-        UsageError: there is no such provider or mirror.
+        UsageError: there is no such provider, version or mirror.
         BinaryError: no source has them.
     """
     from cloudmesh.cluster.binaries import list_files, provide
     from cloudmesh.cluster.providers import provider_kind
 
     kind = provider_kind(provider)
-    provide(kind, mirror=mirror, report=report or Silence())
-    return [dict(row) for row in list_files(kind)]
+    provide(kind, version=version, mirror=mirror, report=report or Silence())
+    return [dict(row) for row in list_files(kind, version=version)]
 
 
 def _hosts(hosts: Hosts, user: str, port: int, key: str) -> tuple[Host, ...]:

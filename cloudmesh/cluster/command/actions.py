@@ -63,6 +63,7 @@ def create(arguments: Arguments) -> None:
         "servers": arguments.number("--servers", 1, max(SERVER_COUNTS)),
         "images": arguments.words("--images"),
         "debian": arguments.text("--debian"),
+        "version": arguments.text("--engine-version"),
     }
     if arguments.flag("--dryrun"):
         steps = arguments.cluster.plan("create", arguments.hostnames, **options)
@@ -94,6 +95,15 @@ def rotate(arguments: Arguments) -> None:
         _show_plan(arguments, "rotate")
         return
     arguments.cluster.rotate()
+
+
+def upgrade(arguments: Arguments) -> None:
+    """Bring a cluster's engine to another version."""
+    to = arguments.text("--to")
+    if arguments.flag("--dryrun"):
+        _show_plan(arguments, "upgrade", to=to)
+        return
+    arguments.cluster.upgrade(to, agree=arguments.confirm)
 
 
 def kill(arguments: Arguments) -> None:
@@ -189,8 +199,8 @@ def engines(arguments: Arguments) -> None:
     """Fetch or build an engine's binaries."""
     from cloudmesh.cluster.cluster import fetch_binaries
 
-    mirror = arguments.text("--mirror")
-    rows = fetch_binaries(arguments.text("--provider"), mirror=mirror, report=arguments.progress)
+    version, mirror = arguments.text("--engine-version"), arguments.text("--mirror")
+    rows = fetch_binaries(arguments.text("--provider"), version=version, mirror=mirror, report=arguments.progress)
     arguments.show(rows, ENGINE_COLUMNS)
 
 
@@ -212,7 +222,7 @@ def find_log_file(arguments: Arguments) -> str:
     return file
 
 
-def _show_plan(arguments: Arguments, verb: str, **options: bool) -> None:
+def _show_plan(arguments: Arguments, verb: str, **options: bool | str) -> None:
     hosts = arguments.hostnames if arguments.arguments["HOSTNAMES"] else ()
     arguments.show(arguments.cluster.plan(verb, hosts, **options), STEP_COLUMNS, nothing="nothing to do")
 
@@ -240,6 +250,7 @@ ACTIONS: Mapping[str, Callable[[Arguments], None]] = {
     "add": add,
     "remove": remove,
     "rotate": rotate,
+    "upgrade": upgrade,
     "kill": kill,
     "list": list_clusters,
     "info": info,

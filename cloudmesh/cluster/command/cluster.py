@@ -19,12 +19,13 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
 
         Usage:
           cluster create -n NAME [-p PROVIDER] [--nodes=N] [--servers=N] [--images=IMAGES] [--debian=RELEASE]
-                         [--interface=DEVICE] [--mirror=LOCATION] [--ca-bundle=FILE] [--yes] [--dryrun] [options]
-                         [HOSTNAMES...]
+                         [--interface=DEVICE] [--engine-version=VERSION] [--mirror=LOCATION] [--ca-bundle=FILE] [--yes]
+                         [--dryrun] [options] [HOSTNAMES...]
           cluster add -n NAME [--server] [--interface=DEVICE] [--mirror=LOCATION] [--yes] [--dryrun] [options]
                       HOSTNAMES...
           cluster remove -n NAME [--force] [--yes] [--dryrun] [options] HOSTNAMES...
           cluster rotate -n NAME [--dryrun] [options]
+          cluster upgrade -n NAME [--to=VERSION] [--mirror=LOCATION] [--yes] [--dryrun] [options]
           cluster kill -n NAME [--force] [--yes] [--dryrun] [options]
           cluster list [--output=FORMAT] [options]
           cluster info [-n NAME] [--kubeconfig=FILE] [--output=FORMAT] [options]
@@ -41,7 +42,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster test -n NAME [--output=FORMAT] [--ca-bundle=FILE] [options]
           cluster image list [--output=FORMAT] [IMAGES...]
           cluster image build [--ca-bundle=FILE] [IMAGES...]
-          cluster engines [-p PROVIDER] [--mirror=LOCATION]
+          cluster engines [-p PROVIDER] [--engine-version=VERSION] [--mirror=LOCATION]
           cluster schema
 
         Makes a Nomad or Kubernetes cluster of machines that answer SSH, and runs Spark, Hadoop and container jobs on
@@ -60,6 +61,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           rotate   Gives the cluster new certificates, keys and tokens, while jobs run; clients and hosts with old ones
                    are refused afterwards, and so is a host that was removed by force. Every host has to answer:
                    until all have the new ones, the old ones are accepted too.
+          upgrade  Brings the engine to another version, host after host, servers first, while jobs go on. It stops at
+                   the first host that is not healthy afterwards; run again, it goes on there. An engine goes from
+                   one minor version to the next, and never back.
           kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
           list     Prints the name of each cluster found.
           info     Shows all clusters, or one with its API address, hosts, roles, health and resources.
@@ -119,6 +123,9 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           --interface=DEVICE   The network device, or network (10.0.0.0/24), by which the hosts reach each other,
                                where they have several.
           --accept-new-hostkeys  Take the host key of a host not met before. A changed key is refused regardless.
+          --engine-version=VERSION  The version of the engine, of those that this program has pinned; a cluster keeps
+                               its version until it is upgraded.
+          --to=VERSION         The version to upgrade to; without it, the one that new clusters get.
           --mirror=LOCATION       A directory or URL that has the engine's programs, for sites without internet.
           --ca-bundle=FILE     Certificates that image builds shall trust as well, for sites with their own CA.
           --param=K=V          A parameter of the job file; may be given many times.

@@ -126,6 +126,7 @@ class ClusterSpec:
         provider: "nomad", "kubernetes".
         servers: their addresses; each of them has a registry, with the same content.
         generation: how often the servers have changed.
+        version: of the engine, as its hosts' markers have it; empty: an earlier version of this program wrote those.
     """
 
     cluster: str
@@ -134,6 +135,7 @@ class ClusterSpec:
     servers: tuple[str, ...]
     secrets: ClusterSecrets
     generation: int = 0
+    version: str = ""
 
     @property
     def registry(self) -> str:

@@ -136,6 +136,8 @@ class Marker:
         servers: addresses of the servers, beginning with the first server.
         node: the host's name as a node of the engine; empty: an earlier version wrote the marker.
         generation: how often the cluster's servers have changed; of several lists of them, the newest one is right.
+        version: which version of the engine the host is to run; empty: an earlier version wrote the marker.
+        paused: whether the engine was told to send the host no jobs while it is upgraded, and is to be told otherwise.
     """
 
     cluster: str
@@ -146,6 +148,8 @@ class Marker:
     servers: tuple[str, ...]
     node: str = ""
     generation: int = 0
+    version: str = ""
+    paused: bool = False
 
 
 @dataclass(frozen=True)

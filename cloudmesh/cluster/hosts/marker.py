@@ -49,6 +49,8 @@ def _parse_fields(fields: Any) -> Marker:
         servers=tuple(_check_text(server) for server in servers),
         node=_check_text(fields["node"]) if fields.get("node") else "",
         generation=int(fields.get("generation", 0)),
+        version=_check_text(fields["version"]) if fields.get("version") else "",
+        paused=bool(fields.get("paused", False)),
     )
 
 

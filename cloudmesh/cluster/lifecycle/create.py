@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from cloudmesh.cluster.binaries.pinned import find_engine
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.cluster_spec import check_server_count
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.model import ClusterInfo, Host
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config, local_hosts
-from cloudmesh.cluster.lifecycle import inspection, install, plan
+from cloudmesh.cluster.lifecycle import inspection, install, plan, versions
 from cloudmesh.cluster.lifecycle.installation import (
     Installation,
     all_hosts,
@@ -33,9 +34,11 @@ class Creation(Installation):
 
     Attributes:
         servers: how many of the hosts are servers: 1, 3 or 5.
+        version: of the engine, as the operator asks for it; empty: any.
     """
 
     servers: int = 1
+    version: str = ""
 
 
 def _plan(run: Creation) -> None:
@@ -46,8 +49,11 @@ def _plan(run: Creation) -> None:
         run.provider.kind,
         run.servers,
         lambda: plan.new_secrets(run.provider, run.facts),
+        run.version,
     )
     run.started = any(host_facts.engine_started for host_facts in run.facts.values())
+    if not run.started and not run.spec.version:
+        run.spec = replace(run.spec, version=find_engine(run.provider.kind).version)
     run.server = run.connections[plan.leading_host(run.facts, run.spec)]
 
 
@@ -56,6 +62,7 @@ def _preflight(run: Creation) -> None:
     plan.ensure_unique_name(run.context, run.spec.cluster, run.spec.id)
     all_are_servers = len(run.facts) <= len(run.spec.servers)
     inspection.find_pending(run, servers_work=all_are_servers or len(run.spec.servers) == 1)
+    versions.refuse_another(run.spec, run.version)
     inspection.name_nodes(run)
 
 
@@ -90,9 +97,10 @@ class Request:
         nodes: how many local hosts.
         debian: release of the local hosts, "12" or "13".
         images: names of our images that are built and delivered along the way.
+        version: of the engine; empty: the newest that is meant for new clusters, or what the cluster has already.
 
     Raises:
-        UsageError: the name is not valid, or the number of servers does not fit the hosts.
+        UsageError: the name is not valid, the number of servers does not fit the hosts, or there is no such version.
     """
 
     cluster: str
@@ -102,14 +110,25 @@ class Request:
     nodes: int = 1
     debian: str = "13"
     images: Sequence[str] = ()
+    version: str = ""
 
     def __post_init__(self) -> None:
         names.check(self.cluster, "cluster name")
+        if self.version:
+            find_engine(self.provider.kind, self.version)
         check_server_count(self.servers, len(self.hosts) or self.nodes)
 
     def start(self, context: Context, hosts: Sequence[Host]) -> Creation:
         """Return a run that makes the cluster of these hosts."""
-        return Creation(context, self.provider, self.cluster, hosts, self.images, servers=self.servers)
+        return Creation(
+            context,
+            self.provider,
+            self.cluster,
+            hosts,
+            self.images,
+            servers=self.servers,
+            version=self.version,
+        )
 
 
 def create(context: Context, request: Request) -> ClusterInfo:

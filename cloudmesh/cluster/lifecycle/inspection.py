@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.cluster_spec import HostPlan
@@ -15,7 +16,7 @@ from cloudmesh.cluster.core.errors import (
 from cloudmesh.cluster.core.model import EngineState, Host, Node, Role
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import facts, lock, marker
-from cloudmesh.cluster.lifecycle import node_names, plan
+from cloudmesh.cluster.lifecycle import node_names, plan, versions
 from cloudmesh.cluster.lifecycle.installation import Installation
 from cloudmesh.cluster.providers.base import SILENT
 from cloudmesh.cluster.ssh import parallel
@@ -97,6 +98,7 @@ def find_pending(run: Installation, servers_work: bool) -> None:
 
     Raises:
         HostError: the engine was started, and does not answer; or a worker is to be a server.
+        ClusterError: there are pending hosts, and the servers have several versions: which one is right?
     """
     if not run.started:
         run.pending = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
@@ -110,6 +112,7 @@ def find_pending(run: Installation, servers_work: bool) -> None:
     run.pending = [
         host for host in plans if host.facts.engine is not EngineState.STARTED or host.facts.address not in in_place
     ]
+    run.spec = replace(run.spec, version=versions.version_of(nodes, run.spec, between=not run.pending))
     wiped = {host.facts.address: host for host in run.pending if host.facts.engine in _UNKNOWN_TO_ITSELF}
     run.stale = [node for node in nodes if node.address in wiped]
     for node in run.stale:

@@ -183,7 +183,9 @@ def mount_volumes(run: Installation) -> None:
 
 def _provide_binaries(run: Installation, arch: str) -> BinaryBundle:
     context = run.context
-    return binaries.provide(run.spec.provider, arch=arch, mirror=context.mirror, report=context.report)
+    return binaries.provide(
+        run.spec.provider, version=run.spec.version, arch=arch, mirror=context.mirror, report=context.report
+    )
 
 
 def _note_members(run: Installation) -> None:

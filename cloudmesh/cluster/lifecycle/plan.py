@@ -25,7 +25,7 @@ from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError, UsageError
 from cloudmesh.cluster.core.model import EngineState, Facts, Host, Marker, Role
 from cloudmesh.cluster.hosts import discovery, marker, preflight
-from cloudmesh.cluster.lifecycle import credentials
+from cloudmesh.cluster.lifecycle import credentials, versions
 from cloudmesh.cluster.providers.base import Provider
 from cloudmesh.cluster.providers.open_cluster import read_secrets_of_any
 from cloudmesh.cluster.ssh import host_script
@@ -83,6 +83,7 @@ def load_or_create_spec(
     provider: str,
     servers: int,
     new_secrets: Callable[[], Mapping[str, str]],
+    version: str = "",
 ) -> ClusterSpec:
     """Return what a new cluster is to be, or the one that an interrupted `create` has begun on these hosts.
 
@@ -93,9 +94,10 @@ def load_or_create_spec(
         provider: its kind.
         servers: how many servers.
         new_secrets: makes the engine's own secrets.
+        version: of the engine; empty: the one that new clusters get, or that the cluster was begun with.
 
     Raises:
-        UsageError: the cluster was begun with other servers, or of another kind.
+        UsageError: the cluster was begun with other servers or another version, or of another kind.
         ClusterError: it was started already, and none of its servers has its secrets.
     """
     markers = [host_marker for host_marker in _read_markers(facts) if host_marker.cluster == cluster]
@@ -103,14 +105,16 @@ def load_or_create_spec(
     if begun is None:
         addresses = tuple(host_facts.address for host_facts in facts.values())[:servers]
         fresh = _make_secrets(cluster, new_secrets)
-        return ClusterSpec(cluster, secrets.token_hex(6), provider, addresses, fresh)
+        return ClusterSpec(cluster, secrets.token_hex(6), provider, addresses, fresh, version=version)
     if begun.provider != provider:
         raise UsageError(f"cluster {cluster} is a {begun.provider} cluster: use -p {begun.provider}")
     stored = _read_stored_secrets(connections, facts, begun.servers)
     if stored is None:
         _ensure_never_started(cluster, facts)
         stored = _make_secrets(cluster, new_secrets)
-    return ClusterSpec(cluster, begun.id, provider, begun.servers, stored, begun.generation)
+    spec = ClusterSpec(cluster, begun.id, provider, begun.servers, stored, begun.generation, version=begun.version)
+    versions.refuse_another(spec, version)
+    return spec if spec.version else replace(spec, version=version)
 
 
 def _make_secrets(cluster: str, new_secrets: Callable[[], Mapping[str, str]]) -> ClusterSecrets:
@@ -211,7 +215,15 @@ def host_files(spec: ClusterSpec, plan: HostPlan, names: Sequence[str], ports: S
     address = plan.facts.address
     is_server = plan.role is Role.SERVER
     host_marker = Marker(
-        spec.cluster, spec.id, spec.provider, plan.role, address, spec.servers, plan.node, spec.generation
+        spec.cluster,
+        spec.id,
+        spec.provider,
+        plan.role,
+        address,
+        spec.servers,
+        plan.node,
+        spec.generation,
+        spec.version,
     )
     files = {
         "address": address.encode(),

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostsError
+from cloudmesh.cluster.core.errors import ClusterError, HostsError
 from cloudmesh.cluster.core.model import Host, JobStatus, Node, Role
 from cloudmesh.cluster.core.names import list_short
 from cloudmesh.cluster.hosts import lock, members
 from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.hosts.named_nodes import NamedNodes, describe
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
+from cloudmesh.cluster.lifecycle.drain import move_jobs_away
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
 from cloudmesh.cluster.lifecycle.servers import check_fewer_servers, forget, tell_hosts, with_servers
 from cloudmesh.cluster.providers.base import Engine
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import parallel
 
-_DRAIN_SECONDS = 300.0
-_POLL_SECONDS = 0.4
-_DOWN_SECONDS = 5.0  # so often the engine is asked whether the host that is emptied is still up
 _MAX_SHOWN = 10
 _UNDO = "add"
 
@@ -271,7 +268,7 @@ def _jobs_on(node: Node, jobs: Sequence[JobStatus]) -> list[str]:
 def _drain_node(run: Removal, node: Node) -> None:
     run.context.report.step(node.name, "drain")
     try:
-        lost = _move_jobs_away(run.engine, node)
+        lost = move_jobs_away(run.engine, node)
         if lost:
             run.context.report.note(
                 f"{node.name}: it is down, and what these jobs ran there is lost: {', '.join(lost)}"
@@ -282,27 +279,3 @@ def _drain_node(run: Removal, node: Node) -> None:
                 f"{node.name}: not removed, its jobs cannot be moved away: {error}; --force removes it"
             ) from error
         run.context.report.note(f"{node.name}: {error}")
-
-
-def _move_jobs_away(engine: Engine, node: Node) -> tuple[str, ...]:
-    """Send `node` no more jobs, move away the tasks that can move, and wait for the end of others, such as drivers.
-
-    Returns:
-        The jobs that still run there, as far as the engine knows, because the host is down.
-
-    Raises:
-        ApiError: a service is bound to the node, or a job still runs there in the end; the node takes jobs again.
-    """
-    engine.begin_drain(node)
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    asked = 0.0
-    while job_ids := engine.move_jobs(node):
-        if not asked or time.monotonic() > asked + _DOWN_SECONDS:
-            asked = time.monotonic()
-            if any(other.id == node.id and other.status == "down" for other in engine.nodes()):
-                return job_ids
-        if time.monotonic() > deadline:
-            engine.end_drain(node)
-            raise ApiError(f"after {_DRAIN_SECONDS:.0f} s these jobs still run on it: {', '.join(job_ids)}")
-        time.sleep(_POLL_SECONDS)
-    return ()

@@ -146,6 +146,9 @@ class Engine(Protocol):
     def nodes(self) -> tuple[Node, ...]:
         """Return every host that the engine knows."""
 
+    def cordon(self, node: Node) -> None:
+        """Send `node` no more jobs; those that run there stay. `end_drain` takes it back."""
+
     def begin_drain(self, node: Node) -> None:
         """Send `node` no more jobs; ApiError where a service is bound to it."""
 
@@ -246,10 +249,13 @@ class Provider(ABC):
     Attributes:
         kind: its name, as `-p` and the markers have it.
         endpoint: where the API listens, as seen on a server itself.
+        empties_for_minor: whether tasks have to leave a host before its engine goes to another minor version.
+            Otherwise, and from one patch level to the next, they run on while the engine is started anew there.
     """
 
     kind: ClassVar[str]
     endpoint: ClassVar[str]
+    empties_for_minor: ClassVar[bool] = False
 
     @abstractmethod
     def needs(self) -> Needs:
@@ -257,7 +263,7 @@ class Provider(ABC):
 
     @abstractmethod
     def host_script(self) -> str:
-        """Return the host script; it knows the verbs prepare, registry, bootstrap, join, servers, rotate and clean."""
+        """Return the host script; its verbs: prepare, registry, bootstrap, join, servers, rotate, upgrade and clean."""
 
     @abstractmethod
     def new_secrets(self) -> Mapping[str, str]:

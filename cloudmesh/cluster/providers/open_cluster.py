@@ -205,7 +205,13 @@ def open_discovered(context: Context, discovered: DiscoveredCluster) -> OpenClus
         raise ClusterError(f"cluster {name} was not finished: run its create again, or `cms cluster kill -n {name}`")
     server, secrets = answer
     spec = ClusterSpec(
-        marker.cluster, marker.id, marker.provider, marker.servers, secrets, generation=marker.generation
+        marker.cluster,
+        marker.id,
+        marker.provider,
+        marker.servers,
+        secrets,
+        generation=marker.generation,
+        version=marker.version,
     )
     return OpenCluster(context, load_provider(marker.provider), discovered, server, spec)
 

@@ -6,13 +6,14 @@
 #   bootstrap  the first server: kubeadm init, the pod network, the namespace for jobs
 #   join       the host joins, its kubelet answers, and its node gets annotations that say how the operator reaches it
 #   servers    which servers there are, of a host that is in
+#   upgrade    kubeadm upgrade, and then the kubelet of the new version; containers run on
 #   clean      restores the host as it was before
 #
 # Inputs: etc/*, names/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (copied as they are), containers.conf,
 # containerd.toml, hosts/*.toml (how images are pulled), address, registry (NAME:PORT), registry_host (empty file: this host
 # has a registry), engine (SHA-256 and name of each binary), node and node.json (the name and the annotations of the
-# node), ignored (preflight checks of kubeadm), notes; for bootstrap init.yaml and
-# manifests.json, for join join.json and invitation.json.
+# node), ignored (preflight checks of kubeadm), notes; for bootstrap init.yaml and manifests.json, for join join.json and
+# invitation.json, for upgrade upgrade.json, manifests.json and leads (empty file: the first host that gets the version).
 # Run by hand: sh walkthrough.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
@@ -117,6 +118,35 @@ join() {
     wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
     wait_for 60 introduce || fail "the API does not know this host as $(cat node): $(last_lines "$DATA/node.log")"
     engine_started
+}
+
+# The kubelet is the last to be exchanged, as it may not be newer than the API that it asks.
+upgrade() {
+    place_configuration
+    place_all patches "$CONFIG/patches" 600
+    place_all kubernetes "$CONFIG/kubernetes" 600
+    mkdir -p "$BIN"
+    while read -r sum name; do
+        if [ "$name" = kubeadm ]; then fetch_file "$sum" "$BIN/$name"; fi
+    done <engine
+    if [ -e leads ]; then upgrade_by apply; else upgrade_by node; fi
+    fetch_engine
+    start_runtime
+    if [ -e leads ]; then
+        step "start the pod network"
+        administer apply --server-side --force-conflicts --field-manager=cloudmesh -f manifests.json
+    fi
+    ask_any_server
+    step "restart the kubelet"
+    systemctl restart cloudmesh-kubelet.service
+    wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
+}
+
+# upgrade_by apply|node: the first host of the cluster, or any other.
+upgrade_by() {
+    step "kubeadm upgrade $1"
+    PATH=$BIN:$PATH "$BIN/kubeadm" upgrade "$1" --config upgrade.json >"$DATA/kubeadm.log" 2>&1 ||
+        fail "kubeadm upgrade $1 failed: $(last_error "$DATA/kubeadm.log")"
 }
 
 # Pods of the host's network have a copy of its /etc/hosts, of when they started: the kubelet starts them again.
@@ -278,6 +308,6 @@ restore_kernel() {
 }
 
 case ${1:-} in
-    prepare | registry | bootstrap | join | servers | clean) alone; "$1" ;;
-    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers or clean" ;;
+    prepare | registry | bootstrap | join | servers | upgrade | clean) alone; "$1" ;;
+    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers, upgrade or clean" ;;
 esac

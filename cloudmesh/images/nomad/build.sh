@@ -7,6 +7,7 @@
 #   join       fetches and starts the agent, and waits until it answers
 #   servers    which servers there are, of a host that is in
 #   rotate     other certificates, of a host that is in; its tasks go on
+#   upgrade    fetches another version of the engine, and starts it in place of the one that runs; tasks run on
 #   clean      leaves the host as it was before
 #
 # Inputs: etc/*, names/*, nomad/* and units/* (copied as they are), address, registry (NAME:PORT), registry_host (an empty file,
@@ -93,6 +94,12 @@ join() {
     systemctl restart cloudmesh-output.service cloudmesh-nomad.service
     wait_for 60 agent_answers || fail "Nomad does not answer: $(journal cloudmesh-nomad)"
     engine_started
+}
+
+# The configuration of the agent stays: the operator that upgrades may reach the host by another name than the one who made it.
+upgrade() {
+    place_configuration
+    join
 }
 
 # The agent itself learns it from the servers; this is for its next start.
@@ -200,6 +207,6 @@ leave_docker() {
 }
 
 case ${1:-} in
-    prepare | registry | bootstrap | join | servers | rotate | clean) alone; "$1" ;;
-    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers, rotate or clean" ;;
+    prepare | registry | bootstrap | join | servers | rotate | upgrade | clean) alone; "$1" ;;
+    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers, rotate, upgrade or clean" ;;
 esac

@@ -55,6 +55,9 @@ class MemoryEngine:
     def nodes(self) -> tuple[Node, ...]:
         return self.workers
 
+    def cordon(self, node: Node) -> None:
+        self._set_status(node, "drained")
+
     def begin_drain(self, node: Node) -> None:
         self._set_status(node, "drained")
 

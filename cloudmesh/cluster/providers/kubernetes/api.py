@@ -126,6 +126,10 @@ class KubernetesEngine:
         parsed = self._parse_nodes(self._list_all_pods(UNFINISHED), silent)
         return tuple(sorted(parsed, key=lambda node: node.name))
 
+    def cordon(self, node: Node) -> None:
+        """Send `node` no more pods; those that run there stay."""
+        self._set_unschedulable(node, True)
+
     def begin_drain(self, node: Node) -> None:
         """Send `node` no more pods, and note which it had that Kubernetes has deleted: what they left can be moved."""
         self._set_unschedulable(node, True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cloudmesh.cluster.binaries.pinned import KUBERNETES
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.model import Role
 
@@ -107,6 +106,23 @@ def build_join_configuration(plan: HostPlan) -> dict[str, Any]:
     return _kubeadm("JoinConfiguration", **fields)
 
 
+def build_upgrade_configuration(spec: ClusterSpec, plan: HostPlan) -> dict[str, Any]:
+    """Return the configuration of `kubeadm upgrade`, for the first host of the cluster, and for all others.
+
+    `lifecycle/upgrade.py` has seen to it that the version may follow. `forceUpgrade` means that kubeadm asks nothing,
+    and that what was cut off is gone on with. Its check by a job of its own would fail where no host takes jobs now.
+    Certificates are left as they are: they last as long as the cluster.
+    """
+    shared = {
+        "ignorePreflightErrors": [*list_ignored_checks(plan), "CreateJob"],
+        "patches": {"directory": f"{_CONFIG}/patches"},
+        "certificateRenewal": False,
+        "etcdUpgrade": True,
+    }
+    apply = {**shared, "kubernetesVersion": f"v{spec.version}", "forceUpgrade": True}
+    return _kubeadm("UpgradeConfiguration", apply=apply, node=shared, timeouts=_TIMEOUTS)
+
+
 def list_ignored_checks(plan: HostPlan) -> list[str]:
     """Return the names of the preflight checks of kubeadm whose failure is ignored.
 
@@ -172,7 +188,7 @@ def _build_requests_patch(container: str, requests: Mapping[str, str]) -> dict[s
 def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, Any]:
     fields = _kubeadm(
         "ClusterConfiguration",
-        kubernetesVersion=f"v{KUBERNETES.version}",
+        kubernetesVersion=f"v{spec.version}",
         clusterName=spec.cluster,
         controlPlaneEndpoint=ENDPOINT,
         networking={"podSubnet": network(spec, PODS), "serviceSubnet": network(spec, SERVICES)},

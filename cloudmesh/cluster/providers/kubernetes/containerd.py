@@ -21,14 +21,14 @@ _CONFIG = "/etc/cloudmesh/cluster"
 _CRI = "io.containerd.grpc.v1.cri"
 
 
-def build_configuration(plan: HostPlan) -> dict[str, Any]:
+def build_configuration(spec: ClusterSpec, plan: HostPlan) -> dict[str, Any]:
     """Return the configuration of containerd on a host, the content of its `config.toml`."""
     runc = {
         "runtime_type": "io.containerd.runc.v2",
         "options": {"SystemdCgroup": True, "Root": "/run/cloudmesh/runc"},
     }
     cri = {
-        "sandbox_image": reference("pause", UPSTREAM),
+        "sandbox_image": reference("pause", spec.version, UPSTREAM),
         # Root in some containers may not lower the score by which the kernel selects the process to kill when memory
         # runs out. Without this setting, no pod would start there.
         "restrict_oom_score_adj": not plan.facts.raises_limits,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.binaries.pinned import KUBERNETES
+from cloudmesh.cluster.binaries.pinned import find_engine
 from cloudmesh.cluster.docker_daemon.debian_base import roomy_directory
 from cloudmesh.cluster.images import layers
 from cloudmesh.cluster.images.build import build_image
@@ -61,29 +61,43 @@ class ControlPlaneImage:
         return {"Entrypoint": [self.program], "Cmd": None, "Env": [_PATH], **user}
 
 
-_RELEASE = f"v{KUBERNETES.version}"
-IMAGES = (
-    ControlPlaneImage("kube-apiserver", _RELEASE, "/usr/local/bin/kube-apiserver"),
-    ControlPlaneImage("kube-controller-manager", _RELEASE, "/usr/local/bin/kube-controller-manager"),
-    ControlPlaneImage("kube-scheduler", _RELEASE, "/usr/local/bin/kube-scheduler"),
-    ControlPlaneImage("kube-proxy", _RELEASE, "/usr/local/bin/kube-proxy", on_base=True),
-    ControlPlaneImage("coredns", "v1.14.2", "/coredns"),
-    ControlPlaneImage("pause", "3.10.2", "/pause", user="65535:65535"),
-    ControlPlaneImage("etcd", "3.6.8-0", "/usr/local/bin/etcd"),
-    ControlPlaneImage("flannel", "v0.28.4", "/opt/bin/flanneld", on_base=True),
-)
-"""The images that `kubeadm config images list` prints, in the same order, and flannel."""
+def images(version: str) -> tuple[ControlPlaneImage, ...]:
+    """Return the images that `kubeadm config images list` prints for a version, in the same order, and flannel.
+
+    Raises:
+        UsageError: the version is not pinned.
+    """
+    tags = find_engine("kubernetes", version).tags
+
+    def image(program: str, *, name: str = "", on_base: bool = False, user: str = "") -> ControlPlaneImage:
+        name = name or program.rpartition("/")[2]
+        return ControlPlaneImage(name, tags[name], program, on_base, user)
+
+    return (
+        image("/usr/local/bin/kube-apiserver"),
+        image("/usr/local/bin/kube-controller-manager"),
+        image("/usr/local/bin/kube-scheduler"),
+        image("/usr/local/bin/kube-proxy", on_base=True),
+        image("/coredns"),
+        image("/pause", user="65535:65535"),
+        image("/usr/local/bin/etcd"),
+        image("/opt/bin/flanneld", name="flannel", on_base=True),
+    )
 
 
-def reference(name: str, repository: str = REPOSITORY) -> str:
-    """Return "REPOSITORY/NAME:TAG" of one of `IMAGES`; KeyError if none has this name."""
-    return {image.name: f"{repository}/{image.name}:{image.tag}" for image in IMAGES}[name]
+def reference(name: str, version: str, repository: str = REPOSITORY) -> str:
+    """Return "REPOSITORY/NAME:TAG" of one of `images`.
+
+    Raises:
+        UsageError: the version of Kubernetes is not pinned.
+    """
+    return f"{repository}/{name}:{find_engine('kubernetes', version).tags[name]}"
 
 
 def deliver_images(
     registry: Registry, bundle: BinaryBundle, repository: str = REPOSITORY, *, report: Report, base: str = ""
 ) -> None:
-    """Put every image of `IMAGES` into the registry, except those that it has already.
+    """Put every image of `images` into the registry, except those that it has already.
 
     Args:
         registry: the registry of the cluster.
@@ -97,9 +111,9 @@ def deliver_images(
     """
     files = {file.name: file for file in bundle.files}
     base_tag = BASE.tag(base)
-    contents = {image: _describe_content(image, files, base_tag) for image in IMAGES}
+    contents = {image: _describe_content(image, files, base_tag) for image in images(bundle.version)}
     missing = [
-        image for image in IMAGES if registry.content(f"{repository}/{image.name}", image.tag) != contents[image]
+        image for image in contents if registry.content(f"{repository}/{image.name}", image.tag) != contents[image]
     ]
     if any(image.on_base for image in missing):
         _deliver_base(registry, base_tag, base, report)

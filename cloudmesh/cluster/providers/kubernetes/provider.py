@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.binaries.cache import BinaryBundle
+from cloudmesh.cluster.binaries.pinned import pinned_versions
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import (
     REGISTRY_PORT,
@@ -58,6 +59,7 @@ class KubernetesProvider(Provider):
     """Clusters of Kubernetes by kubeadm, with containerd and flannel."""
 
     kind = "kubernetes"
+    empties_for_minor = True  # a kubelet may start the containers of another minor version's again
     endpoint = f"https://127.0.0.1:{bootstrap.API_PORT}"
 
     def needs(self) -> Needs:
@@ -91,9 +93,10 @@ class KubernetesProvider(Provider):
             "node.json": _json(introduction),
             "ignored": ",".join(bootstrap.list_ignored_checks(plan)).encode(),
             "notes": host_script.lines(_notes(plan)),
-            "containerd.toml": containerd.to_toml(containerd.build_configuration(plan)),
+            "containerd.toml": containerd.to_toml(containerd.build_configuration(spec, plan)),
             "cni/10-cloudmesh.conflist": _json(containerd.build_cni_configuration()),
             "join.json": _json(bootstrap.build_join_configuration(plan)),
+            "upgrade.json": _json(bootstrap.build_upgrade_configuration(spec, plan)),
             **self.server_list_files(spec, plan.role),
         }
         for name, patch in bootstrap.build_patches(len(spec.servers)).items():
@@ -108,7 +111,7 @@ class KubernetesProvider(Provider):
     def _server_files(self, spec: ClusterSpec, plan: HostPlan, delivery: Delivery) -> Mapping[str, bytes]:
         secrets = spec.secrets.engine
         accounts = certificates.KeyPair(secrets["accounts"].encode(), secrets["accounts_key"].encode())
-        flannel = control_plane_images.reference("flannel", delivery.image_repository or _PUBLIC_FLANNEL)
+        flannel = control_plane_images.reference("flannel", spec.version, delivery.image_repository or _PUBLIC_FLANNEL)
         init = bootstrap.build_init_documents(
             spec, plan, token=credentials.generate_token(), images=delivery.image_repository
         )
@@ -151,8 +154,13 @@ class KubernetesProvider(Provider):
     def deliver(
         self, spec: ClusterSpec, server: Connection, registry: Registry, bundle: BinaryBundle, report: Report
     ) -> Delivery:
-        """Send the images too, unless the first server reaches the public registry that has them."""
-        is_public = server.ask(host_script.load("kubernetes/registry_reachable.sh"), "images") == "yes"
+        """Send the images too, unless the first server reaches the public registry that has them.
+
+        A cluster that was made of images in its own registry has those of a later version there too.
+        """
+        is_public = not _has_own_images(registry) and (
+            server.ask(host_script.load("kubernetes/registry_reachable.sh"), "images") == "yes"
+        )
         if not is_public:
             control_plane_images.deliver_images(registry, bundle, report=report)
         files = tuple(file for file in bundle.files if file.name in _HOST_FILES)
@@ -177,6 +185,12 @@ class KubernetesProvider(Provider):
 
         with api.open_engine(server, spec.secrets) as engine, engine.invitation() as token:
             yield {bootstrap.INVITATION: _json(credentials.build_kubeconfig(spec, {"token": token}))}
+
+
+def _has_own_images(registry: Registry) -> bool:
+    """Return whether the cluster's registry has the API server of any version that is pinned."""
+    repository = f"{control_plane_images.REPOSITORY}/kube-apiserver"
+    return any(registry.has_manifest(repository, f"v{version}") for version in pinned_versions("kubernetes"))
 
 
 def _choose(purpose: str, taken: Sequence[str]) -> str:

@@ -86,6 +86,10 @@ class NomadEngine:
         unsorted = (nodes.read_node(node, allocations, servers) for node in details)
         return tuple(sorted(map(self._faults.mark_silent_node, unsorted), key=lambda node: node.name))
 
+    def cordon(self, node: Node) -> None:
+        """Send `node` no more jobs; those that run there stay."""
+        nodes.cordon(self._client, node)
+
     def begin_drain(self, node: Node) -> None:
         """Send `node` no more jobs."""
         nodes.begin_drain(self._client, node)

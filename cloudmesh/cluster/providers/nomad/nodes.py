@@ -1,4 +1,4 @@
-"""The cluster's hosts as Nomad describes them, and how one of them is drained."""
+"""The cluster's hosts as Nomad describes them, and how one of them gets no more jobs, or is drained."""
 
 from __future__ import annotations
 
@@ -101,6 +101,11 @@ def _sum_resources(node_id: str, allocations: Iterable[Mapping[str, Any]]) -> tu
 
 # A deadline would end the drivers, and Nomad would run them a second time elsewhere.
 _WITHOUT_DEADLINE = {"Deadline": 0, "IgnoreSystemJobs": False}
+
+
+def cordon(client: nomad.Nomad, node: Node) -> None:
+    """Send `node` no more jobs; those that run there stay."""
+    call(lambda: client.node.eligible_node(node.id, eligible=False))
 
 
 def begin_drain(client: nomad.Nomad, node: Node) -> None:

@@ -21,13 +21,19 @@ from support.registry import BINARY, RegistryProcess
 
 from cloudmesh.cluster.binaries.cache import BinaryBundle, BinaryFile
 from cloudmesh.cluster.binaries.pinned import KUBERNETES
-from cloudmesh.cluster.core.errors import NotFoundError
+from cloudmesh.cluster.core.errors import NotFoundError, UsageError
 from cloudmesh.cluster.images import layers
 from cloudmesh.cluster.images.registry import Registry
-from cloudmesh.cluster.providers.kubernetes.control_plane_images import BASE, IMAGES, deliver_images, reference
+from cloudmesh.cluster.providers.kubernetes.control_plane_images import BASE, deliver_images, images
+from cloudmesh.cluster.providers.kubernetes.control_plane_images import reference as reference_of
 
 needs_registry = pytest.mark.skipif(not BINARY, reason="docker-registry is not installed")
 PROGRAMS = {"/usr/sbin/iptables": b"iptables"}
+IMAGES = images(KUBERNETES.version)
+
+
+def reference(name: str, repository: str = "kubernetes") -> str:
+    return reference_of(name, KUBERNETES.version, repository)
 
 
 @contextmanager
@@ -180,6 +186,16 @@ def test_a_layer_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     assert replace(first, content=b"") == replace(second, content=b"")
     assert first == replace(layers.describe_layer((tmp_path / "first").read_bytes()), content=tmp_path / "first")
+
+
+def test_the_images_of_another_version_have_the_tags_that_its_kubeadm_names() -> None:
+    tags = {image.name: image.tag for image in images("1.35.4")}
+    assert (tags["kube-proxy"], tags["etcd"], tags["coredns"], tags["pause"]) == (
+        *("v1.35.4", "3.6.6-0", "v1.13.1", "3.10.1"),
+    )
+    assert reference_of("pause", "1.35.4", "there") == "there/pause:3.10.1"
+    with pytest.raises(UsageError, match=r"kubernetes '1\.30\.0' is not one of the versions"):
+        images("1.30.0")
 
 
 @pytest.mark.skipif(not BUILT, reason="`cms cluster engines -p kubernetes` was not run here")

@@ -16,6 +16,7 @@ from cloudmesh.cluster.providers.kubernetes import bootstrap, containerd, creden
 from cloudmesh.cluster.providers.kubernetes.provider import KubernetesProvider
 
 SERVERS = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+VERSION = "1.36.1"
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,12 @@ def secrets(provider):
 
 @pytest.fixture
 def spec(secrets):
-    return ClusterSpec("c", "1", "kubernetes", SERVERS[:1], secrets)
+    return ClusterSpec("c", "1", "kubernetes", SERVERS[:1], secrets, version=VERSION)
 
 
 @pytest.fixture
 def three(secrets):
-    return ClusterSpec("c", "1", "kubernetes", SERVERS, secrets)
+    return ClusterSpec("c", "1", "kubernetes", SERVERS, secrets, version=VERSION)
 
 
 def plan(
@@ -165,8 +166,8 @@ def test_upstreams_images_are_asked_of_the_cluster_first_with_the_hosts_certific
 
 
 @pytest.mark.parametrize("raises", [True, False])
-def test_containerd_lowers_no_score_where_it_may_not(raises):
-    configuration = containerd.build_configuration(plan(raises_limits=raises))
+def test_containerd_lowers_no_score_where_it_may_not(spec: ClusterSpec, raises):
+    configuration = containerd.build_configuration(spec, plan(raises_limits=raises))
     assert configuration["plugins"]["io.containerd.grpc.v1.cri"]["restrict_oom_score_adj"] is not raises
 
 
@@ -195,3 +196,16 @@ def test_the_networks_of_pods_and_services_are_such_that_no_host_has_a_route_to(
     everywhere = ("10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10", "198.18.0.0/15")
     with pytest.raises(ClusterError, match=r"no network is free for the cluster's pods: .*\(10.0.0.0/8 tun0; 172"):
         provider.choose_networks([f"{network} tun0" for network in everywhere])
+
+
+def test_another_version_is_told_to_kubeadm_for_the_first_host_and_for_the_others(spec: ClusterSpec) -> None:
+    configuration = bootstrap.build_upgrade_configuration(spec, plan(cgroup=1))
+    apply, node = configuration["apply"], configuration["node"]
+    assert configuration["kind"] == "UpgradeConfiguration"
+    assert (apply["kubernetesVersion"], apply["forceUpgrade"]) == (f"v{VERSION}", True)
+    assert "kubernetesVersion" not in node
+    for part in (apply, node):
+        assert part["patches"] == {"directory": "/etc/cloudmesh/cluster/patches"}
+        assert {"SystemVerification", "CreateJob"} < {*part["ignorePreflightErrors"]}
+        assert part["certificateRenewal"] is False
+    assert cluster_configuration(spec)["kubernetesVersion"] == f"v{VERSION}"
