@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cloudmesh.cluster.binaries.pinned import find_engine
 from cloudmesh.cluster.core import names
-from cloudmesh.cluster.core.cluster_spec import check_server_count
+from cloudmesh.cluster.core.cluster_spec import ClusterSpec, check_server_count
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.model import ClusterInfo, Host
 from cloudmesh.cluster.docker_daemon import docker_client
@@ -42,14 +42,15 @@ class Creation(Installation):
 
 
 def _plan(run: Creation) -> None:
-    run.spec = plan.load_or_create_spec(
-        run.connections,
-        run.facts,
-        run.cluster,
-        run.provider.kind,
-        run.servers,
-        lambda: plan.new_secrets(run.provider, run.facts),
-        run.version,
+    plan_servers(
+        run, lambda servers: plan.new_spec(run.cluster, run.provider, run.facts, servers, version=run.version)
+    )
+
+
+def plan_servers(run: Creation, begin: Callable[[Sequence[str]], ClusterSpec]) -> None:
+    """Decide what the cluster is to be, by `begin` where none was begun, and which server is asked."""
+    run.spec = plan.load_or_begin_spec(
+        run.connections, run.facts, run.cluster, run.provider.kind, run.servers, begin, run.version
     )
     run.started = any(host_facts.engine_started for host_facts in run.facts.values())
     if not run.started and not run.spec.version:
@@ -60,6 +61,11 @@ def _plan(run: Creation) -> None:
 def _preflight(run: Creation) -> None:
     plan.check_hosts(run.facts, run.provider, run.spec)
     plan.ensure_unique_name(run.context, run.spec.cluster, run.spec.id)
+    find_pending(run)
+
+
+def find_pending(run: Creation) -> None:
+    """Find the hosts on which something is to be done, and name their nodes."""
     all_are_servers = len(run.facts) <= len(run.spec.servers)
     inspection.find_pending(run, servers_work=all_are_servers or len(run.spec.servers) == 1)
     versions.refuse_another(run.spec, run.version)
@@ -131,12 +137,13 @@ class Request:
         )
 
 
-def create(context: Context, request: Request) -> ClusterInfo:
+def create(context: Context, request: Request, phases: Sequence[Phase[Creation]] = PHASES) -> ClusterInfo:
     """Make a cluster, or finish one that was begun.
 
     Args:
         context: the operator's side.
         request: which cluster, of which hosts.
+        phases: those of `restore`, where it is to begin as another one was.
 
     Raises:
         LockedError: another operator is changing the cluster or a host.
@@ -145,10 +152,12 @@ def create(context: Context, request: Request) -> ClusterInfo:
     hosts = request.hosts or local_hosts.create(
         request.cluster, request.nodes, debian=request.debian, report=context.report
     )
-    return install.install_hosts(PHASES, request.start(context, hosts), "all hosts")
+    return install.install_hosts(phases, request.start(context, hosts), "all hosts")
 
 
-def plan_create(context: Context, request: Request) -> tuple[PlannedStep, ...]:
+def plan_create(
+    context: Context, request: Request, phases: Sequence[Phase[Creation]] = PHASES
+) -> tuple[PlannedStep, ...]:
     """Return what `create` would do on each host; the hosts are looked at and nothing is changed.
 
     The arguments and errors are those of `create`.
@@ -160,8 +169,8 @@ def plan_create(context: Context, request: Request) -> tuple[PlannedStep, ...]:
         return _plan_local_hosts(context, request, hosts)
     run = request.start(context, hosts)
     with run.stack:
-        perform(checks(PHASES), run)
-        steps = planned_steps(PHASES, run)
+        perform(checks(phases), run)
+        steps = planned_steps(phases, run)
         for host in run.pending:
             names_of_phases = ", ".join(step.phase for step in steps if step.host == str(host.host))
             context.report.note(

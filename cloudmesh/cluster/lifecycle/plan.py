@@ -76,16 +76,25 @@ def new_secrets(provider: Provider, facts: Mapping[Host, Facts]) -> Mapping[str,
     return {**provider.new_secrets(), **{f"{NETWORK}{name}": network for name, network in networks.items()}}
 
 
-def load_or_create_spec(
+def new_spec(
+    cluster: str, provider: Provider, facts: Mapping[Host, Facts], servers: Sequence[str], *, version: str = ""
+) -> ClusterSpec:
+    """Return a cluster that there never was, with servers at these addresses; `version` is the engine's."""
+    authority, writers = certificates.new_authority(cluster), credentials.new_writers(cluster)
+    fresh = ClusterSecrets(authority, new_secrets(provider, facts), writers)
+    return ClusterSpec(cluster, secrets.token_hex(6), provider.kind, tuple(servers), fresh, version=version)
+
+
+def load_or_begin_spec(
     connections: Mapping[Host, Connection],
     facts: Mapping[Host, Facts],
     cluster: str,
     provider: str,
     servers: int,
-    new_secrets: Callable[[], Mapping[str, str]],
+    begin: Callable[[Sequence[str]], ClusterSpec],
     version: str = "",
 ) -> ClusterSpec:
-    """Return what a new cluster is to be, or the one that an interrupted `create` has begun on these hosts.
+    """Return what a cluster that is begun is to be, or the one that an interrupted command has begun on these hosts.
 
     Args:
         connections: to the hosts.
@@ -93,8 +102,8 @@ def load_or_create_spec(
         cluster: its name.
         provider: its kind.
         servers: how many servers.
-        new_secrets: makes the engine's own secrets.
-        version: of the engine; empty: the one that new clusters get, or that the cluster was begun with.
+        begin: says what the cluster is to be with servers at these addresses, where none was begun.
+        version: of the engine that is asked for; empty: the one that the cluster was begun with, if it was.
 
     Raises:
         UsageError: the cluster was begun with other servers or another version, or of another kind.
@@ -104,21 +113,16 @@ def load_or_create_spec(
     begun = max(markers, key=lambda host_marker: host_marker.generation, default=None)
     if begun is None:
         addresses = tuple(host_facts.address for host_facts in facts.values())[:servers]
-        fresh = _make_secrets(cluster, new_secrets)
-        return ClusterSpec(cluster, secrets.token_hex(6), provider, addresses, fresh, version=version)
+        return begin(addresses)
     if begun.provider != provider:
         raise UsageError(f"cluster {cluster} is a {begun.provider} cluster: use -p {begun.provider}")
     stored = _read_stored_secrets(connections, facts, begun.servers)
     if stored is None:
         _ensure_never_started(cluster, facts)
-        stored = _make_secrets(cluster, new_secrets)
+        stored = begin(begun.servers).secrets
     spec = ClusterSpec(cluster, begun.id, provider, begun.servers, stored, begun.generation, version=begun.version)
     versions.refuse_another(spec, version)
     return spec if spec.version else replace(spec, version=version)
-
-
-def _make_secrets(cluster: str, new_secrets: Callable[[], Mapping[str, str]]) -> ClusterSecrets:
-    return ClusterSecrets(certificates.new_authority(cluster), new_secrets(), credentials.new_writers(cluster))
 
 
 def _read_markers(facts: Mapping[Host, Facts]) -> Iterator[Marker]:
@@ -144,7 +148,8 @@ def _ensure_never_started(cluster: str, facts: Mapping[Host, Facts]) -> None:
         raise ClusterError(
             f"cluster {cluster} was started on {', '.join(started)}, but no server that was named has its secrets "
             "(/etc/cloudmesh/cluster/secrets.json): was a server wiped? Nothing was changed: name a server that has "
-            f"them too, or give the cluster up by `cms cluster kill -n {cluster}`"
+            f"them too. Where none is left, `cms cluster kill -n {cluster}` ends what runs there, and "
+            f"`cms cluster restore -n {cluster} FILE HOSTNAMES` brings a backup"
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -137,7 +139,11 @@ def load_spec(monkeypatch: pytest.MonkeyPatch, stored: ClusterSecrets | None, *h
     monkeypatch.setattr(open_cluster, "read_secrets", lambda _: stored)
     connections = dict.fromkeys((ONE, TWO), cast(Any, None))
     named = dict(zip((ONE, TWO), hosts, strict=False))
-    return plan.load_or_create_spec(connections, named, "demo", "memory", 1, dict)
+    return plan.load_or_begin_spec(connections, named, "demo", "memory", 1, partial(new_spec, "demo", named))
+
+
+def new_spec(cluster: str, named: Mapping[Host, Facts], servers: Sequence[str]) -> ClusterSpec:
+    return plan.new_spec(cluster, MemoryProvider(), named, servers)
 
 
 def test_secrets_that_are_gone_are_made_anew_only_where_nothing_was_ever_started(
@@ -151,6 +157,7 @@ def test_secrets_that_are_gone_are_made_anew_only_where_nothing_was_ever_started
 
 def test_a_cluster_whose_name_is_as_long_as_it_may_be_has_authorities() -> None:
     named = {ONE: facts(1, known=False)}
-    spec = plan.load_or_create_spec({}, named, "c" * names.MAX_LENGTH, "memory", 1, dict)
+    cluster = "c" * names.MAX_LENGTH
+    spec = plan.load_or_begin_spec({}, named, cluster, "memory", 1, partial(new_spec, cluster, named))
     assert spec.secrets.writers
     assert spec.secrets.writers.certificate != spec.secrets.authority.certificate
