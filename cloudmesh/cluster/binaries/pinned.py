@@ -174,6 +174,8 @@ _COMMANDS = (
 # Without it in their builds, those libraries would be compiled twice.
 _SHARED_TAG = "notest"
 _FLANNEL = "v0.28.4"
+# What puts a snapshot into place reads those of every etcd 3.6.
+_ETCDUTL = "3.6.8"
 
 
 def _kubernetes(version: str, released: str, *, etcd: str, coredns: str, pause: str) -> EngineSpec:
@@ -211,6 +213,7 @@ def _kubernetes(version: str, released: str, *, etcd: str, coredns: str, pause: 
             tags=f"selinux,{_SHARED_TAG},grpcnotrace",
         ),
         Build(module=_KUBERNETES_MODULES / "etcd" / etcd, packages={"etcd": "go.etcd.io/etcd/server/v3"}),
+        Build(module=_KUBERNETES_MODULES / "etcd" / _ETCDUTL, packages={"etcdutl": "go.etcd.io/etcd/etcdutl/v3"}),
         Build(
             module=_KUBERNETES_MODULES / "coredns" / coredns,
             packages={"coredns": "."},
@@ -229,7 +232,7 @@ def _kubernetes(version: str, released: str, *, etcd: str, coredns: str, pause: 
         ),
         Build(module=_KUBERNETES_MODULES / "pause", packages={"pause": "."}),
     )
-    files = (*_COMMANDS, "etcd", "coredns", "flanneld", "flannel", "pause")
+    files = (*_COMMANDS, "etcd", "etcdutl", "coredns", "flanneld", "flannel", "pause")
     tags = dict.fromkeys(_COMMANDS, f"v{version}")
     tags |= {"etcd": f"{etcd}-0", "coredns": f"v{coredns}", "pause": pause, "flannel": _FLANNEL}
     return EngineSpec("kubernetes", version, files, (), builds, tags)

@@ -173,6 +173,7 @@ def name_nodes(run: Installation) -> None:
         ApiError: the engine of a cluster that is there does not answer.
     """
     existing: dict[str, str] = {}
+    taken = run.snapshot.taken_names if run.snapshot else ()
     for host_facts in run.facts.values():
         node = marker.node_of(host_facts.marker)
         # A copy of a machine may have the marker of the other.
@@ -181,4 +182,4 @@ def name_nodes(run: Installation) -> None:
     started = any(host_facts.engine_started for host_facts in run.facts.values()) or not run.first
     if started and any(host.facts.address not in existing for host in run.pending):
         existing |= {node.address: node.node or node.name for node in _ask_for_nodes(run)}
-    run.pending = node_names.name_nodes(run.pending, existing)
+    run.pending = node_names.name_nodes(run.pending, existing, taken)

@@ -28,7 +28,7 @@ from cloudmesh.cluster.lifecycle import plan
 from cloudmesh.cluster.lifecycle.installation import Installation
 from cloudmesh.cluster.lifecycle.phases import Phase, changes, checks, perform
 from cloudmesh.cluster.lifecycle.servers import forget, tell_hosts
-from cloudmesh.cluster.providers.base import Delivery, Engine
+from cloudmesh.cluster.providers.base import SNAPSHOT, Delivery, Engine
 from cloudmesh.cluster.providers.open_cluster import describe
 from cloudmesh.cluster.ssh import host_script, parallel
 
@@ -106,7 +106,8 @@ def bootstrap(run: Installation) -> None:
     """Start the engine on the first server and wait for it: agents that start without a leader wait long."""
     if not run.first:
         return
-    _run_step(run, "bootstrap", run.first, _START_SECONDS)
+    state = {SNAPSHOT: run.snapshot.data} if run.snapshot else {}
+    _run_step(run, "bootstrap", run.first, _START_SECONDS, state)
     _run_step(run, "join", run.first, _START_SECONDS)
     _stop_without_first_server(run)
     try:
@@ -212,9 +213,9 @@ def _run_step(
     verb: str,
     plans: Sequence[HostPlan],
     timeout: float,
-    credentials: Mapping[str, bytes] | None = None,
+    further: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Run a verb of the provider's host script on the hosts that have not failed."""
+    """Run a verb of the provider's host script on the hosts that have not failed; `further` are inputs of all."""
     script, delivered = run.provider.host_script(), run.delivery or Delivery()
     digests = host_script.lines(f"{digest} {name}" for name, digest in delivered.digests.items())
 
@@ -222,7 +223,7 @@ def _run_step(
         files = {
             **plan.host_files(run.spec, host, run.provider.certificate_names(host.role), run.provider.needs().ports),
             **run.provider.host_files(run.spec, host, delivered),
-            **(credentials or {}),
+            **(further or {}),
             "engine": digests,
         }
         try:

@@ -18,7 +18,7 @@ from cloudmesh.cluster.core.errors import (
 from cloudmesh.cluster.core.model import Facts, Host, Node, Role
 from cloudmesh.cluster.images import delivery
 from cloudmesh.cluster.images.registry import Registry
-from cloudmesh.cluster.providers.base import Delivery, Engine, Provider
+from cloudmesh.cluster.providers.base import Delivery, Engine, Provider, Snapshot
 from cloudmesh.cluster.providers.open_cluster import open_engine
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Installation:
         failures: what went wrong, by host; the other hosts go on.
         binaries_in_progress: the engine's binaries, being fetched or built here.
         images_in_progress: tags of the images, being built here.
+        snapshot: the state with which the engine of the first server begins; None: it begins empty.
     """
 
     context: Context
@@ -70,6 +71,7 @@ class Installation:
     failures: dict[str, ClusterError] = field(default_factory=dict)
     binaries_in_progress: Future[BinaryBundle] | None = None
     images_in_progress: Future[list[str]] | None = None
+    snapshot: Snapshot | None = None
 
     @property
     def first(self) -> list[HostPlan]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from cloudmesh.cluster.core.cluster_spec import HostPlan
@@ -35,14 +35,15 @@ def derive(text: str) -> str:
     return ".".join(filter(None, labels))[:MAX_LENGTH].strip("-.") or "host"
 
 
-def name_nodes(plans: Sequence[HostPlan], existing: Mapping[str, str]) -> list[HostPlan]:
+def name_nodes(plans: Sequence[HostPlan], existing: Mapping[str, str], others: Collection[str] = ()) -> list[HostPlan]:
     """Return the plans with the names of their nodes.
 
     Args:
         plans: of hosts that are to become nodes, or that are.
         existing: the names of the cluster's nodes by address, also of other hosts than these; they stay as they are.
+        others: further names that none of them may get.
     """
-    taken = set(existing.values())
+    taken = {*existing.values(), *others}
     chosen = {plan.host: existing[plan.facts.address] for plan in plans if plan.facts.address in existing}
     fresh = [plan for plan in plans if plan.host not in chosen]
     frequency = Counter(plan.facts.hostname for plan in fresh)

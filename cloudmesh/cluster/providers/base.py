@@ -131,6 +131,20 @@ class NativeSubmission(NamedTuple):
     job_id: str = ""
 
 
+class Snapshot(NamedTuple):
+    """The state of a cluster's engine, with which the servers of another one can begin.
+
+    Attributes:
+        data: as the engine's own tools put it in place.
+        taken: when it was taken, by the cluster's time, in seconds since the epoch.
+        taken_names: names that no node can have where it was put in place, as there are nodes of these names in it.
+    """
+
+    data: bytes
+    taken: float
+    taken_names: tuple[str, ...] = ()
+
+
 class Engine(Protocol):
     """The orchestrator of one cluster. Every method may raise ApiError; those about a job, NotFoundError.
 
@@ -220,6 +234,9 @@ class Engine(Protocol):
     def forget_expired(self) -> None:
         """Forget the jobs that ended longer ago than their time to live, where the engine does not by itself."""
 
+    def snapshot(self) -> Snapshot:
+        """Return the state of the engine: jobs, volumes and secrets, and all else that its servers know."""
+
     def volumes(self) -> tuple[Volume, ...]:
         """Return the volumes that the cluster knows, by name."""
 
@@ -263,7 +280,11 @@ class Provider(ABC):
 
     @abstractmethod
     def host_script(self) -> str:
-        """Return the host script; its verbs: prepare, registry, bootstrap, join, servers, rotate, upgrade and clean."""
+        """Return the host script; its verbs: prepare, registry, bootstrap, join, servers, rotate, upgrade and clean.
+
+        Where `bootstrap` finds a file SNAPSHOT among its inputs, the engine begins with that state, and forgets the
+        nodes that there were.
+        """
 
     @abstractmethod
     def new_secrets(self) -> Mapping[str, str]:
@@ -320,6 +341,8 @@ class Provider(ABC):
         raise UsageError(f"cluster {spec.cluster} is of {self.kind}: only Kubernetes has a kubeconfig")
 
 
+# An input file of `bootstrap`: what `Engine.snapshot` returned, of the same cluster.
+SNAPSHOT = "snapshot"
 BINARIES_REPOSITORY = "cloudmesh/engine"
 
 

@@ -12,8 +12,9 @@
 # Inputs: etc/*, names/*, units/*, kubernetes/*, patches/*, cni/*, pki/* and pki-etcd/* (copied as they are), containers.conf,
 # containerd.toml, hosts/*.toml (how images are pulled), address, registry (NAME:PORT), registry_host (empty file: this host
 # has a registry), engine (SHA-256 and name of each binary), node and node.json (the name and the annotations of the
-# node), ignored (preflight checks of kubeadm), notes; for bootstrap init.yaml and manifests.json, for join join.json and
-# invitation.json, for upgrade upgrade.json, manifests.json and leads (empty file: the first host that gets the version).
+# node), ignored (preflight checks of kubeadm), notes; for bootstrap init.yaml and manifests.json, and where it begins with
+# the state of another cluster, snapshot (of etcd); for join join.json and invitation.json; for upgrade upgrade.json,
+# manifests.json and leads (empty file: the first host that gets the version).
 # Run by hand: sh walkthrough.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
@@ -24,6 +25,7 @@ KUBELET=/var/lib/kubelet
 SOCKET=/run/cloudmesh/containerd.sock
 SANDBOXES=/var/lib/cloudmesh/containerd/io.containerd.grpc.v1.cri/sandboxes
 SHIMS=/run/cloudmesh/containerd/io.containerd.runtime.v2.task/k8s.io
+STORE=/var/lib/cloudmesh/etcd
 RESULTS=/var/lib/cloudmesh/results
 OUTPUT=/var/log/cloudmesh
 SCOPES=$UNITS/cri-containerd-.scope.d
@@ -94,11 +96,50 @@ registry() { start_registry; }
 bootstrap() {
     equip
     make_results
-    if [ ! -e "$DATA/joined" ]; then kubeadm init init.yaml; fi
+    if [ -e snapshot ]; then
+        restore_snapshot
+    elif [ ! -e "$DATA/joined" ]; then
+        kubeadm init init.yaml
+    fi
     step "start the pod network"
     administer apply --server-side --force-conflicts --field-manager=cloudmesh -f manifests.json
     # kubeadm requires a bootstrap token, which nobody uses.
     administer --namespace=kube-system delete secret --field-selector=type=bootstrap.kubernetes.io/token
+}
+
+# etcd begins with what it was in another cluster, as the only member. The nodes that it knows are gone, and pods are not to be
+# given to them: the scheduler and the controllers wait for 15 s, as their predecessors' leases run out. Kubernetes itself
+# deletes the pods of nodes that there are no more, but those of its name servers have to make room sooner.
+restore_snapshot() {
+    if [ ! -e "$DATA/joined" ]; then
+        place_snapshot
+        (wait_for 600 forget_nodes) &
+        forgetting=$!
+        # shellcheck disable=SC2064 # that process, whatever the variable is then
+        trap "kill $forgetting 2>/dev/null || true" EXIT
+        kubeadm init init.yaml
+    fi
+    step "forget the hosts that there were"
+    wait_for 60 forget_nodes || fail "the hosts of the snapshot could not be taken out: $(last_lines "$DATA/forget.log")"
+    administer --namespace=kube-system delete pods --selector=k8s-app=kube-dns --force --grace-period=0
+}
+
+# A store that is there is of a run that was cut off, and may have more in it by now.
+place_snapshot() {
+    if [ -e "$STORE" ]; then return 0; fi
+    step "put the snapshot in place"
+    rm -rf "$STORE.new"
+    peer=https://$(cat address):2380
+    "$BIN/etcdutl" snapshot restore snapshot --data-dir "$STORE.new" --name "$(cat node)" \
+        --initial-cluster "$(cat node)=$peer" --initial-advertise-peer-urls "$peer" >"$DATA/etcdutl.log" 2>&1 ||
+        fail "etcdutl could not put the snapshot in place: $(last_lines "$DATA/etcdutl.log")"
+    mv "$STORE.new" "$STORE"
+}
+
+# All but that of this host, whose name none of them has.
+forget_nodes() {
+    "$BIN/kubectl" --kubeconfig /etc/kubernetes/admin.conf --cache-dir="$DATA/cache" delete nodes \
+        --field-selector="metadata.name!=$(cat node)" --wait=false --request-timeout=10s >"$DATA/forget.log" 2>&1
 }
 
 # Runs kubectl with all rights: administer OPTION...
@@ -164,7 +205,7 @@ drop_remains() {
     step "drop what an earlier join has left"
     stop_pods
     drop_pod_network
-    for path in /var/lib/cloudmesh/etcd "$KUBELET/pki"; do remove_tree "$path"; done
+    for path in "$STORE" "$KUBELET/pki"; do remove_tree "$path"; done
     rm -f "$DATA/joined"
     systemctl start cloudmesh-containerd.service || fail "containerd did not start: $(journal cloudmesh-containerd)"
     wait_for 30 test -S "$SOCKET" || fail "containerd does not answer: $(journal cloudmesh-containerd)"
@@ -204,6 +245,7 @@ make_results() {
 kubeadm() {
     step "kubeadm $1"
     ignored=$(if [ -e "$DATA/begun" ]; then echo all; else cat ignored; fi)
+    if [ -e snapshot ]; then ignored=$ignored,DirAvailable--var-lib-cloudmesh-etcd; fi
     touch "$DATA/begun"
     PATH=$BIN:$PATH "$BIN/kubeadm" "$1" --config "$2" --ignore-preflight-errors="$ignored" >"$DATA/kubeadm.log" 2>&1 ||
         fail "kubeadm $1 failed: $(last_error "$DATA/kubeadm.log")"

@@ -11,7 +11,8 @@
 #   clean      leaves the host as it was before
 #
 # Inputs: etc/*, names/*, nomad/* and units/* (copied as they are), address, registry (NAME:PORT), registry_host (an empty file,
-# where this host has a registry), engine (SHA-256 and name of each file), rotation (how far a rotation is then). Run by hand: sh build.sh VERB
+# where this host has a registry), engine (SHA-256 and name of each file), rotation (how far a rotation is then); for a
+# bootstrap that begins with the state of another cluster, snapshot and restore.sh. Run by hand: sh build.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
 if ! command -v restore_firewall >/dev/null; then . "$(dirname "$0")/../host/clean.sh"; fi
@@ -62,11 +63,11 @@ trust_registry() {
 registry() { start_registry; }
 
 # Whoever calls /v1/acl/bootstrap first owns the cluster. So this calls it before anyone else can: the server runs for a
-# moment in a network namespace in which there is nothing else; its state stays for the real start.
+# moment in a network namespace in which there is nothing else; its state stays for the real start. So does a snapshot's.
 bootstrap() {
     fetch_engine
     if [ -e "$DATA/bootstrapped" ]; then return 0; fi
-    step "bootstrap access control"
+    if [ -e snapshot ]; then step "put the snapshot in place"; else step "bootstrap access control"; fi
     rm -rf "$DATA/server"
     mkdir -p "$DATA"
     # shellcheck disable=SC2016 # expanded by the inner shell
@@ -78,7 +79,11 @@ bootstrap() {
         trap "kill -INT $agent; wait $agent || true" EXIT
         for _ in $(seq 150); do
             if curl --silent --fail --max-time 5 --noproxy "*" --data "@$3/acl-bootstrap.json" \
-                http://127.0.0.1:4646/v1/acl/bootstrap >/dev/null; then exit 0; fi
+                http://127.0.0.1:4646/v1/acl/bootstrap >/dev/null; then
+                if [ ! -e snapshot ]; then exit 0; fi
+                sh restore.sh snapshot "$3/acl-bootstrap.json" >>"$4/bootstrap.log" 2>&1
+                exit
+            fi
             kill -0 "$agent" && sleep 0.2
         done
         exit 1' bootstrap "$(cat address)" "$NOMAD" "$CONFIG" "$DATA" 2>/dev/null ||

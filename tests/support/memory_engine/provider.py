@@ -20,6 +20,7 @@ from cloudmesh.cluster.providers.base import (
     NativeSubmission,
     Provider,
     ResultLocation,
+    Snapshot,
     Submission,
     TaskHost,
 )
@@ -137,6 +138,9 @@ class MemoryEngine:
 
     def forget_expired(self) -> None:
         """Nothing expires here."""
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(b"jobs", time.time(), tuple(worker.name for worker in self.workers))
 
     def volumes(self) -> tuple[Volume, ...]:
         return tuple(self.stored.values())

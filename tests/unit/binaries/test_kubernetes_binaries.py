@@ -50,6 +50,11 @@ def test_each_module_builds_the_version_that_is_pinned(spec: EngineSpec, file: s
     assert f"{module} {version} h1:" in files["go.sum"]
 
 
+def test_what_puts_a_snapshot_into_place_is_of_the_newest_etcd() -> None:
+    version = KUBERNETES.tags["etcd"].removesuffix("-0")
+    assert all(f"go.etcd.io/etcd/etcdutl/v3 v{version} h1:" in sources(spec, "etcdutl")["go.sum"] for spec in VERSIONS)
+
+
 def test_the_network_plugin_is_of_the_last_version_that_is_a_module() -> None:
     assert "github.com/containernetworking/plugins v0.9.1 h1:" in sources(KUBERNETES, "flannel")["go.sum"]
 
@@ -126,6 +131,7 @@ def test_pause_reaps_orphans_and_ends_when_it_is_told_to(tmp_path: Path, cache: 
         ("kube-apiserver", ["--version"], r"Kubernetes v1\.36\.3\n"),
         ("kubectl", ["version", "--client"], r"Client Version: v1\.36\.3\n"),
         ("etcd", ["--version"], r"etcd Version: 3\.6\.8\n"),
+        ("etcdutl", ["version"], r"etcdutl version: 3\.6\.8\n"),
         ("coredns", ["-version"], r"CoreDNS-1\.14\.2\n"),
         ("flanneld", ["--version"], r"v0\.28\.4\n"),
     ],

@@ -17,6 +17,7 @@ from cloudmesh.cluster.providers.base import (
     Leftover,
     NativeSubmission,
     ResultLocation,
+    Snapshot,
     Submission,
     TaskHost,
     is_spark,
@@ -61,7 +62,11 @@ _TOKENS = requests.collection("v1", "secrets", credentials.BOOTSTRAP_NAMESPACE)
 def open_engine(server: Connection, secrets: ClusterSecrets) -> Iterator[KubernetesEngine]:
     """Yield the engine of the cluster that `server` belongs to; its API is reached through SSH."""
     with api_client.open_client(server, secrets) as client:
-        yield KubernetesEngine(client, lambda address: etcd.remove_member(server, secrets, address))
+        yield KubernetesEngine(
+            client,
+            lambda address: etcd.remove_member(server, secrets, address),
+            lambda: etcd.take_snapshot(server, secrets),
+        )
 
 
 class KubernetesEngine:
@@ -70,13 +75,20 @@ class KubernetesEngine:
     Args:
         client: the API client.
         remove_member: takes the server at an address out of the members of the store behind the API.
+        take_snapshot: returns the content of that store, and when it was that, in seconds since the epoch.
     """
 
     spark_overhead_mb = 0
 
-    def __init__(self, client: ApiClient, remove_member: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        remove_member: Callable[[str], None],
+        take_snapshot: Callable[[], tuple[bytes, float]],
+    ) -> None:
         self._client = client
         self._remove_member = remove_member
+        self._take_snapshot = take_snapshot
         self._clock = ClusterClock(lambda: read_time(client))
         self._jobs = JobStore(client, self._clock)
         self._volumes = VolumeStore(client)
@@ -264,6 +276,12 @@ class KubernetesEngine:
 
     def forget_expired(self) -> None:
         """Do nothing: Kubernetes itself deletes the jobs whose time to live is over."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the content of etcd; where the tasks of jobs ran is kept in it, as their pods go with the nodes."""
+        names = tuple(node["metadata"]["name"] for node in self._list_nodes())
+        self._jobs.keep_placements(*names)
+        return Snapshot(*self._take_snapshot(), taken_names=names)
 
     def volumes(self) -> tuple[Volume, ...]:
         """Return the volumes of the cluster, sorted by name."""

@@ -146,10 +146,10 @@ class JobStore:
         placements = status.task_placements(root, self.list_pods(job_id))
         return [placement for placement in placements if not leading or status.is_leading_task(root, placement.task)]
 
-    def keep_placements(self, node: str) -> None:
-        """Store in each job that has pods on a node where its tasks ran, as these pods will be deleted."""
+    def keep_placements(self, *nodes: str) -> None:
+        """Store in each job that has pods on these nodes where its tasks ran, as these pods will be deleted."""
         for root, pods, _ in self._list_jobs_with_pods():
-            if any(pod["spec"].get("nodeName") == node and pod_status.has_started(pod) for pod in pods):
+            if any(pod["spec"].get("nodeName") in nodes and pod_status.has_started(pod) for pod in pods):
                 self._patch(root, _build_placed(root, pods))
 
     def note_deleted(self, node: str) -> None:

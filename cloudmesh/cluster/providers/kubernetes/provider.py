@@ -45,7 +45,7 @@ _PACKAGES = (
     *("ca-certificates", "containernetworking-plugins", "curl", "iproute2", "iptables", "nftables"),
     *("containerd", "docker-registry"),
 )
-_HOST_FILES = ("kubeadm", "kubelet", "kubectl", "flannel")
+_HOST_FILES = ("kubeadm", "kubelet", "kubectl", "flannel", "etcdutl")
 _SCRIPTS = ("kubernetes/keep-output.sh", "host/shorten-log.pl", "kubernetes/expire-results.sh")
 _UNITS = (
     *("cloudmesh-containerd.service", "cloudmesh-kubelet.service"),

@@ -16,6 +16,7 @@ from cloudmesh.cluster.providers.base import (
     Leftover,
     NativeSubmission,
     ResultLocation,
+    Snapshot,
     Submission,
     TaskHost,
     is_spark,
@@ -249,6 +250,10 @@ class NomadEngine:
     def forget_expired(self) -> None:
         """Remove the jobs that ended longer ago than their time to live, with all that belongs to them."""
         self._secrets.forget_expired(self._clock.now())
+
+    def snapshot(self) -> Snapshot:
+        """Return the state of the servers; a node that is made anew there gets another id, and may have any name."""
+        return api_client.read_snapshot(self._client)
 
     def volumes(self) -> tuple[Volume, ...]:
         """Return the volumes of the cluster, sorted by name."""

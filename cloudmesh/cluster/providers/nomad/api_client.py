@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +16,7 @@ from nomad.api.exceptions import BadRequestNomadException, BaseNomadException, U
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.retrying import retry
+from cloudmesh.cluster.providers.base import Snapshot
 from cloudmesh.cluster.providers.cluster_time import parse_date
 from cloudmesh.cluster.providers.nomad import bootstrap
 
@@ -25,6 +28,7 @@ T = TypeVar("T")
 
 PAGE_SIZE = 1000  # entries of a list in one answer
 _TIMEOUT_SECONDS = 15
+_SNAPSHOT_SECONDS = 300
 _TRIES = 3
 _FORBIDDEN = 403
 _CHOICE_SECONDS = 30.0  # servers choose a leader within this time
@@ -96,6 +100,19 @@ def read_time(client: nomad.Nomad) -> float:
     """Return the cluster's time, in seconds since the epoch; raises what `call` does."""
     answer = call(lambda: client.status.leader.request(method="get"))
     return parse_date(answer.headers.get("Date"))
+
+
+def read_snapshot(client: nomad.Nomad) -> Snapshot:
+    """Return the servers' state, as `nomad operator snapshot save` does; the keys of its variables are in it.
+
+    Raises:
+        ApiError: it did not arrive whole, or what `call` raises.
+    """
+    answer = call(lambda: client.operator.request("snapshot", method="get", timeout=_SNAPSHOT_SECONDS))
+    digest = b64encode(hashlib.sha256(answer.content).digest()).decode()
+    if answer.headers.get("Digest") != f"sha-256={digest}":
+        raise ApiError("Nomad: its snapshot did not arrive whole: run this again")
+    return Snapshot(answer.content, parse_date(answer.headers.get("Date")))
 
 
 class RawRequests(Requester):  # type: ignore[misc]  # it is not typed

@@ -112,7 +112,7 @@ def engine() -> Iterator[KubernetesEngine]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with ApiClient(Configuration(host=f"http://127.0.0.1:{server.server_address[1]}")) as client:
             client.rest_client.pool_manager = urllib3.PoolManager(retries=False)
-            yield KubernetesEngine(client, lambda _: None)
+            yield KubernetesEngine(client, lambda _: None, lambda: (b"", 0.0))
         server.shutdown()
 
 

@@ -289,7 +289,7 @@ from kubernetes import client
 import cloudmesh.cluster.providers.kubernetes.provider
 from cloudmesh.cluster.providers.kubernetes.api import KubernetesEngine
 with client.ApiClient(client.Configuration(host=sys.argv[1])) as api_client:
-    engine = KubernetesEngine(api_client, lambda _: None)
+    engine = KubernetesEngine(api_client, lambda _: None, lambda: (b"", 0.0))
     assert engine.jobs() == engine.nodes() == engine.volumes() == ()
 print(*(name for name in sys.modules if name.startswith(("kubernetes.client.models.", "kubernetes.client.api."))))
 """
@@ -307,7 +307,7 @@ def test_the_token_for_hosts_that_join_is_made_valid_again_while_they_join(
     monkeypatch.setattr(api, "_RENEWAL_SECONDS", 0.02)
     exists = Answer(409, message("it exists"))
     server.answers = [Answer(), Answer(), Answer(), exists, Answer(), Answer(), exists]
-    with api.KubernetesEngine(server.client, lambda _: None).invitation() as token:
+    with api.KubernetesEngine(server.client, lambda _: None, lambda: (b"", 0.0)).invitation() as token:
         assert wait_until(lambda: len(server.received) >= 8, 10, pause=0.01)
     path = "/api/v1/namespaces/kube-system/secrets"
     name = f"{path}/bootstrap-token-{token.partition('.')[0]}"
@@ -324,6 +324,6 @@ def test_a_token_expires_by_the_clusters_time_and_not_by_the_operators(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Handler, "date_time_string", lambda *_: "Sun, 06 Nov 1994 08:49:37 GMT")
-    with api.KubernetesEngine(server.client, lambda _: None).invitation():
+    with api.KubernetesEngine(server.client, lambda _: None, lambda: (b"", 0.0)).invitation():
         pass
     assert server.received[1].body["stringData"]["expiration"] == "1994-11-06T08:59:37Z"
