@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.context import Context, SshSettings
+from cloudmesh.cluster.core.encryption import Lock, Opener
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
 from cloudmesh.cluster.core.model import ClusterInfo, Host, JobStatus, Node, State, Volume
 from cloudmesh.cluster.core.report import Report, Silence
 from cloudmesh.cluster.hosts import discovery
 from cloudmesh.cluster.jobs import moved_data
 from cloudmesh.cluster.jobs.service import JobService
-from cloudmesh.cluster.lifecycle import add, create, kill, remove, rotate, upgrade
+from cloudmesh.cluster.lifecycle import add, backup, create, kill, remove, restore, rotate, upgrade
+from cloudmesh.cluster.lifecycle.backup_file import Backup
+from cloudmesh.cluster.lifecycle.create import Request
 from cloudmesh.cluster.lifecycle.phases import PlannedStep
 from cloudmesh.cluster.providers import load_provider
 from cloudmesh.cluster.providers.base import Chunk, NativeSubmission
@@ -164,8 +167,52 @@ class Cluster:
         parsed = cluster._parse(hosts)
         # They are the cluster's: it is found by them, whatever else is known.
         cluster.context = replace(cluster.context, hosts=(*cluster.context.hosts, *parsed))
-        request = create.Request(cluster.name, load_provider(provider), parsed, servers, nodes, debian, images, version)
+        request = Request(cluster.name, load_provider(provider), parsed, servers, nodes, debian, images, version)
         create.create(cluster.context, request)
+        return cluster
+
+    @classmethod
+    def restore(
+        cls,
+        name: str,
+        path: str | Path,
+        hosts: Hosts = "",
+        *,
+        passphrase: str | Callable[[], str] = "",
+        identity: str | Path = "",
+        servers: int = 1,
+        nodes: int = 1,
+        debian: str = "13",
+        images: Sequence[str] = (),
+        context: Context | None = None,
+        **options: Any,
+    ) -> Cluster:
+        """Make a cluster again from a backup, or finish that: with its id, authorities, secrets, volumes and jobs.
+
+        Args:
+            name: of the cluster, as the backup has it.
+            path: a file that `backup` wrote.
+            hosts: to make it of, servers first; they belong to no cluster. Empty: local hosts.
+            passphrase: by which the file is encrypted, or what asks for it.
+            identity: file of the private key for which it is encrypted.
+            servers: how many of the hosts are servers: 1, 3 or 5.
+            nodes: how many local hosts, where no hosts are given.
+            debian: release of the local hosts: "12" or "13".
+            images: names of our images that are delivered before its jobs begin again.
+            context: how hosts are reached, in place of `options`.
+            options: those of `connection_context`.
+
+        Raises:
+            UsageError: a bad name, number or host; or the file is no backup of this cluster.
+            ClusterError: the file is damaged, or cannot be opened by this; or the cluster lives.
+            LockedError: another operator is changing a host.
+            HostsError: hosts that failed, each with its cause; the others are in.
+        """
+        cluster = cls(name, context or connection_context(**options))
+        opener = _opener(passphrase, identity)
+        request, saved = cluster._restoration(path, opener, hosts, servers, nodes, debian, images)
+        cluster.context = replace(cluster.context, hosts=(*cluster.context.hosts, *request.hosts))
+        restore.restore(cluster.context, request, saved)
         return cluster
 
     @classmethod
@@ -282,20 +329,44 @@ class Cluster:
         with self._open() as opened:
             rotate.rotate(opened)
 
+    def backup(self, path: str | Path, *, passphrase: str = "", recipient: str = "", overwrite: bool = False) -> None:
+        """Save the cluster into a file that its owner alone may read: state of the engine, authorities and secrets.
+
+        Without a passphrase and a recipient it is not encrypted: whoever reads it owns the cluster.
+
+        Args:
+            path: the file.
+            passphrase: by which it is encrypted; empty: none.
+            recipient: the public key, of age or SSH, for which it is encrypted; empty: none.
+            overwrite: whether a file that is there already is replaced, once the new one is complete.
+
+        Raises:
+            UsageError: there is something at the path already, or the key is none.
+            LockedError: another operator is changing the cluster.
+        """
+        request = backup.Request(Path(path).expanduser(), Lock(passphrase, recipient), overwrite)
+        with discovery.find(self.context, self.name) as discovered:
+            backup.backup(self.context, discovered, request)
+
     def plan(self, verb: str, hosts: Hosts = "", **options: Any) -> tuple[PlannedStep, ...]:
         """Return what a verb would do on each host, phase by phase; hosts are looked at, nothing is changed.
 
         Args:
-            verb: "create", "add", "remove", "rotate", "upgrade" or "kill".
+            verb: "create", "add", "remove", "rotate", "upgrade", "kill" or "restore".
             hosts: those of the verb; none of "rotate", "upgrade" and "kill".
-            options: of create: provider, servers, nodes, debian, images, version; of add: as_servers; of upgrade: to.
+            options: of create: provider, servers, nodes, debian, images, version; of add: as_servers; of upgrade: to;
+                of restore: path, passphrase, identity, servers, nodes, debian, images.
 
         Raises:
             UsageError: there is no such verb, or the verb's own check failed.
         """
         if verb == "create":
             provider = load_provider(options.pop("provider", "nomad"))
-            return create.plan_create(self.context, create.Request(self.name, provider, self._parse(hosts), **options))
+            return create.plan_create(self.context, Request(self.name, provider, self._parse(hosts), **options))
+        if verb == "restore":
+            opener = _opener(options.pop("passphrase", ""), options.pop("identity", ""))
+            request, saved = self._restoration(options.pop("path"), opener, hosts, **options)
+            return restore.plan_restore(self.context, request, saved)
         if verb == "kill":
             with discovery.find(self.context, self.name) as discovered:
                 return kill.plan_kill(self.context, discovered)
@@ -308,7 +379,7 @@ class Cluster:
         planners: dict[str, Callable[..., tuple[PlannedStep, ...]]]
         planners = {"add": add.plan_add, "remove": remove.plan_remove}
         if verb not in planners:
-            raise UsageError(f"{verb!a} has no plan: use create, add, remove, rotate, upgrade or kill")
+            raise UsageError(f"{verb!a} has no plan: use create, add, remove, rotate, upgrade, kill or restore")
         with self._open() as opened:
             return planners[verb](opened, self._parse(hosts), **options)
 
@@ -412,6 +483,21 @@ class Cluster:
         names.check(name, "storage name")
         with self._open() as opened:
             VolumeService(opened).remove(name)
+
+    def _restoration(
+        self,
+        path: str | Path,
+        opener: Opener,
+        hosts: Hosts,
+        servers: int = 1,
+        nodes: int = 1,
+        debian: str = "13",
+        images: Sequence[str] = (),
+    ) -> tuple[Request, Backup]:
+        """Return what `restore` is asked, and the backup that was read."""
+        saved = restore.read(self.name, Path(path).expanduser(), opener)
+        provider = load_provider(saved.provider)
+        return Request(self.name, provider, self._parse(hosts), servers, nodes, debian, images), saved
 
     @contextmanager
     def _open(self) -> Iterator[OpenCluster]:
@@ -572,6 +658,19 @@ def _hosts(hosts: Hosts, user: str, port: int, key: str) -> tuple[Host, ...]:
     if not isinstance(hosts, str):
         return tuple(hosts)
     return known_hosts.complete(host_list.parse_hosts(hosts, user=user, port=port, key=key))
+
+
+def _opener(passphrase: str | Callable[[], str], identity: str | Path) -> Opener:
+    """Return what may open a backup; UsageError: the file of the private key cannot be read."""
+    key = b""
+    if identity:
+        try:
+            key = Path(identity).expanduser().read_bytes()
+        except OSError as error:
+            raise UsageError(f"{identity} cannot be read: {error.strerror or error}") from error
+    if callable(passphrase):
+        return Opener(passphrase, key)
+    return Opener((lambda: passphrase) if passphrase else None, key)
 
 
 def _text(value: object) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudmesh.cluster.command.arguments import Arguments
+from cloudmesh.cluster.command.passphrase import new_passphrase, passphrase_source
 from cloudmesh.cluster.command.schema import schema
 from cloudmesh.cluster.command.storage import get, storage
 from cloudmesh.cluster.command.submit import submit
@@ -55,21 +56,28 @@ def perform(arguments: Mapping[str, Any]) -> None:
 def create(arguments: Arguments) -> None:
     """Make a cluster, or complete it; with --dryrun, show what would be done."""
     from cloudmesh.cluster.cluster import Cluster
-    from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
 
-    options: dict[str, Any] = {
+    options = {
         "provider": arguments.text("--provider"),
-        "nodes": arguments.number("--nodes", 1, MAX_NODES),
-        "servers": arguments.number("--servers", 1, max(SERVER_COUNTS)),
-        "images": arguments.words("--images"),
-        "debian": arguments.text("--debian"),
         "version": arguments.text("--engine-version"),
+        **_options_for_new_hosts(arguments),
     }
     if arguments.flag("--dryrun"):
         steps = arguments.cluster.plan("create", arguments.hostnames, **options)
         arguments.show(steps, STEP_COLUMNS, nothing="nothing to do")
         return
     Cluster.create(arguments.name, arguments.hostnames, context=arguments.context, **options)
+
+
+def _options_for_new_hosts(arguments: Arguments) -> dict[str, Any]:
+    from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
+
+    return {
+        "nodes": arguments.number("--nodes", 1, MAX_NODES),
+        "servers": arguments.number("--servers", 1, max(SERVER_COUNTS)),
+        "images": arguments.words("--images"),
+        "debian": arguments.text("--debian"),
+    }
 
 
 def add(arguments: Arguments) -> None:
@@ -113,6 +121,31 @@ def kill(arguments: Arguments) -> None:
         return
     arguments.confirm(f"Kill cluster {arguments.name} with all its jobs and data?")
     arguments.cluster.kill(force=arguments.flag("--force"))
+
+
+def backup(arguments: Arguments) -> None:
+    """Save a cluster into a file."""
+    file = Path(arguments.text("FILE")).expanduser()
+    overwrite = arguments.flag("--yes") or (file.is_file() and arguments.is_agreed(f"Write over {file}?"))
+    recipient = arguments.text("--recipient")
+    arguments.cluster.backup(file, passphrase=new_passphrase(arguments), recipient=recipient, overwrite=overwrite)
+
+
+def restore(arguments: Arguments) -> None:
+    """Make a cluster again from a backup; with --dryrun, show what would be done."""
+    from cloudmesh.cluster.cluster import Cluster
+
+    options = {
+        "path": arguments.text("FILE"),
+        "passphrase": passphrase_source(arguments),
+        "identity": arguments.text("--identity"),
+        **_options_for_new_hosts(arguments),
+    }
+    if arguments.flag("--dryrun"):
+        steps = arguments.cluster.plan("restore", arguments.hostnames, **options)
+        arguments.show(steps, STEP_COLUMNS, nothing="nothing to do")
+        return
+    Cluster.restore(arguments.name, hosts=arguments.hostnames, context=arguments.context, **options)
 
 
 def list_clusters(arguments: Arguments) -> None:
@@ -252,6 +285,8 @@ ACTIONS: Mapping[str, Callable[[Arguments], None]] = {
     "rotate": rotate,
     "upgrade": upgrade,
     "kill": kill,
+    "backup": backup,
+    "restore": restore,
     "list": list_clusters,
     "info": info,
     "submit": submit,

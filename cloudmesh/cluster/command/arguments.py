@@ -168,7 +168,7 @@ class Arguments:
             return (lambda of: prompts.ask_password(self.progress, f"{what}{of}")) if can_ask else None
 
         can_ask = prompts.can_ask()
-        meets_hosts = self.flag("create") or self.flag("add")
+        meets_hosts = self.flag("create") or self.flag("add") or self.flag("restore")
         return SshSettings(
             known_hosts=known_hosts.default_path(),
             accept_new_hostkeys=self.flag("--accept-new-hostkeys"),
@@ -191,6 +191,19 @@ class Arguments:
 
         if not self.flag("--yes") and prompts.can_ask() and not prompts.ask_yes_or_no(self.progress, question):
             raise ClusterError("nothing was done")
+
+    def is_agreed(self, question: str) -> bool:
+        """Ask whether to do what was not asked for; where nobody can answer, the answer is no.
+
+        Raises:
+            ClusterError: somebody says no.
+        """
+        from cloudmesh.cluster.command.console import prompts
+
+        if not prompts.can_ask():
+            return False
+        self.confirm(question)
+        return True
 
     def print(self, line: str) -> None:
         """Write one line of a result to stdout, beneath the progress display."""

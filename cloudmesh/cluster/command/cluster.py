@@ -27,6 +27,10 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           cluster rotate -n NAME [--dryrun] [options]
           cluster upgrade -n NAME [--to=VERSION] [--mirror=LOCATION] [--yes] [--dryrun] [options]
           cluster kill -n NAME [--force] [--yes] [--dryrun] [options]
+          cluster backup -n NAME [--passphrase | --passphrase-file=FILE | --recipient=KEY] [--yes] [options] FILE
+          cluster restore -n NAME [--passphrase-file=FILE | --identity=FILE] [--nodes=N] [--servers=N]
+                          [--images=IMAGES] [--debian=RELEASE] [--interface=DEVICE] [--mirror=LOCATION]
+                          [--ca-bundle=FILE] [--yes] [--dryrun] [options] FILE [HOSTNAMES...]
           cluster list [--output=FORMAT] [options]
           cluster info [-n NAME] [--kubeconfig=FILE] [--output=FORMAT] [options]
           cluster submit -n NAME [--param=K=V]... [--params=FILE] [--sweep] [--secrets=FILE] [--id=ID] [--detach]
@@ -65,6 +69,13 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
                    the first host that is not healthy afterwards; run again, it goes on there. An engine goes from
                    one minor version to the next, and never back.
           kill     Takes the cluster apart and cleans its hosts. Local hosts are removed altogether.
+          backup   Saves the cluster into FILE, which its owner alone may read: the engine's state with all jobs,
+                   volumes and secrets, the cluster's authorities and keys. Images, and output and results of
+                   jobs, are not in it. Jobs go on; a server that is down does not matter while most of them live.
+          restore  Makes a cluster again from a backup, on other hosts or on the same ones once they are clean, or on
+                   local hosts where no host is given. It has the same id, authorities, secrets and volumes,
+                   and knows its jobs; what had not ended begins again. The registry is empty: name the images
+                   that services need by --images. A cluster that lives is left alone.
           list     Prints the name of each cluster found.
           info     Shows all clusters, or one with its API address, hosts, roles, health and resources.
           submit   Runs a job, follows its log, and ends with its outcome as exit code. With --sweep it runs one job
@@ -104,6 +115,7 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           DEST       The directory to copy to; ./JOBID-results where none is given.
           VOLUME     The name of a volume: lower-case letters, digits and -.
           IMAGES     Names of images: cloudmesh, hadoop, spark.
+          FILE       The file of a backup.
 
         Options:
           -n NAME --name=NAME              The cluster: lower-case letters, digits and -, at most 40.
@@ -135,6 +147,11 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
           --secrets=FILE       The values of the job's secrets: a YAML or JSON mapping, or lines KEY=VALUE.
           --id=ID              The job's id. The same id with the same content again is the same job, not a second.
                                The jobs of a sweep are ID-1, ID-2 and so on.
+          --passphrase         Encrypt the backup by a passphrase, which is asked for. Of a file that is encrypted so,
+                               restore asks for it anyhow.
+          --passphrase-file=FILE  A file whose first line is the passphrase.
+          --recipient=KEY      Encrypt the backup for a public key of age (age1...) or of SSH ("ssh-ed25519 ...").
+          --identity=FILE      The file of the private key for which the backup is encrypted, of age or of SSH.
           --kubeconfig=FILE    Write a file by which kubectl reaches a Kubernetes cluster: an administrator's key, for
                                a week. A file that exists is left alone.
           --detach             Print the job's id as soon as the engine has accepted it, and do not wait.
@@ -194,6 +211,10 @@ class ClusterCommand(PluginCommand):  # type: ignore[misc]  # cmd5 has no type h
               jobs may name the storage "data"
           cms cluster test -n demo
               a table of what works on each host, and what does not
+          cms cluster backup -n prod --passphrase prod.backup
+              all that is needed to have it again
+          cms cluster restore -n prod --user=admin --servers=3 prod.backup new[01-10]
+              the same cluster on other machines
           cms cluster kill -n demo
               nothing is left
         """

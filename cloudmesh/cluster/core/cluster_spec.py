@@ -36,6 +36,7 @@ class ClusterSecrets:
         first_key: the key of the authority that the cluster had first; empty: that of `authority`.
         successor: those that are to be in force; they have none of their own.
         predecessor: those that were in force.
+        backup: which backup the cluster was restored from, by its digest; empty: it was created.
     """
 
     authority: certificates.KeyPair
@@ -46,6 +47,7 @@ class ClusterSecrets:
     first_key: bytes = field(default=b"", repr=False)
     successor: ClusterSecrets | None = None
     predecessor: ClusterSecrets | None = None
+    backup: str = ""
 
     @property
     def networks(self) -> dict[str, str]:
@@ -91,6 +93,8 @@ class ClusterSecrets:
             fields["successor"] = self.successor._fields()
         if self.predecessor:
             fields["predecessor"] = self.predecessor._fields()
+        if self.backup:
+            fields["backup"] = self.backup
         return fields
 
     @classmethod
@@ -113,6 +117,7 @@ class ClusterSecrets:
             fields.get("first_key", "").encode(),
             cls._parse(fields["successor"]) if "successor" in fields else None,
             cls._parse(fields["predecessor"]) if "predecessor" in fields else None,
+            fields.get("backup", ""),
         )
 
 
