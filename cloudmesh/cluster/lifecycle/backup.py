@@ -1,4 +1,4 @@
-"""A cluster is saved into a file, from which `restore` makes it again on other hosts; nothing of it is changed."""
+"""A cluster is saved into a file, from which `restore` makes it again on other hosts; its jobs go on meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.encryption import PLAIN, Lock
 from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Host, Role
-from cloudmesh.cluster.hosts import lock
+from cloudmesh.cluster.hosts import lock, members
 from cloudmesh.cluster.hosts.discovery import DiscoveredCluster
 from cloudmesh.cluster.lifecycle import backup_file
 from cloudmesh.cluster.lifecycle.backup_file import Backup
@@ -78,6 +78,7 @@ def _ask(run: Saving) -> None:
     with opened.engine() as engine:
         nodes, snapshot = engine.nodes(), engine.snapshot()
     spec = opened.spec
+    barred = members.read(opened.server).barred
     run.backup = Backup(
         cluster=spec.cluster,
         id=spec.id,
@@ -89,6 +90,7 @@ def _ask(run: Saving) -> None:
             for node in nodes
             if node.roles
         ),
+        barred=barred,
         secrets=spec.secrets,
         snapshot=snapshot,
     )

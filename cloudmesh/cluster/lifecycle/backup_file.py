@@ -49,6 +49,7 @@ class Backup:
         version: of the engine.
         generation: how often its servers had changed.
         hosts: as the engine and the markers knew them, for a reader: name, node, address and role of each.
+        barred: addresses of hosts that were taken out and are kept out.
         secrets: that its servers hold.
         snapshot: the engine's state.
     """
@@ -59,6 +60,7 @@ class Backup:
     version: str
     generation: int
     hosts: tuple[Mapping[str, str], ...]
+    barred: tuple[str, ...]
     secrets: ClusterSecrets
     snapshot: Snapshot
 
@@ -84,6 +86,7 @@ class Backup:
             "version": self.version,
             "generation": self.generation,
             "hosts": list(self.hosts),
+            "barred": list(self.barred),
             "taken": self.snapshot.taken,
             "taken_names": list(self.snapshot.taken_names),
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
@@ -205,6 +208,7 @@ def _parse(content: Mapping[str, bytes]) -> Backup:
         version=fields["version"],
         generation=fields["generation"],
         hosts=tuple(fields["hosts"]),
+        barred=tuple(fields["barred"]),
         secrets=ClusterSecrets.loads(content[_SECRETS]),
         snapshot=Snapshot(content[_SNAPSHOT], fields["taken"], tuple(fields["taken_names"])),
     )

@@ -196,7 +196,8 @@ def _note_members(run: Installation) -> None:
     named = {host: run.connections[host] for host in run.facts if run.is_server(host)}
     servers = {**run.other_servers, run.server.host: run.server, **named}
     # A server that joins later than others has to know those too.
-    known = members.read(run.server) if run.started and run.server_plans else members.MemberList((), False)
+    is_known = run.started and run.server_plans
+    known = members.read(run.server) if is_known else members.MemberList((), False, tuple(run.barred))
     living = {host: connection for host, connection in servers.items() if str(host) not in run.failures}
     outcomes = parallel.run_on_hosts(lambda server: members.add(server, run.pending, known), living)
     run.failures.update(outcomes.failures)

@@ -50,6 +50,7 @@ class Installation:
         binaries_in_progress: the engine's binaries, being fetched or built here.
         images_in_progress: tags of the images, being built here.
         snapshot: the state with which the engine of the first server begins; None: it begins empty.
+        barred: addresses of hosts that the servers of a cluster which begins so are to keep out.
     """
 
     context: Context
@@ -72,6 +73,7 @@ class Installation:
     binaries_in_progress: Future[BinaryBundle] | None = None
     images_in_progress: Future[list[str]] | None = None
     snapshot: Snapshot | None = None
+    barred: Sequence[str] = ()
 
     @property
     def first(self) -> list[HostPlan]:

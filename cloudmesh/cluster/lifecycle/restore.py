@@ -101,7 +101,7 @@ def _plan(backup: Backup, run: Creation) -> None:
     create.plan_servers(run, begin)
     if (run.spec.id, run.spec.secrets.backup) != (backup.id, backup.digest):
         raise _lives(run, [str(host) for host, host_facts in run.facts.items() if host_facts.marker])
-    run.snapshot = backup.snapshot
+    run.snapshot, run.barred = backup.snapshot, backup.barred
 
 
 def _preflight(backup: Backup, run: Creation) -> None:

@@ -108,20 +108,18 @@ bootstrap() {
 }
 
 # etcd begins with what it was in another cluster, as the only member. The nodes that it knows are gone, and pods are not to be
-# given to them: the scheduler and the controllers wait for 15 s, as their predecessors' leases run out. Kubernetes itself
-# deletes the pods of nodes that there are no more, but those of its name servers have to make room sooner.
+# given to them: the scheduler and the controllers wait for 15 s, as their predecessors' leases run out.
 restore_snapshot() {
     if [ ! -e "$DATA/joined" ]; then
         place_snapshot
-        (wait_for 600 forget_nodes) &
+        (wait_for 600 forget_hosts) &
         forgetting=$!
         # shellcheck disable=SC2064 # that process, whatever the variable is then
         trap "kill $forgetting 2>/dev/null || true" EXIT
         kubeadm init init.yaml
     fi
     step "forget the hosts that there were"
-    wait_for 60 forget_nodes || fail "the hosts of the snapshot could not be taken out: $(last_lines "$DATA/forget.log")"
-    administer --namespace=kube-system delete pods --selector=k8s-app=kube-dns --force --grace-period=0
+    wait_for 60 forget_hosts || fail "the hosts of the snapshot could not be taken out: $(last_lines "$DATA/forget.log")"
 }
 
 # A store that is there is of a run that was cut off, and may have more in it by now.
@@ -136,10 +134,24 @@ place_snapshot() {
     mv "$STORE.new" "$STORE"
 }
 
-# All but that of this host, whose name none of them has.
-forget_nodes() {
-    "$BIN/kubectl" --kubeconfig /etc/kubernetes/admin.conf --cache-dir="$DATA/cache" delete nodes \
-        --field-selector="metadata.name!=$(cat node)" --wait=false --request-timeout=10s >"$DATA/forget.log" 2>&1
+# Whether there are neither nodes but that of this host, whose name none of them has, nor pods there that had not ended. These
+# are deleted as if they had never been: a Job that finds them missing begins again, and does not count them as failed.
+forget_hosts() {
+    others="spec.nodeName!=,spec.nodeName!=$(cat node)"
+    ask_api get pods --all-namespaces --field-selector="status.phase!=Succeeded,status.phase!=Failed,$others" \
+        --output=jsonpath='{range .items[*]}{.metadata.namespace} {.metadata.name}{"\n"}{end}' >"$DATA/pods" || return 1
+    cut -d ' ' -f 1 "$DATA/pods" | sort -u >"$DATA/pods.namespaces"
+    while read -r namespace; do
+        # shellcheck disable=SC2046 # a list of names
+        set -- $(sed -n "s/^$namespace //p" "$DATA/pods") --namespace="$namespace"
+        ask_api patch pods "$@" --type=merge --patch='{"metadata":{"finalizers":null}}' >/dev/null || true
+        ask_api delete pods "$@" --force --grace-period=0 --wait=false >/dev/null || true
+    done <"$DATA/pods.namespaces"
+    ask_api delete nodes --field-selector="metadata.name!=$(cat node)" --wait=false >/dev/null && [ ! -s "$DATA/pods" ]
+}
+
+ask_api() {
+    "$BIN/kubectl" --kubeconfig /etc/kubernetes/admin.conf --cache-dir="$DATA/cache" --request-timeout=10s "$@" 2>"$DATA/forget.log" </dev/null
 }
 
 # Runs kubectl with all rights: administer OPTION...

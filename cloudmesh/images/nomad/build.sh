@@ -68,7 +68,7 @@ bootstrap() {
     fetch_engine
     if [ -e "$DATA/bootstrapped" ]; then return 0; fi
     if [ -e snapshot ]; then step "put the snapshot in place"; else step "bootstrap access control"; fi
-    rm -rf "$DATA/server"
+    rm -rf "$DATA/server" "$DATA/restore.log"
     mkdir -p "$DATA"
     # shellcheck disable=SC2016 # expanded by the inner shell
     unshare --net sh -eu -c '
@@ -81,15 +81,18 @@ bootstrap() {
             if curl --silent --fail --max-time 5 --noproxy "*" --data "@$3/acl-bootstrap.json" \
                 http://127.0.0.1:4646/v1/acl/bootstrap >/dev/null; then
                 if [ ! -e snapshot ]; then exit 0; fi
-                sh restore.sh snapshot "$3/acl-bootstrap.json" >>"$4/bootstrap.log" 2>&1
+                sh restore.sh snapshot "$3/acl-bootstrap.json" >"$4/restore.log" 2>&1
                 exit
             fi
             kill -0 "$agent" && sleep 0.2
         done
         exit 1' bootstrap "$(cat address)" "$NOMAD" "$CONFIG" "$DATA" 2>/dev/null ||
-        fail "Nomad could not be bootstrapped: $(tail -n 3 "$DATA/bootstrap.log" | tr '\n' ' ')"
+        fail "Nomad could not be bootstrapped: $(tail -n 3 "$(bootstrap_log)" | tr '\n' ' ')"
     touch "$DATA/bootstrapped"
 }
+
+# That of the snapshot, once it got so far.
+bootstrap_log() { if [ -s "$DATA/restore.log" ]; then echo "$DATA/restore.log"; else echo "$DATA/bootstrap.log"; fi; }
 
 join() {
     fetch_engine

@@ -28,6 +28,7 @@ BACKUP = Backup(
     "1.10.5",
     2,
     ({"name": "one", "node": "one", "address": "10.0.0.1", "role": "server"},),
+    ("10.0.0.9",),
     SECRETS,
     Snapshot(b"the state " * 1000, 1795978111.25, ("one",)),
 )

@@ -27,7 +27,7 @@ from cloudmesh.cluster.providers import open_cluster
 from cloudmesh.cluster.providers.base import Snapshot
 
 SECRETS = ClusterSecrets(certificates.new_authority("demo"), {"token": "t0ken"})
-BACKUP = Backup("demo", "abc", "memory", "1.0", 4, (), SECRETS, Snapshot(b"state", 1.0, ("one",)))
+BACKUP = Backup("demo", "abc", "memory", "1.0", 4, (), ("10.0.0.9",), SECRETS, Snapshot(b"state", 1.0, ("one",)))
 RESTORED = replace(SECRETS, backup=BACKUP.digest)
 ONE, TWO, OLD = Host("one"), Host("two"), Host("old")
 
@@ -98,7 +98,7 @@ def test_the_cluster_keeps_id_and_secrets_and_has_new_servers(monkeypatch: pytes
     run = start(monkeypatch, facts(1), facts(2))
     spec = run.spec
     assert (spec.id, spec.servers, spec.secrets, spec.generation) == ("abc", ("10.0.1.1",), RESTORED, 5)
-    assert (run.snapshot, run.started) == (BACKUP.snapshot, False)
+    assert (run.snapshot, run.barred, run.started) == (BACKUP.snapshot, ("10.0.0.9",), False)
 
 
 def test_nodes_get_no_name_that_the_snapshot_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
