@@ -54,7 +54,7 @@ class Lake:
             "image": self.image,
             "resources": {"cores": 1, "memory": "64m"},
             "command": ["sh", "-c", "echo $AWS_SECRET_ACCESS_KEY"],
-            "storage": [{"name": "lake"}],
+            "storage": [{"name": "lake", "mount": "/lake"}],
         }
         file = self.folder / "job.yaml"
         described = {"apiVersion": "cms/v1", "kind": "ContainerJob", "metadata": {"name": "job"}, "spec": spec}

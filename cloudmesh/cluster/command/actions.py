@@ -127,8 +127,8 @@ def backup(arguments: Arguments) -> None:
     """Save a cluster into a file."""
     file = Path(arguments.text("FILE")).expanduser()
     overwrite = arguments.flag("--yes") or (file.is_file() and arguments.is_agreed(f"Write over {file}?"))
-    recipient = arguments.text("--recipient")
-    arguments.cluster.backup(file, passphrase=new_passphrase(arguments), recipient=recipient, overwrite=overwrite)
+    passphrase, recipient = new_passphrase(arguments), arguments.text("--recipient")
+    arguments.cluster.backup(file, passphrase=passphrase, recipient=recipient, overwrite=overwrite)
 
 
 def restore(arguments: Arguments) -> None:

@@ -30,7 +30,9 @@ class Lock:
         return KEY if self.recipient else PLAIN
 
     def check(self) -> None:
-        """Raise UsageError where the public key is none."""
+        """Raise UsageError where the public key is none, or there is a passphrase beside it."""
+        if self.passphrase and self.recipient:
+            raise UsageError("a passphrase and a public key were given: age takes one of them")
         if self.recipient:
             _parse_recipient(self.recipient)
 
@@ -40,13 +42,13 @@ class Lock:
         Raises:
             UsageError: the public key is none.
         """
+        if self.kind == PLAIN:
+            return data
         import pyrage
 
         if self.passphrase:
             return bytes(pyrage.passphrase.encrypt(data, self.passphrase))
-        if self.recipient:
-            return bytes(pyrage.encrypt(data, [_parse_recipient(self.recipient)]))
-        return data
+        return bytes(pyrage.encrypt(data, [_parse_recipient(self.recipient)]))
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,10 @@ class Opener:
             UsageError: there is no passphrase or no key, as it takes one; or the key's file holds none.
             ClusterError: the passphrase or the key is another.
         """
-        import pyrage
-
         if kind == PLAIN:
             return data
+        import pyrage
+
         try:
             if kind == PASSPHRASE:
                 if not self.passphrase:

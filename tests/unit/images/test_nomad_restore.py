@@ -108,6 +108,6 @@ def test_it_fails_where_nomad_refuses_or_keeps_a_node(nomad: Nomad, port: int, t
     assert refused.returncode != 0
     assert "Permission denied" in refused.stderr
     nomad.stubborn = True
-    kept = restore(tmp_path, port)
-    assert kept.returncode != 0
-    assert "it has not forgotten the nodes" in kept.stderr
+    stubborn = restore(tmp_path, port)
+    assert stubborn.returncode != 0
+    assert "it has not forgotten the nodes" in stubborn.stderr

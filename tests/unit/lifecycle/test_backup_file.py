@@ -125,6 +125,8 @@ def test_a_key_of_ssh_opens_it_too(file: Path) -> None:
 def test_what_is_no_public_key_is_refused_before_anything_is_done() -> None:
     with pytest.raises(UsageError, match=r"^age1nonsense is no public key: "):
         Lock(recipient="age1nonsense").check()
+    with pytest.raises(UsageError, match="age takes one of them"):
+        Lock("horse battery", "age1nonsense").check()
 
 
 def test_age_itself_reads_what_follows_the_first_line(file: Path) -> None:
