@@ -110,17 +110,23 @@ bootstrap() {
 # etcd begins with what it was in another cluster, as the only member. The nodes that it knows are gone, and pods are not to be
 # given to them: the scheduler and the controllers wait for 15 s, as their predecessors' leases run out.
 restore_snapshot() {
-    if [ ! -e "$DATA/joined" ]; then
-        place_snapshot
-        (wait_for 600 forget_hosts) &
-        forgetting=$!
-        # shellcheck disable=SC2064 # that process, whatever the variable is then
-        trap "kill $forgetting 2>/dev/null || true" EXIT
-        kubeadm init init.yaml
+    if [ -e "$DATA/joined" ]; then
+        forget_until 60 || fail_to_forget
+        return 0
     fi
+    place_snapshot
+    forget_until 600 &
+    forgetting=$!
+    # shellcheck disable=SC2064 # that process, whatever the variable is then
+    trap "kill $forgetting 2>/dev/null || true" EXIT
+    kubeadm init init.yaml
     step "forget the hosts that there were"
-    wait_for 60 forget_hosts || fail "the hosts of the snapshot could not be taken out: $(last_lines "$DATA/forget.log")"
+    wait "$forgetting" || fail_to_forget
 }
+
+forget_until() { wait_for "$1" forget_hosts; }
+
+fail_to_forget() { fail "the hosts of the snapshot could not be taken out: $(last_lines "$DATA/forget.log")"; }
 
 # A store that is there is of a run that was cut off, and may have more in it by now.
 place_snapshot() {
