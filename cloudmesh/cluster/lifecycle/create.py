@@ -42,9 +42,7 @@ class Creation(Installation):
 
 
 def _plan(run: Creation) -> None:
-    plan_servers(
-        run, lambda servers: plan.new_spec(run.cluster, run.provider, run.facts, servers, version=run.version)
-    )
+    plan_servers(run, lambda servers: plan.new_spec(run.cluster, run.provider, run.facts, servers, version=run.version))
 
 
 def plan_servers(run: Creation, begin: Callable[[Sequence[str]], ClusterSpec]) -> None:

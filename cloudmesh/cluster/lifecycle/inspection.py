@@ -13,7 +13,7 @@ from cloudmesh.cluster.core.errors import (
     HostError,
     UsageError,
 )
-from cloudmesh.cluster.core.model import EngineState, Host, Node, Role
+from cloudmesh.cluster.core.model import EngineState, Facts, Host, Node, Role
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import facts, lock, marker
 from cloudmesh.cluster.lifecycle import node_names, plan, versions
@@ -28,7 +28,6 @@ _POLL_SECONDS = 1.0
 _SILENCE_SECONDS = 90.0  # a host's engine answers so long after its boot
 # What the engine says of hosts that have all they need; the operator has told it to give some of them no jobs.
 _IN_PLACE = ("ready", "draining", "drained")
-_UNKNOWN_TO_ITSELF = (EngineState.NONE, EngineState.WIPED)
 
 
 def connect(run: Installation) -> None:
@@ -113,11 +112,17 @@ def find_pending(run: Installation, servers_work: bool) -> None:
         host for host in plans if host.facts.engine is not EngineState.STARTED or host.facts.address not in in_place
     ]
     run.spec = replace(run.spec, version=versions.version_of(nodes, run.spec, between=not run.pending))
-    wiped = {host.facts.address: host for host in run.pending if host.facts.engine in _UNKNOWN_TO_ITSELF}
+    wiped = {host.facts.address: host for host in run.pending if _was_wiped(host.facts)}
     run.stale = [node for node in nodes if node.address in wiped]
     for node in run.stale:
         host = wiped[node.address].host
         run.context.report.note(f"{host}: it was wiped, and joins again as the {node.roles[0]} that it was")
+
+
+def _was_wiped(host_facts: Facts) -> bool:
+    """Return whether a host has nothing of the engine any more; one with a marker has begun to join, and goes on."""
+    is_new = host_facts.engine is EngineState.NONE and not host_facts.marker
+    return is_new or host_facts.engine is EngineState.WIPED
 
 
 def _refuse_promotion(run: Installation, plans: Sequence[HostPlan], nodes: Sequence[Node]) -> None:

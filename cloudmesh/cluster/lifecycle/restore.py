@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cloudmesh.cluster.binaries.pinned import find_engine
+from cloudmesh.cluster.binaries.pinned import pinned_versions, version_numbers
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.encryption import Opener
@@ -34,13 +34,13 @@ def read(cluster: str, path: Path, opener: Opener) -> Backup:
 
     Raises:
         UsageError: it is no backup, or one of another cluster; or it takes a passphrase or key of which there is none.
-        ClusterError: it is damaged, the passphrase or key is another, or its engine is newer than the one pinned here.
+        ClusterError: it is damaged, the passphrase or key is another, or its engine is newer than those pinned here.
     """
     backup = backup_file.read(path, opener)
     if backup.cluster != cluster:
         raise UsageError(f"{path} is a backup of cluster {backup.cluster}: use -n {backup.cluster}")
-    pinned = find_engine(backup.provider).version
-    if _numbers(backup.version) > _numbers(pinned):
+    pinned = pinned_versions(backup.provider)[-1]
+    if version_numbers(backup.version) > version_numbers(pinned):
         raise ClusterError(
             f"{path} is of {backup.provider} {backup.version}, and this version of cms cluster brings {pinned}, which "
             "need not understand it: use the version that made it, or a later one"
@@ -96,6 +96,8 @@ def _plan(backup: Backup, run: Creation) -> None:
             replace(backup.secrets, backup=backup.digest),
             # A host of the cluster as it was, should it come back, has an older list of the servers.
             backup.generation + 1,
+            # An engine reads what one of its own version wrote; of another it may not.
+            version=backup.version if backup.version in pinned_versions(backup.provider) else "",
         )
 
     create.plan_servers(run, begin)
@@ -135,7 +137,3 @@ def _note_jobs(run: Creation) -> None:
             f"not ended when the backup was made: {list_short(going, _NAMED)}. They begin again as far as their image "
             "is there; one that was made for a job, of its files, is not: submit such a job anew"
         )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())

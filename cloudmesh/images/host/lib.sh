@@ -122,9 +122,11 @@ install_packages() {
     for package in "$@"; do has_package "$package" || missing="$missing $package"; done
     if [ -n "$missing" ]; then
         step "install$missing"
-        # A run that was cut off may have left packages unpacked and not configured.
-        dpkg --configure -a >>"$STATE/apt.log" 2>&1 || true
+        # A run that was cut off may have left packages unpacked and not configured, and what they need not even unpacked.
+        broken=
+        dpkg --configure -a >>"$STATE/apt.log" 2>&1 || broken=yes
         update_sources
+        if [ -n "$broken" ]; then apt_get --fix-broken --no-remove --no-install-recommends install || true; fi
         # shellcheck disable=SC2086 # a list of package names
         apt_or_fail install --no-install-recommends $missing
     fi

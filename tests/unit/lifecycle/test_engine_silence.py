@@ -128,6 +128,15 @@ def test_a_first_server_that_was_wiped_joins_again_and_the_engine_forgets_what_i
     assert [node.name for node in run.stale] == ["one"]
 
 
+def test_a_host_that_was_cut_off_while_it_joined_goes_on_and_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    (node,) = Engine().workers
+    engine = Engine(workers=(node, replace(node, name="two", id="2", address="10.0.0.2", status="joining")))
+    run = find_pending(monkeypatch, engine, facts(1, started=True), facts(2))
+    assert ([str(host.host) for host in run.pending], run.stale) == (["two"], [])
+    run = find_pending(monkeypatch, engine, facts(1, started=True), facts(2, known=False))
+    assert [node.name for node in run.stale] == ["two"]
+
+
 def test_a_host_whose_configuration_was_deleted_gets_it_again_and_stays_the_node_that_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

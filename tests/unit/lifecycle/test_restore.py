@@ -10,6 +10,8 @@ from typing import Any, cast
 import pytest
 from support.memory_engine.provider import MemoryEngine, MemoryProvider
 
+from cloudmesh.cluster.binaries import pinned
+from cloudmesh.cluster.binaries.pinned import EngineSpec
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets
 from cloudmesh.cluster.core.context import Context
@@ -73,6 +75,7 @@ def facts(number: int, *, generation: int | None = None, cluster_id: str = "abc"
 def start(monkeypatch: pytest.MonkeyPatch, *hosts: Facts, stored: ClusterSecrets | None = None) -> Creation:
     """Return a run whose hosts have been asked, and have been planned for."""
     monkeypatch.setattr(open_cluster, "read_secrets", lambda _: stored)
+    monkeypatch.setattr(pinned, "SPECS", (EngineSpec("memory", "1.0", (), (), ()),))
     monkeypatch.setattr(discovery, "find_all", lambda _: [])
     context = Context(cast(Any, None), Silence(), "me@here")
     run = Creation(context, MemoryProvider(), "demo", (ONE, TWO)[: len(hosts)])
