@@ -29,8 +29,14 @@ class KeyPair:
     key: bytes = field(repr=False)
 
 
-def new_authority(cluster: str, *, now: float | None = None) -> KeyPair:
-    """Return a new certificate authority for `cluster`; `now`, in seconds since the epoch, is as `issue` has it."""
+def new_authority(cluster: str, *, now: float | None = None, vouches: bool = False) -> KeyPair:
+    """Return a new certificate authority for `cluster`.
+
+    Args:
+        cluster: what it is for, in its name.
+        now: as `issue` has it.
+        vouches: whether it can sign another authority, see `cross_sign`.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -38,11 +44,38 @@ def new_authority(cluster: str, *, now: float | None = None) -> KeyPair:
     name = _build_name(f"cloudmesh cluster {cluster}")
     builder = (
         _start_certificate(name, name, key, _LIFETIME, now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=int(vouches)), critical=True)
         .add_extension(_build_key_usage(certificate_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     return _sign(builder, key, key)
+
+
+def cross_sign(authority: KeyPair, signer: KeyPair, *, now: float | None = None) -> bytes:
+    """Return a certificate of `authority`, as PEM, that `signer` has signed: who trusts that one trusts both by it.
+
+    Args:
+        authority: that is vouched for.
+        signer: an authority that vouches.
+        now: as `issue` has it.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    issuer = x509.load_pem_x509_certificate(signer.certificate)
+    subject = x509.load_pem_x509_certificate(authority.certificate)
+    key, issuer_key = (load_pem_private_key(pair.key, password=None) for pair in (authority, signer))
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - the only kind that new_authority makes
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - as above
+    builder = (
+        _start_certificate(subject.subject, issuer.subject, key, _LIFETIME, now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_build_key_usage(certificate_sign=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    )
+    return _sign(builder, key, issuer_key).certificate
 
 
 def issue(

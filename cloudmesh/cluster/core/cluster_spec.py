@@ -70,6 +70,10 @@ class ClusterSecrets:
         """The certificates of the authorities by which one may push to the registry now, as PEM; empty: any may."""
         return b"".join(one.writers.certificate for one in self.generations if one.writers)
 
+    def trusted_by_engine(self, name: str) -> bytes:
+        """Return the certificates that authorities of the engine's own have now, as PEM; `name` is that of `engine`."""
+        return "".join(one.engine[name] for one in self.generations).encode()
+
     @property
     def digest_key(self) -> bytes:
         """The key of the digests of jobs' secrets. It stays, so that a job is known again that was submitted before."""

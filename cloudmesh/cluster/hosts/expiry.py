@@ -29,7 +29,7 @@ class HostCertificates(NamedTuple):
 
     Attributes:
         clock: its own, in seconds since the epoch.
-        ends: when each of them ends, in seconds since the epoch, by its name; of a list, when the first does.
+        ends: when each of them ends, in seconds since the epoch, by its file; of several in one, when the first does.
         rotation: the id of the rotation that was here last, and how far it has come; empty: none was.
     """
 
@@ -39,7 +39,7 @@ class HostCertificates(NamedTuple):
 
     @property
     def first(self) -> tuple[str, float]:
-        """The name of the certificate that ends first, and when that is."""
+        """The file of the certificate that ends first, and when that is."""
         return min(self.ends.items(), key=lambda item: item[1])
 
 

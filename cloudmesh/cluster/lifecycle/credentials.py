@@ -7,12 +7,22 @@ from collections.abc import Collection, Mapping, Sequence
 
 from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import NETWORK, ClusterSecrets, ClusterSpec
+from cloudmesh.cluster.core.errors import ClusterError
 from cloudmesh.cluster.core.model import Marker, Role
 
 
 def new_writers(cluster: str, now: float | None = None) -> certificates.KeyPair:
     """Return a new authority of those who may push to the registry; `now` is as `certificates.issue` has it."""
     return certificates.new_authority(f"{cluster}/push", now=now)  # a common name has 64 characters at most
+
+
+def ensure_one_generation(spec: ClusterSpec) -> None:
+    """Raise ClusterError where the cluster's secrets are being rotated: a host that joins would get half of them."""
+    if len(spec.secrets.generations) > 1:
+        raise ClusterError(
+            f"the secrets of cluster {spec.cluster} are being rotated, and nothing was changed: finish that by "
+            f"`cms cluster rotate -n {spec.cluster}`, and run this again"
+        )
 
 
 def next_generation(

@@ -16,7 +16,7 @@ from cloudmesh.cluster.core.errors import (
 from cloudmesh.cluster.core.model import EngineState, Facts, Host, Node, Role
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import facts, lock, marker
-from cloudmesh.cluster.lifecycle import node_names, plan, versions
+from cloudmesh.cluster.lifecycle import credentials, node_names, plan, versions
 from cloudmesh.cluster.lifecycle.installation import Installation
 from cloudmesh.cluster.providers.base import SILENT
 from cloudmesh.cluster.ssh import parallel
@@ -97,7 +97,7 @@ def find_pending(run: Installation, servers_work: bool) -> None:
 
     Raises:
         HostError: the engine was started, and does not answer; or a worker is to be a server.
-        ClusterError: there are pending hosts, and the servers have several versions: which one is right?
+        ClusterError: there are pending hosts, and the servers have several versions, or the secrets are being rotated.
     """
     if not run.started:
         run.pending = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
@@ -112,6 +112,8 @@ def find_pending(run: Installation, servers_work: bool) -> None:
         host for host in plans if host.facts.engine is not EngineState.STARTED or host.facts.address not in in_place
     ]
     run.spec = replace(run.spec, version=versions.version_of(nodes, run.spec, between=not run.pending))
+    if run.pending:
+        credentials.ensure_one_generation(run.spec)
     wiped = {host.facts.address: host for host in run.pending if _was_wiped(host.facts)}
     run.stale = [node for node in nodes if node.address in wiped]
     for node in run.stale:

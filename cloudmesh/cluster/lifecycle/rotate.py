@@ -196,6 +196,12 @@ def _renew(run: Rotation) -> None:
     _bring(run, Stage.CERTIFICATES)
 
 
+def _refresh(run: Rotation) -> None:
+    """Have every host replace what the engine has made for tasks."""
+    if run.engine.refreshes:
+        _bring(run, Stage.REFRESHED)
+
+
 def _adopt(run: Rotation) -> None:
     """Have the engine take the new secrets, and keep those that it has chosen itself."""
     if run.secrets.successor is None:
@@ -331,6 +337,10 @@ def _all_hosts(run: Rotation) -> Sequence[Host]:
     return list(run.markers) or list(run.opened.discovered.markers)
 
 
+def _refreshed_hosts(run: Rotation) -> Sequence[Host]:
+    return _all_hosts(run) if run.engine.refreshes else ()
+
+
 def _servers(run: Rotation) -> Sequence[Host]:
     return run.with_role(Role.SERVER)
 
@@ -347,6 +357,7 @@ PHASES: tuple[Phase[Rotation], ...] = (
     Phase("keep", "keep the new secrets beside those in force", _keep, _servers, _UNDO),
     Phase("trust", "trust the old and the new authorities", _trust, _all_hosts, _UNDO),
     Phase("renew", "get certificates of the new authorities", _renew, _all_hosts, _UNDO),
+    Phase("refresh", "replace the tokens of tasks", _refresh, _refreshed_hosts, _UNDO),
     Phase("reach", "ask the engine whether it reaches the host by these", _check, _all_hosts, _UNDO),
     Phase("adopt", "have the engine take the new keys and tokens too", _adopt, _first_server, _UNDO),
     Phase("switch", "put the new secrets in force", _switch, _servers, _UNDO),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec
 from cloudmesh.cluster.core.model import Marker
@@ -15,18 +15,29 @@ if TYPE_CHECKING:
 
 
 class Stage(IntEnum):
-    """How far a host has come: it trusts both generations, has certificates of the new one, and trusts that alone."""
+    """How far a host has come.
+
+    It trusts both generations, has certificates of the new one, has replaced what the engine made for tasks by the old
+    one, and trusts the new one alone.
+    """
 
     TRUST = 1
     CERTIFICATES = 2
-    DROPPED = 3
+    REFRESHED = 3
+    DROPPED = 4
 
     def __str__(self) -> str:
         return self.name.lower()
 
 
 class EngineRotation(ABC):
-    """What a rotation does with an engine. Everything may be done again, and is then done already."""
+    """What a rotation does with an engine. Everything may be done again, and is then done already.
+
+    Attributes:
+        refreshes: whether the engine makes credentials for tasks, which are replaced once all servers make new ones.
+    """
+
+    refreshes: ClassVar[bool] = False
 
     @abstractmethod
     def files(self, spec: ClusterSpec, host: Marker, stage: Stage, now: float) -> Mapping[str, bytes]:

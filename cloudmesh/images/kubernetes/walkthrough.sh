@@ -6,6 +6,7 @@
 #   bootstrap  the first server: kubeadm init, the pod network, the namespace for jobs
 #   join       the host joins, its kubelet answers, and its node gets annotations that say how the operator reaches it
 #   servers    which servers there are, of a host that is in
+#   rotate     other certificates and keys, of a host that is in; its pods go on
 #   upgrade    kubeadm upgrade, and then the kubelet of the new version; containers run on
 #   clean      restores the host as it was before
 #
@@ -13,8 +14,10 @@
 # containerd.toml, hosts/*.toml (how images are pulled), address, registry (NAME:PORT), registry_host (empty file: this host
 # has a registry), engine (SHA-256 and name of each binary), node and node.json (the name and the annotations of the
 # node), ignored (preflight checks of kubeadm), notes; for bootstrap init.yaml and manifests.json, and where it begins with
-# the state of another cluster, snapshot (of etcd); for join join.json and invitation.json; for upgrade upgrade.json,
-# manifests.json and leads (empty file: the first host that gets the version).
+# the state of another cluster, snapshot (of etcd); for join join.json and invitation.json; for rotate kubeconfigs/*, kubelet.pem
+# (the kubelet's certificate and key), restart (parts of the control plane, one a line), refresh (empty file: the tokens of pods
+# are replaced), rotation (how far it is then); for upgrade upgrade.json, manifests.json and leads (empty file: the first host
+# that gets the version).
 # Run by hand: sh walkthrough.sh VERB
 # shellcheck shell=sh
 # shellcheck source=cloudmesh/images/host/clean.sh
@@ -216,6 +219,79 @@ servers() {
     pkill -x 'kube-proxy|flanneld' || true
 }
 
+# The parts of a server, and the kubelet, read most of their files when they start.
+rotate() {
+    place_certificates
+    place_all kubernetes "$CONFIG/kubernetes" 600
+    place_all pki /etc/kubernetes/pki 600
+    place_all pki-etcd /etc/kubernetes/pki/etcd 600
+    # Only the first server has one.
+    [ -e /etc/kubernetes/super-admin.conf ] || rm -f kubeconfigs/super-admin.conf
+    place_all kubeconfigs /etc/kubernetes 600
+    place_kubelet_certificate
+    [ ! -e restart ] || restart_control_plane
+    step "restart the kubelet"
+    touch "$DATA/refresh"
+    systemctl restart cloudmesh-kubelet.service
+    wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
+    [ ! -e refresh ] || wait_for_tokens
+    restart_registry
+    place rotation "$CONFIG/rotation" 600 || true
+}
+
+# The kubelet itself replaces the file that the link names.
+place_kubelet_certificate() {
+    [ -e kubelet.pem ] || return 0
+    place kubelet.pem "$KUBELET/pki/kubelet-client-rotated.pem" 600 || true
+    ln -sf "$KUBELET/pki/kubelet-client-rotated.pem" "$KUBELET/pki/kubelet-client-current.pem.new"
+    mv -T "$KUBELET/pki/kubelet-client-current.pem.new" "$KUBELET/pki/kubelet-client-current.pem"
+}
+
+# A kubelet that starts has no tokens, and gets new ones for all pods that it has.
+wait_for_tokens() {
+    step "wait for new tokens of pods"
+    wait_for 150 tokens_are_new ||
+        note "pods that may not reach the API until the kubelet gives them new tokens, within the hour: $(old_tokens | cut -d / -f 6 | tr '\n' ' ')"
+}
+
+tokens_are_new() { [ -z "$(old_tokens)" ]; }
+
+old_tokens() {
+    find "$KUBELET/pods" -path '*/kubernetes.io~projected/kube-api-access-*/..data' ! -newer "$DATA/refresh" 2>/dev/null || true
+}
+
+# One part after the other: without its store the API ends, and is then waited for longer and longer. On a cluster that is
+# well, it is waited until this server is.
+restart_control_plane() {
+    if api_is_ready; then was_ready=yes; else was_ready=; fi
+    # Where its own certificate had expired, it has ended, and is started again and again.
+    wait_for 60 kubelet_answers || fail "the kubelet does not answer: $(journal cloudmesh-kubelet)"
+    while read -r part; do restart_part "$part"; done <restart
+    [ -z "$was_ready" ] || wait_for 300 api_is_ready || fail "the API is not ready again: $(journal cloudmesh-kubelet)"
+}
+
+# The kubelet starts the part again when its process has ended: at once where it did not so a short while ago, which one that
+# starts anew does not know.
+restart_part() {
+    step "restart $1"
+    old=$(part_processes "$1" || true)
+    # shellcheck disable=SC2086 # numbers of processes
+    [ -z "$old" ] || kill $old
+    wait_for 300 part_is_new "$1" "$old" || fail "$1 did not start again: $(journal cloudmesh-kubelet)"
+}
+
+# The kernel knows a program by fifteen letters of its name.
+part_processes() { pgrep -x "$(printf '%.15s' "$1")"; }
+
+# part_is_new PART OLD: it runs, and none of the processes of before does.
+part_is_new() {
+    running=$(part_processes "$1") && ! printf '%s\n' "$running" | grep -qxF "${2:-none}"
+}
+
+api_is_ready() {
+    curl --silent --fail --insecure --max-time 5 --noproxy '*' -o /dev/null "https://127.0.0.1:6443/readyz"
+}
+
 # A host whose /etc/kubernetes was deleted joins as a new one: the cluster has forgotten what it was, its pods and the network
 # of these included, and gives it another.
 drop_remains() {
@@ -368,6 +444,6 @@ restore_kernel() {
 }
 
 case ${1:-} in
-    prepare | registry | bootstrap | join | servers | upgrade | clean) alone; "$1" ;;
-    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers, upgrade or clean" ;;
+    prepare | registry | bootstrap | join | servers | rotate | upgrade | clean) alone; "$1" ;;
+    *) fail "unknown verb '${1:-}': prepare, registry, bootstrap, join, servers, rotate, upgrade or clean" ;;
 esac

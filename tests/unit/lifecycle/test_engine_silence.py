@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -142,6 +143,14 @@ def test_a_host_whose_configuration_was_deleted_gets_it_again_and_stays_the_node
 ) -> None:
     run = find_pending(monkeypatch, Engine(), replace(facts(1), engine=EngineState.DAMAGED))
     assert ([str(host.host) for host in run.pending], run.stale) == (["one"], [])
+
+
+def test_no_host_joins_while_secrets_are_being_rotated(monkeypatch: pytest.MonkeyPatch) -> None:
+    rotated = replace(SPEC, secrets=replace(SECRETS, successor=SECRETS))
+    monkeypatch.setattr(sys.modules[__name__], "SPEC", rotated)
+    with pytest.raises(ClusterError, match=r"finish that by `cms cluster rotate -n demo`, and run this again$"):
+        pending(monkeypatch, Engine(), facts(1, started=True), facts(2))
+    assert pending(monkeypatch, Engine(), facts(1, started=True)) == []
 
 
 def load_spec(monkeypatch: pytest.MonkeyPatch, stored: ClusterSecrets | None, *hosts: Facts) -> ClusterSpec:

@@ -71,7 +71,7 @@ def open_client(server: Connection, secrets: ClusterSecrets) -> Iterator[ApiClie
     """
     credential = administrator_certificate(secrets)
     context = client_context(
-        secrets.engine["ca"].encode(), credential.certificate, credential.key, purpose="the Kubernetes API"
+        secrets.trusted_by_engine("ca"), credential.certificate, credential.key, purpose="the Kubernetes API"
     )
     with (
         server.forward("127.0.0.1", API_PORT) as tunnel,

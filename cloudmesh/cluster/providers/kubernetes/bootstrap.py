@@ -5,7 +5,8 @@ Source of the keys: kubeadm.k8s.io/v1beta4, kubelet.config.k8s.io/v1beta1, apise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
@@ -27,11 +28,13 @@ SOCKET = "/run/cloudmesh/containerd.sock"
 # An input file of the host script, relative to its folder: the kubeconfig with which a host joins.
 INVITATION = "invitation.json"
 _CONFIG = "/etc/cloudmesh/cluster"
+# On every host, the authorities of those whom the API and the kubelet let in, and by which pods know the API.
+_AUTHORITIES = f"{_CONFIG}/kubernetes/authorities.pem"
 _DATA = "/var/lib/cloudmesh"
 _AUDIT = "/var/log/kubernetes"
 _PLUGINS = "/var/lib/kubelet/volumeplugins"
 _TAINT = "node-role.kubernetes.io/control-plane"
-_LIFETIME = "87600h"
+_LIFETIME = "8760h"
 # With less than this, a host accepts no more pods, and the kubelet evicts some of those that it has.
 _EVICTION_LIMITS = {
     "memory.available": "100Mi",
@@ -164,6 +167,22 @@ def build_authentication_configuration() -> dict[str, Any]:
     }
 
 
+def build_encryption_configuration(keys: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration by which the API encrypts secrets in its store.
+
+    Args:
+        keys: 32 random bytes, base64; the first one encrypts, and what any of them has encrypted can be read.
+    """
+    named = [{"name": hashlib.sha256(key.encode()).hexdigest()[:8], "secret": key} for key in keys]
+    # What was stored before there was a key can be read too.
+    providers: list[dict[str, Any]] = [{"secretbox": {"keys": named}}, {"identity": {}}]
+    return {
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "EncryptionConfiguration",
+        "resources": [{"resources": ["secrets"], "providers": providers}],
+    }
+
+
 def build_audit_policy() -> dict[str, Any]:
     """Return the audit policy: every change and every read of a secret is logged, without its content."""
     secrets = [{"group": "", "resources": ["secrets"]}]
@@ -196,6 +215,8 @@ def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, An
             "certSANs": [API_NAME, "127.0.0.1", *spec.servers],
             "extraArgs": _build_arguments(
                 {
+                    "client-ca-file": _AUTHORITIES,
+                    "encryption-provider-config": f"{_CONFIG}/kubernetes/encryption.json",
                     "authentication-config": f"{_CONFIG}/kubernetes/authentication.json",
                     "audit-policy-file": f"{_CONFIG}/kubernetes/audit.json",
                     "audit-log-path": f"{_AUDIT}/audit.log",
@@ -210,7 +231,12 @@ def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, An
                 _build_host_volume("audit", _AUDIT, "DirectoryOrCreate", read_only=False),
             ],
         },
-        controllerManager={"extraArgs": _build_arguments({"profiling": "false", "flex-volume-plugin-dir": _PLUGINS})},
+        controllerManager={
+            "extraArgs": _build_arguments(
+                {"profiling": "false", "flex-volume-plugin-dir": _PLUGINS, "root-ca-file": _AUTHORITIES}
+            ),
+            "extraVolumes": [_build_host_volume("cloudmesh", f"{_CONFIG}/kubernetes", "Directory", read_only=True)],
+        },
         scheduler={"extraArgs": _build_arguments({"profiling": "false"})},
         etcd={"local": {"dataDir": f"{_DATA}/etcd"}},
         encryptionAlgorithm="ECDSA-P256",
@@ -223,6 +249,7 @@ def _build_kubelet_configuration() -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
+        "authentication": {"x509": {"clientCAFile": _AUTHORITIES}},
         "cgroupDriver": "systemd",
         # The operator of a host with version 1 control groups is told so; on other hosts this has no effect.
         "failCgroupV1": False,

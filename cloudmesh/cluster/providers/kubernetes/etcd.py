@@ -93,7 +93,7 @@ def _ask(
 ) -> T:
     authority = certificates.KeyPair(secrets.engine["etcd"].encode(), secrets.engine["etcd_key"].encode())
     client = certificates.issue(authority, "cloudmesh-operator")
-    context = client_context(authority.certificate, client.certificate, client.key, purpose="etcd")
+    context = client_context(secrets.trusted_by_engine("etcd"), client.certificate, client.key, purpose="etcd")
 
     def send() -> T:
         with (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets as random
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
@@ -32,6 +34,7 @@ from cloudmesh.cluster.providers.kubernetes import (
     nodes,
     pod_spec,
 )
+from cloudmesh.cluster.providers.rotation import EngineRotation
 from cloudmesh.cluster.ssh import host_script
 
 if TYPE_CHECKING:
@@ -51,7 +54,8 @@ _UNITS = (
     *("cloudmesh-containerd.service", "cloudmesh-kubelet.service"),
     *("cloudmesh-output.service", "cloudmesh-results.service"),
 )
-_AUTHORITIES = {"ca": "pki/ca", "front_proxy": "pki/front-proxy-ca", "etcd": "pki-etcd/ca"}
+_KEY_BYTES = 32
+AUTHORITIES = {"ca": "pki/ca", "front_proxy": "pki/front-proxy-ca", "etcd": "pki-etcd/ca"}
 _PUBLIC_FLANNEL = "ghcr.io/flannel-io"
 
 
@@ -72,10 +76,17 @@ class KubernetesProvider(Provider):
         return host_script.load("host/lib.sh", "host/clean.sh", "kubernetes/walkthrough.sh")
 
     def new_secrets(self) -> Mapping[str, str]:
-        """Return the cluster's authorities and the key of service accounts."""
-        pairs = {name: certificates.new_authority(name) for name in (*_AUTHORITIES, "accounts")}
+        """Return the cluster's authorities, and the keys of service accounts and of what is stored of secrets.
+
+        Of two generations, authorities have different names.
+        """
+        suffix = random.token_hex(4)
+        pairs = {
+            name: certificates.new_authority(f"{name} {suffix}", vouches=True) for name in (*AUTHORITIES, "accounts")
+        }
         public = {name: pair.certificate.decode() for name, pair in pairs.items()}
-        return {**public, **{f"{name}_key": pair.key.decode() for name, pair in pairs.items()}}
+        private = {f"{name}_key": pair.key.decode() for name, pair in pairs.items()}
+        return {**public, **private, "encryption": b64encode(random.token_bytes(_KEY_BYTES)).decode()}
 
     def choose_networks(self, taken: Sequence[str]) -> Mapping[str, str]:
         """Return a network for pods and one for services; ClusterError where all that it could be are taken."""
@@ -97,6 +108,7 @@ class KubernetesProvider(Provider):
             "cni/10-cloudmesh.conflist": _json(containerd.build_cni_configuration()),
             "join.json": _json(bootstrap.build_join_configuration(plan)),
             "upgrade.json": _json(bootstrap.build_upgrade_configuration(spec, plan)),
+            "kubernetes/authorities.pem": spec.secrets.engine["ca"].encode(),
             **self.server_list_files(spec, plan.role),
         }
         for name, patch in bootstrap.build_patches(len(spec.servers)).items():
@@ -118,6 +130,7 @@ class KubernetesProvider(Provider):
         files = {
             "kubernetes/authentication.json": _json(bootstrap.build_authentication_configuration()),
             "kubernetes/audit.json": _json(bootstrap.build_audit_policy()),
+            "kubernetes/encryption.json": _json(bootstrap.build_encryption_configuration([secrets["encryption"]])),
             "init.yaml": b"\n---\n".join(map(_json, init)),
             "manifests.json": _json(
                 {
@@ -132,7 +145,7 @@ class KubernetesProvider(Provider):
             "pki/sa.key": accounts.key,
             "pki/sa.pub": certificates.public_key(accounts),
         }
-        for name, path in _AUTHORITIES.items():
+        for name, path in AUTHORITIES.items():
             files[f"{path}.crt"] = secrets[name].encode()
             files[f"{path}.key"] = secrets[f"{name}_key"].encode()
         return files
@@ -167,10 +180,14 @@ class KubernetesProvider(Provider):
         digests = deliver_binaries(registry, dataclasses.replace(bundle, files=files), report)
         return Delivery(digests, "" if is_public else f"{spec.registry}/{control_plane_images.REPOSITORY}")
 
+    def rotation(self) -> EngineRotation:
+        """Return how Kubernetes' authorities, certificates, tokens and keys are replaced."""
+        from cloudmesh.cluster.providers.kubernetes.rotation import KubernetesRotation
+
+        return KubernetesRotation()
+
     def kubeconfig(self, spec: ClusterSpec) -> bytes:
         """Return an administrator's kubeconfig, valid for a week."""
-        from base64 import b64encode
-
         from cloudmesh.cluster.providers.kubernetes.api_client import administrator_certificate
 
         pair = administrator_certificate(spec.secrets)
