@@ -16,7 +16,10 @@ from support.cms import Operator, Outcome, Running
 from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
 from support.waiting import wait_until
 
-from cloudmesh.cluster.lifecycle import add, create, kill, remove
+from cloudmesh.cluster.binaries import provide
+from cloudmesh.cluster.binaries.pinned import find_engine, pinned_versions
+from cloudmesh.cluster.core.report import Silence
+from cloudmesh.cluster.lifecycle import add, create, kill, remove, upgrade
 
 pytestmark = pytest.mark.cluster
 
@@ -85,12 +88,20 @@ def _create_words(scene: Scene) -> tuple[str, ...]:
     return ("create", "-n", scene.name, "-p", scene.provider, *scene.group.where)
 
 
-def _have_members(scene: Scene, count: int) -> None:
+def _have_members(scene: Scene, count: int, *options: str) -> None:
     """Make a cluster of the first `count` hosts, and clean the others."""
     if scene.cms("info").status == 0:
         scene.cms("kill", "--yes").ok()
     if count:
-        scene.cms("create", "-p", scene.provider, *scene.group.where[:count]).ok()
+        scene.cms("create", "-p", scene.provider, *options, *scene.group.where[:count]).ok()
+
+
+def _have_older_members(scene: Scene) -> None:
+    """Make a cluster of the version before the one that new clusters get."""
+    versions = pinned_versions(scene.provider)
+    older = versions[versions.index(find_engine(scene.provider).version) - 1]
+    provide(scene.provider, version=older, report=Silence())  # built once, in the cache
+    _have_members(scene, 2, f"--engine-version={older}")
 
 
 def _names(phases: Sequence[Any]) -> tuple[str, ...]:
@@ -110,6 +121,12 @@ OPERATIONS = {
         lambda scene: ("remove", "-n", scene.name, "--yes", scene.group.where[1]),
         lambda scene: _have_members(scene, 2),
         1,
+    ),
+    "upgrade": Operation(
+        _names(upgrade.PHASES),
+        lambda scene: ("upgrade", "-n", scene.name, "--yes"),
+        _have_older_members,
+        2,
     ),
     "kill": Operation(
         _names(kill.PHASES),

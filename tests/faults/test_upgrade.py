@@ -33,6 +33,9 @@ class Aged:
     def cms(self, verb: str, *words: str, seconds: float = SECONDS) -> Outcome:
         return self.cluster.operator.cms(verb, "-n", self.cluster.name, *words, seconds=seconds)
 
+    def create(self, nodes: int, *more: str) -> Outcome:
+        return self.cms("create", "-p", self.provider, f"--nodes={nodes}", *more)
+
     def read_versions(self) -> dict[str, tuple[str, str]]:
         nodes: list[dict[str, Any]] = self.cms("info", "--output=json").json()["nodes"]
         return {node["name"].rpartition("-")[2]: (node["version"], node["status"]) for node in nodes}
@@ -48,9 +51,7 @@ def aged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         provide(request.param, version=version, report=Silence())  # built once, in the cache
     with prepare_local_cluster("upgrade", 2, tmp_path_factory.mktemp("home")) as cluster:
         aged = Aged(request.param, cluster)
-        cluster.create(
-            *("-p", request.param, "--nodes=1", "--images=spark", f"--engine-version={aged.older}"), seconds=SECONDS
-        ).ok()
+        aged.create(1, f"--engine-version={aged.older}", "--images=spark").ok()
         yield aged
 
 
@@ -64,14 +65,14 @@ def submit(aged: Aged, folder: Path, job_id: str, command: str) -> None:
 
 def test_a_host_that_joins_an_older_cluster_gets_its_version(aged: Aged) -> None:
     assert aged.read_versions() == {"1": (aged.older, "ready")}
-    refusal = aged.cluster.create("-p", aged.provider, f"--engine-version={aged.newer}")
+    refusal = aged.create(1, f"--engine-version={aged.newer}")
     refusal.expect_failure(2, f"has {aged.provider} {aged.older}: .*upgrade -n {aged.cluster.name} --to={aged.newer}")
-    aged.cluster.create("-p", aged.provider, seconds=SECONDS).ok()
+    aged.create(2).ok()
     assert aged.read_versions() == {"1": (aged.older, "ready"), "2": (aged.older, "ready")}
 
 
 def test_a_dryrun_shows_what_is_done_on_each_host_and_changes_nothing(aged: Aged) -> None:
-    steps = aged.cms("upgrade", "--dryrun", "--output=json").ok()
+    steps = aged.cms("upgrade", "--dryrun").ok()
     assert "healthy" in steps.stdout
     assert {version for version, _ in aged.read_versions().values()} == {aged.older}
 

@@ -187,6 +187,7 @@ ON_EACH_HOST: tuple[Phase[Upgrade], ...] = (
     Phase("healthy", "wait until the engine calls it healthy", _wait_until_healthy, _hosts_to_upgrade, _UNDO),
     Phase("resume", "let it have jobs again", _resume, _hosts_to_upgrade, _UNDO),
 )
+PHASES = (*CHECKS, *DELIVERY, *ON_EACH_HOST)
 
 
 def upgrade(opened: OpenCluster, to: str = "", agree: Callable[[str], None] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec
 from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError
+from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError
 from cloudmesh.cluster.core.model import Facts, Host, Marker, Node
+from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import discovery, facts, lock, marker
 from cloudmesh.cluster.lifecycle import versions
 from cloudmesh.cluster.providers.base import Delivery
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # What the engine says of hosts that have all they need; some of them get no jobs.
 IN_PLACE = ("ready", "draining", "drained")
+_PATIENCE_SECONDS = 60.0  # with hosts that have just been booted
+_POLL_SECONDS = 1.0
 
 
 @dataclass
@@ -75,9 +79,13 @@ class Upgrade:
 
 
 def identify(run: Upgrade) -> None:
-    """Ask the engine which hosts there are, and which version each of them runs."""
-    with run.opened.engine() as engine:
-        nodes = engine.nodes()
+    """Ask the engine, which may be starting, which hosts there are, and which version each of them runs."""
+
+    def ask() -> Sequence[Node]:
+        with run.opened.engine() as engine:
+            return engine.nodes()
+
+    nodes = retry(ask, lambda error: isinstance(error, ApiError), seconds=_PATIENCE_SECONDS)
     run.nodes = discovery.hosts_of(nodes, run.opened.discovered, run.context)
 
 
@@ -114,13 +122,24 @@ def plan(run: Upgrade) -> None:
     paused = {host_marker.version for host_marker in run.markers.values() if host_marker.paused}
     run.target = versions.choose_target(run.opened.spec, run.wanted, present | paused)
     run.hosts = order(run.nodes, run.markers, run.target, run.opened.spec.servers)
-    sick = {
+    if run.hosts:
+        _wait_for_health(run)
+
+
+def _wait_for_health(run: Upgrade) -> None:
+    """Wait for hosts that are not healthy yet, as after a boot; HostsError where they are not in time."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while sick := {
         host: node.status
         for host, node in run.nodes.items()
         if node.status not in IN_PLACE and not is_begun(node, run.markers[host], run.target)
-    }
-    if run.hosts and sick:
-        raise HostsError({str(host): HostError(str(host), _describe_sick(run, host, sick[host])) for host in sick})
+    }:
+        if time.monotonic() > deadline:
+            raise HostsError({str(host): HostError(str(host), _describe_sick(run, host, sick[host])) for host in sick})
+        for host, status in sick.items():
+            run.context.report.step(str(host), f'wait until it is ready: it is "{status}"')
+        time.sleep(_POLL_SECONDS)
+        identify(run)
 
 
 def _describe_sick(run: Upgrade, host: Host, status: str) -> str:

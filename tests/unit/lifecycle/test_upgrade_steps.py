@@ -179,11 +179,21 @@ def test_a_host_that_the_operator_gives_no_jobs_has_none_afterwards(cluster: Clu
     assert {node.name: node.status for node in cluster.engine.nodes()}["h2"] == "drained"
 
 
-def test_nothing_is_changed_where_a_host_is_not_healthy(cluster: Cluster) -> None:
+def test_nothing_is_changed_where_a_host_is_not_healthy_for_a_minute(cluster: Cluster, clock: Clock) -> None:
     cluster.engine.run("h3", status="down")
     with pytest.raises(HostsError, match=r'^h3: it is "down", .*nothing was changed$'):
         run(cluster)
     assert cluster.events == []
+    assert 60 <= clock.now < 65
+
+
+def test_a_host_that_has_just_been_booted_is_waited_for(
+    cluster: Cluster, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.engine.run("h3", status="down")
+    monkeypatch.setattr("time.sleep", lambda _: cluster.engine.run("h3", status="ready"))
+    run(cluster)
+    assert cluster.events[-1] == "h3 done"
 
 
 def test_an_engine_whose_tasks_would_not_outlive_it_is_emptied_before_another_minor_version(

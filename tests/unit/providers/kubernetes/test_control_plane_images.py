@@ -189,11 +189,11 @@ def test_a_layer_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
 
 
 def test_the_images_of_another_version_have_the_tags_that_its_kubeadm_names() -> None:
-    tags = {image.name: image.tag for image in images("1.35.4")}
+    tags = {image.name: image.tag for image in images("1.36.1")}
     assert (tags["kube-proxy"], tags["etcd"], tags["coredns"], tags["pause"]) == (
-        *("v1.35.4", "3.6.6-0", "v1.13.1", "3.10.1"),
+        *("v1.36.1", "3.6.8-0", "v1.14.2", "3.10.2"),
     )
-    assert reference_of("pause", "1.35.4", "there") == "there/pause:3.10.1"
+    assert reference_of("kube-proxy", "1.36.1", "there") == "there/kube-proxy:v1.36.1"
     with pytest.raises(UsageError, match=r"kubernetes '1\.30\.0' is not one of the versions"):
         images("1.30.0")
 
