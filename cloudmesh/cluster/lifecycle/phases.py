@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostError, HostsError
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.hosts import lock
+from cloudmesh.cluster.providers.open_cluster import OpenCluster
 
 
 class Run(Protocol):
@@ -25,6 +28,37 @@ class Run(Protocol):
     @property
     def failures(self) -> dict[str, ClusterError]:
         """What went wrong, by host; the other hosts go on."""
+
+
+@dataclass
+class OpenedRun:
+    """One run of an operation that changes a cluster which lives.
+
+    Attributes:
+        opened: the cluster.
+        failures: what went wrong, by host.
+        stack: releases the locks and the connections that had to be opened.
+    """
+
+    opened: OpenCluster
+    failures: dict[str, ClusterError] = field(default_factory=dict, kw_only=True)
+    stack: ExitStack = field(default_factory=ExitStack, kw_only=True)
+
+    @property
+    def context(self) -> Context:
+        """The operator's side."""
+        return self.opened.context
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's name."""
+        return self.opened.spec.cluster
+
+
+def lock_servers(run: OpenedRun) -> None:
+    """Lock every server that answers: others hold the lock of the first one, which may be the one that leaves."""
+    for server in run.opened.discovered.server_connections.values():
+        run.stack.callback(lock.hold(server, run.cluster, run.context.operator).release)
 
 
 AnyRun = TypeVar("AnyRun", bound=Run)

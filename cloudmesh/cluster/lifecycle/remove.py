@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.cluster_spec import SERVER_COUNTS
-from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ClusterError, HostsError
 from cloudmesh.cluster.core.model import Host, JobStatus, Node, Role
 from cloudmesh.cluster.core.names import list_short
-from cloudmesh.cluster.hosts import lock, members
+from cloudmesh.cluster.hosts import members
 from cloudmesh.cluster.hosts.local import local_hosts
 from cloudmesh.cluster.hosts.named_nodes import NamedNodes, describe
 from cloudmesh.cluster.lifecycle.clean import clean_hosts
 from cloudmesh.cluster.lifecycle.drain import move_jobs_away
-from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
+from cloudmesh.cluster.lifecycle.phases import (
+    OpenedRun,
+    Phase,
+    PlannedStep,
+    changes,
+    checks,
+    lock_servers,
+    perform,
+    planned_steps,
+)
 from cloudmesh.cluster.lifecycle.servers import check_fewer_servers, forget, tell_hosts, with_servers
 from cloudmesh.cluster.providers.base import Engine
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
@@ -31,7 +38,7 @@ MoveData = Callable[[OpenCluster, Engine, Mapping[Host, tuple[Node, Sequence[str
 
 
 @dataclass
-class Removal:
+class Removal(OpenedRun):
     """One run of `remove`.
 
     Attributes:
@@ -42,31 +49,16 @@ class Removal:
         agree: takes the question whether to go on, and raises ClusterError where the answer is no.
         nodes: what the hosts are, of those that have not failed; without an id where the engine has forgotten them.
         clean: the hosts that have been cleaned.
-        failures: what went wrong, by host.
-        stack: releases the lock, the connections that had to be opened, and the engine.
         engine: the cluster's.
     """
 
-    opened: OpenCluster
     hosts: Sequence[Host]
     move_data: MoveData
     force: bool = False
     agree: Callable[[str], None] | None = None
     nodes: dict[Host, Node] = field(default_factory=dict)
     clean: list[Host] = field(default_factory=list)
-    failures: dict[str, ClusterError] = field(default_factory=dict)
-    stack: ExitStack = field(default_factory=ExitStack)
     engine: Engine = field(init=False)
-
-    @property
-    def context(self) -> Context:
-        """The operator's side."""
-        return self.opened.context
-
-    @property
-    def cluster(self) -> str:
-        """The cluster's name."""
-        return self.opened.spec.cluster
 
     @property
     def servers(self) -> dict[Host, Node]:
@@ -101,12 +93,6 @@ def _agree(run: Removal) -> None:
             run.context.report.note(f"{host}: output and results that these jobs have there {fate}: {shown}")
     if run.agree:
         run.agree(f"Remove {', '.join(map(describe, run.nodes.values()))} from cluster {run.cluster}?")
-
-
-def _lock(run: Removal) -> None:
-    """Lock every server that answers: others hold the lock of the first one, which may be the one that leaves."""
-    for server in run.opened.discovered.server_connections.values():
-        run.stack.callback(lock.hold(server, run.cluster, run.context.operator).release)
 
 
 def _drain(run: Removal) -> None:
@@ -205,7 +191,7 @@ def _named_hosts(run: Removal) -> Sequence[Host]:
 PHASES: tuple[Phase[Removal], ...] = (
     Phase("identify", "find which host is meant; a majority of the servers has to stay", _identify, _named_hosts),
     Phase("agree", "tell what becomes of output and results that jobs have there, and ask", _agree, _named_hosts),
-    Phase("lock", "let no other operator change the cluster meanwhile", _lock, _named_hosts),
+    Phase("lock", "let no other operator change the cluster meanwhile", lock_servers, _named_hosts),
     Phase("drain", "move its jobs to other hosts, wait for those that cannot move", _drain, _named_hosts, _UNDO),
     Phase("move", "copy output and results of jobs there to a server", _move_data, _named_hosts, _UNDO),
     Phase("leave", "take a server out of those that decide", _leave, lambda run: list(run.servers), _UNDO),

@@ -10,12 +10,11 @@ Nothing is asked of the engine before its hosts have new certificates: it may be
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
-from cloudmesh.cluster.core.context import Context
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError, UsageError
 from cloudmesh.cluster.core.model import Host, Marker, Node, Role
 from cloudmesh.cluster.core.names import list_short
@@ -23,7 +22,7 @@ from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import discovery, expiry, lock, members
 from cloudmesh.cluster.hosts.expiry import HostCertificates
 from cloudmesh.cluster.lifecycle import credentials
-from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, changes, checks, perform, planned_steps
+from cloudmesh.cluster.lifecycle.phases import OpenedRun, Phase, PlannedStep, changes, checks, perform, planned_steps
 from cloudmesh.cluster.providers.open_cluster import OpenCluster, read_secrets
 from cloudmesh.cluster.providers.rotation import EngineRotation, Stage
 from cloudmesh.cluster.ssh import host_script, parallel
@@ -45,40 +44,24 @@ T = TypeVar("T")
 
 
 @dataclass
-class Rotation:
+class Rotation(OpenedRun):
     """One run of `rotate`.
 
     Attributes:
-        opened: the cluster.
         engine: what is done with its engine.
         connections: to its hosts.
         markers: what each host is.
         kept_out: addresses of the hosts that were removed by force and are not clean.
         answers: what each host says of its certificates.
         secrets: the cluster's, as they are to be on the servers now.
-        failures: what went wrong, by host.
-        stack: releases the locks and the connections that had to be opened.
     """
 
-    opened: OpenCluster
     engine: EngineRotation
     connections: dict[Host, Connection] = field(default_factory=dict)
     markers: dict[Host, Marker] = field(default_factory=dict)
     kept_out: frozenset[str] = frozenset()
     answers: dict[Host, HostCertificates] = field(default_factory=dict)
     secrets: ClusterSecrets = field(init=False)
-    failures: dict[str, ClusterError] = field(default_factory=dict)
-    stack: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def context(self) -> Context:
-        """The operator's side."""
-        return self.opened.context
-
-    @property
-    def cluster(self) -> str:
-        """The cluster's name."""
-        return self.opened.spec.cluster
 
     @property
     def spec(self) -> ClusterSpec:

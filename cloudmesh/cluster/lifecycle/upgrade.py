@@ -17,7 +17,7 @@ from cloudmesh.cluster.core.model import Host, Role
 from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.lifecycle import upgrade_plan, versions
 from cloudmesh.cluster.lifecycle.drain import move_jobs_away
-from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, perform, planned_steps
+from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, lock_servers, perform, planned_steps
 from cloudmesh.cluster.lifecycle.upgrade_plan import IN_PLACE, Upgrade
 from cloudmesh.cluster.providers.base import Engine
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
@@ -172,7 +172,7 @@ def _hosts_to_upgrade(run: Upgrade) -> Sequence[Host]:
 
 CHECKS: tuple[Phase[Upgrade], ...] = (
     Phase("identify", "ask which version the host runs", upgrade_plan.identify, _all_hosts),
-    Phase("lock", "let no other operator change the cluster meanwhile", upgrade_plan.lock_servers, _all_hosts),
+    Phase("lock", "let no other operator change the cluster meanwhile", lock_servers, _all_hosts),
     Phase("facts", "ask what the host is", upgrade_plan.gather_facts, _all_hosts),
     Phase("plan", "choose the order of the hosts; all must be healthy", upgrade_plan.plan, _all_hosts),
     Phase("agree", "ask whether to go on", upgrade_plan.agree, _all_hosts),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec
-from cloudmesh.cluster.core.context import Context
-from cloudmesh.cluster.core.errors import ApiError, ClusterError, HostError, HostsError
+from cloudmesh.cluster.core.errors import ApiError, HostError, HostsError
 from cloudmesh.cluster.core.model import Facts, Host, Marker, Node
 from cloudmesh.cluster.core.retrying import retry
-from cloudmesh.cluster.hosts import discovery, facts, lock, marker
+from cloudmesh.cluster.hosts import discovery, facts, marker
 from cloudmesh.cluster.lifecycle import versions
+from cloudmesh.cluster.lifecycle.phases import OpenedRun
 from cloudmesh.cluster.providers.base import Delivery
-from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import parallel
 
 if TYPE_CHECKING:
@@ -29,11 +27,10 @@ _POLL_SECONDS = 1.0
 
 
 @dataclass
-class Upgrade:
+class Upgrade(OpenedRun):
     """One run of `upgrade`.
 
     Attributes:
-        opened: the cluster.
         wanted: the version that the operator asks for; empty: what new clusters get.
         agree: takes the question whether to go on, and raises ClusterError where the answer is no.
         target: the version that all hosts are to have.
@@ -44,11 +41,8 @@ class Upgrade:
         hosts: those that have to be upgraded, in their order.
         current: the one that is being upgraded.
         delivery: what the registry has of the new engine.
-        failures: what went wrong, by host.
-        stack: releases the locks, and the connections that had to be opened.
     """
 
-    opened: OpenCluster
     wanted: str = ""
     agree: Callable[[str], None] | None = None
     target: str = ""
@@ -59,18 +53,6 @@ class Upgrade:
     hosts: Sequence[Host] = ()
     current: Host = field(init=False)
     delivery: Delivery = field(default_factory=Delivery)
-    failures: dict[str, ClusterError] = field(default_factory=dict)
-    stack: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def context(self) -> Context:
-        """The operator's side."""
-        return self.opened.context
-
-    @property
-    def cluster(self) -> str:
-        """The cluster's name."""
-        return self.opened.spec.cluster
 
     @property
     def spec(self) -> ClusterSpec:
@@ -87,12 +69,6 @@ def identify(run: Upgrade) -> None:
 
     nodes = retry(ask, lambda error: isinstance(error, ApiError), seconds=_PATIENCE_SECONDS)
     run.nodes = discovery.hosts_of(nodes, run.opened.discovered, run.context)
-
-
-def lock_servers(run: Upgrade) -> None:
-    """Let no other operator change the cluster meanwhile: each server that answers is locked."""
-    for server in run.opened.discovered.server_connections.values():
-        run.stack.callback(lock.hold(server, run.cluster, run.context.operator).release)
 
 
 def gather_facts(run: Upgrade) -> None:
