@@ -114,20 +114,19 @@ bootstrap() {
 # given to them: the scheduler and the controllers wait for 15 s, as their predecessors' leases run out.
 restore_snapshot() {
     if [ -e "$DATA/joined" ]; then
-        forget_until 60 || fail_to_forget
+        wait_for 60 forget_hosts || fail_to_forget
         return 0
     fi
     place_snapshot
-    forget_until 600 &
+    # It holds up nobody: not the lock of this script, and not the next one when this one is gone.
+    (exec 8<&- && wait_for 600 forget_hosts_or_leave "$$") &
     forgetting=$!
-    # shellcheck disable=SC2064 # that process, whatever the variable is then
-    trap "kill $forgetting 2>/dev/null || true" EXIT
     kubeadm init init.yaml
     step "forget the hosts that there were"
     wait "$forgetting" || fail_to_forget
 }
 
-forget_until() { wait_for "$1" forget_hosts; }
+forget_hosts_or_leave() { ! kill -0 "$1" || forget_hosts; }
 
 fail_to_forget() { fail "the hosts of the snapshot could not be taken out: $(last_lines "$DATA/forget.log")"; }
 
