@@ -150,6 +150,8 @@ def _plan(run: Rotation) -> None:
     """Go on with a rotation that was begun, or begin one."""
     servers = {host: run.connections[host] for host in run.with_role(Role.SERVER)}
     stored = parallel.run_on_hosts(read_secrets, servers).or_raise()
+    if obstacle := run.engine.obstacle(run.opened.spec.secrets):
+        raise ClusterError(f"nothing of cluster {run.cluster} was changed: {obstacle}")
     run.secrets = most_advanced([secrets for secrets in stored.values() if secrets])
     if not (run.secrets.successor or run.secrets.predecessor):
         new = credentials.next_generation(run.spec, run.opened.provider.new_secrets(), run.kept_out, run.now)

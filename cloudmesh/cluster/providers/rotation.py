@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
-from cloudmesh.cluster.core.cluster_spec import ClusterSpec
+from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
 from cloudmesh.cluster.core.model import Marker
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class EngineRotation(ABC):
     """
 
     refreshes: ClassVar[bool] = False
+
+    def obstacle(self, secrets: ClusterSecrets) -> str:
+        """Return why these secrets of a cluster cannot be replaced; empty: they can."""
+        return ""
 
     @abstractmethod
     def files(self, spec: ClusterSpec, host: Marker, stage: Stage, now: float) -> Mapping[str, bytes]:

@@ -130,7 +130,6 @@ class KubernetesProvider(Provider):
         files = {
             "kubernetes/authentication.json": _json(bootstrap.build_authentication_configuration()),
             "kubernetes/audit.json": _json(bootstrap.build_audit_policy()),
-            "kubernetes/encryption.json": _json(bootstrap.build_encryption_configuration([secrets["encryption"]])),
             "init.yaml": b"\n---\n".join(map(_json, init)),
             "manifests.json": _json(
                 {
@@ -145,6 +144,9 @@ class KubernetesProvider(Provider):
             "pki/sa.key": accounts.key,
             "pki/sa.pub": certificates.public_key(accounts),
         }
+        # A cluster of before there was one encrypts nothing.
+        if key := secrets.get("encryption"):
+            files["kubernetes/encryption.json"] = _json(bootstrap.build_encryption_configuration([key]))
         for name, path in AUTHORITIES.items():
             files[f"{path}.crt"] = secrets[name].encode()
             files[f"{path}.key"] = secrets[f"{name}_key"].encode()

@@ -50,6 +50,7 @@ _RESTARTED = {
     Stage.CERTIFICATES: ("kube-apiserver",),
     Stage.DROPPED: ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
 }
+_ENCRYPTION = "encryption"
 _KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 _LEASE_SECONDS = 20.0  # a kubelet renews its lease every ten
 _CLUSTER_INFO = requests.collection("v1", "configmaps", "kube-public")
@@ -59,6 +60,12 @@ class KubernetesRotation(EngineRotation):
     """See `EngineRotation` for what each method does."""
 
     refreshes = True
+
+    def obstacle(self, secrets: ClusterSecrets) -> str:
+        """Return that the API was not made to read the files by which two generations are trusted, where it was not."""
+        if _ENCRYPTION in secrets.engine:
+            return ""
+        return "it was made by a version whose API servers do not read what a rotation changes: make a new cluster"
 
     def files(self, spec: ClusterSpec, host: Marker, stage: Stage, now: float) -> Mapping[str, bytes]:
         """Return the files of the kubelet, and on servers of all parts of the control plane."""
@@ -91,7 +98,7 @@ class KubernetesRotation(EngineRotation):
             files |= {
                 "restart": host_script.lines(_RESTARTED[stage]),
                 "kubernetes/encryption.json": _json(
-                    bootstrap.build_encryption_configuration([one.engine["encryption"] for one in encrypting])
+                    bootstrap.build_encryption_configuration([one.engine[_ENCRYPTION] for one in encrypting])
                 ),
                 "pki/front-proxy-ca.crt": _join(trusted, "front_proxy"),
                 "pki-etcd/ca.crt": _join(trusted, "etcd"),

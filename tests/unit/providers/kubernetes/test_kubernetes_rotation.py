@@ -155,3 +155,9 @@ def test_a_worker_gets_a_kubelet_and_no_key_of_an_authority() -> None:
 def test_tokens_are_replaced_on_every_host_once_all_servers_make_new_ones() -> None:
     assert ROTATION.refreshes
     assert ROTATION.files(SPEC, WORKER, Stage.REFRESHED, time.time()) == {"refresh": b""}
+
+
+def test_a_cluster_whose_api_reads_other_files_is_refused() -> None:
+    engine = {name: value for name, value in OLD.engine.items() if name != "encryption"}
+    assert ROTATION.obstacle(OLD) == ""
+    assert "made by a version whose API servers do not read" in ROTATION.obstacle(replace(OLD, engine=engine))
