@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
+from cloudmesh.cluster.core.retrying import retry
+
+_SLOW_TRIES = 5
 
 PLAIN, PASSPHRASE, KEY = "plain", "passphrase", "key"
 
@@ -82,12 +85,25 @@ class Opener:
             if kind == PASSPHRASE:
                 if not self.passphrase:
                     raise UsageError("it is encrypted by a passphrase: name a file that holds it by --passphrase-file")
-                return bytes(pyrage.passphrase.decrypt(data, self.passphrase()))
+                passphrase = self.passphrase()
+                return retry(
+                    lambda: bytes(pyrage.passphrase.decrypt(data, passphrase)), _is_too_slow, attempts=_SLOW_TRIES
+                )
             if not self.identity:
                 raise UsageError("it is encrypted for a key: name the file of the private key by --identity")
             return bytes(pyrage.decrypt(data, _parse_identities(self.identity)))
         except pyrage.DecryptError as error:
+            if _is_too_slow(error):
+                raise ClusterError(
+                    "the passphrase was not tried, as this machine would need too long for it: run this again when it "
+                    "has less to do, or on a faster one"
+                ) from error
             raise ClusterError(f"this {kind} does not open it") from error
+
+
+def _is_too_slow(error: BaseException) -> bool:
+    """Return whether nothing was tried: how much work it takes was chosen by the speed of another moment or machine."""
+    return "work" in str(error)
 
 
 def _parse_recipient(text: str) -> object:

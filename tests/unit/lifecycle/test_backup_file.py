@@ -12,9 +12,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from cloudmesh.cluster.core import certificates
+from cloudmesh.cluster.core import certificates, encryption
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets
-from cloudmesh.cluster.core.encryption import Lock, Opener
+from cloudmesh.cluster.core.encryption import PASSPHRASE, Lock, Opener
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
 from cloudmesh.cluster.lifecycle import backup_file
 from cloudmesh.cluster.lifecycle.backup_file import Backup
@@ -162,3 +162,14 @@ def test_cut_off_damaged_and_foreign_files_are_told_from_a_wrong_passphrase(
 def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
     with pytest.raises(UsageError, match=r"demo\.backup cannot be read: No such file or directory$"):
         backup_file.read(file, NOBODY)
+
+
+def test_a_machine_that_is_too_slow_for_a_passphrase_is_told_from_a_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption, "_SLOW_TRIES", 1)
+    # What was encrypted on a machine that does 2^30 rounds in a second.
+    header = "age-encryption.org/v1\n-> scrypt XRbksaJimrpfIsTrDlGApA 30\nBiRXYI4CFh3QzRYySP8/3K/zfLVtFMOPwV4IejCODdM\n"
+    data = f"{header}--- H+m5+EhnXnCOEfH+m5+EhnXnCOEfH+m5+EhnXnCOEfo\n".encode() + bytes(40)
+    with pytest.raises(
+        ClusterError, match=r"^the passphrase was not tried, as this machine would need too long for it"
+    ):
+        Opener(lambda: "right").open(data, PASSPHRASE)
