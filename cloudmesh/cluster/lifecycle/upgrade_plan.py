@@ -12,7 +12,7 @@ from cloudmesh.cluster.core.errors import ApiError, HostError, HostsError
 from cloudmesh.cluster.core.model import Facts, Host, Marker, Node
 from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import discovery, facts, marker
-from cloudmesh.cluster.lifecycle import versions
+from cloudmesh.cluster.lifecycle import credentials, versions
 from cloudmesh.cluster.lifecycle.phases import OpenedRun
 from cloudmesh.cluster.providers.base import Delivery
 from cloudmesh.cluster.ssh import parallel
@@ -92,6 +92,7 @@ def plan(run: Upgrade) -> None:
 
     Raises:
         UsageError: the version is not pinned, or the engine does not go there from what it has.
+        ClusterError: the cluster's secrets are being rotated: a host would get half of them.
         HostsError: hosts that are not healthy; only those are let pass that an earlier run was at work on.
     """
     present = {node.version for node in run.nodes.values() if node.version}
@@ -99,6 +100,7 @@ def plan(run: Upgrade) -> None:
     run.target = versions.choose_target(run.opened.spec, run.wanted, present | paused)
     run.hosts = order(run.nodes, run.markers, run.target, run.opened.spec.servers)
     if run.hosts:
+        credentials.ensure_one_generation(run.opened.spec)
         _wait_for_health(run)
 
 

@@ -245,3 +245,13 @@ def test_a_dryrun_shows_the_phases_of_each_host_in_their_order(cluster: Cluster)
         *(("h3", phase) for phase in ("pause", "upgrade", "healthy", "resume")),
     ]
     assert cluster.events == []
+
+
+def test_while_secrets_are_rotated_no_host_is_upgraded(cluster: Cluster) -> None:
+    half = opened(cluster)
+    secrets = replace(SECRETS, successor=SECRETS)
+    with pytest.raises(
+        ClusterError, match="are being rotated, and nothing was changed: finish that by `cms cluster rotate"
+    ):
+        upgrade.upgrade(replace(half, spec=replace(half.spec, secrets=secrets)), NEW)
+    assert cluster.events == []
