@@ -12,7 +12,6 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from cloudmesh.cluster.core.certificates import KeyPair
 from cloudmesh.cluster.core.cluster_spec import ClusterSecrets, ClusterSpec
 from cloudmesh.cluster.core.errors import NotFoundError
 from cloudmesh.cluster.core.model import Marker, Role
-from cloudmesh.cluster.providers.kubernetes import bootstrap, requests
+from cloudmesh.cluster.providers.kubernetes import bootstrap, nodes, requests
 from cloudmesh.cluster.providers.kubernetes.api_client import ConflictError, call, list_all, open_client, read_time
 from cloudmesh.cluster.providers.rotation import EngineRotation, Stage
 from cloudmesh.cluster.ssh import host_script
@@ -52,7 +51,6 @@ _RESTARTED = {
 }
 _ENCRYPTION = "encryption"
 _KUBELET = "/var/lib/kubelet/pki/kubelet-client-current.pem"
-_LEASE_SECONDS = 20.0  # a kubelet renews its lease every ten
 _CLUSTER_INFO = requests.collection("v1", "configmaps", "kube-public")
 
 
@@ -138,15 +136,12 @@ class KubernetesRotation(EngineRotation):
         """Return the nodes whose kubelets have not renewed their leases for a while, or that are not ready."""
         silent: dict[str, str] = {}
         with open_client(server, spec.secrets) as client:
-            now = read_time(client)
-            leases = list_all(client, requests.collection("coordination.k8s.io/v1", "leases", "kube-node-lease").list())
-            renewals = {lease["metadata"]["name"]: _seconds(lease["spec"].get("renewTime")) for lease in leases}
-            for node in list_all(client, requests.collection("v1", "nodes").list()):
-                age = now - renewals.get(node["metadata"]["name"], 0.0)
+            unheard = nodes.find_silent(list_all(client, requests.NODE_LEASES.list()), read_time(client))
+            for node in list_all(client, requests.NODES.list()):
                 ready = any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"])
-                if age > _LEASE_SECONDS or not ready:
+                if not ready or node["metadata"]["name"] in unheard:
                     address = next(one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP")
-                    silent[address] = "its kubelet is not ready" if not ready else f"no sign of it for {age:.0f} s"
+                    silent[address] = "its kubelet was not heard of lately" if ready else "its kubelet is not ready"
         return silent
 
 
@@ -222,10 +217,6 @@ def _kubeconfig(spec: ClusterSpec, api: str, trusted: bytes, user: str, credenti
         "current-context": name,
     }
     return yaml.safe_dump(fields, width=1 << 20).encode()
-
-
-def _seconds(time: str | None) -> float:
-    return datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() if time else 0.0
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
