@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from contract.conftest import PROVIDERS
@@ -19,7 +20,8 @@ from support.waiting import wait_until
 from cloudmesh.cluster.binaries import provide
 from cloudmesh.cluster.binaries.pinned import find_engine, pinned_versions
 from cloudmesh.cluster.core.report import Silence
-from cloudmesh.cluster.lifecycle import add, create, kill, remove, rotate, upgrade
+from cloudmesh.cluster.lifecycle import add, create, kill, remove, restore, rotate, upgrade
+from cloudmesh.cluster.lifecycle.backup_file import Backup
 
 pytestmark = pytest.mark.cluster
 
@@ -45,6 +47,11 @@ class Scene:
     provider: str
     group: HostGroup
     operator: Operator
+
+    @property
+    def backup(self) -> Path:
+        """Where a backup of the cluster is."""
+        return self.operator.home / "cluster.backup"
 
     def cms(self, verb: str, *words: str) -> Outcome:
         return self.operator.cms(verb, "-n", self.name, *words, seconds=FINISH_SECONDS)
@@ -106,6 +113,14 @@ def _have_older_members(scene: Scene) -> None:
     _have_members(scene, 2, f"--engine-version={older}")
 
 
+def _have_a_backup(scene: Scene) -> None:
+    """Make a backup of a cluster of the first host, and clean the hosts."""
+    _have_members(scene, 1)
+    scene.backup.unlink(missing_ok=True)
+    scene.cms("backup", str(scene.backup)).ok()
+    _have_members(scene, 0)
+
+
 def _names(phases: Sequence[Any]) -> tuple[str, ...]:
     return tuple(phase.name for phase in phases)
 
@@ -136,6 +151,12 @@ OPERATIONS = {
         lambda scene: _have_members(scene, 2),
         2,
         keeps_authority=False,
+    ),
+    "restore": Operation(
+        _names(restore.phases(cast(Backup, None))),
+        lambda scene: ("restore", "-n", scene.name, str(scene.backup), *scene.group.where),
+        _have_a_backup,
+        2,
     ),
     "kill": Operation(
         _names(kill.PHASES),
