@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # The DNS name of the cluster's registry, in the certificate of each server.
 REGISTRY_NAME = "registry.cloudmesh"
 # Nobody has to remember when a cluster ends; `cluster rotate` gives it new certificates at any time.
-_LIFETIME = datetime.timedelta(days=3650)
+LIFETIME = datetime.timedelta(days=3650)
 # Certificates are valid from a time in the past, so that a host whose clock is a little behind accepts a new one.
 _BACKDATED = datetime.timedelta(hours=1)
 
@@ -43,7 +43,7 @@ def new_authority(cluster: str, *, now: float | None = None, vouches: bool = Fal
     key = ec.generate_private_key(ec.SECP256R1())
     name = _build_name(f"cloudmesh cluster {cluster}")
     builder = (
-        _start_certificate(name, name, key, _LIFETIME, now)
+        _start_certificate(name, name, key, LIFETIME, now)
         .add_extension(x509.BasicConstraints(ca=True, path_length=int(vouches)), critical=True)
         .add_extension(_build_key_usage(certificate_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -69,7 +69,7 @@ def cross_sign(authority: KeyPair, signer: KeyPair, *, now: float | None = None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - the only kind that new_authority makes
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - as above
     builder = (
-        _start_certificate(subject.subject, issuer.subject, key, _LIFETIME, now)
+        _start_certificate(subject.subject, issuer.subject, key, LIFETIME, now)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_build_key_usage(certificate_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -85,7 +85,7 @@ def issue(
     addresses: Sequence[str] = (),
     *,
     organization: str = "",
-    lifetime: datetime.timedelta = _LIFETIME,
+    lifetime: datetime.timedelta = LIFETIME,
     now: float | None = None,
 ) -> KeyPair:
     """Return a certificate for TLS servers and clients, signed by `authority`.

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
+from cloudmesh.cluster.core import certificates
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec, HostPlan
 from cloudmesh.cluster.core.model import Role
 
@@ -34,7 +36,6 @@ _DATA = "/var/lib/cloudmesh"
 _AUDIT = "/var/log/kubernetes"
 _PLUGINS = "/var/lib/kubelet/volumeplugins"
 _TAINT = "node-role.kubernetes.io/control-plane"
-_LIFETIME = "8760h"
 # With less than this, a host accepts no more pods, and the kubelet evicts some of those that it has.
 _EVICTION_LIMITS = {
     "memory.available": "100Mi",
@@ -240,7 +241,7 @@ def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, An
         scheduler={"extraArgs": _build_arguments({"profiling": "false"})},
         etcd={"local": {"dataDir": f"{_DATA}/etcd"}},
         encryptionAlgorithm="ECDSA-P256",
-        certificateValidityPeriod=_LIFETIME,
+        certificateValidityPeriod=f"{certificates.LIFETIME // timedelta(hours=1)}h",
     )
     return {**fields, "imageRepository": images} if images else fields
 

@@ -3,7 +3,7 @@
 import base64
 import json
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -209,3 +209,8 @@ def test_another_version_is_told_to_kubeadm_for_the_first_host_and_for_the_other
         assert {"SystemVerification", "CreateJob"} < {*part["ignorePreflightErrors"]}
         assert part["certificateRenewal"] is False
     assert cluster_configuration(spec)["kubernetesVersion"] == f"v{VERSION}"
+
+
+def test_certificates_of_kubernetes_last_as_long_as_the_clusters_own(spec: ClusterSpec) -> None:
+    assert cluster_configuration(spec)["certificateValidityPeriod"] == "87600h"
+    assert timedelta(hours=87600) == certificates.LIFETIME
