@@ -61,6 +61,11 @@ class ClusterSecrets:
         return (self, *filter(None, (self.successor, self.predecessor)))
 
     @property
+    def are_rotated(self) -> bool:
+        """Whether they are being replaced: some hosts may go by others than these."""
+        return len(self.generations) > 1
+
+    @property
     def trusted(self) -> bytes:
         """The certificates of the authorities that hosts trust now, as PEM."""
         return b"".join(one.authority.certificate for one in self.generations)

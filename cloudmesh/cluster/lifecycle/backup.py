@@ -75,7 +75,7 @@ def _lock(run: Saving) -> None:
 def _ask(run: Saving) -> None:
     # The secrets are read while nobody else changes the cluster: they and the state are of the same time.
     opened = open_discovered(run.context, run.discovered)
-    if len(opened.spec.secrets.generations) > 1:
+    if opened.spec.secrets.are_rotated:
         raise ClusterError(
             f"new certificates and keys of cluster {run.cluster} are on their way: finish that by "
             f"`cms cluster rotate -n {run.cluster}`, and make the backup then"

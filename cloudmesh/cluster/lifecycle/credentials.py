@@ -18,7 +18,7 @@ def new_writers(cluster: str, now: float | None = None) -> certificates.KeyPair:
 
 def ensure_one_generation(spec: ClusterSpec) -> None:
     """Raise ClusterError where the cluster's secrets are being rotated: a host would get half of them."""
-    if len(spec.secrets.generations) > 1:
+    if spec.secrets.are_rotated:
         raise ClusterError(
             f"the secrets of cluster {spec.cluster} are being rotated, and nothing was changed: finish that by "
             f"`cms cluster rotate -n {spec.cluster}`, and run this again"

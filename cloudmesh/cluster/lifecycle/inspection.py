@@ -18,7 +18,7 @@ from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import facts, lock, marker
 from cloudmesh.cluster.lifecycle import credentials, node_names, plan, versions
 from cloudmesh.cluster.lifecycle.installation import Installation
-from cloudmesh.cluster.providers.base import SILENT
+from cloudmesh.cluster.providers.base import IN_PLACE, SILENT
 from cloudmesh.cluster.ssh import parallel
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 1.0
 _SILENCE_SECONDS = 90.0  # a host's engine answers so long after its boot
-# What the engine says of hosts that have all they need; the operator has told it to give some of them no jobs.
-_IN_PLACE = ("ready", "draining", "drained")
 
 
 def connect(run: Installation) -> None:
@@ -107,7 +105,7 @@ def find_pending(run: Installation, servers_work: bool) -> None:
         servers_work = any(Role.WORKER in node.roles for node in servers)
     plans = plan.plan_hosts(run.connections, run.facts, run.spec, servers_work=servers_work)
     _refuse_promotion(run, plans, nodes)
-    in_place = {node.address for node in nodes if node.status in _IN_PLACE}
+    in_place = {node.address for node in nodes if node.status in IN_PLACE}
     run.pending = [
         host for host in plans if host.facts.engine is not EngineState.STARTED or host.facts.address not in in_place
     ]

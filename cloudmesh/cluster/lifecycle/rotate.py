@@ -153,7 +153,7 @@ def _plan(run: Rotation) -> None:
     if obstacle := run.engine.obstacle(run.opened.spec.secrets):
         raise ClusterError(f"nothing of cluster {run.cluster} was changed: {obstacle}")
     run.secrets = most_advanced([secrets for secrets in stored.values() if secrets])
-    if not (run.secrets.successor or run.secrets.predecessor):
+    if not run.secrets.are_rotated:
         new = credentials.next_generation(run.spec, run.opened.provider.new_secrets(), run.kept_out, run.now)
         run.secrets = replace(run.secrets, successor=new)
 

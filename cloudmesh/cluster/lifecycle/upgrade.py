@@ -18,8 +18,8 @@ from cloudmesh.cluster.hosts import marker
 from cloudmesh.cluster.lifecycle import upgrade_plan, versions
 from cloudmesh.cluster.lifecycle.drain import move_jobs_away
 from cloudmesh.cluster.lifecycle.phases import Phase, PlannedStep, lock_servers, perform, planned_steps
-from cloudmesh.cluster.lifecycle.upgrade_plan import IN_PLACE, Upgrade
-from cloudmesh.cluster.providers.base import Engine
+from cloudmesh.cluster.lifecycle.upgrade_plan import Upgrade
+from cloudmesh.cluster.providers.base import IN_PLACE, OUT_OF_USE, Engine
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import host_script
 
@@ -27,7 +27,6 @@ _MARK_SECONDS = 30.0
 _UPGRADE_SECONDS = 1800.0
 _HEALTHY_SECONDS = 300.0
 _POLL_SECONDS = 0.4
-_OUT_OF_USE = ("draining", "drained")
 _UNDO = "none: the same command again finishes it"
 
 
@@ -54,7 +53,7 @@ def _pause(run: Upgrade) -> None:
     """Have the host get no more jobs, unless the operator has seen to that; where they have to leave, wait for it."""
     host, node = run.current, run.nodes[run.current]
     was_paused = run.markers[host].paused
-    _mark(run, paused=was_paused or node.status not in _OUT_OF_USE)
+    _mark(run, paused=was_paused or node.status not in OUT_OF_USE)
     if node.status not in IN_PLACE:
         return  # an earlier run was at work there
     with run.opened.engine() as engine:
@@ -122,7 +121,7 @@ def _resume(run: Upgrade) -> None:
 
     def is_ready(engine: Engine) -> str:
         status = next((other.status for other in engine.nodes() if other.id == node.id), "missing")
-        if status in _OUT_OF_USE:
+        if status in OUT_OF_USE:
             engine.end_drain(node)
         return "" if status == "ready" else f'it is "{status}"'
 

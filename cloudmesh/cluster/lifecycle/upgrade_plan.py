@@ -14,14 +14,12 @@ from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.hosts import discovery, facts, marker
 from cloudmesh.cluster.lifecycle import credentials, versions
 from cloudmesh.cluster.lifecycle.phases import OpenedRun
-from cloudmesh.cluster.providers.base import Delivery
+from cloudmesh.cluster.providers.base import IN_PLACE, Delivery
 from cloudmesh.cluster.ssh import parallel
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
 
-# What the engine says of hosts that have all they need; some of them get no jobs.
-IN_PLACE = ("ready", "draining", "drained")
 _PATIENCE_SECONDS = 60.0  # with hosts that have just been booted
 _POLL_SECONDS = 1.0
 

@@ -315,8 +315,8 @@ class KubernetesEngine:
     def _parse_nodes(self, pods: Sequence[Mapping[str, Any]], silent: Collection[str] = ()) -> list[Node]:
         """Return every node, with what `pods` leave free."""
         listed = self._list_nodes()
-        several = sum(map(nodes.is_server, listed)) > 1
-        return [nodes.parse_node(node, pods, self._list_apis() if several else None, silent) for node in listed]
+        apis = self._list_apis() if sum(map(nodes.is_server, listed)) > 1 else None
+        return [nodes.parse_node(node, pods, apis, silent) for node in listed]
 
     def _list_up(self) -> set[str]:
         """Return the names of the nodes that are not down."""

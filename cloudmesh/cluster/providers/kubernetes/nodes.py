@@ -76,7 +76,7 @@ def parse_node(
     cores, memory = _subtract_requests(status["allocatable"], system_pods)
     free_cores, free_memory = _subtract_requests(status["allocatable"], own_pods)
     cores = min(cores, _parse_quantity(status["capacity"]["cpu"]))
-    server, address = is_server(node), _internal_address(status)
+    server, address = is_server(node), internal_address(node)
     node_status = _describe_status(node, own_pods, server and not _has_dns(metadata["name"], pods))
     if node_status == "ready" and server and apis is not None and address not in apis:
         node_status = "no API"
@@ -119,9 +119,18 @@ def _parse_quantity(text: str | int) -> float:
     return float(parse_quantity(text))
 
 
+def is_ready(node: Mapping[str, Any]) -> bool:
+    """Return whether a node's kubelet says that it is ready; jobs may need more."""
+    return _read_conditions(node).get("Ready") == "True"
+
+
+def _read_conditions(node: Mapping[str, Any]) -> dict[str, str]:
+    return {condition["type"]: condition["status"] for condition in node["status"].get("conditions", [])}
+
+
 def _describe_status(node: Mapping[str, Any], own_pods: Iterable[Mapping[str, Any]], lacks_dns: bool) -> str:
     """Return the status of a node as users see it: "ready", or what is not as it should be."""
-    conditions = {condition["type"]: condition["status"] for condition in node["status"].get("conditions", [])}
+    conditions = _read_conditions(node)
     if conditions.get("Ready") != "True":
         return "down"
     if HOST not in node["metadata"].get("annotations", {}):
@@ -147,6 +156,7 @@ def _has_dns(server: str, pods: Iterable[Mapping[str, Any]]) -> bool:
     )
 
 
-def _internal_address(status: Mapping[str, Any]) -> str:
-    addresses = status.get("addresses", [])
+def internal_address(node: Mapping[str, Any]) -> str:
+    """Return the address by which the other hosts reach a node; empty until its kubelet has said it."""
+    addresses = node["status"].get("addresses", [])
     return next((address["address"] for address in addresses if address["type"] == "InternalIP"), "")

@@ -138,10 +138,10 @@ class KubernetesRotation(EngineRotation):
         with open_client(server, spec.secrets) as client:
             unheard = nodes.find_silent(list_all(client, requests.NODE_LEASES.list()), read_time(client))
             for node in list_all(client, requests.NODES.list()):
-                ready = any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"]["conditions"])
-                if not ready or node["metadata"]["name"] in unheard:
-                    address = next(one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP")
-                    silent[address] = "its kubelet was not heard of lately" if ready else "its kubelet is not ready"
+                if not nodes.is_ready(node):
+                    silent[nodes.internal_address(node)] = "its kubelet is not ready"
+                elif node["metadata"]["name"] in unheard:
+                    silent[nodes.internal_address(node)] = "its kubelet was not heard of lately"
         return silent
 
 
