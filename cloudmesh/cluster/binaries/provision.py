@@ -12,7 +12,7 @@ from cloudmesh.cluster.binaries.cache import BinaryBundle, SourceUnavailableErro
 from cloudmesh.cluster.binaries.pinned import EngineSpec, find_engine
 from cloudmesh.cluster.core.errors import BinaryError, UsageError
 from cloudmesh.cluster.core.report import Report
-from cloudmesh.cluster.core.user_cache import cache_directory
+from cloudmesh.cluster.core.user_cache import describe_unwritable
 
 _ARCHITECTURES = ("amd64", "arm64")
 
@@ -45,9 +45,7 @@ def obtain(spec: EngineSpec, *, arch: str, mirror: str, report: Report) -> Binar
     try:
         bundle = _load_from_cache(spec, arch, report) or _fill_cache(spec, arch, mirror_source, report)
     except OSError as error:
-        raise BinaryError(
-            f"cache {cache_directory()}: {error.strerror or error}; make room or set CLOUDMESH_CLUSTER_CACHE"
-        ) from error
+        raise BinaryError(describe_unwritable(error)) from error
     except BinaryError as error:
         report.failed("engine", str(error))
         raise

@@ -37,18 +37,11 @@ def new_authority(cluster: str, *, now: float | None = None, vouches: bool = Fal
         now: as `issue` has it.
         vouches: whether it can sign another authority, see `cross_sign`.
     """
-    from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = _build_name(f"cloudmesh cluster {cluster}")
-    builder = (
-        _start_certificate(name, name, key, LIFETIME, now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=int(vouches)), critical=True)
-        .add_extension(_build_key_usage(certificate_sign=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    return _sign(builder, key, key)
+    return _sign(_start_authority(name, name, key, now, path_length=int(vouches)), key, key)
 
 
 def cross_sign(authority: KeyPair, signer: KeyPair, *, now: float | None = None) -> bytes:
@@ -60,20 +53,10 @@ def cross_sign(authority: KeyPair, signer: KeyPair, *, now: float | None = None)
         now: as `issue` has it.
     """
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    issuer = x509.load_pem_x509_certificate(signer.certificate)
-    subject = x509.load_pem_x509_certificate(authority.certificate)
-    key, issuer_key = (load_pem_private_key(pair.key, password=None) for pair in (authority, signer))
-    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - the only kind that new_authority makes
-    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - as above
-    builder = (
-        _start_certificate(subject.subject, issuer.subject, key, LIFETIME, now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_build_key_usage(certificate_sign=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    (subject, key), (issuer, issuer_key) = _load(authority), _load(signer)
+    builder = _start_authority(subject, issuer, key, now, path_length=0).add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
     )
     return _sign(builder, key, issuer_key).certificate
 
@@ -104,17 +87,14 @@ def issue(
     """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
-    issuer = x509.load_pem_x509_certificate(authority.certificate)
-    issuer_key = load_pem_private_key(authority.key, password=None)
-    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - the only kind that new_authority makes
+    issuer, issuer_key = _load(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ip_address(address)) for address in addresses]
     builder = (
-        _start_certificate(_build_name(common_name, organization), issuer.subject, key, lifetime, now)
+        _start_certificate(_build_name(common_name, organization), issuer, key, lifetime, now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_build_key_usage(certificate_sign=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH]), critical=False)
@@ -151,6 +131,30 @@ def _build_name(common_name: str, organization: str = "") -> x509.Name:
 
     organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
     return x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _load(pair: KeyPair) -> tuple[x509.Name, EllipticCurvePrivateKey]:
+    """Return the name that a certificate is for, and its private key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    key = load_pem_private_key(pair.key, password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - the only kind that is made here
+    return x509.load_pem_x509_certificate(pair.certificate).subject, key
+
+
+def _start_authority(
+    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, now: float | None, *, path_length: int
+) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    return (
+        _start_certificate(subject, issuer, key, LIFETIME, now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_build_key_usage(certificate_sign=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
 
 
 def _start_certificate(

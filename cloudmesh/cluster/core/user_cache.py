@@ -37,12 +37,21 @@ def make_alone(what: str, tell_waiting: Callable[[], None]) -> Iterator[None]:
         home.mkdir(parents=True, exist_ok=True)
         lock = (home / f".{what}.lock").open("w")
     except OSError as error:
-        cause = error.strerror or error
-        raise ClusterError(f"cache {home}: {cause}; make room or set CLOUDMESH_CLUSTER_CACHE") from error
+        raise ClusterError(describe_unwritable(error)) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell_waiting()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_turn(lock.fileno(), tell_waiting)
         yield
+
+
+def wait_for_turn(descriptor: int, tell_waiting: Callable[[], None]) -> None:
+    """Lock an open file or directory, until it is closed; `tell_waiting` is called where another process has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        tell_waiting()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def describe_unwritable(error: OSError) -> str:
+    """Return that nothing can be written to the cache, and the remedy."""
+    return f"cache {cache_directory()}: {error.strerror or error}; make room or set CLOUDMESH_CLUSTER_CACHE"

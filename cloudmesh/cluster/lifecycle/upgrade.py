@@ -134,7 +134,7 @@ def _mark(run: Upgrade, *, paused: bool) -> None:
     """Write the marker of the host that is being upgraded."""
     host = run.current
     run.markers[host] = replace(run.markers[host], version=run.target, paused=paused)
-    script, files = host_script.load("host/mark.sh"), {"marker.json": marker.dumps(run.markers[host])}
+    script, files = host_script.load("host/lib.sh", "host/mark.sh"), {"marker.json": marker.dumps(run.markers[host])}
     run.connections[host].run(script, files=files, timeout=_MARK_SECONDS)
 
 

@@ -1,11 +1,7 @@
 # Writes what this host says of itself, the marker (input marker.json), to both places where it is kept; run as root on a
-# host of a cluster.
+# host of a cluster. Sent behind lib.sh.
 # shellcheck shell=sh
-set -eu
-umask 077
-for folder in /var/lib/cloudmesh/host /etc/cloudmesh/cluster; do
-    if why=$({ cp marker.json "$folder/marker.json.new" && mv "$folder/marker.json.new" "$folder/marker.json"; } 2>&1); then continue; fi
-    rm -f "$folder/marker.json.new"
-    printf '::fail could not write %s/marker.json: %s\n' "$folder" "$why"
-    exit 1
-done
+# shellcheck source=cloudmesh/images/host/lib.sh
+if ! command -v place >/dev/null; then . "$(dirname "$0")/lib.sh"; fi
+
+for folder in "$STATE" "$CONFIG"; do place marker.json "$folder/marker.json" 600 || true; done

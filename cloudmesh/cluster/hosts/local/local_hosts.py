@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cloudmesh.cluster.core import names
 from cloudmesh.cluster.core.errors import HostError, HostsError, UsageError
 from cloudmesh.cluster.core.model import Host
+from cloudmesh.cluster.core.user_cache import wait_for_turn
 from cloudmesh.cluster.docker_daemon import docker_client
 from cloudmesh.cluster.hosts.local import container_config, containers
 from cloudmesh.cluster.hosts.local.host_image import host_image
@@ -126,11 +126,7 @@ def _lock_creation(report: Report) -> Iterator[None]:
     """
     descriptor = os.open(_LOCK_DIR, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report.note("waiting for another command that is making local hosts")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        wait_for_turn(descriptor, lambda: report.note("waiting for another command that is making local hosts"))
         yield
     finally:
         os.close(descriptor)
