@@ -10,6 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 from contract.conftest import PROVIDERS
+from contract.test_containers import write_job_file
 from support.cms import Outcome
 from support.hosts import LocalCluster, prepare_local_cluster
 from support.waiting import wait_until
@@ -50,16 +51,9 @@ class Lake:
 
     def run_job(self, job_id: str) -> Outcome:
         """Run a job that prints the key of the volume."""
-        spec = {
-            "image": self.image,
-            "resources": {"cores": 1, "memory": "64m"},
-            "command": ["sh", "-c", "echo $AWS_SECRET_ACCESS_KEY"],
-            "storage": [{"name": "lake", "mount": "/lake"}],
-        }
-        file = self.folder / "job.yaml"
-        described = {"apiVersion": "cms/v1", "kind": "ContainerJob", "metadata": {"name": "job"}, "spec": spec}
-        file.write_text(json.dumps(described))
-        return self.cms("submit", f"--id={job_id}", str(file)).ok()
+        command, storage = ["sh", "-c", "echo $AWS_SECRET_ACCESS_KEY"], [{"name": "lake", "mount": "/lake"}]
+        file = write_job_file(self.folder, image=self.image, command=command, storage=storage)
+        return self.cms("submit", f"--id={job_id}", file).ok()
 
     def start_service(self) -> None:
         """Run what has no end, in the engine's own language."""

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import pytest
 from contract.conftest import PROVIDERS
-from support.cms import Operator, Outcome, Running
-from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
+from support.cms import Operator, Running
+from support.hosts import ContainerHost, HostCluster, make_unique_name, start_hosts
 from support.waiting import wait_until
 
 from cloudmesh.cluster.binaries import provide
@@ -39,22 +39,16 @@ for parent in /tmp /run /var/tmp /dev/shm; do find "$parent" -maxdepth 1 -name '
 _RUNNING_SCRIPT = "pgrep -f '^sh \\.\\./step'"
 
 
-@dataclass(frozen=True)
-class Scene:
+@dataclass
+class Scene(HostCluster):
     """Two hosts, of which an operation makes or changes a cluster."""
 
-    name: str
-    provider: str
-    group: HostGroup
-    operator: Operator
+    SECONDS = FINISH_SECONDS
 
     @property
     def backup(self) -> Path:
         """Where a backup of the cluster is."""
         return self.operator.home / "cluster.backup"
-
-    def cms(self, verb: str, *words: str) -> Outcome:
-        return self.operator.cms(verb, "-n", self.name, *words, seconds=FINISH_SECONDS)
 
     def read_authorities(self) -> set[str]:
         """Return cluster and authority of the hosts that have one."""
@@ -207,7 +201,7 @@ FAULTS = {
 def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     name = make_unique_name("steps")
     with start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), ("13",) * 2) as group:
-        yield Scene(name, request.param, group, Operator(tmp_path_factory.mktemp("home"), group.key))
+        yield Scene(request.param, name, group, Operator(tmp_path_factory.mktemp("home"), group.key))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 from contract.conftest import PROVIDERS
-from support.cms import Operator, Outcome
-from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
+from support.cms import Operator
+from support.hosts import HostCluster, make_unique_name, start_hosts
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -23,40 +22,17 @@ ASK_REGISTRY = (
 )
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A cluster of a server and a worker, which is removed by force and comes back."""
-
-    provider: str
-    name: str
-    group: HostGroup
-    operator: Operator
-
-    @property
-    def server(self) -> ContainerHost:
-        return self.group.hosts[0]
-
-    @property
-    def worker(self) -> ContainerHost:
-        return self.group.hosts[1]
-
-    def cms(self, verb: str, *words: str, seconds: float = 400) -> Outcome:
-        return self.operator.cms(verb, "-n", self.name, *words, seconds=seconds)
-
-    def read_statuses(self) -> dict[str, str]:
-        return {node["name"]: node["status"] for node in self.cms("info", "--output=json").json()["nodes"]}
-
-
 @pytest.fixture(scope="module", params=PROVIDERS)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostCluster]:
+    """Yield a cluster of a server and a worker, which is removed by force and comes back."""
     name = make_unique_name("returns")
     with start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), ("13",) * 2) as group:
-        pair = Pair(request.param, name, group, Operator(tmp_path_factory.mktemp("home"), group.key))
+        pair = HostCluster(request.param, name, group, Operator(tmp_path_factory.mktemp("home"), group.key))
         pair.cms("create", "-p", request.param, *group.where).ok()
         yield pair
 
 
-def test_a_host_that_was_removed_by_force_is_not_let_in_when_it_comes_back(pair: Pair) -> None:
+def test_a_host_that_was_removed_by_force_is_not_let_in_when_it_comes_back(pair: HostCluster) -> None:
     assert pair.worker.succeeds(ASK_REGISTRY)
     pair.worker.container.kill()
     outcome = pair.cms("remove", "--force", "--yes", pair.worker.where)
@@ -71,7 +47,7 @@ def test_a_host_that_was_removed_by_force_is_not_let_in_when_it_comes_back(pair:
     assert not pair.worker.succeeds(ASK_REGISTRY)
 
 
-def test_it_is_kept_out_also_when_the_server_has_been_restarted(pair: Pair) -> None:
+def test_it_is_kept_out_also_when_the_server_has_been_restarted(pair: HostCluster) -> None:
     pair.group.hosts[0].container.stop()
     pair.group.start(pair.server)
     ready = {pair.server.where: "ready"}
@@ -80,7 +56,7 @@ def test_it_is_kept_out_also_when_the_server_has_been_restarted(pair: Pair) -> N
     assert pair.read_statuses() == ready
 
 
-def test_it_is_cleaned_by_the_same_command_and_may_join_again(pair: Pair) -> None:
+def test_it_is_cleaned_by_the_same_command_and_may_join_again(pair: HostCluster) -> None:
     pair.cms("remove", "--yes", pair.worker.where).ok()
     assert not pair.worker.succeeds("ls /etc/cloudmesh || pgrep 'nomad|kubelet'")
     assert not pair.server.succeeds("nft list table inet cloudmesh")

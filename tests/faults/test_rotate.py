@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from contract.conftest import PROVIDERS
+from contract.test_containers import write_job_file
 from support.cms import Operator, Outcome
-from support.hosts import ContainerHost, HostGroup, make_unique_name, start_hosts
+from support.hosts import ContainerHost, HostCluster, make_unique_name, start_hosts
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -33,7 +34,7 @@ CREDENTIALS = {
 
 
 @dataclass
-class Trio:
+class Trio(HostCluster):
     """A server and two workers; the last worker is lost, and removed by force.
 
     Attributes:
@@ -41,31 +42,15 @@ class Trio:
         certificate: of the worker that stays, and its key, before the rotation.
     """
 
-    provider: str
-    name: str
-    group: HostGroup
-    operator: Operator
+    SECONDS = 900
+
     folder: Path
     old: Mapping[str, str] = field(default_factory=dict)
     certificate: tuple[str, str] = ("", "")
 
     @property
-    def server(self) -> ContainerHost:
-        return self.group.hosts[0]
-
-    @property
-    def worker(self) -> ContainerHost:
-        return self.group.hosts[1]
-
-    @property
     def lost(self) -> ContainerHost:
         return self.group.hosts[2]
-
-    def cms(self, verb: str, *words: str, seconds: float = 900) -> Outcome:
-        return self.operator.cms(verb, "-n", self.name, *words, seconds=seconds)
-
-    def read_statuses(self) -> dict[str, str]:
-        return {node["name"]: node["status"] for node in self.cms("info", "--output=json").json()["nodes"]}
 
     def read_secrets(self) -> Mapping[str, str]:
         secrets = json.loads(self.server.run(f"cat {CONFIG}/secrets.json"))
@@ -89,11 +74,8 @@ class Trio:
             return ask(connection, context)
 
     def run_job(self, job_id: str, script: str, *options: str) -> Outcome:
-        spec = {"image": "spark", "resources": {"cores": 1, "memory": "64m"}, "command": ["sh", "-c", script]}
-        file = self.folder / f"{job_id}.yaml"
-        described = {"apiVersion": "cms/v1", "kind": "ContainerJob", "metadata": {"name": "job"}, "spec": spec}
-        file.write_text(json.dumps(described))
-        return self.cms("submit", f"--id={job_id}", *options, str(file)).ok()
+        file = write_job_file(self.folder, command=["sh", "-c", script])
+        return self.cms("submit", f"--id={job_id}", *options, file).ok()
 
 
 def ask_nomad(connection: socket.socket, context: ssl.SSLContext) -> bool:

@@ -7,14 +7,13 @@ import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from contract.conftest import PROVIDERS
 from contract.test_containers import write_job_file
-from support.cms import Operator, Outcome
-from support.hosts import HostGroup, make_unique_name, start_hosts
+from support.cms import Operator
+from support.hosts import HostCluster, make_unique_name, start_hosts
 
 pytestmark = pytest.mark.cluster
 
@@ -22,29 +21,19 @@ AT_ONCE = 100
 REFUSED_SECONDS = 30
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A cluster of the first of two hosts; the second one comes and goes."""
-
-    name: str
-    provider: str
-    group: HostGroup
-    operator: Operator
-
-    def cms(self, verb: str, *words: str, seconds: float = 400) -> Outcome:
-        return self.operator.cms(verb, "-n", self.name, *words, seconds=seconds)
-
-
 @pytest.fixture(scope="module", params=PROVIDERS)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostCluster]:
+    """Yield a cluster of the first of two hosts; the second one comes and goes."""
     name = make_unique_name("two")
     with start_hosts(f"{name}-h", tmp_path_factory.mktemp("key"), ("13",) * 2) as group:
-        pair = Pair(name, request.param, group, Operator(tmp_path_factory.mktemp("home"), group.key))
+        pair = HostCluster(request.param, name, group, Operator(tmp_path_factory.mktemp("home"), group.key))
         pair.cms("create", "-p", pair.provider, "--images=cloudmesh", group.where[0]).ok()
         yield pair
 
 
-def test_an_id_that_a_hundred_submit_at_once_with_the_same_content_is_one_job(pair: Pair, tmp_path: Path) -> None:
+def test_an_id_that_a_hundred_submit_at_once_with_the_same_content_is_one_job(
+    pair: HostCluster, tmp_path: Path
+) -> None:
     file = write_job_file(tmp_path, image="cloudmesh", command=["sh", "-c", "echo once; sleep 3"])
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(pool.map(lambda _: pair.cms("submit", "--id=once", str(file)), range(AT_ONCE)))
@@ -53,7 +42,7 @@ def test_an_id_that_a_hundred_submit_at_once_with_the_same_content_is_one_job(pa
     assert sum("already submitted" in outcome.stderr for outcome in outcomes) == AT_ONCE - 1
 
 
-def test_while_one_operator_changes_the_cluster_another_is_told_who_it_is(pair: Pair) -> None:
+def test_while_one_operator_changes_the_cluster_another_is_told_who_it_is(pair: HostCluster) -> None:
     _, guest = pair.group.where
     holder = re.escape(f"{getpass.getuser()}@{socket.gethostname()} for cluster {pair.name}")
     begun = {

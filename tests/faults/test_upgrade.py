@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from contract.conftest import PROVIDERS
+from contract.test_containers import write_job_file
 from support.cms import Outcome
 from support.hosts import LocalCluster, prepare_local_cluster
 
@@ -56,11 +57,8 @@ def aged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def submit(aged: Aged, folder: Path, job_id: str, command: str) -> None:
-    spec = {"image": "spark", "resources": {"cores": 1, "memory": "64m"}, "command": ["sh", "-c", command]}
-    file = folder / f"{job_id}.yaml"
-    described = {"apiVersion": "cms/v1", "kind": "ContainerJob", "metadata": {"name": "job"}, "spec": spec}
-    file.write_text(json.dumps(described))
-    aged.cms("submit", "--detach", f"--id={job_id}", str(file)).ok()
+    file = write_job_file(folder, command=["sh", "-c", command])
+    aged.cms("submit", "--detach", f"--id={job_id}", file).ok()
 
 
 def test_a_host_that_joins_an_older_cluster_gets_its_version(aged: Aged) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from cloudmesh.cluster.core import archive
 from cloudmesh.cluster.core.context import SshSettings
@@ -142,6 +142,43 @@ class HostGroup:
         for what in container_config.VOLUMES:
             client.volumes.get(container_config.volume_of(name, what)).remove()
         return _start_host(client, name, self.plan, image, sudo_asks=False, port=host.port, ssh_config=ssh_config)
+
+
+@dataclass
+class HostCluster:
+    """A cluster of hosts that were started by hand, the first of which is its server.
+
+    Attributes:
+        provider: its kind.
+        name: of the cluster.
+        group: the hosts; not all of them need be in it.
+        operator: who makes it.
+    """
+
+    SECONDS: ClassVar[float] = 400  # that a command may take
+
+    provider: str
+    name: str
+    group: HostGroup
+    operator: Operator
+
+    @property
+    def server(self) -> ContainerHost:
+        """The host that is the server."""
+        return self.group.hosts[0]
+
+    @property
+    def worker(self) -> ContainerHost:
+        """The second host."""
+        return self.group.hosts[1]
+
+    def cms(self, verb: str, *words: str, seconds: float | None = None) -> Outcome:
+        """Run a command on the cluster to its end, which may take `SECONDS`, or other `seconds`."""
+        return self.operator.cms(verb, "-n", self.name, *words, seconds=seconds or self.SECONDS)
+
+    def read_statuses(self) -> dict[str, str]:
+        """Return what the engine says of each host."""
+        return {node["name"]: node["status"] for node in self.cms("info", "--output=json").json()["nodes"]}
 
 
 @dataclass(frozen=True)
