@@ -123,17 +123,18 @@ class NomadEngine:
         return {"Job": spark_job.spark_job(submission) if is_spark(submission) else task_group_job.job(submission)}
 
     def submit(self, submission: Submission[JobSpec]) -> None:
-        """Run the job; Nomad is told to refuse it where a job of its id is there already.
-
-        Its secrets come afterwards, so that they are those of the operator whose job Nomad has taken.
-        """
-        self._secrets.drop_orphan(submission.id, lambda: self._find_job(submission.id) is not None)
+        """Run the job; Nomad is told to refuse it where a job of its id is there already."""
+        self._secrets.claim_id(submission, lambda: self._find_job(submission.id) is not None)
         body = {**self.specification(submission), "EnforceIndex": True, "JobModifyIndex": 0}
-        call(lambda: self._client.job.register_job(submission.id, body))
+        try:
+            call(lambda: self._client.job.register_job(submission.id, body))
+        except api_client.MalformedError:
+            self._secrets.delete_secrets(submission.id)
+            raise
         self._secrets.store_secrets(submission)
 
     def resume(self, submission: Submission[JobSpec]) -> None:
-        """Store the secrets of the job where that was cut off; one that has ended needs none."""
+        """See that the job has its secrets; one that has ended needs none."""
         if self._get_job(submission.id)["Status"] != "dead":
             self._secrets.store_secrets(submission)
 

@@ -23,8 +23,8 @@ DOLLAR = "cms_dollar"
 # group with whose end the job ends, and how many there are.
 DIGEST, NAME, TTL, VOLUMES = "cms_digest", "cms_name", "cms_ttl", "cms_places"
 FIRST_GROUP, LEADERS = "cms_first", "cms_leaders"
-# Keys of a job's Nomad variable: the secret by which the job's tasks know each other, and the prefix of the user's own
-# secrets.
+# Keys of a job's Nomad variable, beside DIGEST: the secret by which the job's tasks know each other, and the prefix of
+# the user's own secrets.
 TOKEN, VARIABLE_PREFIX = "token", "env_"
 # Where results are: below an allocation's directory on its host, and as the allocation's tasks see it.
 RESULTS, _RESULTS_IN_TASK = "alloc/data", "${NOMAD_ALLOC_DIR}/data"
@@ -152,7 +152,11 @@ def build_secret_templates(submission: Submission[JobSpec]) -> list[dict[str, An
 
 def build_variable_items(submission: Submission[JobSpec], token: str) -> dict[str, str]:
     """Return the contents of the job's Nomad variable."""
-    return {TOKEN: token, **{f"{VARIABLE_PREFIX}{name}": value for name, value in submission.secrets.items()}}
+    return {
+        DIGEST: submission.digest,
+        TOKEN: token,
+        **{f"{VARIABLE_PREFIX}{name}": value for name, value in submission.secrets.items()},
+    }
 
 
 def escape_arguments(words: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nomad.api.exceptions import VariableConflict
 
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError
+from cloudmesh.cluster.core.retrying import retry
 from cloudmesh.cluster.providers.base import Leftover, Submission
 from cloudmesh.cluster.providers.nomad import job_list, job_spec, status
 from cloudmesh.cluster.providers.nomad.api_client import call
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 _TOKEN_BYTES = 32
 _DEFAULT_TTL_SECONDS = 86400
 _ORPHAN_SECONDS = 3600
+_CLAIM_SECONDS = 10.0  # from storing a job's secrets until the job is there
+_PAUSE_SECONDS = 0.3
 _NANOSECONDS = 1e9
+
+
+class ClaimedError(ApiError):
+    """Another operator has stored the secrets of a job of this id, whose job is not there yet."""
 
 
 class JobSecrets:
@@ -39,32 +46,64 @@ class JobSecrets:
     def __init__(self, client: nomad.Nomad) -> None:
         self._client = client
 
-    def store_secrets(self, submission: Submission[JobSpec]) -> None:
-        """Store the secrets of a job that Nomad has; what is stored already stays, as its tasks may have read it.
+    def claim_id(self, submission: Submission[JobSpec], is_present: Callable[[], bool]) -> None:
+        """Store the secrets of a job that is about to be submitted, unless another job has its id.
 
-        Whose job Nomad has taken is decided by then. Until they are stored, the job's tasks wait for them.
-        """
-        path = job_spec.build_variable_path(submission.id)
-        items = job_spec.build_variable_items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
-        with _without_conflict():
-            call(lambda: self._client.variable.create_variable(path, {"Path": path, "Items": items}, cas=0))
-
-    def drop_orphan(self, job_id: str, is_present: Callable[[], bool]) -> None:
-        """Delete the secrets that an earlier job of this id has left, unless there is a job that they may belong to.
+        Of several operators who want one id, Nomad lets one store secrets, and only that one submits a job: a job's
+        EnforceIndex is compared before the job is written, so that two may pass it at once.
 
         Args:
-            job_id: of a job that is about to be submitted.
+            submission: the job.
             is_present: asks Nomad whether it has a job of this id.
+
+        Raises:
+            ApiError: Nomad has, or is about to have, another job of this id.
         """
-        path = job_spec.build_variable_path(job_id)
+
+        def claim() -> None:
+            if self._store(submission)["Items"].get(DIGEST) == submission.digest:
+                return
+            if is_present():
+                raise ApiError(f"there is another job {submission.id}")
+            raise ClaimedError(f"another job {submission.id} is being submitted: try again")
+
+        stored = self._store(submission)
         try:
-            stored = call(lambda: self._client.variable.get_variable(path))
-        except NotFoundError:
-            return
-        # Jobs come before their secrets. What is stored anew meanwhile is another operator's, and stays.
-        if not is_present():
-            with _without_conflict(), suppress(NotFoundError):
-                call(lambda: self._client.variable.delete_variable(path, cas=stored["ModifyIndex"]))
+            retry(claim, _is_claim, seconds=_CLAIM_SECONDS, pause_seconds=_PAUSE_SECONDS)
+        except ClaimedError:
+            # An ended job has left them, or an operator who was cut off before the job was there.
+            self._delete(submission.id, stored)
+            claim()
+
+    def store_secrets(self, submission: Submission[JobSpec]) -> None:
+        """Make the secrets of a job that Nomad has those of its submission; its tasks wait until there are some.
+
+        What is stored of the same submission stays, as the job's tasks may have read it.
+        """
+        stored = self._store(submission)
+        if stored["Items"].get(DIGEST) != submission.digest:
+            self._delete(submission.id, stored)
+            self._store(submission)
+
+    def _store(self, submission: Submission[JobSpec]) -> Mapping[str, Any]:
+        """Store a job's secrets where none are stored; return the variable that holds what is stored now."""
+        path = job_spec.build_variable_path(submission.id)
+        items = job_spec.build_variable_items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
+
+        def store() -> Mapping[str, Any]:
+            with _without_conflict():
+                call(lambda: self._client.variable.create_variable(path, {"Path": path, "Items": items}, cas=0))
+            stored: Mapping[str, Any] = call(lambda: self._client.variable.get_variable(path))
+            return stored
+
+        # What was there may be deleted before it is read.
+        return retry(store, lambda error: isinstance(error, NotFoundError), attempts=3, pause_seconds=_PAUSE_SECONDS)
+
+    def _delete(self, job_id: str, stored: Mapping[str, Any]) -> None:
+        """Delete a job's secrets, unless others have been stored since."""
+        path = job_spec.build_variable_path(job_id)
+        with _without_conflict(), suppress(NotFoundError):
+            call(lambda: self._client.variable.delete_variable(path, cas=stored["ModifyIndex"]))
 
     def read_token(self, job_id: str) -> str:
         """Return the token by which the job's tasks know each other; NotFoundError where the job has ended."""
@@ -132,6 +171,10 @@ class JobSecrets:
     def _list_allocations(self, job_id: str) -> list[Mapping[str, Any]]:
         allocations: list[Mapping[str, Any]] = call(lambda: self._client.job.get_allocations(job_id))
         return allocations
+
+
+def _is_claim(error: BaseException) -> bool:
+    return isinstance(error, ClaimedError)
 
 
 @contextmanager
