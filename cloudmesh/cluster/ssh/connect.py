@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import paramiko
 
 _ATTEMPTS = 5
+_BUSY_SECONDS = 60.0  # in which a host that has many logins at once is tried again
+_TOO_MANY_LOGINS = "Exceeded MaxStartups"  # what sshd says before it hangs up
 _ADDRESS_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}  # as the SSH configuration names them
 _PATIENCE = 6  # how many times the seconds of a connection a login may take, and the start of a ProxyCommand
 # What ssh says where it has nothing in common with a host, and the settings that allow more.
@@ -240,18 +242,29 @@ def _exchange_keys(
 ) -> tuple[paramiko.Transport, Callable[[], None]]:
     """Return a transport after its key exchange, and a function that releases what it runs through.
 
-    Where sshd hangs up at once, try again: with MaxStartups, it does so while many others are logging in.
+    Where sshd hangs up at once, try again; for longer where it says that too many others are logging in.
 
     Raises:
         UnreachableError: there was no way to the host, or the key exchange failed.
     """
-    return retry(
-        lambda: _exchange_keys_once(host, target, settings, host_keys),
-        lambda error: isinstance(error, _HungUpError),
-        attempts=_ATTEMPTS,
-        pause_seconds=0.2,
-        grows=True,
-    )
+
+    def exchange() -> tuple[paramiko.Transport, Callable[[], None]]:
+        return retry(
+            lambda: _exchange_keys_once(host, target, settings, host_keys),
+            lambda error: isinstance(error, _HungUpError),
+            attempts=_ATTEMPTS,
+            pause_seconds=0.2,
+            grows=True,
+        )
+
+    def is_busy(error: BaseException) -> bool:
+        return isinstance(error, _BusyError)
+
+    return retry(exchange, is_busy, seconds=_BUSY_SECONDS, pause_seconds=0.5, grows=True)
+
+
+class _BusyError(UnreachableError):
+    """The server takes no more logins for the moment: MaxStartups of them have begun."""
 
 
 class _HungUpError(UnreachableError):
@@ -286,6 +299,8 @@ def _exchange_keys_once(
         speaks_ssh = bool(transport.remote_version)
         cause = _explain_failed_handshake(target, error, stream, transport.greeting, speaks_ssh=speaks_ssh)
         release()
+        if _TOO_MANY_LOGINS in transport.greeting:
+            raise _BusyError(str(host), cause) from error
         is_final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
         if is_final or time.monotonic() - start > timeout / 2:
             raise (_IncompatibleError if speaks_ssh else UnreachableError)(str(host), cause) from error
@@ -301,6 +316,8 @@ def _explain_failed_handshake(
         return f"its ProxyCommand gave no SSH connection: {target.proxy_command}" + (last_words and f": {last_words}")
     if "Not allowed at this time" in greeting:
         return "its sshd refuses this machine for a while, as logins from it have failed: see PerSourcePenalties there"
+    if _TOO_MANY_LOGINS in greeting:
+        return "its sshd has too many logins at once: see MaxStartups there"
     if "banner" in str(error):
         said = f" It says {greeting[:80]!a}." if greeting else ""
         return f"port {target.port} answers, but not as sshd does: is it the right port, and is sshd overloaded?{said}"

@@ -392,8 +392,8 @@ def test_sshd_hanging_up_on_newcomers_is_tried_again(tmp_path):
     with Sshd(tmp_path / "sshd", "MaxStartups 1") as server:
         while (idle := socket.create_connection(("127.0.0.1", server.port), 5)).recv(4) != b"SSH-":
             idle.close()
-        # It has the only place, for a while.
-        threading.Timer(0.8, idle.close).start()
+        # It has the only place, for longer than a host is tried that hangs up without a word.
+        threading.Timer(3.6, idle.close).start()
         assert reaches(server.host(), server.settings())
         assert "MaxStartups" in (server.directory / "log").read_text()
 
