@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -68,8 +68,8 @@ class NomadEngine:
         self._client = client
         self._volumes = VolumeStore(client)
         self._secrets = JobSecrets(client)
-        self._faults = HostFaults(client)
         self._clock = ClusterClock(lambda: api_client.read_time(client))
+        self._faults = HostFaults(client, self._clock.now)
         self._operator_names: dict[str, str] = {}  # what the operator calls each host, by its node's id
 
     def check(self) -> None:
@@ -166,6 +166,7 @@ class NomadEngine:
         for listed in job_list.list_jobs(self._client):
             self._name_hosts(listed.allocations)
             self._faults.mark_restarted(listed.allocations)
+            self._mark_silent(listed.job, listed.allocations)
             statuses.append(_read_status(*listed, self._clock.now()))
         return tuple(sorted(statuses, key=lambda job: job.submitted, reverse=True))
 
@@ -334,9 +335,13 @@ class NomadEngine:
         allocations = self._list_allocations(job_id)
         self._faults.mark_restarted(allocations)
         if ask_hosts:
-            leading = job["TaskGroups"][0]["Name"]
-            self._faults.mark_silent(entry for entry in allocations if entry["TaskGroup"] == leading)
+            self._mark_silent(job, allocations)
         return _read_status(job, allocations, evaluations, self._clock.now())
+
+    def _mark_silent(self, job: Mapping[str, Any], allocations: Iterable[dict[str, Any]]) -> None:
+        """Mark those of a job's first group, with which it ends, of which their hosts have said nothing lately."""
+        leading = job["TaskGroups"][0]["Name"]
+        self._faults.mark_silent(entry for entry in allocations if entry["TaskGroup"] == leading)
 
     def _list_allocations(self, job_id: str) -> list[dict[str, Any]]:
         # Nomad leaves out those of an earlier job of the same id.

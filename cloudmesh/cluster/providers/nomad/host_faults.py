@@ -6,14 +6,16 @@ It is added to Nomad's own JSON of allocations, where `status.py` and `native.py
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers import base
 from cloudmesh.cluster.providers.nomad import events
-from cloudmesh.cluster.providers.nomad.api_client import call
+from cloudmesh.cluster.providers.nomad.api_client import RawRequests, call
+from cloudmesh.cluster.providers.nomad.events import parse_time
 from cloudmesh.cluster.providers.nomad.logs import was_cut_off
 from cloudmesh.cluster.providers.nomad.status import SILENT
 
@@ -26,6 +28,24 @@ if TYPE_CHECKING:
 _Allocations = Iterable[MutableMapping[str, Any]]
 # While a job is followed its hosts are not asked more often, and not before long where one took more time than this.
 _BELIEVED_SECONDS, _SLOW_SECONDS, _TIMEOUT_SECONDS = 1.0, 30.0, 3.0
+_BOOTED = "cms_booted"  # key of a node's metadata, see images/nomad/booted.sh
+# For so long after the start of its host a task is in doubt, however the clock of the host was set meanwhile.
+_JUST_NOW_SECONDS = 600.0
+_SAME_SECONDS = 2.0  # by so much the start of a host may be told too late
+
+
+class _Belief(NamedTuple):
+    """What a node has said.
+
+    Attributes:
+        until: when it is to be asked again, in seconds of this machine's monotonic clock.
+        answers: whether Nomad has a connection to it.
+        booted: when its host was started, in seconds since the epoch by the host's clock; 0: it is not known.
+    """
+
+    until: float
+    answers: bool
+    booted: float = 0.0
 
 
 class HostFaults:
@@ -33,11 +53,13 @@ class HostFaults:
 
     Args:
         client: of Nomad's API.
+        now: returns the cluster's time, in seconds since the epoch.
     """
 
-    def __init__(self, client: nomad.Nomad) -> None:
+    def __init__(self, client: nomad.Nomad, now: Callable[[], float]) -> None:
         self._client = client
-        self._believed: dict[str, float] = {}  # by a node's id, until when it need not be asked again
+        self._now = now
+        self._believed: dict[str, _Belief] = {}  # by a node's id
 
     def mark_restarted(self, allocations: _Allocations) -> None:
         """Add to the state of a task that a signal ended that its host was restarted, where it was."""
@@ -47,12 +69,15 @@ class HostFaults:
                     task_state[events.HOST_RESTARTED] = allocation["NodeName"]
 
     def mark_silent(self, allocations: _Allocations) -> None:
-        """Set the status of those that run, as far as Nomad knows, on hosts to which it has no connection.
+        """Set the status of those that run, as far as Nomad knows, and of which their hosts have not said so lately.
 
-        For some seconds after all hosts have been restarted, Nomad still calls everything running that ran before.
+        For some seconds after all hosts have been restarted, Nomad still calls everything running that ran before: it
+        has no connection to a host, or the host has not told yet what became of what ran there before its start.
         """
         for allocation in allocations:
-            if allocation["ClientStatus"] == "running" and not self.answers(allocation["NodeID"]):
+            if allocation["ClientStatus"] != "running":
+                continue
+            if not self.answers(allocation["NodeID"]) or self._is_of_before(allocation):
                 allocation["ClientStatus"] = SILENT
 
     def mark_silent_node(self, node: Node) -> Node:
@@ -61,15 +86,25 @@ class HostFaults:
 
     def answers(self, node_id: str) -> bool:
         """Return False where Nomad has no connection to a node; of one that is slow nothing is said, which is True."""
-        if self._believed.get(node_id, 0.0) > time.monotonic():
-            return True
-        params, stats = {"node_id": node_id}, self._client.client.stats
+        if node_id in self._believed and self._believed[node_id].until > time.monotonic():
+            return self._believed[node_id].answers
+        metadata = RawRequests("client", self._client)
+        request = partial(metadata.request, "metadata", params={"node_id": node_id}, timeout=_TIMEOUT_SECONDS)
         try:
-            call(lambda: stats.request(params=params, method="get", timeout=_TIMEOUT_SECONDS), attempts=1)
-            believed = _BELIEVED_SECONDS
+            answer = call(lambda: request(method="get").json(), attempts=1)
+            booted = float((answer["Meta"] or {}).get(_BOOTED, 0))
+            belief = _Belief(time.monotonic() + _BELIEVED_SECONDS, True, booted)
         except NotFoundError:  # "No path to node"
-            return False
+            belief = _Belief(time.monotonic() + _BELIEVED_SECONDS, False)
         except ApiError:  # it may have much to do; Nomad itself notices by and by where it is lost
-            believed = _SLOW_SECONDS
-        self._believed[node_id] = time.monotonic() + believed
-        return True
+            belief = _Belief(time.monotonic() + _SLOW_SECONDS, True)
+        self._believed[node_id] = belief
+        return belief.answers
+
+    def _is_of_before(self, allocation: Mapping[str, Any]) -> bool:
+        """Return whether the newest start of an allocation's tasks was before the start of its host, just now."""
+        booted = self._believed[allocation["NodeID"]].booted
+        if not 0 < self._now() - booted < _JUST_NOW_SECONDS:
+            return False
+        starts = [parse_time(state.get("StartedAt")) for state in (allocation["TaskStates"] or {}).values()]
+        return bool(starts) and max(starts) < booted - _SAME_SECONDS

@@ -79,6 +79,7 @@ class NomadProvider(Provider):
             "nomad/client.json": _json(client),
             **self.server_list_files(spec, plan.role),
             "etc/keep-output.sh": host_script.load("nomad/docker.sh", "nomad/keep-output.sh").encode(),
+            "etc/booted.sh": host_script.load("nomad/booted.sh").encode(),
             "etc/shorten-log.pl": host_script.load("host/shorten-log.pl").encode(),
             "units/cloudmesh-nomad.service": host_script.load("nomad/cloudmesh-nomad.service").encode(),
             "units/cloudmesh-output.service": host_script.load("nomad/cloudmesh-output.service").encode(),

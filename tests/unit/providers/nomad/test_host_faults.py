@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 
@@ -28,7 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.resume.wait(10)
         self.send_response(404 if node == "away" else 200)
         self.end_headers()
-        self.wfile.write(b"No path to node" if node == "away" else b"{}")
+        meta = json.dumps({"Meta": {"cms_booted": "1000"}}).encode()
+        self.wfile.write(b"No path to node" if node == "away" else meta)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -41,13 +43,14 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostFaults]:
     monkeypatch.setattr(host_faults, "_TIMEOUT_SECONDS", 0.2)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield HostFaults(nomad.Nomad(address=f"http://127.0.0.1:{server.server_port}"))
+        yield HostFaults(nomad.Nomad(address=f"http://127.0.0.1:{server.server_port}"), lambda: 1010.0)
         Handler.resume.set()
         server.shutdown()
 
 
-def mark(faults: HostFaults, node: str, status: str = "running") -> str:
-    allocation = {"ID": "a", "NodeID": node, "ClientStatus": status, "TaskStates": None}
+def mark(faults: HostFaults, node: str, status: str = "running", started: str = "") -> str:
+    tasks = {"task": {"StartedAt": started}} if started else None
+    allocation = {"ID": "a", "NodeID": node, "ClientStatus": status, "TaskStates": tasks}
     faults.mark_silent([allocation])
     return allocation["ClientStatus"]
 
@@ -61,6 +64,12 @@ def test_a_node_without_a_connection_is_not_called_ready_and_one_that_is_down_st
     nodes = [Node("h", "10.0.0.1", (), status, id=node) for status, node in (("ready", "away"), ("down", "away"))]
     assert [faults.mark_silent_node(node).status for node in nodes] == ["silent", "down"]
     assert faults.mark_silent_node(Node("h", "10.0.0.1", (), "ready", id="there")).status == "ready"
+
+
+def test_what_ran_before_its_host_was_restarted_is_not_said_to_run(faults: HostFaults):
+    before, since = "1970-01-01T00:16:30Z", "1970-01-01T00:16:45Z"
+    assert [mark(faults, "there", started=started) for started in (before, since)] == [SILENT, "running"]
+    assert mark(faults, "slow", started=before) == "running"
 
 
 @pytest.mark.parametrize("node", ["there", "slow"])
