@@ -45,15 +45,17 @@ def test_an_id_that_a_hundred_submit_at_once_with_the_same_content_is_one_job(
 def test_while_one_operator_changes_the_cluster_another_is_told_who_it_is(pair: HostCluster) -> None:
     _, guest = pair.group.where
     holder = re.escape(f"{getpass.getuser()}@{socket.gethostname()} for cluster {pair.name}")
-    begun = {
-        ("add", guest): "preflight",
-        ("remove", "--yes", guest): "drain",
-        ("kill", "--yes"): "clean",
-    }
-    for (verb, *words), phase in begun.items():
+    join, leave, end = ("add", guest), ("remove", "--yes", guest), ("kill", "--yes")
+    # What is begun, the phase in which others come, and what they want, as far as it applies then.
+    for begun, phase, wanted in (
+        (join, "preflight", (join, end)),
+        (leave, "drain", (leave, end)),
+        (end, "clean", (join, end)),
+    ):
+        verb, *words = begun
         with pair.operator.start(verb, "-n", pair.name, *words) as running:
             running.wait_until_shown(f"{pair.name}: {phase}")
-            for other, *arguments in begun:
-                outcome = pair.cms(other, *arguments, seconds=REFUSED_SECONDS)
+            for other in wanted:
+                outcome = pair.cms(*other, seconds=REFUSED_SECONDS)
                 outcome.expect_failure(1, f"is being changed by {holder} since ")
             running.wait(seconds=400).ok()
