@@ -23,6 +23,7 @@ _TIMEOUT = 20.0
 _AT_ONCE = 512  # hosts that are asked at the same time: one that is gone takes 10 s
 _PATIENCE_SECONDS = 4.0
 _NAMED = 5
+_EXPLAINED = 3  # errors of hosts in a message
 
 
 @dataclass
@@ -276,7 +277,8 @@ def read_marker(connection: Connection) -> Marker | None:
 def _explain_not_found(cluster: str, hosts: Sequence[Host], unreachable: Mapping[str, ClusterError]) -> str:
     shown = ", ".join(str(host) for host in hosts[:10])
     where = f"none of the hosts asked belongs to it ({shown})" if hosts else "there is no host to ask"
-    silence = f"; no answer from {', '.join(unreachable)}" if unreachable else ""
+    causes = "; ".join(map(str, list(unreachable.values())[:_EXPLAINED]))
+    silence = f"; no answer from {', '.join(unreachable)} ({causes})" if unreachable else ""
     return f"no cluster called {cluster}: {where}{silence}; name one of its hosts with --hosts"
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import paramiko
 
 _ATTEMPTS = 5
-_BUSY_SECONDS = 60.0  # in which a host that has many logins at once is tried again
+_BUSY_SECONDS = 120.0  # in which a host that has many logins at once is tried again
 _TOO_MANY_LOGINS = "Exceeded MaxStartups"  # what sshd says before it hangs up
 _ADDRESS_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}  # as the SSH configuration names them
 _PATIENCE = 6  # how many times the seconds of a connection a login may take, and the start of a ProxyCommand
