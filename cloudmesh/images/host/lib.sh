@@ -188,11 +188,22 @@ restart_registry() {
     if [ -e "$UNITS/cloudmesh-registry-writer.service" ]; then set -- "$@" cloudmesh-registry-writer.service; fi
     systemctl restart "$@" || fail "the registry did not start: $(journal cloudmesh-registry)"
     wait_for 30 registry_listens || fail "the registry does not answer: $(journal cloudmesh-registry)"
+    await_writer
 }
 
-# Whatever it says, and be it that a certificate has expired.
-registry_listens() {
-    curl --silent --insecure --max-time 5 --noproxy '*' -o /dev/null "https://$(registries | head -n 1):$(sed "s|.*:||" registry)/v2/" || [ "$?" -ne 7 ]
+registry_listens() { listens "$(registries | head -n 1):$(sed "s|.*:||" registry)"; }
+
+# Servers have a second one, for those who may write: the operator pushes to it at once.
+await_writer() {
+    [ -e "$UNITS/cloudmesh-registry-writer.service" ] || return 0
+    wait_for 30 writer_listens || fail "the registry takes nothing: $(journal cloudmesh-registry-writer)"
+}
+
+writer_listens() { listens "$(sed -n 's/.*"addr": *"\([^"]*\)".*/\1/p' "$CONFIG/registry-writer.yml" | head -n 1)"; }
+
+# listens ADDRESS:PORT: something there speaks TLS, whatever it says, and be it that a certificate has expired.
+listens() {
+    curl --silent --insecure --max-time 5 --noproxy '*' -o /dev/null "https://$1/v2/" || [ "$?" -ne 7 ]
 }
 
 # Has /etc/hosts give the names by which this host reaches the servers, now and from each boot on; see names.sh.
@@ -210,6 +221,7 @@ start_registry() {
     systemctl enable --quiet "$@"
     systemctl start "$@"
     wait_for 30 registry_answers || fail "the registry did not start: $(journal cloudmesh-registry)"
+    await_writer
 }
 
 # The one of this server.
