@@ -257,10 +257,13 @@ def _exchange_keys(
             grows=True,
         )
 
-    def is_busy(error: BaseException) -> bool:
-        return isinstance(error, _BusyError)
-
-    return retry(exchange, is_busy, seconds=_BUSY_SECONDS, pause_seconds=0.5, grows=True)
+    return retry(
+        exchange,
+        lambda error: isinstance(error, _BusyError),
+        seconds=_BUSY_SECONDS,
+        pause_seconds=0.5,
+        grows=True,
+    )
 
 
 class _BusyError(UnreachableError):

@@ -15,7 +15,6 @@ from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers import base
 from cloudmesh.cluster.providers.nomad import events
 from cloudmesh.cluster.providers.nomad.api_client import RawRequests, call
-from cloudmesh.cluster.providers.nomad.events import parse_time
 from cloudmesh.cluster.providers.nomad.logs import was_cut_off
 from cloudmesh.cluster.providers.nomad.status import SILENT
 
@@ -88,10 +87,10 @@ class HostFaults:
         """Return False where Nomad has no connection to a node; of one that is slow nothing is said, which is True."""
         if node_id in self._believed and self._believed[node_id].until > time.monotonic():
             return self._believed[node_id].answers
-        metadata = RawRequests("client", self._client)
-        request = partial(metadata.request, "metadata", params={"node_id": node_id}, timeout=_TIMEOUT_SECONDS)
+        ask = RawRequests("client", self._client).request
+        request = partial(ask, "metadata", method="get", params={"node_id": node_id}, timeout=_TIMEOUT_SECONDS)
         try:
-            answer = call(lambda: request(method="get").json(), attempts=1)
+            answer = call(lambda: request().json(), attempts=1)
             booted = float((answer["Meta"] or {}).get(_BOOTED, 0))
             belief = _Belief(time.monotonic() + _BELIEVED_SECONDS, True, booted)
         except NotFoundError:  # "No path to node"
@@ -106,5 +105,5 @@ class HostFaults:
         booted = self._believed[allocation["NodeID"]].booted
         if not 0 < self._now() - booted < _JUST_NOW_SECONDS:
             return False
-        starts = [parse_time(state.get("StartedAt")) for state in (allocation["TaskStates"] or {}).values()]
+        starts = [events.parse_time(state.get("StartedAt")) for state in (allocation["TaskStates"] or {}).values()]
         return bool(starts) and max(starts) < booted - _SAME_SECONDS

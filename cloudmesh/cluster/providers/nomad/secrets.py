@@ -30,7 +30,7 @@ _PAUSE_SECONDS = 0.3
 _NANOSECONDS = 1e9
 
 
-class ClaimedError(ApiError):
+class _ClaimedError(ApiError):
     """Another operator has stored the secrets of a job of this id, whose job is not there yet."""
 
 
@@ -61,16 +61,23 @@ class JobSecrets:
         """
 
         def claim() -> None:
-            if self._store(submission)["Items"].get(DIGEST) == submission.digest:
+            if _is_of(submission, self._store(submission)):
                 return
             if is_present():
                 raise ApiError(f"there is another job {submission.id}")
-            raise ClaimedError(f"another job {submission.id} is being submitted: try again")
+            raise _ClaimedError(f"another job {submission.id} is being submitted: try again")
 
         stored = self._store(submission)
+        if _is_of(submission, stored):
+            return
         try:
-            retry(claim, _is_claim, seconds=_CLAIM_SECONDS, pause_seconds=_PAUSE_SECONDS)
-        except ClaimedError:
+            retry(
+                claim,
+                lambda error: isinstance(error, _ClaimedError),
+                seconds=_CLAIM_SECONDS,
+                pause_seconds=_PAUSE_SECONDS,
+            )
+        except _ClaimedError:
             # An ended job has left them, or an operator who was cut off before the job was there.
             self._delete(submission.id, stored)
             claim()
@@ -81,7 +88,7 @@ class JobSecrets:
         What is stored of the same submission stays, as the job's tasks may have read it.
         """
         stored = self._store(submission)
-        if stored["Items"].get(DIGEST) != submission.digest:
+        if not _is_of(submission, stored):
             self._delete(submission.id, stored)
             self._store(submission)
 
@@ -91,9 +98,12 @@ class JobSecrets:
         items = job_spec.build_variable_items(submission, secrets.token_urlsafe(_TOKEN_BYTES))
 
         def store() -> Mapping[str, Any]:
+            variable = self._client.variable
+            stored: Mapping[str, Any] = {}
             with _without_conflict():
-                call(lambda: self._client.variable.create_variable(path, {"Path": path, "Items": items}, cas=0))
-            stored: Mapping[str, Any] = call(lambda: self._client.variable.get_variable(path))
+                stored = call(lambda: variable.create_variable(path, {"Path": path, "Items": items}, cas=0))
+            if not stored:
+                stored = call(lambda: variable.get_variable(path))
             return stored
 
         # What was there may be deleted before it is read.
@@ -173,8 +183,9 @@ class JobSecrets:
         return allocations
 
 
-def _is_claim(error: BaseException) -> bool:
-    return isinstance(error, ClaimedError)
+def _is_of(submission: Submission[JobSpec], stored: Mapping[str, Any]) -> bool:
+    """Return whether a job's variable has the secrets of this submission."""
+    return bool(stored["Items"].get(DIGEST) == submission.digest)
 
 
 @contextmanager
