@@ -20,6 +20,7 @@ from cloudmesh.cluster.providers.base import Chunk, Leftover
 from cloudmesh.cluster.providers.cluster_time import ClusterClock
 from cloudmesh.cluster.providers.kubernetes import pod_spec, pod_status, requests, status
 from cloudmesh.cluster.providers.kubernetes.api_client import call, call_with_retry, list_all
+from cloudmesh.cluster.providers.kubernetes.host_faults import HostFaults
 from cloudmesh.cluster.providers.kubernetes.logs import JobOutput, list_deleted_pods
 from cloudmesh.cluster.providers.kubernetes.pod_spec import EXECUTOR
 from cloudmesh.cluster.providers.kubernetes.status import TaskPlacement
@@ -45,6 +46,7 @@ class JobStore:
     def __init__(self, client: ApiClient, clock: ClusterClock) -> None:
         self._client = client
         self._clock = clock
+        self._host_faults = HostFaults(client)
 
     def find(self, job_id: str) -> dict[str, Any] | None:
         """Return the root Job of a job; None if there is no such job."""
@@ -64,14 +66,16 @@ class JobStore:
     def status(self, job_id: str) -> JobStatus:
         """Return the status of one job with its tasks; NotFoundError if there is no such job."""
         root, *additional = self._read_jobs(job_id)
-        return status.job_status(root, self.list_pods(job_id), self._clock.now(), additional)
+        pods = self.list_pods(job_id)
+        if not status.has_finished(root):
+            self._host_faults.mark_silent(pods)
+        return status.job_status(root, pods, self._clock.now(), additional)
 
     def all(self) -> tuple[JobStatus, ...]:
         """Return the status of every job, the newest first."""
-        statuses = (
-            status.job_status(root, pods, self._clock.now(), additional)
-            for root, pods, additional in self._list_jobs_with_pods()
-        )
+        listed = list(self._list_jobs_with_pods())
+        self._host_faults.mark_silent(pod for root, pods, _ in listed if not status.has_finished(root) for pod in pods)
+        statuses = (status.job_status(root, pods, self._clock.now(), additional) for root, pods, additional in listed)
         return tuple(sorted(statuses, key=lambda job: job.submitted, reverse=True))
 
     def list_pods(self, job_id: str) -> _Objects:

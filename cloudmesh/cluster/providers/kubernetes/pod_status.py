@@ -6,7 +6,7 @@ The pods of our jobs have one container each. Of a native job's pod, the first c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -30,6 +30,7 @@ _NOISE = re.compile(
 _INSUFFICIENT = re.compile(r"Insufficient ([a-z]+)")
 # What containerd says of a process that was gone when it started: processes outlive containerd, but not their host.
 _UNKNOWN_END, _UNKNOWN_CODE = "Unknown", 255
+_SILENT = "cloudmesh-silent"  # a field of a pod's status that we add
 # The scheduler says this of the rules of `driver_admission.build_scheduling_rules`.
 _NOT_ADMITTED = re.compile(r"topology spread constraints|anti-affinity rules")
 
@@ -51,6 +52,8 @@ def task_name(pod: Mapping[str, Any]) -> str:
 
 def state(pod: Mapping[str, Any]) -> State:
     """Return the state of a pod's task."""
+    if is_silent(pod):
+        return State.UNKNOWN
     if is_running(pod):
         return State.RUNNING
     phase = pod.get("status", {}).get("phase")
@@ -72,10 +75,24 @@ def has_ended(pod: Mapping[str, Any]) -> bool:
     return "terminated" in _container_state(pod)
 
 
+def running_container(pod: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the uid of a pod, and the name of its container."""
+    return pod["metadata"]["uid"], _container_status(pod)["name"]
+
+
+def mark_silent(pod: MutableMapping[str, Any]) -> None:
+    """Note in a pod that is reported as running that its host does not say so, see `host_faults.py`."""
+    pod["status"][_SILENT] = True
+
+
 def is_silent(pod: Mapping[str, Any]) -> bool:
     """Return whether a pod is reported as running, but its host does not answer."""
+    if pod.get("status", {}).get(_SILENT):
+        return True
     is_reported_running = pod.get("status", {}).get("phase") == "Running" and is_running(pod)
-    return is_reported_running and conditions(pod).get("Ready", {}).get("status") != "True"
+    ready = conditions(pod).get("Ready", {})
+    # A kubelet says so, and why, of a container that is not ready yet; Kubernetes, of one whose host is lost.
+    return is_reported_running and ready.get("status") != "True" and ready.get("reason") != "ContainersNotReady"
 
 
 def is_leading(pod: Mapping[str, Any]) -> bool:

@@ -110,8 +110,13 @@ def log_file(node: str, path: str, start: int = 0, end: int = 0) -> Request:
         start: the first byte.
         end: behind the last byte; 0: all are read.
     """
-    target = f"{_base_path('v1')}/nodes/{quote(node, safe='')}/proxy/logs/{quote(path)}"
+    target = f"{_kubelet_path(node)}/logs/{quote(path)}"
     return Request("GET", target, byte_range=f"bytes={start}-{end - 1}" if end else "", accept="*/*")
+
+
+def running_pods(node: str) -> Request:
+    """List the pods of which containers run on the host of a node, and only these containers; its kubelet answers."""
+    return Request("GET", f"{_kubelet_path(node)}/runningpods/")
 
 
 def collection(version: str, plural: str, namespace: str = "") -> Collection:
@@ -124,6 +129,11 @@ def collection(version: str, plural: str, namespace: str = "") -> Collection:
     """
     within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
     return Collection(f"{_base_path(version)}{within}/{plural}")
+
+
+def _kubelet_path(node: str) -> str:
+    """Return below what path the API passes requests on to the kubelet of a node."""
+    return f"{_base_path('v1')}/nodes/{quote(node, safe='')}/proxy"
 
 
 def _base_path(version: str) -> str:
