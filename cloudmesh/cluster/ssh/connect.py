@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _BUSY_SECONDS = 120.0  # in which a host that has many logins at once is tried again
-_TOO_MANY_LOGINS = "Exceeded MaxStartups"  # what sshd says before it hangs up
+_PENALTY_SECONDS = 60.0  # in which one is tried again that refuses this machine: mostly for 15 s, at most for 10 min
+# What sshd says before it hangs up.
+_TOO_MANY_LOGINS, _PENALTY = "Exceeded MaxStartups", "Not allowed at this time"
 _ADDRESS_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}  # as the SSH configuration names them
 _PATIENCE = 6  # how many times the seconds of a connection a login may take, and the start of a ProxyCommand
 # What ssh says where it has nothing in common with a host, and the settings that allow more.
@@ -242,7 +244,8 @@ def _exchange_keys(
 ) -> tuple[paramiko.Transport, Callable[[], None]]:
     """Return a transport after its key exchange, and a function that releases what it runs through.
 
-    Where sshd hangs up at once, try again; for longer where it says that too many others are logging in.
+    Where sshd hangs up at once, try again; for longer where it says that too many others are logging in, or that this
+    machine has failed to log in lately: connections that were given up because it was slow count as such failures.
 
     Raises:
         UnreachableError: there was no way to the host, or the key exchange failed.
@@ -257,17 +260,30 @@ def _exchange_keys(
             grows=True,
         )
 
-    return retry(
-        exchange,
-        lambda error: isinstance(error, _BusyError),
-        seconds=_BUSY_SECONDS,
-        pause_seconds=0.5,
-        grows=True,
-    )
+    def wait_for_room() -> tuple[paramiko.Transport, Callable[[], None]]:
+        return retry(
+            exchange,
+            lambda error: isinstance(error, _BusyError),
+            seconds=_BUSY_SECONDS,
+            pause_seconds=0.5,
+            grows=True,
+        )
+
+    def is_penalty(error: BaseException) -> bool:
+        if isinstance(error, _PenaltyError):
+            settings.tell_once(f"{host}: {error.cause}; waiting for up to {_PENALTY_SECONDS:g} s")
+            return True
+        return False
+
+    return retry(wait_for_room, is_penalty, seconds=_PENALTY_SECONDS, pause_seconds=2.0)
 
 
 class _BusyError(UnreachableError):
     """The server takes no more logins for the moment: MaxStartups of them have begun."""
+
+
+class _PenaltyError(UnreachableError):
+    """The server refuses this machine for a while, see PerSourcePenalties in sshd_config(5)."""
 
 
 class _HungUpError(UnreachableError):
@@ -304,6 +320,8 @@ def _exchange_keys_once(
         release()
         if _TOO_MANY_LOGINS in transport.greeting:
             raise _BusyError(str(host), cause) from error
+        if _PENALTY in transport.greeting:
+            raise _PenaltyError(str(host), cause) from error
         is_final = isinstance(error, paramiko.ssh_exception.IncompatiblePeer) or target.proxy_command
         if is_final or time.monotonic() - start > timeout / 2:
             raise (_IncompatibleError if speaks_ssh else UnreachableError)(str(host), cause) from error
@@ -317,7 +335,7 @@ def _explain_failed_handshake(
     if isinstance(stream, ProxyProcess) and not speaks_ssh:
         last_words = stream.last_words()
         return f"its ProxyCommand gave no SSH connection: {target.proxy_command}" + (last_words and f": {last_words}")
-    if "Not allowed at this time" in greeting:
+    if _PENALTY in greeting:
         return "its sshd refuses this machine for a while, as logins from it have failed: see PerSourcePenalties there"
     if _TOO_MANY_LOGINS in greeting:
         return "its sshd has too many logins at once: see MaxStartups there"

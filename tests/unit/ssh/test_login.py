@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 from support.listener import listening
 from support.sshd import (
+    BINARY,
     MARKS,
     ONLY_OPENSSH,
     Sshd,
@@ -351,12 +352,29 @@ def test_the_time_for_a_connection_that_the_configuration_gives_is_heeded(server
         assert time.monotonic() - start < 5
 
 
-def test_a_host_that_punishes_failed_logins_says_so(server):
+def test_a_host_that_punishes_failed_logins_says_so(server, monkeypatch):
+    monkeypatch.setattr("cloudmesh.cluster.ssh.connect._PENALTY_SECONDS", 0.1)
     with (
         listening(lambda client: client.sendall(b"Not allowed at this time\r\n")) as port,
         pytest.raises(UnreachableError, match="PerSourcePenalties"),
     ):
         connect(server.host(port=port), server.settings())
+
+
+def test_a_host_whose_punishment_of_failed_logins_ends_soon_is_waited_for(server):
+    refusals, told = [b"Not allowed at this time\r\n"], []
+
+    def refuse_first(client):
+        if refusals:
+            client.sendall(refusals.pop())
+        else:
+            sshd = [BINARY, "-i", "-f", f"{server.directory}/sshd_config"]
+            subprocess.run(sshd, stdin=client.fileno(), stdout=client.fileno(), check=False)
+
+    with listening(refuse_first) as port:
+        assert reaches(server.host(port=port), server.settings(note=told.append, accept_new_hostkeys=True))
+    assert len(told) == 1
+    assert "PerSourcePenalties there; waiting for up to 60 s" in told[0]
 
 
 def test_an_unknown_name_is_a_dns_failure(server):
