@@ -24,6 +24,7 @@ _AT_ONCE = 512  # hosts that are asked at the same time: one that is gone takes 
 _PATIENCE_SECONDS = 4.0
 _NAMED = 5
 _EXPLAINED = 3  # errors of hosts in a message
+_LISTED = 10  # hosts that were asked, in a message
 
 
 @dataclass
@@ -91,10 +92,11 @@ def find(context: Context, cluster: str) -> DiscoveredCluster:
     """Return the cluster called `cluster`. Hosts that are only in the known_hosts file are asked last, if at all.
 
     Raises:
-        NotFoundError: none of the hosts that answered belongs to it.
+        NotFoundError: none of the hosts belongs to it.
         HostsError: the operator named hosts, and none of them answered.
         ImageError: the Docker daemon is silent, so that the cluster may be one of local hosts.
-        ClusterError: there are two clusters of that name.
+        ClusterError: there are two clusters of that name; or none of the hosts that answered belongs to it, but others
+            did not answer.
     """
     unreachable: dict[str, ClusterError] = {}
     candidates = list_candidates(context)
@@ -121,7 +123,7 @@ def find(context: Context, cluster: str) -> DiscoveredCluster:
         raise ImageError(
             f"cluster {cluster} may be one of local hosts, which could not be asked for: {candidates.docker_silence}"
         )
-    raise NotFoundError(_explain_not_found(cluster, [*candidates.near, *candidates.far], unreachable))
+    raise _not_found(cluster, [*candidates.near, *candidates.far], unreachable)
 
 
 def _survey_by_turns(context: Context, candidates: Candidates) -> Iterator[_Survey]:
@@ -274,12 +276,20 @@ def read_marker(connection: Connection) -> Marker | None:
     return None if text == "none" else marker.loads(text)
 
 
-def _explain_not_found(cluster: str, hosts: Sequence[Host], unreachable: Mapping[str, ClusterError]) -> str:
-    shown = ", ".join(str(host) for host in hosts[:10])
-    where = f"none of the hosts asked belongs to it ({shown})" if hosts else "there is no host to ask"
+def _not_found(cluster: str, hosts: Sequence[Host], unreachable: Mapping[str, ClusterError]) -> ClusterError:
+    """Return what to raise where none of the hosts that answered belongs to a cluster: others may."""
+    if not hosts:
+        return NotFoundError(f"no cluster called {cluster}: there is no host to ask; name one with --hosts")
+    remedy = "name one of its hosts with --hosts"
+    asked = [str(host) for host in hosts if str(host) not in unreachable]
+    where = f"none of the hosts asked belongs to it ({', '.join(asked[:_LISTED])})"
+    if not unreachable:
+        return NotFoundError(f"no cluster called {cluster}: {where}; {remedy}")
     causes = "; ".join(map(str, list(unreachable.values())[:_EXPLAINED]))
-    silence = f"; no answer from {', '.join(unreachable)} ({causes})" if unreachable else ""
-    return f"no cluster called {cluster}: {where}{silence}; name one of its hosts with --hosts"
+    return ClusterError(
+        f"whether there is a cluster called {cluster} is not known: {f'{where}, and ' if asked else ''}no answer from "
+        f"{list_short(list(unreachable), _NAMED)} ({causes}); {remedy}"
+    )
 
 
 def host_of(node: Node, context: Context) -> Host:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from support.listener import listening
 from support.notes import Notes
-from support.sshd import MARKS, Sshd, home
+from support.sshd import MARKS, Sshd, free_port, home
 
 from cloudmesh.cluster.cluster import connection_context
 from cloudmesh.cluster.core.context import Context, SshSettings
-from cloudmesh.cluster.core.errors import ImageError, NotFoundError
+from cloudmesh.cluster.core.errors import ClusterError, ImageError, NotFoundError
 from cloudmesh.cluster.core.model import Host, Marker, Node, Role
 from cloudmesh.cluster.hosts import discovery, marker
 from cloudmesh.cluster.hosts.local import local_hosts
@@ -186,3 +186,15 @@ def test_hosts_that_are_silent_are_told_where_no_cluster_is_found(
     assert discovery.find_all(operator) == []
     (note,) = operator.report.notes
     assert note.startswith("no answer from a host used before, 127.0.0.1:1: name one by --hosts to wait for it")
+
+
+@pytest.mark.usefixtures("member")
+def test_a_cluster_that_may_be_on_a_host_without_an_answer_is_not_said_to_be_missing(sshd: Sshd) -> None:
+    gone = Host("127.0.0.1", port=free_port())
+    operator = remember(sshd, gone)
+    with pytest.raises(ClusterError, match="whether there is a cluster called test is not known") as caught:
+        discovery.find(operator, "test")
+    assert caught.value.exit_code == 1
+    assert f"({sshd.host()}), and no answer from {gone} ({gone}: connection refused" in str(caught.value)
+    with pytest.raises(NotFoundError, match=f"no cluster called test: none of the hosts asked.*{sshd.host()}"):
+        discovery.find(remember(sshd), "test")
