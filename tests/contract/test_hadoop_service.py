@@ -16,6 +16,7 @@ from contract.test_jobs import read_job, write, write_job_file
 pytestmark = pytest.mark.cluster
 
 SERVICE, DISKS, VOLUME, DIRECTORY = "hdfs-1", "data", "warehouse", "/srv/cms-hdfs"
+REFUSED_SECONDS = 60
 DATA_NODE = "'[o]rg.apache.hadoop.hdfs.server.datanode.DataNode'"  # a pattern that does not fit the search itself
 TASK = "'[o]rg.apache.hadoop.mapred.YarnChild'"
 WRITE = """
@@ -85,6 +86,16 @@ def test_hadoop_jobs_share_its_yarn_and_one_that_is_stopped_leaves_nothing_there
     assert wait_until(lambda: count_masters(cluster) == 0, 30), (
         "never: the service runs nothing of the job that was stopped"
     )
+
+
+def test_a_host_that_has_the_services_data_is_not_removed_and_takes_jobs_as_before(cluster, warehouse):
+    nodes = cluster.cms("info", "--output=json").json()["nodes"]
+    (host, *_) = [node["name"] for node in nodes if "server" not in node["roles"]]
+    outcome = cluster.cms("remove", "--yes", host)
+    outcome.expect_failure(1, f"services are bound to it, and have data there: {SERVICE}: stop them first")
+    assert outcome.seconds < REFUSED_SECONDS
+    assert cluster.cms("info", "--output=json").json()["healthy"]
+    assert cluster.cms("jobs", SERVICE, "--output=json").json()["state"] == "running"
 
 
 def write_endless_job(warehouse: str, folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cloudmesh.cluster.core.errors import NotFoundError
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers.base import Chunk
 
 TIMED_OUT = 124
@@ -82,6 +82,12 @@ def waits_for_room(lacks: Iterable[str]) -> str:
 def image_not_pulled(image: str, cause: str) -> str:
     """Return the reason of a task whose image its host could not pull; `cause` may be empty."""
     return f"image {image} could not be pulled{f': {cause}' if cause else ''}"
+
+
+def services_bound(job_ids: Iterable[str]) -> ApiError:
+    """Return the error to raise where a host is to be emptied that services are bound to."""
+    bound = ", ".join(sorted(set(job_ids)))
+    return ApiError(f"services are bound to it, and have data there: {bound}: stop them first")
 
 
 def no_such_job(job_id: str) -> NotFoundError:

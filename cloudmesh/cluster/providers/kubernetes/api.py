@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import ApiError, ClusterError, NotFoundError
 from cloudmesh.cluster.core.model import JobStatus, Node, Volume
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.base import (
     Chunk,
     Leftover,
@@ -143,7 +144,15 @@ class KubernetesEngine:
         self._set_unschedulable(node, True)
 
     def begin_drain(self, node: Node) -> None:
-        """Send `node` no more pods, and note which it had that Kubernetes has deleted: what they left can be moved."""
+        """Send `node` no more pods, and note which it had that Kubernetes has deleted: what they left can be moved.
+
+        Raises:
+            ApiError: a service is bound to it.
+        """
+        if bound := [
+            pod_status.job_of(pod) for pod in self._list_job_pods_on(node) if indexed_jobs.is_bound_service(pod)
+        ]:
+            raise outcomes.services_bound(bound)
         self._set_unschedulable(node, True)
         if node.status != "down":
             with suppress(ApiError):

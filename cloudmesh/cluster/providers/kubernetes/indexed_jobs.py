@@ -10,7 +10,7 @@ stays on its host, however long that host does not answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cloudmesh.cluster.images.catalog import IMAGES
@@ -136,6 +136,12 @@ def _bind_to_host(host: str) -> dict[str, Any]:
     """Return the affinity of a pod that runs on this node only."""
     term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [host]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+
+
+def is_bound_service(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod is a task of a service, which stays on its host and has data there."""
+    is_service = any(container.get("restartPolicy") == "Always" for container in pod["spec"]["containers"])
+    return is_service and "nodeAffinity" in pod["spec"].get("affinity", {})
 
 
 def _spread(job_id: str, group_name: str) -> dict[str, Any]:

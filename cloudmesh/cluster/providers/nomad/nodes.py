@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cloudmesh.cluster.core.errors import ApiError
 from cloudmesh.cluster.core.model import Node, Role
+from cloudmesh.cluster.providers import outcomes
 from cloudmesh.cluster.providers.nomad.api_client import call
 from cloudmesh.cluster.providers.nomad.bootstrap import SERVER_POOL
 from cloudmesh.cluster.providers.nomad.job_spec import CORE, DIGEST
@@ -111,9 +111,8 @@ def cordon(client: nomad.Nomad, node: Node) -> None:
 def begin_drain(client: nomad.Nomad, node: Node) -> None:
     """Send `node` no more jobs; ApiError where a service is bound to it."""
     allocations = _list_live_allocations(client, node)
-    bound = sorted({str(entry["JobID"]) for entry in allocations if _is_service(entry) and is_bound(entry)})
-    if bound:
-        raise ApiError(f"services are bound to it, and have data there: {', '.join(bound)}: stop them first")
+    if bound := [str(entry["JobID"]) for entry in allocations if _is_service(entry) and is_bound(entry)]:
+        raise outcomes.services_bound(bound)
     call(lambda: client.node.drain_node_with_spec(node.id, drain_spec=_WITHOUT_DEADLINE))
 
 
