@@ -22,6 +22,7 @@ from cloudmesh.cluster.images import layers
 
 if TYPE_CHECKING:
     import requests
+    from urllib3 import Retry
 
 
 _CONTENT = "cloudmesh.content"  # the annotation with the `content` that `put_image` got
@@ -30,6 +31,7 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:
 _REFERENCE = re.compile(r"\w[\w.-]{0,127}|sha256:[0-9a-f]{64}", re.ASCII)
 _TIMEOUT = (10, 300)  # seconds: to connect, and without any data
 _CHECK_SECONDS = 10
+_READINGS, _PAUSE_SECONDS, _SERVER_ERRORS = 4, 0.2, range(500, 600)
 _FILE, _NO_CONFIG, _DIGITS = "application/octet-stream", b"{}", 12
 
 
@@ -55,6 +57,7 @@ class Registry:
         self._base = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the site cannot reach what is on loopback
+        self._session.mount("http://", requests.adapters.HTTPAdapter(max_retries=_read_again()))
 
     def check(self) -> None:
         """Raise ImageError where the registry does not answer."""
@@ -258,6 +261,24 @@ class Registry:
             return self._session.request(method, self._base + path, **{"timeout": _TIMEOUT, **options})
         except requests.RequestException as error:
             raise ImageError(f"the cluster's registry does not answer: {_describe_cause(error)}") from error
+
+
+def _read_again() -> Retry:
+    """Return when a request is sent again: reading fails for a moment while others store an image of the same name."""
+    from urllib3 import Retry
+
+    return Retry(
+        total=None,
+        connect=0,
+        read=0,
+        other=0,
+        redirect=0,
+        status=_READINGS,
+        status_forcelist=_SERVER_ERRORS,
+        allowed_methods=("GET", "HEAD"),
+        backoff_factor=_PAUSE_SECONDS,
+        raise_on_status=False,
+    )
 
 
 def _path(repo: str, kind: str, reference: str = "") -> str:

@@ -8,6 +8,7 @@ import io
 import json
 import socket
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,18 @@ def test_what_the_registry_refuses_is_told_in_its_words(registry, raw, monkeypat
     monkeypatch.setattr(registry, "put_blob", lambda *_: "")  # so that the manifest names what is not there
     with pytest.raises(ImageError, match=r"refused PUT /v2/cms-jobs/pi/manifests/abc: .*blob unknown"):
         registry.append_layer("base/image", "1", layer("job.py", b""), "cms-jobs/pi", "abc")
+
+
+def test_an_image_that_somebody_else_is_storing_is_read_a_moment_later(
+    server: RegistryProcess, registry: Registry, tmp_path: Path
+) -> None:
+    config = registry.put_blob("app", b"{}")
+    entry = {"mediaType": CONFIG_OF[OCI], "digest": config, "size": 2}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI, "config": entry, "layers": []}).encode()
+    stored = registry.put_manifest("app", "new", manifest, OCI)
+    (link,) = (tmp_path / "data").glob("**/app/_manifests/tags/new/current/link")
+    content = link.read_bytes()
+    link.write_bytes(b"")  # as the registry itself begins to write it
+    threading.Timer(0.5, lambda: link.write_bytes(content)).start()
+    assert registry.digest("app", "new") == stored
+    assert ("HEAD", "/v2/app/manifests/new") in server.requests()[-3:-1], "it was never refused"
