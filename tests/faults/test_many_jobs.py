@@ -14,7 +14,7 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 
-COUNT, SECONDS = 200, 900
+COUNT, SWEEP, SECONDS = 200, 100, 900  # jobs, jobs of one sweep
 # How a job ends, by its number: exit code and state.
 ENDS = ((0, "succeeded"), (3, "failed"), (0, "succeeded"), (139, "failed"), (1, "failed"), (0, "succeeded"))
 PROGRAM = """
@@ -53,7 +53,6 @@ def test_none_of_many_jobs_is_called_other_than_it_ended_whatever_happens_to_its
 
 
 def _submit(cluster: LocalCluster, folder: Path) -> None:
-    numbers = ",".join(map(str, range(COUNT)))
     file = write_job_file(
         folder,
         image="cloudmesh",
@@ -61,8 +60,10 @@ def _submit(cluster: LocalCluster, folder: Path) -> None:
         command=["sh", "-c", PROGRAM, "job"],
         arguments=["${params.number}"],
     )
-    words = ("submit", "-n", cluster.name, "--sweep", "--id=many", "--detach", f"--param=number={numbers}", file)
-    cluster.operator.cms(*words, seconds=SECONDS).ok()
+    for first in range(0, COUNT, SWEEP):
+        numbers = ",".join(map(str, range(first, first + SWEEP)))
+        words = ("submit", "-n", cluster.name, "--sweep", f"--id=from-{first}", "--detach", f"--param=number={numbers}")
+        cluster.operator.cms(*words, file, seconds=SECONDS).ok()
 
 
 def _read_jobs(cluster: LocalCluster) -> list[dict[str, Any]]:
@@ -82,7 +83,8 @@ def _wait_for(cluster: LocalCluster, count: int) -> None:
 
 def _is_true(job: dict[str, Any], lost: str) -> bool:
     """Return whether a job is told as it ended: of one on the lost host, that it was lost may be all that is known."""
-    number = int(job["id"].removeprefix("many-")) - 1
+    _, first, place = job["id"].split("-")
+    number = int(first) + int(place) - 1
     code, state = ENDS[number % len(ENDS)]
     if (job["state"], job["exit_code"]) == (state, code):
         return True

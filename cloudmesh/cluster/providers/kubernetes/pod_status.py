@@ -95,6 +95,11 @@ def is_silent(pod: Mapping[str, Any]) -> bool:
     return is_reported_running and ready.get("status") != "True" and ready.get("reason") != "ContainersNotReady"
 
 
+def was_cut_off(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod's process ended because its host was restarted."""
+    return _was_cut_off(_container_state(pod).get("terminated", {}))
+
+
 def is_leading(pod: Mapping[str, Any]) -> bool:
     """Return whether a pod's end decides the end of its job; see `status.leading_pods`."""
     kubernetes_job = label(pod, NATIVE_JOB) or label(pod, JOB)

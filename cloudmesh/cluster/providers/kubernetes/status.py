@@ -189,6 +189,9 @@ def _outcome_if_unfinished(root: _Object, current: Sequence[_Object], pods: Sequ
     silent = next(filter(pod_status.is_silent, current), None)
     if silent:
         return State.UNKNOWN, None, outcomes.host_silent(silent["spec"].get("nodeName"))
+    cut_off = next(filter(pod_status.was_cut_off, current), None)
+    if cut_off:  # the controller that decides what follows may be away for as long as the host was
+        return State.UNKNOWN, None, pod_status.why_failed(cut_off)
     # A pod that has ended counts as running here: Kubernetes has not decided yet what follows from its end.
     if any(pod_status.is_running(pod) or pod_status.has_ended(pod) for pod in current):
         return State.RUNNING, None, why_waiting

@@ -360,3 +360,9 @@ def test_the_tasks_whose_output_is_the_jobs_are_known_by_name_once_their_pods_ar
     root = {"metadata": {"name": "j", "labels": labels}}
     tasks = ["driver", "executor-1", "head-0", "head-1", "worker-0"]
     assert [task for task in tasks if status.is_leading_task(root, task)] == leading
+
+
+def test_a_job_whose_host_was_restarted_is_unknown_until_kubernetes_has_decided_what_follows():
+    cut_off = {"terminated": {"reason": "Unknown", "exitCode": 255, "finishedAt": None}}
+    job_status = read_status(build_job(), pod("d", "driver", cut_off, phase="Failed"))
+    assert (job_status.state, job_status.reason) == (State.UNKNOWN, "its host h1 was restarted")
