@@ -127,9 +127,17 @@ def read_bytes(client: ApiClient, request: Request) -> bytes:
 
 
 def check(client: ApiClient) -> None:
-    """Raise ApiError, within some seconds, unless the API server is ready."""
+    """Raise ApiError, within some seconds, unless the API server is ready.
+
+    For some time after its start it has not read yet who may do what, and refuses everything: SilentError.
+    """
     with _translated():
-        _send(client, _READY, timeout=_CHECK_TIMEOUT).read()
+        try:
+            _send(client, _READY, timeout=_CHECK_TIMEOUT).read()
+        except ApiException as error:
+            if error.status != _FORBIDDEN:
+                raise
+            raise SilentError(f"Kubernetes: its API has not read yet who may do what: {_cause(error)}") from error
 
 
 def ask_kubelet(client: ApiClient, request: Request, *, seconds: float) -> Any:
@@ -185,8 +193,7 @@ def _open_stream(client: ApiClient, request: Request) -> urllib3.HTTPResponse:
             return _send(client, request)
         except ApiException as error:
             if error.status == _FORBIDDEN:
-                # For some time after its start it does not know yet who may do what.
-                check(client)
+                check(client)  # it may have just started
             raise
 
 
