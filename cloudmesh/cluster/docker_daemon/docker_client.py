@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,18 +38,6 @@ def connect(*, timeout: float = 120.0) -> Any:
 def within_reach() -> bool:
     """Return whether there may be a Docker daemon; takes no time, as nothing is imported or sent."""
     return bool(os.environ.get("DOCKER_HOST")) or os.access(_SOCKET, os.R_OK | os.W_OK)
-
-
-def shares_loopback(client: Any) -> bool:
-    """Return whether 127.0.0.1 is the same for the Docker daemon as for this program.
-
-    It is not for a daemon on another machine (DOCKER_HOST), nor in the virtual machine that Docker Desktop and its like
-    make. A forwarded port of this machine may lead anywhere too, so that only a socket counts.
-    """
-    where = os.environ.get("DOCKER_HOST", "")
-    if where and not where.startswith("unix://"):
-        return False
-    return sys.platform == "linux" and "Desktop" not in str(client.info().get("OperatingSystem", ""))
 
 
 @contextmanager

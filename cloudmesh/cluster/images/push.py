@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import ImageError
 from cloudmesh.cluster.docker_daemon import docker_client
-from cloudmesh.cluster.images.archive_push import push_archive
+from cloudmesh.cluster.images import packed_image
 from cloudmesh.cluster.images.catalog import split_tag
 
 if TYPE_CHECKING:
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _SILENCE_SECONDS = 600.0
+_OURS = "cloudmesh/"
 
 
 def push(tag: str, registry: Registry, *, report: Report, name: str = "") -> str:
@@ -23,8 +28,7 @@ def push(tag: str, registry: Registry, *, report: Report, name: str = "") -> str
 
     Args:
         tag: tag of the image in the operator's Docker daemon, such as "cloudmesh/spark:4.0.1-…".
-        registry: the registry, on 127.0.0.1 of this machine. A daemon that runs elsewhere cannot reach it: the image
-            is fetched from it then, and pushed from here.
+        registry: the registry, on 127.0.0.1 of this machine.
         report: where progress is reported.
         name: "REPOSITORY:TAG" that the image gets in the registry; empty: `tag`.
 
@@ -32,7 +36,8 @@ def push(tag: str, registry: Registry, *, report: Report, name: str = "") -> str
         The image's name within the registry: `name` or `tag`.
 
     Raises:
-        ImageError: the Docker daemon does not have the image or could not push it, or the registry does not answer.
+        ImageError: the Docker daemon does not have the image, there is no room for it here, or the registry does not
+            answer or refuses it.
     """
     name = name or tag
     repository, version = split_tag(name)
@@ -40,42 +45,36 @@ def push(tag: str, registry: Registry, *, report: Report, name: str = "") -> str
         return name
     client = docker_client.connect(timeout=_SILENCE_SECONDS)
     try:
-        with docker_client.translate_errors(f"pushing {tag}"):
-            image = client.images.get(tag)
-            if docker_client.shares_loopback(client):
-                _let_daemon_push(client, image, tag, f"127.0.0.1:{registry.port}/{repository}", version, report)
-                registry.note_pushed(repository, version)
-            else:
-                push_archive(image.save(named=True), tag, registry, repository, version, report)
+        with (
+            docker_client.translate_errors(f"pushing {tag}"),
+            _open_packed(client.images.get(tag), tag, report) as folder,
+        ):
+            packed_image.push_folder(folder, registry, repository, version, partial(report.step, tag))
     finally:
         client.close()
     report.done(tag, "in the registry")
     return name
 
 
-def _let_daemon_push(client: Any, image: Any, tag: str, target: str, version: str, report: Report) -> None:
-    image.tag(target, tag=version)
-    try:
-        _follow(tag, client.api.push(target, tag=version, stream=True, decode=True), report)
-    finally:
-        client.images.remove(f"{target}:{version}", noprune=True)
+@contextmanager
+def _open_packed(client: Any, tag: str, report: Report) -> Iterator[Path]:
+    """Yield the folder of an image, see `packed_image.py`; those of others are not kept."""
+    image = client.images.get(tag)
 
+    def make(folder: Path) -> None:
+        report.step(tag, "fetch it from the Docker engine, and compress it")
+        packed_image.pack(image.save(named=True), folder, tag)
 
-def _follow(tag: str, events: Iterable[Mapping[str, Any]], report: Report) -> None:
-    """Report how much has been sent until the push has ended.
-
-    Raises:
-        ImageError: the push failed.
-    """
-    report.step(tag, "push")
-    sent: dict[str, int] = {}  # bytes, by the layer's id
-    shown = 0
-    for event in events:
-        if "error" in event:
-            raise ImageError(f"image {tag} could not be pushed: {event['error']}")
-        if current := event.get("progressDetail", {}).get("current"):
-            sent[event["id"]] = current
-        hundreds = sum(sent.values()) // 100_000_000
-        if hundreds > shown:
-            shown = hundreds
-            report.step(tag, f"push, {shown * 100} MB")
+    if tag.startswith(_OURS):
+        waits = partial(report.step, tag, "wait for another command that is compressing it")
+        with packed_image.open_cached(split_tag(tag)[0], image.id, make, waits) as folder:
+            yield folder
+        return
+    with TemporaryDirectory(prefix="cms-image-") as scratch:
+        try:
+            make(Path(scratch))
+        except OSError as error:
+            raise ImageError(
+                f"image {tag} could not be pushed: no file could be written here: {error.strerror}"
+            ) from error
+        yield Path(scratch)

@@ -1,4 +1,4 @@
-"""An image that a Docker daemon elsewhere exports reaches the registry from here, in any form of the export."""
+"""An image that a Docker daemon exports reaches the registry, in any form of the export; ours go by the cache."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from tempfile import TemporaryDirectory
 
 import pytest
 from support.registry import BINARY, RegistryProcess
 
 from cloudmesh.cluster.core.errors import ImageError
-from cloudmesh.cluster.core.report import Silence
-from cloudmesh.cluster.docker_daemon import docker_client
-from cloudmesh.cluster.images.archive_push import push_archive
+from cloudmesh.cluster.images import packed_image
 from cloudmesh.cluster.images.registry import Registry
 
 LAYER = b"a layer" * 1000
@@ -53,7 +51,9 @@ def describe(*layers: str) -> bytes:
 
 
 def push(registry: Registry, files: dict[str, bytes | str]) -> None:
-    push_archive(export(files), "t:1", registry, "team/t", "1", Silence())
+    with TemporaryDirectory() as folder:
+        packed_image.pack(export(files), Path(folder), "t:1")
+        packed_image.push_folder(Path(folder), registry, "team/t", "1", lambda _: None)
 
 
 @needs_registry
@@ -86,20 +86,62 @@ def test_an_export_that_makes_no_sense_is_told(registry: Registry, files: dict[s
     assert not registry.has_manifest("team/t", "1")
 
 
-@pytest.mark.parametrize(
-    ("where", "system", "shares"),
-    [
-        ("", "Debian GNU/Linux 13", True),
-        ("unix:///run/user/1000/docker.sock", "Ubuntu", True),
-        ("unix:///home/me/.docker/desktop/docker.sock", "Docker Desktop", False),
-        ("ssh://build@far", "Ubuntu", False),
-        ("tcp://127.0.0.1:2375", "Ubuntu", False),
-    ],
-)
-def test_a_daemon_elsewhere_does_not_see_our_ports(
-    monkeypatch: pytest.MonkeyPatch, where: str, system: str, shares: bool
-) -> None:
-    monkeypatch.setenv("DOCKER_HOST", where)
-    monkeypatch.setattr("sys.platform", "linux")
-    client = SimpleNamespace(info=lambda: {"OperatingSystem": system})
-    assert docker_client.shares_loopback(cast(Any, client)) is shares
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("CLOUDMESH_CLUSTER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "images" / "team-t"
+
+
+def make(folder: Path, content: bytes = LAYER) -> None:
+    files = {"a/layer.tar": content, "config.json": CONFIG, "manifest.json": describe("a/layer.tar")}
+    packed_image.pack(export(files), folder, "t:1")
+
+
+def open_cached(image_id: str, make: Callable[[Path], None]) -> AbstractContextManager[Path]:
+    return packed_image.open_cached("team/t", f"sha256:{image_id * 64}", make, lambda: None)
+
+
+def test_an_image_in_the_cache_is_not_made_again_and_one_half_made_is(cache: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise ImageError("cut off")
+
+    with pytest.raises(ImageError, match="cut off"), open_cached("1", fail):
+        pass
+    with open_cached("1", make) as folder:
+        assert {file.name for file in folder.iterdir()} >= {"manifest.json"}
+    with open_cached("1", fail) as again:
+        assert again == folder
+
+
+def test_of_an_image_the_last_two_are_kept_and_those_in_use(cache: Path) -> None:
+    with open_cached("1", make) as used:
+        for image_id in "234":
+            with open_cached(image_id, make):
+                pass
+        assert {folder.name[0] for folder in cache.glob("[!.]*")} == {"1", "3", "4"}
+        assert used.exists()
+    with open_cached("5", make):
+        pass
+    assert {folder.name[0] for folder in cache.glob("[!.]*")} == {"4", "5"}
+
+
+@needs_registry
+def test_a_damaged_image_in_the_cache_is_removed_and_not_pushed(registry: Registry, cache: Path) -> None:
+    with open_cached("1", make) as folder:
+        layer = next(file for file in folder.iterdir() if file.name != "manifest.json")
+        layer.write_bytes(b"damaged")
+        with pytest.raises(ImageError, match="was damaged, and has been removed: run the same command again"):
+            packed_image.push_folder(folder, registry, "team/t", "1", lambda _: None)
+    assert not registry.has_manifest("team/t", "1")
+    with open_cached("1", make) as folder:
+        packed_image.push_folder(folder, registry, "team/t", "1", lambda _: None)
+    assert registry.has_manifest("team/t", "1")
+
+
+def test_a_cache_without_room_is_told(cache: Path) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ImageError, match=r"No space left on device; make room or set CLOUDMESH_CLUSTER_CACHE"):
+        open_cached("1", fail).__enter__()
