@@ -47,7 +47,7 @@ def push(tag: str, registry: Registry, *, report: Report, name: str = "") -> str
     try:
         with (
             docker_client.translate_errors(f"pushing {tag}"),
-            _open_packed(client.images.get(tag), tag, report) as folder,
+            _open_packed(client, tag, report) as folder,
         ):
             packed_image.push_folder(folder, registry, repository, version, partial(report.step, tag))
     finally:
