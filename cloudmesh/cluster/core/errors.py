@@ -19,7 +19,6 @@
         ├── UnknownOutcomeError  1   the API went away; whether the job succeeded is not known
         ├── MalformedError           (providers/nomad/api_client.py) Nomad did not understand a request
         ├── SilentError              (providers/kubernetes/api_client.py) the API did not answer
-        │   └── KubeletDownError     (providers/kubernetes/api_client.py) nothing listens there on a host
         ├── RefusedError             (providers/kubernetes/api_client.py) TLS or the certificate was refused
         └── ConflictError            (providers/kubernetes/api_client.py) an object of that name exists already
 

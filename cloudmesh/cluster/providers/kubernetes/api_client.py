@@ -39,7 +39,6 @@ _UNAUTHORIZED, _FORBIDDEN, _GONE = 401, 403, 410
 _VERSION, _READY = Request("GET", "/version"), Request("GET", "/readyz", accept="*/*")
 _TIMEOUT = (10, 30)  # seconds to connect, and to wait for more of an answer
 _CHECK_TIMEOUT = (3, 5)
-_NOTHING_LISTENS = "connection refused"  # as the API says why it does not reach a kubelet
 PAGE_SIZE = 500  # objects of a list in one answer, as kubectl asks for
 _TRIES, _PAUSE_SECONDS = 3, 1.0
 _PATIENCE_SECONDS = 60.0
@@ -47,10 +46,6 @@ _PATIENCE_SECONDS = 60.0
 
 class SilentError(ApiError):
     """The API did not answer, or said that it cannot answer now."""
-
-
-class KubeletDownError(SilentError):
-    """The API cannot pass a request on to a kubelet: nothing listens on its host."""
 
 
 class RefusedError(ApiError):
@@ -143,17 +138,10 @@ def check(client: ApiClient) -> None:
 def ask_kubelet(client: ApiClient, request: Request, *, seconds: float) -> Any:
     """Return what a kubelet answers to a request that the API passes on to it; it is sent once.
 
-    Raises:
-        KubeletDownError: nothing listens there.
-        ApiError: there was no answer in time, or a refusal.
+    Raises the same errors as `call`.
     """
-    try:
-        with _translated():
-            return json.loads(_send(client, request, timeout=(seconds, seconds)).data)
-    except SilentError as error:
-        if _NOTHING_LISTENS in str(error):
-            raise KubeletDownError(str(error)) from error
-        raise
+    with _translated():
+        return json.loads(_send(client, request, timeout=(seconds, seconds)).data)
 
 
 def read_time(client: ApiClient) -> float:

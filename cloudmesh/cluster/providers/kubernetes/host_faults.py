@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.providers.kubernetes import pod_status, requests
-from cloudmesh.cluster.providers.kubernetes.api_client import KubeletDownError, ask_kubelet, call
+from cloudmesh.cluster.providers.kubernetes.api_client import ask_kubelet, call
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 _Pod = dict[str, Any]
 _AT_ONCE = 8
-# A host that takes longer is not asked again for long: it has much to do, or Kubernetes will notice by itself.
-_TIMEOUT_SECONDS, _SLOW_SECONDS = 3.0, 30.0
+# A host that takes longer is not asked again for long: it is frozen, or has much to do.
+_TIMEOUT_SECONDS, _SLOW_SECONDS = 5.0, 30.0
 # What is said to run and does not has mostly just ended: its kubelet says so within a second or two.
 _READINGS, _PAUSE_SECONDS = 4, 1.0
 
@@ -57,28 +57,28 @@ class HostFaults:
             pod_status.mark_silent(pod)
 
     def _find_doubtful(self, pods: list[_Pod]) -> list[_Pod]:
-        """Return those of the running pods that do not run for their kubelets; mark those whose kubelet is down."""
+        """Return those of the running pods that do not run for their kubelets; mark those whose kubelet is silent."""
         nodes = sorted({pod["spec"]["nodeName"] for pod in pods})
         doubtful = []
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for node, running in zip(nodes, pool.map(self._list_running, nodes), strict=True):
                 for pod in [pod for pod in pods if pod["spec"]["nodeName"] == node]:
-                    if isinstance(running, KubeletDownError):
+                    if running is None:
                         pod_status.mark_silent(pod)
-                    elif running is not None and pod_status.running_container(pod) not in running:
+                    elif pod_status.running_container(pod) not in running:
                         doubtful.append(pod)
         return doubtful
 
-    def _list_running(self, node: str) -> set[tuple[str, str]] | KubeletDownError | None:
-        """Return the containers that run on a node, as `pod_status.running_container` has them; None: it is slow."""
+    def _list_running(self, node: str) -> set[tuple[str, str]] | None:
+        """Return the containers that run on a node, see `pod_status.running_container`; None: it does not answer."""
         if self._slow_until.get(node, 0) > time.monotonic():
             return None
+        asked = time.monotonic()
         try:
             answer = ask_kubelet(self._client, requests.running_pods(node), seconds=_TIMEOUT_SECONDS)
-        except KubeletDownError as error:
-            return error
         except (ApiError, NotFoundError):
-            self._slow_until[node] = time.monotonic() + _SLOW_SECONDS
+            if time.monotonic() > asked + _TIMEOUT_SECONDS:
+                self._slow_until[node] = asked + _SLOW_SECONDS
             return None
         return {
             (pod["metadata"]["uid"], container["name"])

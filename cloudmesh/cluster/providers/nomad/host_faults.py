@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _Allocations = Iterable[MutableMapping[str, Any]]
 # While a job is followed its hosts are not asked more often, and not before long where one took more time than this.
-_BELIEVED_SECONDS, _SLOW_SECONDS, _TIMEOUT_SECONDS = 1.0, 30.0, 3.0
+_BELIEVED_SECONDS, _SLOW_SECONDS, _TIMEOUT_SECONDS = 1.0, 30.0, 5.0
 _BOOTED = "cms_booted"  # key of a node's metadata, see images/nomad/booted.sh
 # For so long after the start of its host a task is in doubt, however the clock of the host was set meanwhile.
 _JUST_NOW_SECONDS = 600.0
@@ -39,11 +39,13 @@ class _Belief(NamedTuple):
     Attributes:
         until: when it is to be asked again, in seconds of this machine's monotonic clock.
         answers: whether Nomad has a connection to it.
+        is_slow: whether it has said nothing in the time that it was given.
         booted: when its host was started, in seconds since the epoch by the host's clock; 0: it is not known.
     """
 
     until: float
     answers: bool
+    is_slow: bool = False
     booted: float = 0.0
 
 
@@ -71,12 +73,14 @@ class HostFaults:
         """Set the status of those that run, as far as Nomad knows, and of which their hosts have not said so lately.
 
         For some seconds after all hosts have been restarted, Nomad still calls everything running that ran before: it
-        has no connection to a host, or the host has not told yet what became of what ran there before its start.
+        has no connection to a host, or the host has not told yet what became of what ran there before its start. Of a
+        host that does not answer in time, as one that is frozen or has much to do, that is not known.
         """
         for allocation in allocations:
             if allocation["ClientStatus"] != "running":
                 continue
-            if not self.answers(allocation["NodeID"]) or self._is_of_before(allocation):
+            belief = self._ask(allocation["NodeID"])
+            if not belief.answers or belief.is_slow or self._is_of_before(allocation, belief.booted):
                 allocation["ClientStatus"] = SILENT
 
     def mark_silent_node(self, node: Node) -> Node:
@@ -85,24 +89,27 @@ class HostFaults:
 
     def answers(self, node_id: str) -> bool:
         """Return False where Nomad has no connection to a node; of one that is slow nothing is said, which is True."""
+        return self._ask(node_id).answers
+
+    def _ask(self, node_id: str) -> _Belief:
+        """Return what a node says, or has said just now."""
         if node_id in self._believed and self._believed[node_id].until > time.monotonic():
-            return self._believed[node_id].answers
+            return self._believed[node_id]
         ask = RawRequests("client", self._client).request
         request = partial(ask, "metadata", method="get", params={"node_id": node_id}, timeout=_TIMEOUT_SECONDS)
         try:
             answer = call(lambda: request().json(), attempts=1)
             booted = float((answer["Meta"] or {}).get(_BOOTED, 0))
-            belief = _Belief(time.monotonic() + _BELIEVED_SECONDS, True, booted)
+            belief = _Belief(time.monotonic() + _BELIEVED_SECONDS, True, booted=booted)
         except NotFoundError:  # "No path to node"
             belief = _Belief(time.monotonic() + _BELIEVED_SECONDS, False)
         except ApiError:  # it may have much to do; Nomad itself notices by and by where it is lost
-            belief = _Belief(time.monotonic() + _SLOW_SECONDS, True)
+            belief = _Belief(time.monotonic() + _SLOW_SECONDS, True, is_slow=True)
         self._believed[node_id] = belief
-        return belief.answers
+        return belief
 
-    def _is_of_before(self, allocation: Mapping[str, Any]) -> bool:
-        """Return whether the newest start of an allocation's tasks was before the start of its host, just now."""
-        booted = self._believed[allocation["NodeID"]].booted
+    def _is_of_before(self, allocation: Mapping[str, Any], booted: float) -> bool:
+        """Return whether the newest start of an allocation's tasks was before its host was started, just now."""
         if not 0 < self._now() - booted < _JUST_NOW_SECONDS:
             return False
         starts = [events.parse_time(state.get("StartedAt")) for state in (allocation["TaskStates"] or {}).values()]

@@ -1,4 +1,4 @@
-"""A pod is not said to run that its host knows nothing of, or whose kubelet is down."""
+"""A pod is not said to run that its host knows nothing of, or whose kubelet does not answer."""
 
 from __future__ import annotations
 
@@ -102,12 +102,12 @@ def test_what_has_just_ended_is_told_as_its_host_reports_it(faults: HostFaults) 
     assert read_states(faults, build_pod("a", "up")) == [State.FAILED]
 
 
-def test_where_no_kubelet_listens_nothing_is_known_and_one_that_is_slow_is_no_news(
+def test_of_a_host_that_does_not_answer_or_not_in_time_nothing_is_known(
     faults: HostFaults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Handler, "running", ("b",))
     pods = [build_pod("a", "down"), build_pod("b", "up"), build_pod("c", "slow")]
-    assert read_states(faults, *pods) == [State.UNKNOWN, State.RUNNING, State.RUNNING]
+    assert read_states(faults, *pods) == [State.UNKNOWN, State.RUNNING, State.UNKNOWN]
 
 
 def test_a_container_that_is_not_ready_by_its_own_probe_runs(
