@@ -123,7 +123,10 @@ def find(context: Context, cluster: str) -> DiscoveredCluster:
         raise ImageError(
             f"cluster {cluster} may be one of local hosts, which could not be asked for: {candidates.docker_silence}"
         )
-    raise _not_found(cluster, [*candidates.near, *candidates.far], unreachable)
+    # A local host that is stopped, and was made for another cluster, leaves no doubt.
+    others = {name for name, made_for in candidates.made_for.items() if made_for != cluster and name in unreachable}
+    hosts = [host for host in (*candidates.near, *candidates.far) if str(host) not in others]
+    raise _not_found(cluster, hosts, {name: error for name, error in unreachable.items() if name not in others})
 
 
 def _survey_by_turns(context: Context, candidates: Candidates) -> Iterator[_Survey]:
@@ -170,25 +173,30 @@ class Candidates:
     Attributes:
         near: those that the operator named, and local hosts.
         far: others of the known_hosts file.
+        made_for: the clusters that local hosts were made for, by the names of these hosts.
         docker_silence: why it is not known which local hosts there are; None where it is known.
     """
 
     near: tuple[Host, ...]
     far: tuple[Host, ...]
+    made_for: Mapping[str, str]
     docker_silence: ImageError | None = None
 
 
 def list_candidates(context: Context) -> Candidates:
     """Return the hosts to ask which cluster they belong to."""
     local: dict[str, Host] = {}
+    made_for: dict[str, str] = {}
     docker_silence = None
     try:
-        local = {str(host): host for hosts in local_hosts.find().values() for host in hosts}
+        for cluster, hosts in local_hosts.find().items():
+            local |= {str(host): host for host in hosts}
+            made_for |= dict.fromkeys(map(str, hosts), cluster)
     except ImageError as error:
         docker_silence = error
     near = dict.fromkeys([*(local.get(str(host), host) for host in context.hosts), *local.values()])
     far = [host for host in known_hosts.hosts(context.settings.known_hosts) if host not in near]
-    return Candidates(tuple(near), tuple(far), docker_silence)
+    return Candidates(tuple(near), tuple(far), made_for, docker_silence)
 
 
 @dataclass(frozen=True)

@@ -198,3 +198,15 @@ def test_a_cluster_that_may_be_on_a_host_without_an_answer_is_not_said_to_be_mis
     assert f"({sshd.host()}), and no answer from {gone} ({gone}: connection refused" in str(caught.value)
     with pytest.raises(NotFoundError, match=f"no cluster called test: none of the hosts asked.*{sshd.host()}"):
         discovery.find(remember(sshd), "test")
+
+
+@pytest.mark.usefixtures("member")
+def test_a_local_host_of_another_cluster_that_is_stopped_leaves_no_doubt(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = Host("other-1", port=free_port(), address="127.0.0.1")
+    monkeypatch.setattr(local_hosts, "find", lambda: {"other": (stopped,)})
+    with pytest.raises(NotFoundError, match=rf"^no cluster called test: none .*\({sshd.host()}\)"):
+        discovery.find(remember(sshd), "test")
+    with pytest.raises(ClusterError, match="whether there is a cluster called other is not known"):
+        discovery.find(remember(sshd), "other")
