@@ -14,13 +14,14 @@ HEADER = """# Faults
 
 Each row is a promise that a test of `tests/faults` keeps: it injects the fault for real, on real hosts that it made,
 and looks at what comes of it. A cell has the outcome and the seconds of its last run, without the making of hosts and
-clusters; "–": the promise is of the other engine alone, or of no engine. `make test-faults` writes this page.
+clusters; "–": the promise is of the other engine alone, or of no engine. `make test-faults` writes this page, and
+`make test-faults TESTS=…` the rows of some tests. Tests that never ran have no row.
 
 | fault | promise | nomad | kubernetes |
 |---|---|---|---|
 """
 _PROVIDERS = ("nomad", "kubernetes")
-_NONE = "–"
+_NONE, _NOT_RUN = "–", "not run"
 
 
 class Result(NamedTuple):
@@ -44,7 +45,7 @@ def write(path: Path, results: Iterable[Result]) -> None:
         fault, promise, case = _describe(result.node_id)
         cell = f"{result.outcome}, {result.seconds:.0f} s"
         if case in _PROVIDERS:
-            rows.setdefault((fault, promise), dict.fromkeys(_PROVIDERS, _NONE))[case] = cell
+            rows.setdefault((fault, promise), dict.fromkeys(_PROVIDERS, _NOT_RUN))[case] = cell
         else:
             named = f"{promise} ({case})" if case else promise
             rows[fault, named] = {"nomad": cell, "kubernetes": _NONE}
