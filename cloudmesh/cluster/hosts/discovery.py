@@ -293,10 +293,13 @@ def _not_found(cluster: str, hosts: Sequence[Host], unreachable: Mapping[str, Cl
     where = f"none of the hosts asked belongs to it ({', '.join(asked[:_LISTED])})"
     if not unreachable:
         return NotFoundError(f"no cluster called {cluster}: {where}; {remedy}")
-    causes = "; ".join(map(str, list(unreachable.values())[:_EXPLAINED]))
+    causes = [str(error) for error in list(unreachable.values())[:_EXPLAINED]]
+    if len(unreachable) > _EXPLAINED:
+        causes.append(f"and {len(unreachable) - _EXPLAINED} more")
+    silent = f"{where}, and others" if asked else "the hosts asked"
     return ClusterError(
-        f"whether there is a cluster called {cluster} is not known: {f'{where}, and ' if asked else ''}no answer from "
-        f"{list_short(list(unreachable), _NAMED)} ({causes}); {remedy}"
+        f"whether there is a cluster called {cluster} is not known: {silent} did not answer: {'; '.join(causes)}; "
+        f"{remedy}"
     )
 
 

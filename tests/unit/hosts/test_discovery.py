@@ -195,7 +195,7 @@ def test_a_cluster_that_may_be_on_a_host_without_an_answer_is_not_said_to_be_mis
     with pytest.raises(ClusterError, match="whether there is a cluster called test is not known") as caught:
         discovery.find(operator, "test")
     assert caught.value.exit_code == 1
-    assert f"({sshd.host()}), and no answer from {gone} ({gone}: connection refused" in str(caught.value)
+    assert f"({sshd.host()}), and others did not answer: {gone}: connection refused" in str(caught.value)
     with pytest.raises(NotFoundError, match=f"no cluster called test: none of the hosts asked.*{sshd.host()}"):
         discovery.find(remember(sshd), "test")
 
