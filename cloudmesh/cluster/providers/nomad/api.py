@@ -83,6 +83,7 @@ class NomadEngine:
         node_summaries = call(lambda: self._client.nodes.get_nodes(resources=True))
         allocations = call(lambda: self._client.allocations.get_allocations(resources=True, task_states=False))
         servers = self._read_servers()
+        self._faults.ask(summary["ID"] for summary in node_summaries if summary["Status"] == "ready")
         details = [call(partial(self._client.node.get_node, summary["ID"])) for summary in node_summaries]
         unsorted = (nodes.read_node(node, allocations, servers) for node in details)
         return tuple(sorted(map(self._faults.mark_silent_node, unsorted), key=lambda node: node.name))
@@ -163,7 +164,10 @@ class NomadEngine:
     def jobs(self) -> tuple[JobStatus, ...]:
         """Return every job that Nomad still has, the newest first; without those that Nomad derives from other jobs."""
         statuses = []
-        for listed in job_list.list_jobs(self._client):
+        all_listed = list(job_list.list_jobs(self._client))
+        running = [entry for listed in all_listed for entry in listed.allocations if entry["ClientStatus"] == "running"]
+        self._faults.ask(entry["NodeID"] for entry in running)
+        for listed in all_listed:
             self._name_hosts(listed.allocations)
             self._faults.mark_restarted(listed.allocations)
             self._mark_silent(listed.job, listed.allocations)

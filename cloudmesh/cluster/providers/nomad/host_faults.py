@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _Allocations = Iterable[MutableMapping[str, Any]]
 # While a job is followed its hosts are not asked more often, and not before long where one took more time than this.
 _BELIEVED_SECONDS, _SLOW_SECONDS, _TIMEOUT_SECONDS = 1.0, 30.0, 5.0
+_AT_ONCE = 16
 _BOOTED = "cms_booted"  # key of a node's metadata, see images/nomad/booted.sh
 # For so long after the start of its host a task is in doubt, however the clock of the host was set meanwhile.
 _JUST_NOW_SECONDS = 600.0
@@ -68,6 +70,11 @@ class HostFaults:
             for task, task_state in (allocation["TaskStates"] or {}).items():
                 if events.may_be_cut_off(task_state) and was_cut_off(self._client, allocation["ID"], task):
                     task_state[events.HOST_RESTARTED] = allocation["NodeName"]
+
+    def ask(self, node_ids: Iterable[str]) -> None:
+        """Ask nodes at the same time: those that do not answer are waited for together. It is believed for a moment."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self._ask, set(node_ids)))
 
     def mark_silent(self, allocations: _Allocations) -> None:
         """Set the status of those that run, as far as Nomad knows, and of which their hosts have not said so lately.

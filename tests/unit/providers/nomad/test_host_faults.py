@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 
 import nomad
@@ -25,7 +26,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         node = self.path.partition("node_id=")[2]
         self.asked.append(node)
-        if node == "slow":
+        if node.startswith("slow"):
             self.resume.wait(10)
         self.send_response(404 if node == "away" else 200)
         self.end_headers()
@@ -77,3 +78,10 @@ def test_a_host_is_not_asked_at_every_turn_and_of_one_that_takes_its_time_nothin
 ):
     assert [mark(faults, node), mark(faults, node)] == [told, told]
     assert Handler.asked == [node]
+
+
+def test_hosts_that_do_not_answer_are_waited_for_together(faults: HostFaults):
+    started = time.monotonic()
+    faults.ask(["slow", *(f"slow{number}" for number in range(9)), "there"])
+    assert time.monotonic() - started < 1.5
+    assert [mark(faults, node) for node in ("slow", "slow8", "there")] == [SILENT, SILENT, "running"]
