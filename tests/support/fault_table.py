@@ -42,13 +42,12 @@ def write(path: Path, results: Iterable[Result]) -> None:
     """Write the results of a run into the page."""
     rows = _read(path)
     for result in results:
-        fault, promise, case = _describe(result.node_id)
+        fault, promise, provider = _describe(result.node_id)
         cell = f"{result.outcome}, {result.seconds:.0f} s"
-        if case in _PROVIDERS:
-            rows.setdefault((fault, promise), dict.fromkeys(_PROVIDERS, _NOT_RUN))[case] = cell
+        if provider:
+            rows.setdefault((fault, promise), dict.fromkeys(_PROVIDERS, _NOT_RUN))[provider] = cell
         else:
-            named = f"{promise} ({case})" if case else promise
-            rows[fault, named] = {"nomad": cell, "kubernetes": _NONE}
+            rows[fault, promise] = {"nomad": cell, "kubernetes": _NONE}
     lines = (
         f"| {fault} | {promise} | {cells['nomad']} | {cells['kubernetes']} |\n"
         for (fault, promise), cells in sorted(rows.items())
@@ -67,7 +66,10 @@ def _read(path: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def _describe(node_id: str) -> tuple[str, str, str]:
-    """Return fault, promise and case of a test, in words."""
+    """Return fault, promise and provider of a test; the provider is empty where the test is of no provider."""
     file, _, test = node_id.partition("::")
-    name, _, case = test.removeprefix("test_").partition("[")
-    return Path(file).stem.removeprefix("test_").replace("_", " "), name.replace("_", " "), case.rstrip("]")
+    name, _, case = test.removeprefix("test_").removesuffix("]").partition("[")
+    provider = next((provider for provider in _PROVIDERS if provider in case), "")
+    words = re.sub(f"^{provider}-?|-{provider}$", "", case) if provider else case
+    promise = f"{name.replace('_', ' ')} ({words})" if words else name.replace("_", " ")
+    return Path(file).stem.removeprefix("test_").replace("_", " "), promise, provider
