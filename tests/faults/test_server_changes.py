@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cluster
 
 AUTHORITY = "sha256sum /etc/cloudmesh/cluster/ca.pem"
 DOWN_SECONDS = 120
-REMOVAL_SECONDS = 90  # of a host that is dead, the time until the engine calls it so included
+REMOVAL_SECONDS = 60  # of a host that is dead, the time until the engine calls it so included
 TRACES = "ls -d /etc/cloudmesh /opt/cloudmesh /etc/kubernetes || pgrep 'nomad|kubelet|etcd|kube-apiserver'"
 
 

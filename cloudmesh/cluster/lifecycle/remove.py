@@ -25,7 +25,7 @@ from cloudmesh.cluster.lifecycle.phases import (
     planned_steps,
 )
 from cloudmesh.cluster.lifecycle.servers import check_fewer_servers, forget, tell_hosts, with_servers
-from cloudmesh.cluster.providers.base import Engine
+from cloudmesh.cluster.providers.base import SILENT, Engine
 from cloudmesh.cluster.providers.open_cluster import OpenCluster
 from cloudmesh.cluster.ssh import parallel
 
@@ -254,7 +254,8 @@ def _jobs_on(node: Node, jobs: Sequence[JobStatus]) -> list[str]:
 def _drain_node(run: Removal, node: Node) -> None:
     run.context.report.step(node.name, "drain")
     try:
-        lost = move_jobs_away(run.engine, node)
+        # Kubernetes calls a host down after 40 s or more; who forces its removal need not wait for that.
+        lost = move_jobs_away(run.engine, node, gone=("down", SILENT) if run.force else ("down",))
         if lost:
             run.context.report.note(
                 f"{node.name}: it is down, and what these jobs ran there is lost: {', '.join(lost)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -87,6 +88,21 @@ def test_a_host_that_goes_down_while_it_is_emptied_is_waited_for_no_longer(clock
     engine.nodes = nodes  # type: ignore[method-assign]
     drain(engine)
     assert 12 < clock.now < 20
+
+
+@pytest.mark.parametrize(("force", "seconds"), [(True, 12), (False, 300)])
+def test_a_host_that_falls_silent_is_waited_for_unless_its_removal_is_forced(
+    clock: Clock, force: bool, seconds: int
+) -> None:
+    engine = Engine(jobs_there=["a"], stubborn=True)
+
+    def nodes() -> tuple[Node, ...]:
+        return tuple(replace(node, status="silent" if clock.now > 10 else "ready") for node in engine.workers)
+
+    engine.nodes = nodes  # type: ignore[method-assign]
+    with nullcontext() if force else pytest.raises(ClusterError, match="after 300 s"):
+        drain(engine, force=force)
+    assert seconds - 2 < clock.now < seconds + 5
 
 
 def test_a_host_with_a_service_of_its_own_is_not_drained() -> None:

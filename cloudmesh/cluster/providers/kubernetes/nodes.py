@@ -80,7 +80,7 @@ def parse_node(
     node_status = _describe_status(node, own_pods, server and not _has_dns(metadata["name"], pods))
     if node_status == "ready" and server and apis is not None and address not in apis:
         node_status = "no API"
-    if node_status == "ready" and metadata["name"] in silent:
+    if node_status in ("ready", "draining", "drained") and metadata["name"] in silent:
         node_status = SILENT
     return Node(
         name=operator_name(node),
