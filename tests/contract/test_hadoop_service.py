@@ -90,7 +90,8 @@ def test_hadoop_jobs_share_its_yarn_and_one_that_is_stopped_leaves_nothing_there
 
 def test_a_host_that_has_the_services_data_is_not_removed_and_takes_jobs_as_before(cluster, warehouse):
     nodes = cluster.cms("info", "--output=json").json()["nodes"]
-    (host, *_) = [node["name"] for node in nodes if "server" not in node["roles"]]
+    workers = {node["name"] for node in nodes if "server" not in node["roles"]}
+    host = min(workers & {task["host"] for task in read_job(cluster, SERVICE)["tasks"]})
     outcome = cluster.cms("remove", "--yes", host)
     outcome.expect_failure(1, f"services are bound to it, and have data there: {SERVICE}: stop them first")
     assert outcome.seconds < REFUSED_SECONDS
