@@ -124,7 +124,7 @@ def test_a_native_job_that_fails_fails_the_command(cluster, tmp_path):
     assert outcome.stderr.splitlines()[-1] == "ERROR: job native-bad failed: exit code 5"
 
 
-def test_a_detached_native_job_is_told_by_its_id_and_stopped(cluster, tmp_path):
+def test_a_detached_native_job_is_told_by_its_id_and_stopped_and_its_output_stays(cluster, tmp_path):
     outcome = cluster.cms(
         "submit", "--detach", write_native(cluster, tmp_path, "native-long", "echo begun; sleep 600")
     ).ok()
@@ -132,6 +132,7 @@ def test_a_detached_native_job_is_told_by_its_id_and_stopped(cluster, tmp_path):
     assert wait_until(lambda: cluster.cms("logs", "native-long").ok().stdout == "begun\n", 120), "never: it runs"
     cluster.cms("stop", "native-long").ok()
     assert wait_until(lambda: read_job(cluster, "native-long")["state"] == "stopped", 60), "never: it is stopped"
+    assert cluster.cms("logs", "native-long").ok().stdout == "begun\n"
 
 
 def test_a_service_is_accepted_and_not_waited_for(cluster, tmp_path):

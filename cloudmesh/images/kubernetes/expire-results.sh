@@ -7,7 +7,7 @@ set -eu
 PATH=/opt/cloudmesh/bin:$PATH
 
 # The attempts are listed before Kubernetes is asked: one that comes later is of a job that may be new.
-attempts() { find "$1" -mindepth 3 -maxdepth 3 -type d -printf '%P\n' | grep -E '^[a-z0-9][a-z0-9-]*/[^/]+/[^/]+$' || true; }
+attempts() { find "$1" -mindepth 3 -maxdepth 3 -type d -printf '%P\n' | grep -E '^[a-z0-9][a-z0-9.-]*/[^/]+/[^/]+$' || true; }
 
 # Prints "job.batch/NAME" for those of the jobs named on stdin that there are.
 present() {

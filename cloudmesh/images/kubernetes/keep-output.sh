@@ -9,7 +9,8 @@
 #   JOB/TASK/POD/started     when the pod was, in seconds
 #
 # The kubelet has made RESULTS/JOB/TASK/POD before, and mounted the secrets of the job, one of which is its limit, below
-# KUBELET/UID. The middle of what is larger than its limit is dropped, see shorten-log.pl, also of all other pods: the
+# KUBELET/UID. A pod of a native job has no results; containerd knows its labels, of which one is the job. Its containers, of
+# which there may be several, have JOB/POD/CONTAINER. The middle of what is larger than its limit is dropped, see shorten-log.pl, also of all other pods: the
 # kubelet is told not to (bootstrap.py). expire-results.sh removes what is of jobs that there are no more.
 set -eu
 umask 077
@@ -26,10 +27,27 @@ shortener=$(dirname "$0")/shorten-log.pl
 
 # place_of LOG: sets `place` to the folder in OUTPUT for a file in PODS; it fails where there is none for it.
 place_of() {
-    folder=${1%/*/*}
+    folder=${1%/*/*} container=${1%/*}
     uid=${folder##*_} pod=${folder##*/cms-jobs_}
-    set -- "$results"/*/*/"${pod%_*}"
-    [ -d "$1" ] && place=$output/${1#"$results"/}
+    pod=${pod%_*} container=${container##*/}
+    set -- "$results"/*/*/"$pod"
+    if [ -d "$1" ]; then
+        place=$output/${1#"$results"/}
+    elif [ -e "$folder/no-job" ] || ! job=$(native_job "$uid"); then
+        return 1
+    elif [ -n "$job" ]; then
+        place=$output/$job/$pod/$container
+    else
+        : >"$folder/no-job" # is not asked again
+        return 1
+    fi
+}
+
+# native_job UID: prints the job that a pod is of, if any; it fails where containerd does not tell.
+native_job() {
+    pause=$(ctr containers list --quiet "labels.\"io.kubernetes.pod.uid\"==$1,labels.\"io.cri-containerd.kind\"==sandbox") &&
+        [ -n "$pause" ] && labels=$(ctr containers info "${pause%%[!0-9a-f]*}") || return 1
+    printf '%s\n' "$labels" | sed -n 's|^ *"batch.kubernetes.io/job-name": "\([a-z0-9][a-z0-9.-]*\)",\{0,1\}$|\1|p' | head -n 1
 }
 
 keep() {

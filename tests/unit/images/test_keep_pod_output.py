@@ -14,6 +14,14 @@ from support.waiting import wait_until
 
 IMAGES = Path(__file__).parents[3] / "cloudmesh/images"
 LINE = cri_line(b"x" * 99)
+# What containerd says of the pod u1, answered from a folder: "list" asks for its sandbox.
+CTR = """#!/bin/sh
+case "$*" in
+    "containers list --quiet labels."*"==u1,"*) cat "$CTR/sandbox" ;;
+    "containers list"*) echo ;;
+    "containers info c0ffee") cat "$CTR/labels" ;;
+esac
+"""
 
 
 class Host:
@@ -26,6 +34,9 @@ class Host:
             (folder / script.rpartition("/")[2]).write_text(text)
         for name in ("pods", "results", "kubelet", "kept"):
             (folder / name).mkdir()
+        (folder / "ctr").write_text(CTR)
+        (folder / "ctr").chmod(0o755)
+        self.describe()
 
     def add_pod(self, pod: str = "a-0-x", *, limit: int = 0, results: str = "a/task-0") -> Path:
         """Have a pod start; return its log."""
@@ -36,8 +47,13 @@ class Host:
             (secrets / "log-limit").write_text(str(limit))
         return self.add_log(f"cms-jobs_{pod}_u1")
 
-    def add_log(self, pod: str) -> Path:
-        log = self.folder / "pods" / pod / "task" / "0.log"
+    def describe(self, *labels: str) -> None:
+        """Have containerd know these labels of the pod's sandbox."""
+        (self.folder / "sandbox").write_text("c0ffee\n")
+        (self.folder / "labels").write_text("".join(f'        "{label}": "native",\n' for label in labels))
+
+    def add_log(self, pod: str, container: str = "task") -> Path:
+        log = self.folder / "pods" / pod / container / "0.log"
         log.parent.mkdir(parents=True)
         log.write_bytes(LINE)
         return log
@@ -50,7 +66,8 @@ class Host:
         """Run the script."""
         folders = [str(self.folder / name) for name in ("pods", "results", "kubelet", "kept")]
         command = ["sh", str(self.folder / "keep-output.sh"), *folders]
-        process = subprocess.Popen(command, env={**os.environ, "PAUSE": "0.05"})
+        path = f"{self.folder}:{os.environ['PATH']}"
+        process = subprocess.Popen(command, env={**os.environ, "PATH": path, "CTR": str(self.folder), "PAUSE": "0.05"})
         try:
             yield
         finally:
@@ -112,10 +129,33 @@ def test_the_output_of_a_pod_that_is_gone_is_bounded_as_well(host: Host):
         assert wait_until(host.kept("0.log.gap").exists, 30, 0.05)
 
 
-@pytest.mark.parametrize("pod", ["kube-system_dns_u1", "cms-jobs_native_u1"])
-def test_nothing_is_kept_of_pods_that_are_no_jobs_of_ours(host: Host, pod: str):
+def test_each_container_of_a_native_jobs_pod_is_kept_as_containerd_knows_the_job(host: Host):
+    host.describe("app", "batch.kubernetes.io/job-name")
+    host.add_log("cms-jobs_native-x_u1", "main")
+    host.add_log("cms-jobs_native-x_u1", "sidecar")
+    with host.keeping():
+        for container in ("main", "sidecar"):
+            assert wait_until(host.kept(attempt=f"native/native-x/{container}").exists, 20, 0.02), container
+    assert host.kept("limit", "native/native-x/main").read_text() == f"{1 << 30}\n"
+
+
+def test_a_native_job_is_asked_for_until_containerd_answers(host: Host):
+    host.describe("batch.kubernetes.io/job-name")
+    (host.folder / "sandbox").unlink()
+    log = host.add_log("cms-jobs_native-x_u1")
+    with host.keeping():
+        host.add_pod("a-0-y")
+        assert wait_until(host.kept(attempt="a/task-0/a-0-y").exists, 20, 0.02)
+        assert log.stat().st_nlink == 1
+        host.describe("batch.kubernetes.io/job-name")
+        assert wait_until(host.kept(attempt="native/native-x/task").exists, 20, 0.02)
+
+
+@pytest.mark.parametrize("pod", ["kube-system_dns_u1", "cms-jobs_web_u1"])
+def test_nothing_is_kept_of_pods_that_are_of_no_job(host: Host, pod: str):
+    host.describe("app")
     log = host.add_log(pod)
     with host.keeping():
-        ours = host.add_pod()
-        assert wait_until(host.kept().exists, 20, 0.02)
+        ours = host.add_pod("a-0-y")
+        assert wait_until(host.kept(attempt="a/task-0/a-0-y").exists, 20, 0.02)
     assert (log.stat().st_nlink, ours.stat().st_nlink) == (1, 2)

@@ -21,6 +21,7 @@ from cloudmesh.cluster.providers.kept_log import KeptLog
 from cloudmesh.cluster.providers.kubernetes import pod_status, requests, status
 from cloudmesh.cluster.providers.kubernetes.api_client import call_with_retry, read_bytes
 from cloudmesh.cluster.providers.kubernetes.cri_log import CriLog
+from cloudmesh.cluster.providers.kubernetes.pod_spec import JOB
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 4 << 20
 _LINK = re.compile(r'href="([^"]+)"')
-# Below /var/log, as are all paths here. It has JOB/TASK/POD.
+# Below /var/log, as are all paths here. It has JOB/TASK/POD; of native jobs, whose tasks are pods, JOB/POD/CONTAINER.
 _KEPT = "cloudmesh"
 _STARTED = "started"
 # For so long pods may end after their job was stopped; the kubelet kills them before.
@@ -223,8 +224,9 @@ class JobOutput:
     def _open(self, pod: Mapping[str, Any]) -> PodOutput:
         """Return the output of a pod that there is, of which the first container is read."""
         task, name = pod_status.task_name(pod), pod["metadata"]["name"]
+        attempt = name if pod_status.label(pod, JOB) else pod_status.first_container(pod)
         # The kubelet may have removed the files of containers that were restarted.
-        paths = (f"{_KEPT}/{self._job_id}/{task}/{name}", pod_status.log_folder(pod))
+        paths = (f"{_KEPT}/{self._job_id}/{task}/{attempt}", pod_status.log_folder(pod))
         return PodOutput(HostFolder(self._client, str(pod["spec"]["nodeName"]), *paths), task)
 
 
@@ -241,15 +243,18 @@ def list_deleted_pods(
     """
     there = {pod["metadata"]["name"] for pod in pods}
     created = pod_status.parse_time(root["metadata"]["creationTimestamp"])
-    listed = _list_kept_pods(client, node, root["metadata"]["name"])
+    listed = _list_kept_pods(client, node, root)
     return sorted(pod for pod in listed if pod.name not in there and pod.started > created - _CLOCK_SECONDS)
 
 
-def _list_kept_pods(client: ApiClient, node: str, job_id: str) -> Iterator[KeptPod]:
+def _list_kept_pods(client: ApiClient, node: str, root: Mapping[str, Any]) -> Iterator[KeptPod]:
     """Yield the pods of a job, or of an earlier one of its name, whose output a host keeps."""
-    path = f"{_KEPT}/{job_id}"
+    path = f"{_KEPT}/{root['metadata']['name']}"
+    container = "" if pod_status.label(root, JOB) else pod_status.first_container(root["spec"]["template"])
     with suppress(NotFoundError):
         for task in HostFolder(client, node, path).list_names():
-            for name in HostFolder(client, node, f"{path}/{task}").list_names():
-                folder = HostFolder(client, node, f"{path}/{task}/{name}")
-                yield KeptPod(float(folder.read(_STARTED)), name, task, PodOutput(folder, task))
+            for attempt in HostFolder(client, node, f"{path}/{task}").list_names():
+                if container in ("", attempt):
+                    folder = HostFolder(client, node, f"{path}/{task}/{attempt}")
+                    pod = task if container else attempt
+                    yield KeptPod(float(folder.read(_STARTED)), pod, task, PodOutput(folder, task))

@@ -76,8 +76,8 @@ def has_ended(pod: Mapping[str, Any]) -> bool:
 
 
 def running_container(pod: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the uid of a pod, and the name of its container."""
-    return pod["metadata"]["uid"], _container_status(pod)["name"]
+    """Return the uid of a pod, and the name of its first container."""
+    return pod["metadata"]["uid"], first_container(pod)
 
 
 def mark_silent(pod: MutableMapping[str, Any]) -> None:
@@ -197,8 +197,12 @@ def count_restarts(pod: Mapping[str, Any]) -> int:
 def log_folder(pod: Mapping[str, Any]) -> str:
     """Return where its host keeps the output of a pod's process, below /var/log."""
     metadata = pod["metadata"]
-    container = _container_status(pod).get("name") or pod["spec"]["containers"][0]["name"]
-    return f"pods/{metadata['namespace']}_{metadata['name']}_{metadata['uid']}/{container}"
+    return f"pods/{metadata['namespace']}_{metadata['name']}_{metadata['uid']}/{first_container(pod)}"
+
+
+def first_container(pod: Mapping[str, Any]) -> str:
+    """Return the name of the container of a pod, or of a pod's template, that is read."""
+    return str(pod["spec"]["containers"][0]["name"])
 
 
 def age_key(pod: Mapping[str, Any]) -> tuple[str, str]:
@@ -264,7 +268,9 @@ def _previous_end(pod: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _container_status(pod: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(iter(pod.get("status", {}).get("containerStatuses", [])), {})
+    """Return what is known of a pod's first container; the kubelet sorts them by name."""
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    return next((status for status in statuses if status["name"] == first_container(pod)), {})
 
 
 def _controller_kind(pod: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ DOWN = "error trying to reach service: dial tcp 10.0.0.2:10250: connect: connect
 def build_pod(name: str, node: str, state: dict[str, Any] = RUNNING) -> dict[str, Any]:
     return {
         "metadata": {"name": name, "uid": f"uid-of-{name}"},
-        "spec": {"nodeName": node},
+        "spec": {"nodeName": node, "containers": [{"name": "task"}]},
         "status": {
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": "True"}],
@@ -97,7 +97,7 @@ def test_what_ran_before_its_host_was_restarted_is_unknown(faults: HostFaults) -
 
 def test_what_has_just_ended_is_told_as_its_host_reports_it(faults: HostFaults) -> None:
     Handler.pods["a"] = build_pod("a", "up", ENDED) | {
-        "status": {"phase": "Failed", "containerStatuses": [{"state": ENDED}]}
+        "status": {"phase": "Failed", "containerStatuses": [{"name": "task", "state": ENDED}]}
     }
     assert read_states(faults, build_pod("a", "up")) == [State.FAILED]
 

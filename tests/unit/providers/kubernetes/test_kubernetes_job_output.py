@@ -136,6 +136,15 @@ def test_tasks_of_other_groups_and_of_an_earlier_job_of_the_name_are_left_out(ho
     assert told(output.read_deleted(ROOT, [])) == b"new\n"
 
 
+def test_of_a_native_jobs_pod_the_first_container_is_told(hosts: Hosts, output: JobOutput):
+    template = {"spec": {"containers": [{"name": "main"}, {"name": "aside"}]}}
+    root = {"metadata": {"name": "a", "creationTimestamp": CREATED}, "spec": {"template": template}}
+    hosts.keep("h1", "a-x", "aside", cri_line(b"no"))
+    hosts.keep("h1", "a-x", "main", cri_line(b"text"))
+    output.must_wait([])
+    assert told(output.read_deleted(root, [])) == b"text\n"
+
+
 def test_attempts_on_a_host_are_told_in_their_order(hosts: Hosts, output: JobOutput):
     hosts.keep("h1", "task-0", "a-0-b", cri_line(b"1"), started=STARTED)
     hosts.keep("h1", "task-0", "a-0-a", cri_line(b"2"), started=STARTED + 5)

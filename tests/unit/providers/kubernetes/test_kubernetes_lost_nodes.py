@@ -41,8 +41,8 @@ def build_pod(index: int, node: str) -> dict[str, Any]:
             "labels": labels,
             "annotations": annotations,
         },
-        "spec": {"nodeName": node, "containers": [{"image": "x"}]},
-        "status": {"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": ended}}]},
+        "spec": {"nodeName": node, "containers": [{"name": "task", "image": "x"}]},
+        "status": {"phase": "Succeeded", "containerStatuses": [{"name": "task", "state": {"terminated": ended}}]},
     }
 
 

@@ -24,8 +24,12 @@ def pod(name: str, role: str, state: dict, *conditions: dict, number: str = "", 
     labels = {pod_spec.JOB: "pi-1", pod_spec.ROLE: role} | ({"spark-exec-id": number} if number else {})
     return {
         "metadata": {"name": name, "creationTimestamp": BEGAN, "labels": labels},
-        "spec": {"nodeName": "h1", "containers": [{"image": "x:1"}]},
-        "status": {"phase": phase, "containerStatuses": [{"state": state}], "conditions": list(conditions)},
+        "spec": {"nodeName": "h1", "containers": [{"name": "task", "image": "x:1"}]},
+        "status": {
+            "phase": phase,
+            "containerStatuses": [{"name": "task", "state": state}],
+            "conditions": list(conditions),
+        },
     }
 
 
@@ -366,3 +370,12 @@ def test_a_job_whose_host_was_restarted_is_unknown_until_kubernetes_has_decided_
     cut_off = {"terminated": {"reason": "Unknown", "exitCode": 255, "finishedAt": None}}
     job_status = read_status(build_job(), pod("d", "driver", cut_off, phase="Failed"))
     assert (job_status.state, job_status.reason) == (State.UNKNOWN, "its host h1 was restarted")
+
+
+def test_of_a_pod_with_several_containers_the_first_is_told_however_the_kubelet_sorts_them():
+    several = pod("native-x", "", RUNNING, READY)
+    several["spec"]["containers"].append({"name": "aside", "image": "y:1"})
+    several["status"]["containerStatuses"].insert(0, {"name": "aside", "state": ended(3)})
+    assert pod_status.state(several) is State.RUNNING
+    several["status"]["containerStatuses"][1]["state"] = ended(0)
+    assert pod_status.exit_code(several) == 0
