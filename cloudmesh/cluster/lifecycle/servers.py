@@ -12,15 +12,13 @@ from cloudmesh.cluster.core.errors import ClusterError, UsageError
 from cloudmesh.cluster.core.model import Host, Marker, Node, Role
 from cloudmesh.cluster.hosts import discovery, marker
 from cloudmesh.cluster.lifecycle import plan
-from cloudmesh.cluster.providers.base import Engine, Provider
+from cloudmesh.cluster.providers.base import NOT_LIVING, Engine, Provider
 from cloudmesh.cluster.ssh import parallel
 
 if TYPE_CHECKING:
     from cloudmesh.cluster.ssh.connection import Connection
 
 _TELL_SECONDS = 120.0
-# Statuses of servers that take no part in what the servers decide.
-_DEAD = ("down", "no API", "missing")
 
 
 def with_servers(spec: ClusterSpec, servers: Sequence[str]) -> ClusterSpec:
@@ -55,15 +53,15 @@ def check_fewer_servers(cluster: str, nodes: Sequence[Node], leaving: Mapping[Ho
         leaving: the servers that are to be taken out, one after the other, by host; those first that are dead.
     """
     servers = {node.address: node for node in nodes if Role.SERVER in node.roles}
-    for host, node in sorted(leaving.items(), key=lambda item: item[1].status not in _DEAD):
+    for host, node in sorted(leaving.items(), key=lambda item: item[1].status not in NOT_LIVING):
         if servers.pop(node.address, None) is None:
             continue
         if not servers:
             raise UsageError(f"{host} is the last server: to end the cluster, use `cms cluster kill -n {cluster}`")
-        living = sum(server.status not in _DEAD for server in servers.values())
+        living = sum(server.status not in NOT_LIVING for server in servers.values())
         if living <= len(servers) // 2:
             raise UsageError(
-                f"{host} is not removed: without it {living} of {len(servers)} servers would live, which is no "
+                f"{host} is not removed: without it {living} of {len(servers)} servers are known to live, which is no "
                 "majority: start those that are down, or remove these first"
             )
 

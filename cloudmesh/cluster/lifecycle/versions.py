@@ -8,9 +8,7 @@ from cloudmesh.cluster.binaries.pinned import find_engine, pinned_versions, vers
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec
 from cloudmesh.cluster.core.errors import ClusterError, UsageError
 from cloudmesh.cluster.core.model import Node, Role
-
-# Statuses of servers that run nothing now; what they ran is old.
-_SILENT = ("down", "missing", "unknown")
+from cloudmesh.cluster.providers.base import NOT_LIVING
 
 
 def version_of(nodes: Iterable[Node], spec: ClusterSpec, *, between: bool) -> str:
@@ -24,8 +22,9 @@ def version_of(nodes: Iterable[Node], spec: ClusterSpec, *, between: bool) -> st
     Raises:
         ClusterError: the servers have several versions, and may not.
     """
+    # What others ran is old.
     running = {
-        node.version for node in nodes if Role.SERVER in node.roles and node.status not in _SILENT and node.version
+        node.version for node in nodes if Role.SERVER in node.roles and node.status not in NOT_LIVING and node.version
     }
     if len(running) > 1 and not between:
         newest = max(running, key=version_numbers)

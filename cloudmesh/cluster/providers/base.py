@@ -100,6 +100,8 @@ class TaskHost(NamedTuple):
 
 # Statuses of nodes: one that the engine has no more, and one of which it has not heard for a while.
 MISSING, SILENT = "missing", "silent"
+# Those of servers of which it is not known that they take part in what the servers decide.
+NOT_LIVING = ("down", "no API", MISSING, SILENT, "unknown")
 # Statuses of nodes that have all they need; the operator has told the engine to give some of them no jobs.
 OUT_OF_USE = ("draining", "drained")
 IN_PLACE = ("ready", *OUT_OF_USE)
