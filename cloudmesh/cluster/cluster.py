@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from cloudmesh.cluster.health.check_results import CheckResult
     from cloudmesh.cluster.jobs.result_copy import CopySummary
 
-Hosts = str | Sequence[Host]
-"""Hosts as users write them, "admin@node[01-10],10.0.0.5:2222", or as `Host` values."""
+Hosts = str | Sequence[str | Host]
+"""Hosts as users write them, "admin@node[01-10],10.0.0.5:2222", or a list of such texts and of `Host` values."""
 
 OutputHandler = Callable[[Chunk], None]
 
@@ -79,7 +79,7 @@ def connection_context(
         settings=SshSettings(known_hosts.default_path(), accept_new_hostkeys, note=listener.note),
         report=listener,
         operator=f"{getpass.getuser()}@{socket.gethostname()}",
-        hosts=_hosts(hosts, user, port, key) if hosts else (),
+        hosts=() if hosts == "" else _parse(hosts, user, port, key),
         user=user,
         key=key,
         port=port,
@@ -164,7 +164,7 @@ class Cluster:
             HostsError: hosts that failed, each with its cause; the others are in.
         """
         cluster = cls(name, context or connection_context(**options))
-        parsed = cluster._parse(hosts)
+        parsed = cluster._parse_new(hosts)
         # They are the cluster's: it is found by them, whatever else is known.
         cluster.context = replace(cluster.context, hosts=(*cluster.context.hosts, *parsed))
         request = Request(cluster.name, load_provider(provider), parsed, servers, nodes, debian, images, version)
@@ -266,8 +266,9 @@ class Cluster:
             LockedError: another operator is changing the cluster or a host.
             HostsError: hosts that failed, each with its cause; the others are in.
         """
+        parsed = self._parse(hosts)
         with self._open() as opened:
-            return add.add(opened, self._parse(hosts), as_servers=as_servers)
+            return add.add(opened, parsed, as_servers=as_servers)
 
     def remove(self, hosts: Hosts, *, force: bool = False, agree: Callable[[str], None] | None = None) -> None:
         """Drain hosts, take them out of the cluster and clean them.
@@ -285,8 +286,9 @@ class Cluster:
             UsageError: a host is a server without which those that live are no majority.
             HostsError: hosts that failed, each with its cause.
         """
+        parsed = self._parse(hosts)
         with self._open() as opened:
-            remove.remove(opened, self._parse(hosts), moved_data.move, force=force, agree=agree)
+            remove.remove(opened, parsed, moved_data.move, force=force, agree=agree)
 
     def upgrade(self, to: str = "", *, agree: Callable[[str], None] | None = None) -> None:
         """Bring the engine to another version, host after host, servers first; jobs go on.
@@ -362,7 +364,7 @@ class Cluster:
         """
         if verb == "create":
             provider = load_provider(options.pop("provider", "nomad"))
-            return create.plan_create(self.context, Request(self.name, provider, self._parse(hosts), **options))
+            return create.plan_create(self.context, Request(self.name, provider, self._parse_new(hosts), **options))
         if verb == "restore":
             opener = _opener(options.pop("passphrase", ""), options.pop("identity", ""))
             request, saved = self._restoration(options.pop("path"), opener, hosts, **options)
@@ -380,8 +382,9 @@ class Cluster:
         planners = {"add": add.plan_add, "remove": remove.plan_remove}
         if verb not in planners:
             raise UsageError(f"{verb!a} has no plan: use create, add, remove, rotate, upgrade, kill or restore")
+        parsed = self._parse(hosts)
         with self._open() as opened:
-            return planners[verb](opened, self._parse(hosts), **options)
+            return planners[verb](opened, parsed, **options)
 
     def kubeconfig(self) -> bytes:
         """Return the file by which kubectl reaches the cluster, with an administrator's key for a week in it.
@@ -497,7 +500,7 @@ class Cluster:
         """Return what `restore` is asked, and the backup that was read."""
         saved = restore.read(self.name, Path(path).expanduser(), opener)
         provider = load_provider(saved.provider)
-        return Request(self.name, provider, self._parse(hosts), servers, nodes, debian, images), saved
+        return Request(self.name, provider, self._parse_new(hosts), servers, nodes, debian, images), saved
 
     @contextmanager
     def _open(self) -> Iterator[OpenCluster]:
@@ -505,7 +508,11 @@ class Cluster:
             yield opened
 
     def _parse(self, hosts: Hosts) -> tuple[Host, ...]:
-        return _hosts(hosts, self.context.user, self.context.port, self.context.key) if hosts else ()
+        return _parse(hosts, self.context.user, self.context.port, self.context.key)
+
+    def _parse_new(self, hosts: Hosts) -> tuple[Host, ...]:
+        """Return the hosts to make a cluster of; none where nothing is said, which stands for local hosts."""
+        return () if hosts == "" else self._parse(hosts)
 
 
 class Job:
@@ -654,10 +661,22 @@ def fetch_binaries(
     return [dict(row) for row in list_files(kind, version=version)]
 
 
-def _hosts(hosts: Hosts, user: str, port: int, key: str) -> tuple[Host, ...]:
-    if not isinstance(hosts, str):
-        return tuple(hosts)
-    return known_hosts.complete(host_list.parse_hosts(hosts, user=user, port=port, key=key))
+def _parse(hosts: Hosts, user: str, port: int, key: str) -> tuple[Host, ...]:
+    """Return the hosts that are named, those of a text with the login that served before.
+
+    Raises:
+        UsageError: one is malformed or given twice, or there is none: a list that has come to be empty is a mistake.
+    """
+    parsed: dict[Host, None] = {}
+    for item in [hosts] if isinstance(hosts, str) else hosts:
+        items = (item,) if isinstance(item, Host) else host_list.parse_hosts(item, user=user, port=port, key=key)
+        for host in items if isinstance(item, Host) else known_hosts.complete(items):
+            if host in parsed:
+                raise UsageError(f"host {host} is given twice: name it once")
+            parsed[host] = None
+    if not parsed:
+        raise UsageError("no host given")
+    return tuple(parsed)
 
 
 def _opener(passphrase: str | Callable[[], str], identity: str | Path) -> Opener:

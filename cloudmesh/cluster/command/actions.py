@@ -63,10 +63,10 @@ def create(arguments: Arguments) -> None:
         **_options_for_new_hosts(arguments),
     }
     if arguments.flag("--dryrun"):
-        steps = arguments.cluster.plan("create", arguments.hostnames, **options)
+        steps = arguments.cluster.plan("create", arguments.hostnames or "", **options)
         arguments.show(steps, STEP_COLUMNS, nothing="nothing to do")
         return
-    Cluster.create(arguments.name, arguments.hostnames, context=arguments.context, **options)
+    Cluster.create(arguments.name, arguments.hostnames or "", context=arguments.context, **options)
 
 
 def _options_for_new_hosts(arguments: Arguments) -> dict[str, Any]:
@@ -142,10 +142,10 @@ def restore(arguments: Arguments) -> None:
         **_options_for_new_hosts(arguments),
     }
     if arguments.flag("--dryrun"):
-        steps = arguments.cluster.plan("restore", arguments.hostnames, **options)
+        steps = arguments.cluster.plan("restore", arguments.hostnames or "", **options)
         arguments.show(steps, STEP_COLUMNS, nothing="nothing to do")
         return
-    Cluster.restore(arguments.name, hosts=arguments.hostnames, context=arguments.context, **options)
+    Cluster.restore(arguments.name, hosts=arguments.hostnames or "", context=arguments.context, **options)
 
 
 def list_clusters(arguments: Arguments) -> None:
@@ -256,7 +256,7 @@ def find_log_file(arguments: Arguments) -> str:
 
 
 def _show_plan(arguments: Arguments, verb: str, **options: bool | str) -> None:
-    hosts = arguments.hostnames if arguments.arguments["HOSTNAMES"] else ()
+    hosts = arguments.hostnames if arguments.arguments["HOSTNAMES"] else ""
     arguments.show(arguments.cluster.plan(verb, hosts, **options), STEP_COLUMNS, nothing="nothing to do")
 
 
