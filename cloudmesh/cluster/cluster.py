@@ -167,7 +167,8 @@ class Cluster:
         parsed = cluster._parse_new(hosts)
         # They are the cluster's: it is found by them, whatever else is known.
         cluster.context = replace(cluster.context, hosts=(*cluster.context.hosts, *parsed))
-        request = Request(cluster.name, load_provider(provider), parsed, servers, nodes, debian, images, version)
+        chosen = _list("images", images)
+        request = Request(cluster.name, load_provider(provider), parsed, servers, nodes, debian, chosen, version)
         create.create(cluster.context, request)
         return cluster
 
@@ -500,7 +501,9 @@ class Cluster:
         """Return what `restore` is asked, and the backup that was read."""
         saved = restore.read(self.name, Path(path).expanduser(), opener)
         provider = load_provider(saved.provider)
-        return Request(self.name, provider, self._parse_new(hosts), servers, nodes, debian, images), saved
+        return Request(
+            self.name, provider, self._parse_new(hosts), servers, nodes, debian, _list("images", images)
+        ), saved
 
     @contextmanager
     def _open(self) -> Iterator[OpenCluster]:
@@ -606,7 +609,9 @@ def load_job(
 
     if isinstance(job, JobSpec):
         return job
-    loaded = load(str(job), list(arguments), {name: _text(value) for name, value in (params or {}).items()})
+    loaded = load(
+        str(job), _list("arguments", arguments), {name: _text(value) for name, value in (params or {}).items()}
+    )
     if isinstance(loaded, NativeJob):
         raise UsageError(f"{job}: is a job in an engine's own language: use Cluster.submit_native")
     return loaded
@@ -622,7 +627,7 @@ def build_images(context: Context, images: Sequence[str] = ()) -> tuple[str, ...
     from cloudmesh.cluster.images import catalog
     from cloudmesh.cluster.images.build import build_builtin_image
 
-    return tuple(build_builtin_image(name, context) for name in images or catalog.IMAGES)
+    return tuple(build_builtin_image(name, context) for name in _list("images", images) or catalog.IMAGES)
 
 
 def list_images(images: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -630,7 +635,7 @@ def list_images(images: Sequence[str] = ()) -> list[dict[str, Any]]:
     from cloudmesh.cluster.docker_daemon.debian_base import image_sizes
     from cloudmesh.cluster.images import catalog
 
-    tags = {name: catalog.tag(name) for name in images or catalog.IMAGES}
+    tags = {name: catalog.tag(name) for name in _list("images", images) or catalog.IMAGES}
     sizes = image_sizes(tags.values())
     return [
         {"name": name, "tag": tag, "built": tag in sizes, "size_mb": sizes.get(tag, 0) // 1_000_000}
@@ -690,6 +695,13 @@ def _opener(passphrase: str | Callable[[], str], identity: str | Path) -> Opener
     if callable(passphrase):
         return Opener(passphrase, key)
     return Opener((lambda: passphrase) if passphrase else None, key)
+
+
+def _list(name: str, texts: Sequence[str]) -> list[str]:
+    """Return texts as a list; UsageError: it is a single one, which Python would take for a list of its letters."""
+    if isinstance(texts, str):
+        raise UsageError(f"{name}={texts[:60]!a} is one text: use a list, {name}=[{texts[:60]!a}]")
+    return list(texts)
 
 
 def _text(value: object) -> str:

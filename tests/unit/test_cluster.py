@@ -1,4 +1,4 @@
-"""The hosts that programs name: texts, lists of texts and values, and never by mistake none."""
+"""What programs may say: hosts as texts, lists of texts and values, and never by mistake none; lists as lists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudmesh.cluster.cluster import Cluster, Hosts, connection_context
+from cloudmesh.cluster.cluster import Cluster, Hosts, build_images, connection_context, load_job
 from cloudmesh.cluster.core.errors import UsageError
 from cloudmesh.cluster.core.model import Host
 
@@ -48,3 +48,12 @@ def test_a_host_that_is_named_twice_is_refused(hosts: Hosts) -> None:
 def test_hosts_are_read_before_a_cluster_is_looked_for(verb: str) -> None:
     with pytest.raises(UsageError, match="no host given"):
         getattr(Cluster("demo"), verb)([])
+
+
+def test_a_text_in_place_of_a_list_is_not_taken_for_its_letters(tmp_path: Path) -> None:
+    program = tmp_path / "pi.py"
+    program.write_text("print(3)\n")
+    with pytest.raises(UsageError, match=r"arguments='1000' is one text: use a list, arguments=\['1000'\]"):
+        load_job(program, "1000")
+    with pytest.raises(UsageError, match="images='spark' is one text"):
+        build_images(connection_context(), "spark")
