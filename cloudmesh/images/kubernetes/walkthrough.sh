@@ -65,13 +65,17 @@ place_registry_servers() {
 }
 
 remember_kernel() {
+    keep settings settings
+    keep xtables xtables_lock
+}
+
+settings() {
     for setting in $SETTINGS; do
         [ ! -e "/proc/sys/$setting" ] || printf '%s %s\n' "$setting" "$(cat "/proc/sys/$setting")"
-    done >"$STATE/settings.new"
-    [ -e "$STATE/settings" ] || mv "$STATE/settings.new" "$STATE/settings"
-    [ -e "$STATE/modules" ] || { cut -d ' ' -f 1 /proc/modules 2>/dev/null || true; } >"$STATE/modules"
-    [ -e "$STATE/xtables" ] || if [ -e /run/xtables.lock ]; then echo theirs; fi >"$STATE/xtables"
+    done
 }
+
+xtables_lock() { if [ -e /run/xtables.lock ]; then echo theirs; fi; }
 
 # Debian's packages start their service as soon as they are installed, unless it is masked. A service that was there
 # before is left alone.
