@@ -55,12 +55,12 @@ engines:
 images:
 	$(BIN)/cms cluster image build
 
-# Unit tests have what the tests on clusters leave of the processors.
+# Unit tests have what the tests on clusters leave of the processors. Of the faults there is a sample.
 test: slow-parts test-tools clear-tests ## unit tests, and those on real clusters of local hosts; three quarters of an hour
 	@$(MAKE) --no-print-directory -j 2 UNIT_TESTS_BESIDE=4 unit clusters
 
 clusters:
-	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -n $(CLUSTER_TESTS_BESIDE) -m "cluster and not faults" $(or $(TESTS),tests)
+	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -n $(CLUSTER_TESTS_BESIDE) -m "cluster and (sample or not faults)" $(or $(TESTS),tests)
 
 test-faults: slow-parts test-tools clear-tests ## hosts, clients, links, disks and mirrors that fail, and what kill leaves, on real clusters
 	$(BIN)/python -m pytest -v --durations=25 $(BESIDE) -m faults --faults-page=docs/faults.md $(or $(TESTS),tests)

@@ -13,7 +13,7 @@ import pytest
 from support.cms import USER, Operator
 from support.hosts import PASSWORD, ContainerHost, HostGroup, make_unique_name, start_hosts
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.sample]
 
 
 @pytest.fixture(scope="module")

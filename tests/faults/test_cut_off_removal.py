@@ -11,7 +11,7 @@ from support import snapshot
 from support.cms import Operator
 from support.hosts import ContainerHost, make_unique_name, start_hosts
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.sample]
 
 MOMENTS = {
     "nomad": ("stop Nomad", "remove Docker", "remove packages and files"),

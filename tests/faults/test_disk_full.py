@@ -10,7 +10,7 @@ from support.hosts import ContainerHost, prepare_local_cluster
 from cloudmesh.cluster.binaries.provision import provide
 from cloudmesh.cluster.core.report import Silence
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.sample]
 
 CONFIG, ENGINE, REGISTRY = "/etc/cloudmesh", "/opt/cloudmesh", "/var/lib/cloudmesh/registry"
 

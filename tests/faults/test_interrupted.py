@@ -12,7 +12,7 @@ from contract.conftest import PROVIDERS
 from support.hosts import prepare_local_cluster
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.sample]
 
 
 MOMENTS = {
