@@ -23,9 +23,14 @@ JOBS: dict[str, dict] = {
     "left-hungry": {"command": ["python3", "-c", HUNGRY]},
     "left-slow": {"command": ["sleep", "600"], "timeoutSeconds": 8},
     "left-unborn": {"image": "{registry}/no/such:1"},
-    "left-brief": {"command": ["sh", "-c", LEAVE], "ttlSeconds": SHORT_TTL},
-    "left-long": {"command": ["sh", "-c", LEAVE]},
+    "left-brief": {"command": ["sh", "-c", LEAVE], "ttlSeconds": SHORT_TTL, "files": ["note.txt"]},
+    "left-long": {"command": ["sh", "-c", LEAVE], "files": ["note.txt"]},
 }
+# What the registry does by itself now and then, of all that is old enough; and then, which jobs' images it has.
+COLLECT = """
+    cd /etc/cloudmesh/cluster && [ -e registry-collect.sh ] || exit 0
+    sh registry-collect.sh 0 && ls /var/lib/cloudmesh/registry/docker/registry/v2/repositories/cms-jobs
+"""
 # On the server, by its own credentials.
 SECRETS_OF = {
     "nomad": """
@@ -45,6 +50,7 @@ SECRETS_OF = {
 def left(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """Return `JOBS` as `jobs` listed them when all of them had ended, by id."""
     folder, ended = tmp_path_factory.mktemp("jobs"), {}
+    (folder / "note.txt").write_text("a file makes an image of its own of a job\n")
     registry = cluster.cms("info", "--output=json").json()["registry"]
     for job_id, spec in JOBS.items():
         image = spec.get("image", "spark").format(registry=registry)
@@ -116,6 +122,9 @@ def test_a_job_and_its_results_are_kept_for_its_time_to_live_and_no_longer(clust
         )
 
     assert wait_until(has_gone, 150, pause=5), "never: the hosts have removed its results"
+    images = "".join(said for _, said in run_on_all(cluster, COLLECT)).split()
+    assert "left-brief" not in images, "its image has gone with it"
+    assert "left-long" in images
     assert "left-long" in list_jobs(cluster)
     cluster.cms("get", "left-long", str(tmp_path / "long")).ok()
     assert [path.read_text() for path in (tmp_path / "long").rglob("kept")] == ["kept\n"]

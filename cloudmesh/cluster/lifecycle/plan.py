@@ -257,7 +257,8 @@ def names_of_servers(spec: ClusterSpec, address: str) -> dict[str, bytes]:
 def _registry_files(spec: ClusterSpec, address: str) -> dict[str, bytes]:
     """Return what makes a server's registry: what hosts read, and, on loopback, what servers and operators write."""
     readers = _registry_config(f"{address}:{REGISTRY_PORT}", f"{_CONFIG}/ca.pem")
-    units, files = ["cloudmesh-registry.service"], registry_sync_files(spec)
+    units, files = ["cloudmesh-registry.service", "cloudmesh-registry-collect.service"], registry_sync_files(spec)
+    files["etc/registry-collect.sh"] = host_script.load("host/registry-collect.sh").encode()
     if spec.secrets.writers:
         writers = _registry_config(f"127.0.0.1:{REGISTRY_WRITER_PORT}", f"{_CONFIG}/writers.pem")
         readers["storage"] = {**readers["storage"], "maintenance": {"readonly": {"enabled": True}}}

@@ -98,10 +98,10 @@ take_manifest() (
     keep "$manifest" "$3" && refer "$(revision_of "$2" "$3")" "$3"
 )
 
-# name REPOSITORY TAG SHA-256
+# name REPOSITORY TAG SHA-256; registry-collect.sh looks at how old that is.
 name() {
     tag=$STORE/repositories/$1/_manifests/tags/$2
-    refer "$tag/index/sha256/$3" "$3" && refer "$tag/current" "$3"
+    refer "$tag/index/sha256/$3" "$3" && refer "$tag/current" "$3" && touch "$tag/current/link"
 }
 
 # take_pushed REPOSITORY TAG SHA-256: from the first server that has it.
@@ -117,7 +117,13 @@ take_pushed() {
 
 # take_repository SERVER REPOSITORY: a tag that is here already stays as it is. An image of a job never changes.
 take_repository() {
-    case $2 in cms-jobs/*) if [ -d "$STORE/repositories/$2/_manifests/tags" ]; then return 0; fi ;; esac
+    case $2 in
+        cms-jobs/*)
+            if [ -d "$STORE/repositories/$2/_manifests/tags" ]; then return 0; fi
+            # Its job is gone, and the other server will notice it.
+            if [ -e "$scratch/known" ] && ! grep -qxF -e "${2#cms-jobs/}" "$scratch/jobs"; then return 0; fi
+            ;;
+    esac
     for tag in $(tags "$1" "$2"); do
         digest=$(ask "$1" "/v2/$2/manifests/$tag" --head -H "Accept: $MANIFESTS" |
             sed -n 's/^[Dd]ocker-[Cc]ontent-[Dd]igest: *sha256:\([0-9a-f]*\).*/\1/p')
@@ -135,6 +141,8 @@ pushed() {
 }
 
 all() {
+    # At boot, the engine may not say it yet.
+    if sh "$CONFIG/jobs.sh" >"$scratch/jobs" 2>/dev/null; then touch "$scratch/known"; fi
     for other in $(others); do
         repositories "$other" | while read -r repository; do take_repository "$other" "$repository" || true; done
     done

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,20 +78,38 @@ class Server:
 
     def sync(self, verb: str, pushed: dict[tuple[str, str], str] | None = None) -> str:
         """Run the script; return why it failed."""
-        script = host_script.load("host/registry-sync.sh")
-        for there, here in (
-            ("CONFIG=/etc/cloudmesh/cluster", f"CONFIG={self.folder}"),
-            ("DATA=/var/lib/cloudmesh/registry", f"DATA={self.data}"),
-            ("registry.cloudmesh:5443", f"registry.cloudmesh:{self.port}"),
-        ):
-            assert there in script
-            script = script.replace(there, here)
+        script = self._adapt("host/registry-sync.sh").replace(
+            "registry.cloudmesh:5443", f"registry.cloudmesh:{self.port}"
+        )
         lines = [f"{repo} {tag} {digest.partition(':')[2]}\n" for (repo, tag), digest in (pushed or {}).items()]
         (self.folder / "pushed").write_text("".join(lines))
         run = self._run("sh", "-c", script, "sync", verb)
         assert not list(self.data.glob("sync.*"))
         assert (run.returncode == 0) == ("::fail" not in run.stdout)
         return run.stdout
+
+    def collect(self, minutes: float = 0) -> None:
+        """Take out what no job needs and is older, twice: the first time, blobs are set aside."""
+        for _ in range(2):
+            run = self._run("sh", "-c", self._adapt("host/registry-collect.sh"), "collect", str(minutes))
+            assert run.stderr == ""
+        assert not list(self.data.glob("collect.*"))
+
+    def have_jobs(self, *job_ids: str, answers: bool = True) -> None:
+        """Let the engine have these jobs, and no others."""
+        lines = "".join(f"echo {job_id}\n" for job_id in job_ids)
+        (self.folder / "jobs.sh").write_text(f"{lines}exit {int(not answers)}\n")
+
+    def _adapt(self, name: str) -> str:
+        """Return a host's script for this server's folders."""
+        script = host_script.load(name)
+        for there, here in (
+            ("CONFIG=/etc/cloudmesh/cluster", f"CONFIG={self.folder}"),
+            ("DATA=/var/lib/cloudmesh/registry", f"DATA={self.data}"),
+        ):
+            assert there in script
+            script = script.replace(there, here)
+        return script
 
 
 @pytest.fixture
@@ -138,7 +159,7 @@ def test_an_image_that_was_pushed_is_fetched_with_all_that_belongs_to_it(servers
 
 
 def layers_of_a_job(content: bytes = b"a file") -> bytes:
-    return gzip.compress(archive.pack({"file": (content, 0o644)}))
+    return gzip.compress(archive.pack({"file": (content, 0o644)}), mtime=0)
 
 
 def stored(server: Server) -> set[str]:
@@ -233,3 +254,80 @@ def test_a_blob_that_came_damaged_is_not_kept(servers: list[Server]) -> None:
 
 def test_where_no_other_server_answers_nothing_is_wrong(servers: list[Server]) -> None:
     assert servers[0].sync("all") == ""
+
+
+def put_jobs(server: Server, *job_ids: str) -> dict[str, str]:
+    """Put an image and those of jobs into a registry; return the digests of the latter by job."""
+    with server.writing() as registry:
+        put_image(registry, server.folder, "team/tool", b"a program")
+        for job_id in job_ids:
+            registry.append_layer("team/tool", "1", layers_of_a_job(job_id.encode()), f"cms-jobs/{job_id}", "abc")
+        return {job_id: registry.digest(f"cms-jobs/{job_id}", "abc") for job_id in job_ids}
+
+
+def test_the_image_of_a_job_goes_with_it_and_what_others_need_stays(servers: list[Server]) -> None:
+    server = servers[0]
+    digests = put_jobs(server, "one", "two")
+    server.have_jobs("two", "other")
+    before = stored(server)
+    server.collect()
+    assert digests["one"].partition(":")[2] not in stored(server)
+    assert len(before - stored(server)) == 3, "its manifest, its configuration and its files"
+    with server.serving():
+        assert server.ask("/v2/cms-jobs/one/manifests/abc") == "404"
+        assert server.ask("/v2/cms-jobs/two/manifests/abc") == "200"
+        assert server.ask("/v2/team/tool/manifests/1") == "200"
+    # The same job again brings the same image.
+    assert put_jobs(server, "one", "two") == digests
+    assert stored(server) == before
+
+
+def test_nothing_goes_where_the_engine_does_not_say_which_jobs_it_has(servers: list[Server]) -> None:
+    server = servers[0]
+    put_jobs(server, "one")
+    before = stored(server)
+    server.have_jobs(answers=False)
+    run = server._run("sh", "-c", server._adapt("host/registry-collect.sh"), "collect", "0")
+    assert run.returncode == 1
+    assert stored(server) == before
+
+
+def test_an_image_whose_job_is_still_to_come_stays(servers: list[Server]) -> None:
+    server = servers[0]
+    put_jobs(server, "one")
+    server.have_jobs()
+    for file in server.data.rglob("*"):
+        os.utime(file, (time.time() - 7200,) * 2)
+    put_jobs(server, "one")  # it is there, and written again
+    before = stored(server)
+    server.collect(60)
+    assert stored(server) == before
+    server.collect()
+    assert stored(server) != before
+
+
+def test_a_blob_that_a_push_has_found_meanwhile_comes_back(servers: list[Server]) -> None:
+    server = servers[0]
+    put_jobs(server, "one")
+    server.have_jobs()
+    before, links = stored(server), server.data / "docker/registry/v2/repositories/cms-jobs"
+    saved = server.folder / "saved"
+    shutil.copytree(links, saved)
+    script = server._adapt("host/registry-collect.sh")
+    server._run("sh", "-c", script, "collect", "0")
+    assert stored(server) != before
+    shutil.copytree(saved, links, dirs_exist_ok=True)
+    server.have_jobs("one")
+    server._run("sh", "-c", script, "collect", "0")
+    assert stored(server) == before
+
+
+def test_a_server_does_not_fetch_the_image_of_a_job_that_is_gone(servers: list[Server]) -> None:
+    first, second, _ = servers
+    put_jobs(first, "one", "two")
+    second.have_jobs("two")
+    with first.serving():
+        second.sync("all")
+    with second.serving():
+        assert second.ask("/v2/cms-jobs/one/manifests/abc") == "404"
+        assert second.ask("/v2/cms-jobs/two/manifests/abc") == "200"

@@ -128,6 +128,7 @@ class KubernetesProvider(Provider):
             spec, plan, token=credentials.generate_token(), images=delivery.image_repository
         )
         files = {
+            "etc/jobs.sh": host_script.load("kubernetes/jobs.sh").encode(),
             "kubernetes/authentication.json": _json(bootstrap.build_authentication_configuration()),
             "kubernetes/audit.json": _json(bootstrap.build_audit_policy()),
             "init.yaml": b"\n---\n".join(map(_json, init)),

@@ -87,6 +87,7 @@ class NomadProvider(Provider):
         if is_server:
             files |= {name: _json(fields) for name, fields in bootstrap.secret_files(spec.secrets.engine).items()}
             files["restore.sh"] = host_script.load("nomad/restore.sh").encode()
+            files["etc/jobs.sh"] = host_script.load("nomad/jobs.sh").encode()
         return files
 
     def server_list_files(self, spec: ClusterSpec, role: Role) -> Mapping[str, bytes]:
