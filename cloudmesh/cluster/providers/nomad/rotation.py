@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudmesh.cluster.core.cluster_spec import ClusterSpec
-from cloudmesh.cluster.core.errors import ApiError
+from cloudmesh.cluster.core.errors import ApiError, NotFoundError
 from cloudmesh.cluster.core.model import Marker, Role
 from cloudmesh.cluster.providers.nomad import bootstrap
 from cloudmesh.cluster.providers.nomad.api_client import RawRequests, call, open_client
@@ -72,7 +72,8 @@ class NomadRotation(EngineRotation):
             for node in call(client.nodes.get_nodes):
                 try:
                     call(partial(statistics.request, params={"node_id": node["ID"]}, method="get"), attempts=1)
-                except ApiError as error:
+                # No server has a connection from a node that tries them again: "No path to node (HTTP 404)".
+                except (ApiError, NotFoundError) as error:
                     silent[node["Address"]] = str(error)
         return silent
 
