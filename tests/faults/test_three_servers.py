@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from support.cms import USER, Operator, Outcome
 from support.hosts import LABEL, PASSWORD, HostGroup, make_unique_name, start_hosts
+from support.process_watch import show, watch_processes
 from support.waiting import wait_until
 
 from cloudmesh.cluster.docker_daemon import docker_client
@@ -41,7 +40,7 @@ class Trio:
     operator: Operator
     planned: Outcome
     shown: Outcome
-    leaks: frozenset[str]
+    leaks: list[str]
 
     def read_nodes(self) -> dict[str, dict[str, Any]]:
         nodes = self.operator.cms("info", "-n", self.name, "--output=json").json()["nodes"]
@@ -49,40 +48,6 @@ class Trio:
 
     def read_statuses(self) -> dict[str, str]:
         return {name: node["status"] for name, node in self.read_nodes().items()}
-
-
-@dataclass
-class Watch:
-    """Looks for a text in all processes of this machine, which are also those of hosts that are containers on it."""
-
-    text: bytes
-    leaks: set[str] = field(default_factory=set)
-    rounds: int = 0
-    over: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        while not self.over.wait(0.02):
-            self.rounds += 1
-            for path in Path("/proc").glob("[0-9]*"):
-                for file in ("cmdline", "environ"):
-                    try:
-                        content = (path / file).read_bytes()
-                    except OSError:
-                        continue  # it has ended
-                    if self.text in content:
-                        self.leaks.add(content.replace(b"\0", b" ").decode(errors="replace"))
-
-
-@contextmanager
-def watch_processes(text: str) -> Iterator[Watch]:
-    watch = Watch(text.encode())
-    thread = threading.Thread(target=watch.run)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        watch.over.set()
-        thread.join()
 
 
 @contextmanager
@@ -118,12 +83,12 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
         operator = Operator(tmp_path_factory.mktemp("home"), group.key)
         words = ("create", "-n", name, "--servers=3", *group.where)
         planned = operator.cms_on_terminal(prompt, PASSWORD, *words, f"--interface={DEVICE}", "--dryrun")
-        with watch_processes(PASSWORD) as watch:
+        with watch_processes() as watch:
             shown = operator.cms_on_terminal(prompt, PASSWORD, *words, f"--interface={cidr}").ok()
         assert watch.rounds > 20
         for host in group.hosts:
             host.allow_sudo()
-        yield Trio(name, group, inner, operator, planned, shown, frozenset(watch.leaks))
+        yield Trio(name, group, inner, operator, planned, shown, show(watch.arguments | watch.environments, PASSWORD))
 
 
 def test_the_sudo_password_is_asked_for_once_where_it_is_the_same_and_not_shown(trio: Trio) -> None:
@@ -132,13 +97,13 @@ def test_the_sudo_password_is_asked_for_once_where_it_is_the_same_and_not_shown(
 
 
 def test_the_sudo_password_is_in_no_command_line_or_environment(trio: Trio) -> None:
-    assert trio.leaks == frozenset()
+    assert trio.leaks == []
 
 
 def test_the_watch_for_the_password_would_see_it(trio: Trio) -> None:
-    with watch_processes("a-text-like-no-other") as watch:
+    with watch_processes() as watch:
         trio.group.hosts[0].container.exec_run(["sleep", "0.5"], environment={"SEEN": "a-text-like-no-other"})
-    assert len(watch.leaks) == 1
+    assert len(show(watch.environments, "a-text-like-no-other")) == 1
 
 
 def test_without_a_terminal_a_password_that_sudo_wants_is_the_error(trio: Trio) -> None:

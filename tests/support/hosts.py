@@ -78,9 +78,9 @@ class ContainerHost:
         assert status == 0, f"{self.name}: {script!r} ended with {status}: {err}{out}"
         return out.strip()
 
-    def succeeds(self, script: str, user: str = "root") -> bool:
+    def succeeds(self, script: str, user: str = "root", env: Mapping[str, str] | None = None) -> bool:
         """Return whether a shell script ends with 0 on the host."""
-        return execute(self.container, script, user)[0] == 0
+        return execute(self.container, script, user, env)[0] == 0
 
     def read_nftables(self) -> str:
         """Return the kernel's nftables, as `nft` lists them."""
