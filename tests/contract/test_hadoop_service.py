@@ -19,10 +19,15 @@ SERVICE, DISKS, VOLUME, DIRECTORY = "hdfs-1", "data", "warehouse", "/srv/cms-hdf
 REFUSED_SECONDS = 60
 DATA_NODE = "'[o]rg.apache.hadoop.hdfs.server.datanode.DataNode'"  # a pattern that does not fit the search itself
 TASK = "'[o]rg.apache.hadoop.mapred.YarnChild'"
+EXECUTOR_SECONDS = 60  # a third of that on a machine that has nothing else to do
 WRITE = """
-import sys
+import sys, time
 from pyspark.sql import SparkSession
+began = time.monotonic()
 spark = SparkSession.builder.getOrCreate()
+while spark.sparkContext._jsc.sc().getExecutorMemoryStatus().size() < 2:  # the driver is one
+    time.sleep(0.1)
+print(time.monotonic() - began)
 spark.range(1000).repartition(3).write.parquet(sys.argv[1] + "/numbers")
 """
 READ = """
@@ -57,7 +62,8 @@ def write_job(warehouse: str, folder: Path, program: str) -> str:
 
 
 def test_what_one_spark_job_has_written_another_reads_though_each_worker_was_killed_once(cluster, warehouse, tmp_path):
-    cluster.cms("submit", write_job(warehouse, tmp_path, WRITE)).ok()
+    written = cluster.cms("submit", write_job(warehouse, tmp_path, WRITE)).ok()
+    assert float(written.stdout) < EXECUTOR_SECONDS, "until there is an executor"
     for index in range(2):
         worker = next(task for task in read_job(cluster, SERVICE)["tasks"] if task["name"] == f"worker-{index}")
         killed = run_on_all(cluster, f"test $(hostname) = {worker['host']} && pkill -KILL -f {DATA_NODE}")
