@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 # The DNS name of the cluster's registry, in the certificate of each server.
 REGISTRY_NAME = "registry.cloudmesh"
-# Nobody has to remember when a cluster ends; `cluster rotate` gives it new certificates at any time.
-LIFETIME = datetime.timedelta(days=3650)
+# Authorities outlive what they sign; `cluster rotate` replaces both at any time, also what has expired.
+AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
+LIFETIME = datetime.timedelta(days=365)
 # Certificates are valid from a time in the past, so that a host whose clock is a little behind accepts a new one.
 _BACKDATED = datetime.timedelta(hours=1)
 
@@ -68,7 +69,7 @@ def issue(
     addresses: Sequence[str] = (),
     *,
     organization: str = "",
-    lifetime: datetime.timedelta = LIFETIME,
+    lifetime: datetime.timedelta | None = None,
     now: float | None = None,
 ) -> KeyPair:
     """Return a certificate for TLS servers and clients, signed by `authority`.
@@ -79,7 +80,7 @@ def issue(
         names: DNS names for which the certificate is valid.
         addresses: IP addresses for which the certificate is valid.
         organization: the subject's organization, which Kubernetes takes as a group; empty: none.
-        lifetime: how long the certificate is valid from now on.
+        lifetime: how long the certificate is valid from now on; None: LIFETIME.
         now: in seconds since the epoch by the clock of the cluster's hosts; None: the operator's own clock.
 
     Raises:
@@ -94,7 +95,7 @@ def issue(
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ip_address(address)) for address in addresses]
     builder = (
-        _start_certificate(_build_name(common_name, organization), issuer, key, lifetime, now)
+        _start_certificate(_build_name(common_name, organization), issuer, key, lifetime or LIFETIME, now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_build_key_usage(certificate_sign=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH]), critical=False)
@@ -150,7 +151,7 @@ def _start_authority(
     from cryptography import x509
 
     return (
-        _start_certificate(subject, issuer, key, LIFETIME, now)
+        _start_certificate(subject, issuer, key, AUTHORITY_LIFETIME, now)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_build_key_usage(certificate_sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

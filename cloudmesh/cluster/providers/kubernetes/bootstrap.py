@@ -241,7 +241,7 @@ def _build_cluster_configuration(spec: ClusterSpec, images: str) -> dict[str, An
         scheduler={"extraArgs": _build_arguments({"profiling": "false"})},
         etcd={"local": {"dataDir": f"{_DATA}/etcd"}},
         encryptionAlgorithm="ECDSA-P256",
-        certificateValidityPeriod=f"{certificates.LIFETIME // timedelta(hours=1)}h",
+        certificateValidityPeriod=f"{certificates.LIFETIME // timedelta(seconds=1)}s",
     )
     return {**fields, "imageRepository": images} if images else fields
 

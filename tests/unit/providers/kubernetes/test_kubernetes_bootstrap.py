@@ -212,5 +212,5 @@ def test_another_version_is_told_to_kubeadm_for_the_first_host_and_for_the_other
 
 
 def test_certificates_of_kubernetes_last_as_long_as_the_clusters_own(spec: ClusterSpec) -> None:
-    assert cluster_configuration(spec)["certificateValidityPeriod"] == "87600h"
-    assert timedelta(hours=87600) == certificates.LIFETIME
+    assert cluster_configuration(spec)["certificateValidityPeriod"] == "31536000s"
+    assert timedelta(seconds=31536000) == certificates.LIFETIME
