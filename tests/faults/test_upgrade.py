@@ -20,6 +20,8 @@ from cloudmesh.cluster.core.report import Silence
 pytestmark = pytest.mark.cluster
 
 OLDER = {"nomad": "1.10.4", "kubernetes": "1.36.1"}
+# From one minor version to the next.
+MINOR = {"nomad": ("1.10.5", "1.11.1"), "kubernetes": ("1.35.4", "1.36.3")}
 SECONDS = 900
 COUNT = "n=0; s=0; while [ $n -lt 40 ]; do n=$((n+1)); s=$((s+n)); sleep 2; done; echo $s"
 
@@ -98,3 +100,20 @@ def test_there_is_nothing_to_do_a_second_time_and_no_way_back(aged: Aged) -> Non
     assert "nothing to do" in aged.cms("upgrade", "--yes").ok().stderr
     (error,) = aged.cms("upgrade", "--yes", f"--to={aged.older}").expect_failure(2)
     assert error.startswith(f"{aged.provider} does not go back from {aged.newer} to {aged.older}")
+
+
+def test_the_next_minor_version_comes_while_a_job_goes_on_and_none_is_skipped(aged: Aged, tmp_path: Path) -> None:
+    before, after = MINOR[aged.provider]
+    if {version for version, _ in aged.read_versions().values()} != {before}:
+        provide(aged.provider, version=before, report=Silence())
+        aged.cms("kill", "--yes").ok()
+        aged.create(2, f"--engine-version={before}", "--images=spark").ok()
+    provide(aged.provider, version=after, report=Silence())
+    submit(aged, tmp_path, "crosses", COUNT)
+    outcome = aged.cms("upgrade", "--yes", f"--to={after}").ok()
+    assert f"runs {aged.provider} {after} on 2 hosts" in outcome.stderr
+    assert aged.read_versions() == {"1": (after, "ready"), "2": (after, "ready")}
+    assert aged.cms("logs", "--follow", "crosses").ok().stdout == f"{sum(range(41))}\n"
+    submit(aged, tmp_path, "later", "echo newer")
+    assert aged.cms("logs", "--follow", "later").ok().stdout == "newer\n"
+    assert aged.cluster.read_info()["healthy"]

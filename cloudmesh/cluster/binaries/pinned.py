@@ -246,5 +246,6 @@ SPECS = (
     _nomad("1.11.1", {}),
     KUBERNETES,
     _kubernetes("1.36.1", "2026-05-12T09:51:33Z", etcd="3.6.8", coredns="1.14.2", pause="3.10.2"),
+    _kubernetes("1.35.4", "2026-04-15T18:01:22Z", etcd="3.6.6", coredns="1.13.1", pause="3.10.1"),
 )
 """All that is pinned. The first of an engine is what new clusters get: of Nomad, the newest with long-term support."""
