@@ -71,7 +71,9 @@ class Life(HostCluster):
     def learn_secrets(self, when: str) -> None:
         """Read what the cluster itself keeps secret; it is another one after `rotate`."""
         secrets = json.loads(self.server.run("cat /etc/cloudmesh/cluster/secrets.json"))
-        texts = {"CA key": secrets["ca_key"], **secrets["engine"]}
+        # Which networks a cluster of Kubernetes has is kept beside its secrets.
+        engine = {name: text for name, text in secrets["engine"].items() if not name.startswith("network ")}
+        texts = {"CA key": secrets["ca_key"], **engine}
         for host in self.group.hosts[:2]:
             texts[f"key of {host.name}"] = host.run("cat /etc/cloudmesh/cluster/host-key.pem")
         for name, text in texts.items():
