@@ -44,7 +44,7 @@ def test_a_newer_patch_and_the_next_minor_version_may_follow(
         ("nomad", "1.10.4", {"1.10.5"}, r"^nomad does not go back from 1\.10\.5 to 1\.10\.4"),
         ("kubernetes", "1.36.1", {"1.36.1", "1.36.3"}, "does not go back"),
         ("nomad", "1.11.1", {"1.9.7"}, r"not from 1\.9\.7 to 1\.11\.1: first `--to=1\.10\.5`$"),
-        ("kubernetes", "", {"1.34.2"}, r"not from 1\.34\.2 to 1\.36\.3: this cms has none between them$"),
+        ("kubernetes", "", {"1.34.2"}, r"not from 1\.34\.2 to 1\.36\.3: first `--to=1\.35\.4`$"),
         ("kubernetes", "", {"1.33.0"}, r"this cms has none between them$"),
         ("nomad", "1.2.3", {"1.10.4"}, r"use 1\.10\.4 or 1\.10\.5 or 1\.11\.1$"),
     ],
